@@ -1,0 +1,1 @@
+"""The configs, found by name wherever densessl is installed."""

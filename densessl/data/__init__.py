@@ -1,0 +1,1 @@
+"""Unlabelled images, region masks, views, and the built-in sample."""

@@ -1,0 +1,1 @@
+"""The training engine: mmengine's Runner, adapted in one place."""

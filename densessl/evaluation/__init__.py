@@ -1,0 +1,1 @@
+"""What was learned: scores, curves and the report."""

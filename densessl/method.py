@@ -1,0 +1,67 @@
+"""The contract of a pretraining method, and the hook that drives its ``after_step``."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+
+@dataclass
+class View:
+    """One augmented view of a batch, on the training device.
+
+    Attributes:
+        image: (B, 3, H, W) or (B, T, 3, H, W) float, normalized.
+        mask: (B, H, W) integer label map of the same crop, or None.
+        uniforms: (B, U) float in [0, 1): the samples' own random numbers (a function of seed and
+            position alone), for whatever a method draws per sample, or None.
+        target: labels (B, …) of tasks that have them, or None.
+    """
+
+    image: Tensor
+    mask: Tensor | None = None
+    uniforms: Tensor | None = None
+    target: Tensor | None = None
+
+
+class Method(BaseModel):
+    """A pretraining method: encoders, heads, loss and target update in one readable file.
+
+    A subclass sets :attr:`backbone`, what is kept, and writes :meth:`loss`; one with a target
+    network or a queue also writes :meth:`after_step`. Weights that must start as a copy of others
+    are copied in ``init_weights`` after ``super().init_weights()``, because the Runner
+    initializes weights after construction.
+    """
+
+    name: ClassVar[str] = ''
+    """What a config writes as ``type``."""
+
+    views: ClassVar[int | None] = 2
+    """How many views of a sample :meth:`loss` expects; None if any number does."""
+
+    needs_masks: ClassVar[bool] = False
+    """Whether ``View.mask`` must be there."""
+
+    batch_negatives: ClassVar[bool] = False
+    """Whether other samples of the batch are negatives (then accumulation shrinks their number)."""
+
+    backbone: nn.Module
+
+    def loss(self, views: list[View]) -> dict[str, Tensor]:
+        """Return the step's scalars by name: those with ``loss`` in their name are summed and
+        differentiated, the others are logged."""
+        raise NotImplementedError(f'{type(self).__name__} must define loss(views)')
+
+    def after_step(self, step: int, max_steps: int) -> None:
+        """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without
+        gradients: EMA of a target network and the like."""
+
+    def forward(self, views: list[View], mode: str = 'loss') -> Any:
+        """``mode='loss'``: :meth:`loss`; ``'tensor'``: the backbone's feature maps of each view."""
+        if mode == 'loss':
+            return self.loss(views)
+        if mode == 'tensor':
+            return [self.backbone(view.image) for view in views]
+        raise ValueError(f'mode must be "loss" or "tensor", not {mode!r}')

@@ -1,0 +1,180 @@
+"""Discovery of plugins: one explicit, validated call finds first-party and third-party alike.
+
+Every entry point of the group ``densessl`` names a plugin's manifest, a module with ``hookimpl``s
+(see :mod:`densessl.hookspecs`). A plugin that cannot be used is kept in a list with its
+distribution and the reason, reported once, and brought up again by any error that it may explain.
+``DENSESSL_DISABLE_PLUGINS=name,name`` leaves plugins out by entry-point name.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isclass
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from densessl import hookspecs
+from densessl.errors import did_you_mean
+
+DISABLE = 'DENSESSL_DISABLE_PLUGINS'
+HOOKS = ('methods', 'mask_generators', 'transfer_targets', 'config_folders')
+
+
+@dataclass
+class Plugin:
+    """One entry point: where it is from, what it provides, and why it is broken if it is."""
+
+    name: str
+    distribution: str
+    version: str
+    module: Any = None
+    provides: dict[str, list[Any]] = field(default_factory=dict)   # hook name -> classes or paths
+    reason: str = ''                                               # why it cannot be used
+    disabled: bool = False
+
+    @property
+    def label(self) -> str:
+        return f'{self.name!r} ({self.distribution} {self.version})'
+
+
+class BrokenPlugin(Exception):
+    """Why a plugin cannot be used."""
+
+
+def load_plugins() -> list[Plugin]:
+    """Find, validate and register every installed plugin; later calls return the same list.
+
+    Returns:
+        All plugins, first-party first; the broken and the disabled are among them.
+    """
+    return _load()
+
+
+def broken_plugins() -> list[Plugin]:
+    """The installed plugins that cannot be used; each ``reason`` says why."""
+    return [plugin for plugin in load_plugins() if plugin.reason]
+
+
+def plugin_of(cls: type) -> Plugin | None:
+    """The plugin that provided ``cls``, or None."""
+    return next((plugin for plugin in load_plugins()
+                 if any(cls in provided for provided in plugin.provides.values())), None)
+
+
+@cache
+def _load() -> list[Plugin]:
+    disabled = {name.strip() for name in os.environ.get(DISABLE, '').split(',') if name.strip()}
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    plugins = []
+    for entry in sorted(set(entry_points(group=hookspecs.GROUP)), key=_first_party_first):
+        dist = entry.dist
+        plugin = Plugin(entry.name, dist.name if dist else '?', dist.version if dist else '?',
+                        disabled=entry.name in disabled)
+        if not plugin.disabled:
+            try:
+                _check_name(plugin, plugins)
+                plugin.module = _import(entry)
+                plugin.provides = _ask(manager, plugin)
+                _register(plugin)
+            except BrokenPlugin as error:
+                plugin.provides, plugin.reason = {}, str(error)
+                print(f'densessl: plugin {plugin.label} is broken and left out: {error}',
+                      file=sys.stderr)
+        plugins.append(plugin)
+    for name in sorted(disabled - {plugin.name for plugin in plugins}):
+        print(f'densessl: {DISABLE} names {name!r}, which is not installed'
+              f'{did_you_mean(name, [plugin.name for plugin in plugins])}', file=sys.stderr)
+    return plugins
+
+
+def _first_party_first(entry: EntryPoint) -> tuple[bool, str, str]:
+    dist = entry.dist.name if entry.dist else ''
+    return dist != 'densessl', dist, entry.name
+
+
+def _check_name(plugin: Plugin, earlier: list[Plugin]) -> None:
+    for other in earlier:
+        if other.name == plugin.name:
+            raise BrokenPlugin(f'the name {plugin.name!r} is taken by {other.label}; '
+                               f'uninstall one of the two')
+
+
+def _import(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:   # whatever a plugin's module raises is that plugin's fault
+        raise BrokenPlugin(f'importing {entry.value!r} failed: {type(error).__name__}: {error}'
+                           ) from error
+
+
+def _ask(manager: pluggy.PluginManager, plugin: Plugin) -> dict[str, list[Any]]:
+    """Call the plugin's hooks; return what it provides, by hook name."""
+    try:
+        manager.register(plugin.module, plugin.name)
+    except (ValueError, pluggy.PluginValidationError) as error:
+        raise BrokenPlugin(str(error).replace('\n', ' ')) from error
+    provides = {}
+    for caller in manager.get_hookcallers(plugin.module) or ():
+        if not caller.has_spec():
+            manager.unregister(plugin.module)
+            raise BrokenPlugin(f'unknown hook {caller.name!r}{did_you_mean(caller.name, HOOKS)}; '
+                               f'hooks are: {", ".join(HOOKS)}')
+        hook = next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin.module)
+        provides[caller.name] = _call(caller.name, hook.function)
+    if not provides:
+        raise BrokenPlugin(f'it implements none of the hooks {", ".join(HOOKS)}: '
+                           f'are its functions decorated with densessl.hookimpl?')
+    return provides
+
+
+def _call(hook: str, function: Callable[[], list[Any]]) -> list[Any]:
+    try:
+        things = function()
+    except Exception as error:   # whatever a hook raises is that plugin's fault
+        raise BrokenPlugin(f'hook {hook!r} failed: {type(error).__name__}: {error}') from error
+    if not isinstance(things, list):
+        raise BrokenPlugin(f'hook {hook!r} must return a list, not {type(things).__name__}')
+    for thing in things:
+        if hook == 'config_folders':
+            if not isinstance(thing, Path) or not thing.is_dir():
+                raise BrokenPlugin(f'hook {hook!r} must return folders as Path, not {thing!r}')
+        elif not (isclass(thing) and issubclass(thing, _base_class(hook))):
+            raise BrokenPlugin(f'hook {hook!r} must return subclasses of densessl.'
+                               f'{_base_class(hook).__name__}, not {thing!r}')
+    return things
+
+
+def _base_class(hook: str) -> type:
+    import densessl
+    return {'methods': lambda: densessl.Method, 'mask_generators': lambda: densessl.MaskGenerator,
+            'transfer_targets': lambda: densessl.TransferTarget}[hook]()
+
+
+def _register(plugin: Plugin) -> None:
+    """Enter the plugin's classes into the registries: all of them or, on a clash, none."""
+    from densessl import registry
+    registries = {'methods': registry.METHODS, 'mask_generators': registry.MASK_GENERATORS,
+                  'transfer_targets': registry.TRANSFER_TARGETS}
+    entries = [(registries[hook], name_of(cls), cls) for hook, classes in plugin.provides.items()
+               if hook in registries for cls in classes]
+    seen = set()
+    for where, name, _ in entries:
+        if name in where.module_dict or (where.name, name) in seen:
+            owner = where.module_dict.get(name)
+            raise BrokenPlugin(f'the {where.name} {name!r} is already provided by '
+                               f'{owner.__module__ if owner else "the same plugin"}')
+        seen.add((where.name, name))
+    for where, name, cls in entries:
+        where.register_module(name=name, module=cls)
+
+
+def name_of(cls: type) -> str:
+    """The name under which a class is registered: its own ``name``, else the class's name."""
+    return getattr(cls, 'name', None) or cls.__name__

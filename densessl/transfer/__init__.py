@@ -1,0 +1,1 @@
+"""Export, recipe, fine-tuning, and the bridge to the libraries on the other side."""
