@@ -1,0 +1,75 @@
+"""Backbones by name: ``'TARGET.name'`` is asked of that transfer target's plugin."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from densessl.errors import UsageError
+from densessl.registry import TRANSFER_TARGETS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One feature map of a backbone: its channels and how many input pixels a cell spans."""
+
+    channels: int
+    stride: int
+
+
+def build_backbone(cfg: Mapping[str, Any]) -> nn.Module:
+    """Build the backbone that ``cfg`` describes, with random weights.
+
+    Args:
+        cfg: ``dict(type='TARGET.name', **kwargs)``; ``kwargs`` go to the library's own builder.
+
+    Returns:
+        A module that maps (B, 3, H, W) to a tuple of maps (B, C_i, H_i, W_i), finest first, with
+        the library's own ``state_dict`` keys.
+
+    Raises:
+        UsageError: no ``TARGET.`` in the type, an unknown target, name or argument.
+    """
+    kwargs = dict(cfg)
+    kind = kwargs.pop('type', None)
+    target, dot, name = str(kind).partition('.')
+    if not (dot and target and name):
+        raise UsageError(
+            f"backbone type {kind!r} must be 'TARGET.name', the library it comes from and its name "
+            f"there; installed targets: {', '.join(target_names())}")
+    return TRANSFER_TARGETS.get(target)().build_backbone(name, **kwargs)
+
+
+def target_names() -> list[str]:
+    """The names of the installed transfer targets, sorted."""
+    from densessl.plugins import load_plugins
+    load_plugins()
+    return sorted(TRANSFER_TARGETS.module_dict)
+
+
+@torch.no_grad()
+def feature_maps(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+    """The maps of ``image`` (B, 3, H, W) in evaluation mode; leaves modes and statistics as they
+    were."""
+    modes = {module: module.training for module in backbone.modules()}
+    try:
+        return tuple(backbone.eval()(image))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def feature_stages(backbone: nn.Module, size: int = 224) -> list[Stage]:
+    """Find the channels and strides of a backbone's maps by a dry run on a blank image.
+
+    Args:
+        backbone: maps (B, 3, H, W) to a tuple of maps.
+        size: height and width of the blank image in pixels.
+    """
+    weight = next(backbone.parameters())
+    blank = torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype)
+    return [Stage(map_.shape[1], round(size / map_.shape[-1]))
+            for map_ in feature_maps(backbone, blank)]
