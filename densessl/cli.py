@@ -1,0 +1,70 @@
+"""The ``densessl`` command; ``tools/NAME.py`` are thin doors to the same functions.
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no traceback;
+``--debug`` shows it).
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from densessl.errors import UsageError
+
+COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
+    'train': 'pretrain a backbone on unlabelled images',
+    'make_masks': 'make the region masks of a folder of images',
+    'export': 'take the backbone out of a checkpoint',
+    'finetune': 'fine-tune and score a backbone on labelled images',
+    'demo': 'the whole way on a built-in sample, with a report',
+    'plugins': 'list the installed plugins',
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog='densessl', description='Pretrain vision backbones without labels for dense '
+        'prediction, and hand them to detection and segmentation libraries.')
+    parser.add_argument('--version', action='store_true', help='print the version')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what.capitalize() + '.')
+        if name == _named(argv):   # only the command that runs is imported
+            import_module(f'densessl.commands.{name}').add_arguments(command)
+            command.add_argument('--debug', action='store_true', help='show tracebacks of errors')
+    args = parser.parse_args([_canonical(word) if i == 0 else word for i, word in enumerate(argv)])
+    if args.version:
+        from densessl import __version__
+        print(__version__)
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 2
+    return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return import_module(f'densessl.commands.{args.command}').run(args) or 0
+    except UsageError as error:
+        if args.debug:
+            raise
+        print(f'densessl {args.command}: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f'densessl {args.command}: interrupted', file=sys.stderr)
+        return 1
+
+
+def _canonical(word: str) -> str:
+    return word.replace('-', '_') if word.replace('-', '_') in COMMANDS else word
+
+
+def _named(argv: list[str]) -> str | None:
+    return _canonical(argv[0]) if argv else None
+
+
+if __name__ == '__main__':
+    sys.exit(main())

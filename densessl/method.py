@@ -18,12 +18,15 @@ class View:
         uniforms: (B, U) float in [0, 1): the samples' own random numbers (a function of seed and
             position alone), for whatever a method draws per sample, or None.
         target: labels (B, …) of tasks that have them, or None.
+        regions: one more than the batch's largest id in ``mask``, known without asking the
+            device for it, or None.
     """
 
     image: Tensor
     mask: Tensor | None = None
     uniforms: Tensor | None = None
     target: Tensor | None = None
+    regions: int | None = None
 
 
 class Method(BaseModel):

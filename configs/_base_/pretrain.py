@@ -1,0 +1,17 @@
+"""What every pretraining config shares; each key may be set anew by the config or --cfg-options."""
+seed = 0
+uniforms = 64            # uniform numbers a view carries for its method (regions are drawn by them)
+log_interval = 50        # iterations between two lines; losses are read from the device only then
+checkpoint = dict(every_epochs=10, keep=2)
+train_dataloader = dict(
+    batch_size=None,     # images a process and iteration; None: global_batch / processes
+    num_workers=8)       # loader processes for each training process
+
+# ImageNet's statistics on the 0–255 scale, RGB; they travel with the backbone to the downstream
+# model, which must use the same.
+normalization = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+visualizer = dict(
+    type='Visualizer',
+    vis_backends=[dict(type='LocalVisBackend'),        # JSON lines: vis_data/scalars.json
+                  dict(type='TensorboardVisBackend')])

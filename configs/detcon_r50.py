@@ -1,0 +1,62 @@
+"""DetCon-B, ResNet-50, 1000 epochs of ImageNet.
+
+Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
+    https://arxiv.org/abs/2103.10957, released code https://github.com/google-deepmind/detcon
+
+    densessl train detcon_r50 --data /data/imagenet/train
+    torchrun --nproc_per_node 8 tools/train.py configs/detcon_r50.py \
+        --data /data/imagenet/train --launcher pytorch --epochs 300
+
+Any folder of images will do; classes and annotations are not read.
+
+Cost      1000 epochs × 1 281 167 images, two views of 224 px through two networks each.
+          The published run used 4096 = 32 replicas × 128 images.
+Expected  fine-tuned as in the paper: COCO 42.7 box / 38.2 mask AP, VOC 77.3 mIoU,
+          Cityscapes 77.0 mIoU (paper, 1000 epochs). Re-evaluated in PyTorch by a third party:
+          42.2 / 38.1, 75.6, 76.6; retrained there for 300 epochs: 41.5 / 38.3, 76.0, 76.2.
+          Not reproduced by this project: no run of this size has been made with it.
+"""
+_base_ = ['_base_/pretrain.py']
+
+data = 'data/imagenet/train'
+
+# Felzenszwalb–Huttenlocher regions of the full-resolution image, once, kept in a mask store.
+masks = dict(type='felzenszwalb', scale=1000, sigma=0.8, min_size=1000)
+
+# BYOL's views: alike but for blur and solarization.
+_view = dict(
+    size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2)
+views = [
+    dict(**_view, blur=dict(p=1.0, sigma=(0.1, 2.0)), solarize=dict(p=0.0, threshold=0.5)),
+    dict(**_view, blur=dict(p=0.1, sigma=(0.1, 2.0)), solarize=dict(p=0.2, threshold=0.5)),
+]
+
+model = dict(
+    type='detcon',
+    backbone=dict(type='torchvision.resnet50'),
+    num_regions=16,            # drawn per image and view, with replacement
+    projection=(4096, 256),    # hidden and output width of projector and predictor
+    temperature=0.1,
+    tau_base=0.996)            # target momentum, by a cosine to 1
+
+epochs = 1000
+global_batch = 4096
+schedule = dict(
+    type='cosine',
+    base_lr=0.2,               # rate = 0.2 · 4096 / 256 = 3.2
+    reference_batch=256,
+    warmup_epochs=10)          # the released code: epochs // 100
+optim_wrapper = dict(
+    type='OptimWrapper',       # AmpOptimWrapper with dtype='bfloat16' for mixed precision
+    constructor='ExcludeBiasAndNorm',
+    optimizer=dict(type='LARS', momentum=0.9, weight_decay=1.5e-6, trust=1e-3))
+sync_bn = True                 # statistics over B × 16 regions of all replicas
+
+# Published values by number of epochs; `--epochs N` takes the row with the most epochs ≤ N.
+recipe = {
+    300: {'schedule.base_lr': 0.3, 'schedule.warmup_epochs': 3,
+          'optim_wrapper.optimizer.weight_decay': 1e-6, 'model.tau_base': 0.99},
+    1000: {'schedule.base_lr': 0.2, 'schedule.warmup_epochs': 10,
+           'optim_wrapper.optimizer.weight_decay': 1.5e-6, 'model.tau_base': 0.996},
+}

@@ -1,0 +1,39 @@
+"""``densessl train``: pretrain a backbone on unlabelled images."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('config', help='path or name of a pretraining config')
+    parser.add_argument('--data', help='folder of images, text file of paths, or COCO JSON')
+    parser.add_argument('--masks', help='a mask store to use instead of making one')
+    parser.add_argument('--work-dir', help='where checkpoints and logs go '
+                        '(default: work_dirs/<config>)')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on from the newest checkpoint in the work folder')
+    parser.add_argument('--epochs', type=int, help='passes over the images; chooses the row of '
+                        'the recipe with the most epochs not above it')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
+                        help='override keys of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; print where the checkpoint is and what to do with it."""
+    from densessl.config import parse_options
+    from densessl.dist import rank
+    from densessl.engine.hooks import Interrupted
+    from densessl.engine.train import train
+    try:
+        checkpoint = train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
+                           resume=args.resume, epochs=args.epochs, launcher=args.launcher,
+                           options=parse_options(args.cfg_options))
+    except Interrupted as stop:
+        print(f'densessl train: {stop}', file=sys.stderr)
+        return 1
+    if rank() == 0:
+        print(f'done: {checkpoint}\nnext: densessl export {checkpoint}')
+    return 0

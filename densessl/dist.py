@@ -1,0 +1,106 @@
+"""What mmengine and torch do not have for processes: gather with gradient, and a synchronized
+batch norm that also runs on CPUs (torch's needs a GPU)."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate over ranks; the gradient of this rank's part is the sum over all ranks'."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(world_size())[rank()]
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """(B, …) of every rank, equal B → (world_size · B, …) in order of rank, differentiable.
+
+    The gradient is that of the *sum* of all ranks' losses; DDP's averaging then makes it that of
+    their mean."""
+    return _Gather.apply(tensor) if world_size() > 1 else tensor
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over ranks, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over the batches of all ranks, on any device; equal batches are assumed."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f'expected at least a 2D input, got {input.dim()}D')
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(input)
+        dims = [d for d in range(input.dim()) if d != 1]
+        count = input.numel() / input.shape[1] * world_size()
+        mean = _Sum.apply(input.sum(dims)) / count                            # (C,)
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        centered = input - mean.view(shape)
+        var = _Sum.apply((centered ** 2).sum(dims)) / count                   # (C,) biased
+        if self.track_running_stats:
+            self._track(mean.detach(), var.detach() * count / max(count - 1, 1))
+        out = centered * torch.rsqrt(var.view(shape) + self.eps)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        self.num_batches_tracked += 1
+        m = self.momentum if self.momentum is not None else 1 / int(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, m)
+        self.running_var.lerp_(var, m)
+
+
+def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
+    """Replace every batch norm in ``module`` by one synchronized over ranks: torch's on a GPU,
+    :class:`SyncBatchNorm` elsewhere. Parameters and statistics are kept."""
+    if device_type == 'cuda':
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) is not SyncBatchNorm:
+        new = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
+                            module.track_running_stats)
+        new.to(next(module.parameters(), torch.empty(0)).device)
+        new.load_state_dict(module.state_dict())
+        for name, parameter in module.named_parameters(recurse=False):
+            getattr(new, name).requires_grad_(parameter.requires_grad)
+        return new.train(module.training)
+    for name, child in module.named_children():
+        setattr(module, name, synchronize_batch_norm(child, device_type))
+    return module

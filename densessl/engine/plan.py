@@ -1,0 +1,92 @@
+"""From a recipe to the numbers of a run: epochs, batch, learning rate, steps."""
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine import Config
+
+from densessl.config import check_keys
+from densessl.engine.schedules import SCHEDULES, Schedule
+from densessl.errors import UsageError
+
+SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs'}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will really do.
+
+    Attributes:
+        batch_size: images per process and iteration.
+        global_batch: images per optimizer update, over processes.
+        lr: the peak learning rate, base_lr · global_batch / reference_batch.
+        steps: optimizer updates; an iteration each.
+        factor: the learning rate's factor at a step.
+        notes: what differs from the recipe, a line each.
+    """
+
+    epochs: int
+    batch_size: int
+    global_batch: int
+    lr: float
+    steps: int
+    warmup_steps: int
+    factor: Schedule
+    notes: tuple[str, ...]
+
+
+def choose_row(cfg: Config, epochs: int | None) -> int:
+    """Apply the row of ``cfg.recipe`` for ``epochs`` to ``cfg``: the row with the most epochs not
+    above it, else the smallest. Returns the number of epochs."""
+    epochs = cfg.epochs if epochs is None else epochs
+    if epochs < 1:
+        raise UsageError(f'--epochs {epochs}: at least 1')
+    rows = cfg.get('recipe') or {}
+    if rows:
+        fitting = [row for row in rows if row <= epochs]
+        cfg.merge_from_dict(dict(rows[max(fitting) if fitting else min(rows)]))
+    return epochs
+
+
+def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
+    """Derive the numbers of a run from the recipe in ``cfg`` and the hardware that is there.
+
+    The recipe states the global batch; a process takes its share of it, unless
+    ``train_dataloader.batch_size`` says otherwise: then the global batch is what that makes it,
+    and the learning rate follows by the recipe's linear rule.
+    """
+    check_keys('schedule', cfg.schedule, SCHEDULE_KEYS)
+    batch_size = cfg.train_dataloader.get('batch_size') or _share(cfg.global_batch, processes)
+    global_batch = batch_size * processes
+    steps = max(1, epochs * images // global_batch)
+    schedule = cfg.schedule
+    if schedule.type not in SCHEDULES:
+        raise UsageError(f'schedule.type {schedule.type!r} is unknown; '
+                         f'choices: {", ".join(SCHEDULES)}')
+    warmup_epochs = min(schedule.warmup_epochs, epochs / 10)
+    warmup_steps = round(warmup_epochs * images / global_batch)
+    lr = schedule.base_lr * global_batch / schedule.reference_batch
+    factor = functools.partial(SCHEDULES[schedule.type], steps=steps, warmup=warmup_steps)
+    return Plan(epochs, batch_size, global_batch, lr, steps, warmup_steps, factor,
+                tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
+
+
+def _share(global_batch: int, processes: int) -> int:
+    if global_batch % processes:
+        raise UsageError(f'global_batch {global_batch} is not a multiple of {processes} '
+                         f'processes; give --cfg-options train_dataloader.batch_size=N')
+    return global_batch // processes
+
+
+def _differences(cfg: Config, epochs: int, global_batch: int, warmup_epochs: float) -> list[str]:
+    notes: list[str] = []
+    if global_batch != cfg.global_batch:
+        notes.append(f'batch {global_batch} instead of {cfg.global_batch}')
+    published: dict[int, Any] = cfg.get('recipe') or {cfg.epochs: {}}
+    if epochs not in published:
+        notes.append(f'{epochs} epochs instead of {" or ".join(map(str, published))}')
+    if warmup_epochs != cfg.schedule.warmup_epochs:
+        notes.append(f'{warmup_epochs:g} warm-up epochs instead of {cfg.schedule.warmup_epochs}')
+    return notes

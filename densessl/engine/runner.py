@@ -1,0 +1,162 @@
+"""mmengine's Runner, adapted in this one place."""
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+from torch import nn
+
+from densessl.dist import synchronize_batch_norm
+from densessl.errors import UsageError
+from densessl.files import atomic_path
+
+
+class PretrainRunner(Runner):
+    """Runs a :class:`~densessl.method.Method`.
+
+    Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
+    without Python code in them, and reads them with ``weights_only=True``.
+
+    Args:
+        provenance: plain facts about the run, kept in every checkpoint (``meta['densessl']``).
+        identity: what must be the same for a resumed run to be the same run.
+    """
+
+    def __init__(self, *args: Any, provenance: dict[str, Any], identity: dict[str, Any],
+                 **kwargs: Any) -> None:
+        self.provenance, self.identity = provenance, identity
+        super().__init__(*args, **kwargs)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Move to the device, synchronize batch norms, wrap for several processes."""
+        model = model.to(get_device())
+        if get_device() == 'cuda' and self.cfg.get('channels_last', True):
+            model = model.to(memory_format=torch.channels_last)
+        if not self.distributed:
+            return model
+        if self.cfg.get('sync_bn', False):
+            model = synchronize_batch_norm(model, get_device())
+        on_gpu = get_device() == 'cuda'
+        return MMDistributedDataParallel(
+            module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *_: Any, by_epoch: bool = False,
+                        meta: dict[str, Any] | None = None, save_optimizer: bool = True,
+                        **__: Any) -> None:
+        """Write the whole state atomically: an interrupted write leaves the old file."""
+        model = getattr(self.model, 'module', self.model)
+        done = self.iter + 1
+        checkpoint = {
+            'meta': {'epoch': 0, 'iter': done, 'seed': self.seed, 'time': time.strftime('%F %T'),
+                     'identity': self.identity, 'densessl': {**self.provenance, 'iter': done}},
+            'state_dict': {key: value.cpu() for key, value in model.state_dict().items()},
+        }
+        if save_optimizer:
+            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        path = Path(out_dir) / filename
+        with atomic_path(path) as unfinished:
+            torch.save(checkpoint, unfinished)
+
+    def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu',
+                        strict: bool = True, revise_keys: list | None = None) -> dict[str, Any]:
+        """Load weights into the model; every key must match. Nothing in the file is executed."""
+        checkpoint = read_checkpoint(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        try:
+            getattr(self.model, 'module', self.model).load_state_dict(checkpoint['state_dict'])
+        except RuntimeError as error:
+            raise UsageError(f'{filename} does not fit this config: '
+                             f'{" ".join(str(error).split())[:300]}') from error
+        self._has_loaded = True
+        return checkpoint
+
+    def resume(self, filename: str, resume_optimizer: bool = True,
+               resume_param_scheduler: bool = True, map_location: str | Callable = 'default'
+               ) -> None:
+        """Go on where a checkpoint left off. The generators need no state: what is random is a
+        function of seed and position."""
+        checkpoint = self.load_checkpoint(filename, 'cpu')
+        was = checkpoint['meta'].get('identity', {})
+        for key, value in self.identity.items():
+            if was.get(key, value) != value:
+                raise UsageError(f'cannot resume {filename}: it was made with {key} '
+                                 f'{was[key]}, this run has {value}; give the same value, or '
+                                 f'start anew in another --work-dir')
+        self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        self.train_loop._iter = checkpoint['meta']['iter']
+        self.logger.info(f'resumed {filename} after iteration {self.iter}')
+
+    def load_or_resume(self) -> None:
+        """Resume the newest checkpoint of ``work_dir`` if asked to and there is one."""
+        if self._has_loaded or not self._resume:
+            return
+        newest = newest_checkpoint(self.work_dir)
+        if newest is None:
+            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
+        else:
+            self.resume(str(newest))
+
+    def _log_env(self, env_cfg: dict) -> None:
+        with console_quiet(self.logger):   # environment and config go to the log file
+            super()._log_env(env_cfg)
+
+    def get_hooks_info(self) -> str:
+        with console_quiet(self.logger):
+            self.logger.info('Hooks:\n' + super().get_hooks_info())
+        return f'logging to {self.log_dir}'
+
+
+def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        UsageError: no file, or not a checkpoint that loads with ``weights_only=True``.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f'no checkpoint {path}')
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:   # torch raises many kinds; the file is at fault in each
+        raise UsageError(f'{path} is not a checkpoint that loads safely (weights only): '
+                         f'{str(error).splitlines()[0]}') from error
+    if not isinstance(checkpoint, dict):
+        raise UsageError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')
+    return checkpoint
+
+
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint of the highest iteration in ``work_dir``, or None."""
+    found = {int(match[1]): path for path in Path(work_dir).glob('iter_*.pth')
+             if (match := re.fullmatch(r'iter_(\d+)\.pth', path.name))}
+    return found[max(found)] if found else None
+
+
+@contextmanager
+def console_quiet(logger: logging.Logger) -> Iterator[None]:
+    """Within the block only files receive what is logged."""
+    consoles = [handler for handler in logger.handlers
+                if isinstance(handler, logging.StreamHandler)
+                and not isinstance(handler, logging.FileHandler)]
+    levels = [handler.level for handler in consoles]
+    for handler in consoles:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in zip(consoles, levels, strict=True):
+            handler.setLevel(level)

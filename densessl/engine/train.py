@@ -1,0 +1,196 @@
+"""Pretraining, from a config to a checkpoint."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import Config
+from mmengine.device import get_device
+from mmengine.dist import init_dist
+from torch import distributed
+
+from densessl import __version__
+from densessl.config import check_keys, load_config
+from densessl.data.images import ImageList, find_images
+from densessl.data.loader import ViewDataset, build_loader
+from densessl.data.masks import MaskStore, store_for_training
+from densessl.data.views import AugmentedView
+from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
+from densessl.engine.plan import Plan, choose_row, make_plan
+from densessl.engine.runner import PretrainRunner, newest_checkpoint
+from densessl.errors import UsageError, check_arguments
+from densessl.method import Method
+from densessl.registry import METHODS
+
+KEYS = {
+    'data', 'masks', 'views', 'uniforms', 'normalization', 'model', 'epochs', 'global_batch',
+    'schedule', 'optim_wrapper', 'recipe', 'train_dataloader', 'checkpoint', 'log_interval', 'seed',
+    'sync_bn', 'find_unused_parameters', 'channels_last', 'compile', 'custom_hooks',
+    'custom_imports', 'visualizer', 'env_cfg', 'default_scope', 'work_dir',
+}
+
+
+def train(config: str, *, data: str | None = None, masks: str | None = None,
+          work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
+          options: dict[str, Any] | None = None, launcher: str = 'none') -> Path:
+    """Pretrain a backbone.
+
+    Args:
+        config: path or name of a pretraining config.
+        data: folder of images, text file of paths or COCO JSON; the config's ``data`` if None.
+        masks: a mask store to use; if None the config's, or one is made in the cache.
+        work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
+        resume: go on from the newest checkpoint in ``work_dir``.
+        epochs: how long, in passes over the images; chooses the row of the config's recipe.
+        options: overrides by dotted key.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        The final checkpoint.
+
+    Raises:
+        UsageError: wrong config, data, masks or work folder.
+        Interrupted: a signal stopped the run; its checkpoint is saved.
+    """
+    cfg = load_config(config, options)
+    method = check_config(cfg, config)
+    epochs = choose_row(cfg, epochs)
+    if options:
+        cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
+    folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+    _refuse_overwriting(folder, resume)
+    images = _images(data or cfg.get('data'), config)
+    rank, processes = start_processes(launcher)
+    store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+    dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
+                          seed=cfg.seed, uniforms=cfg.uniforms)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, rank, processes)
+    _announce(runner, cfg, plan, images, store)
+    try:
+        runner.train()
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    return folder / f'iter_{plan.steps}.pth'
+
+
+def check_config(cfg: Config, config: str) -> type[Method]:
+    """Refuse unknown keys and arguments before anything is started; return the method's class."""
+    check_keys(config, (key for key in cfg if not key.startswith('_')), KEYS)
+    if 'model' not in cfg or 'type' not in cfg.model:
+        raise UsageError(f'{config} is not a pretraining config: it has no model.type')
+    method = METHODS.get(cfg.model.type)
+    check_arguments(method, {k: v for k, v in cfg.model.items() if k != 'type'}, 'model')
+    if method.views not in (None, len(cfg.views)):
+        raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
+                         f'not {len(cfg.views)}')
+    for i, view in enumerate(cfg.views):
+        check_arguments(AugmentedView, view, f'views[{i}]')
+    check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
+    check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
+    return method
+
+
+def _refuse_overwriting(folder: Path, resume: bool) -> None:
+    newest = newest_checkpoint(folder)
+    if newest and not resume:
+        raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
+                         f'or choose another --work-dir')
+
+
+def _images(data: str | None, config: str) -> ImageList:
+    if not data or not Path(data).exists():
+        raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
+                         f'file of paths, or a COCO JSON) with --data DIR')
+    return find_images(data)
+
+
+def start_processes(launcher: str) -> tuple[int, int]:
+    """Initialize the process group of a launcher; return (rank, number of processes)."""
+    if launcher == 'none':
+        return 0, 1
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UsageError('--launcher pytorch needs torchrun: torchrun --nproc_per_node N '
+                         'tools/train.py CONFIG --launcher pytorch')
+    if get_device() == 'cuda':
+        init_dist(launcher, backend='nccl')
+    elif launcher == 'pytorch':   # mmengine's would set a CUDA device
+        distributed.init_process_group('gloo')
+    else:
+        raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
+                         f'--launcher pytorch')
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
+           *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
+    if not method.needs_masks:
+        return None, images
+    if masks:
+        return store_for_training(images, {'store': masks}, is_builder=is_builder)
+    if not cfg.get('masks'):
+        raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
+                         f'config, or --masks DIR')
+    return store_for_training(images, cfg.masks.to_dict(), is_builder=is_builder)
+
+
+def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
+                 launcher: str, resume: bool, rank: int, processes: int) -> PretrainRunner:
+    """Turn our config's words into the arguments of mmengine's Runner."""
+    on_gpu = get_device() == 'cuda'
+    loader = build_loader(dataset, batch_size=plan.batch_size, rank=rank, world_size=processes,
+                          num_workers=cfg.train_dataloader.num_workers, pin_memory=on_gpu)
+    model = cfg.model.to_dict()
+    model['data_preprocessor'] = dict(type='ViewPreprocessor', **cfg.normalization)
+    optim_wrapper = cfg.optim_wrapper.to_dict()
+    optim_wrapper['optimizer']['lr'] = plan.lr
+    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
+    hooks = dict(
+        runtime_info=LogValuesHook(cfg.log_interval, plan.batch_size),
+        logger=dict(type='LoggerHook', interval=cfg.log_interval, log_metric_by_epoch=False),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
+                        max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
+        sampler_seed=None, param_scheduler=None)
+    return PretrainRunner(
+        model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps),
+        default_hooks=hooks, resume=resume, launcher=launcher, default_scope='densessl',
+        custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps), StopHook(),
+                      *cfg.get('custom_hooks', [])],
+        log_processor=dict(by_epoch=False, window_size=cfg.log_interval),
+        visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
+        randomness=dict(seed=cfg.seed), experiment_name=folder.name, cfg=cfg,
+        provenance=_provenance(cfg, config, plan, dataset),
+        identity=dict(method=cfg.model.type, global_batch=plan.global_batch, steps=plan.steps,
+                      images=len(dataset), seed=cfg.seed))
+
+
+def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
+    return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
+            'backbone': cfg.model.backbone.to_dict(), 'mean': list(cfg.normalization.mean),
+            'std': list(cfg.normalization.std), 'channel_order': 'RGB',
+            'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
+            'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
+            'masks': dataset.store.info.get('generator') if dataset.store else None,
+            'torch': str(torch.__version__)}
+
+
+def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
+              store: MaskStore | None) -> None:
+    parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    log = runner.logger.info
+    log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
+        f'parameters, on {get_device()}')
+    log(f'{len(images)} images of {images.root}'
+        + (f', masks of {store.root}' if store else ''))
+    log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
+        f'({plan.batch_size} a process), learning rate {plan.lr:g}, '
+        f'{plan.warmup_steps} warm-up steps')
+    if plan.notes:
+        log('differs from the recipe: ' + '; '.join(plan.notes))
+
+
+__all__ = ['Interrupted', 'train']

@@ -1,0 +1,95 @@
+"""DetCon-B: BYOL's two networks, contrasting regions (arXiv 2103.10957, section 3)."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from densessl_plugins.detcon.loss import detcon_nce
+from torch import Tensor, nn
+
+from densessl.backbones import build_backbone, feature_stages
+from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
+from densessl.heads import cell_counts, mlp, pool_regions, region_weights, sample_regions
+from densessl.method import Method, View
+
+
+class DetConB(Method):
+    """DetCon with an online and a target network.
+
+    Args:
+        backbone: ``dict(type='TARGET.name', …)``.
+        num_regions: regions drawn per image and view.
+        projection: hidden and output width of projector and predictor.
+        temperature: τ of the loss.
+        tau_base: momentum of the target at the first step; a cosine takes it to 1.
+        local_negatives: whether other regions of the same image are negatives (released: yes).
+        hard: give each feature cell to one region (released); False: the paper's averaged masks.
+        stage: which of the backbone's feature maps; −1 is the last.
+    """
+
+    name = 'detcon'
+    needs_masks = True
+    batch_negatives = True
+
+    def __init__(self, backbone: dict[str, Any], num_regions: int = 16,
+                 projection: tuple[int, int] = (4096, 256), temperature: float = 0.1,
+                 tau_base: float = 0.996, local_negatives: bool = True, hard: bool = True,
+                 stage: int = -1, data_preprocessor: dict[str, Any] | None = None) -> None:
+        super().__init__(data_preprocessor)
+        self.backbone = build_backbone(backbone)                             # f_θ
+        channels = feature_stages(self.backbone)[stage].channels
+        hidden, out = projection
+        self.projector = mlp(channels, hidden, out)                          # g_θ
+        self.predictor = mlp(out, hidden, out)                               # q_θ
+        self.target_backbone = target_of(self.backbone)                      # f_ξ
+        self.target_projector = target_of(self.projector)                    # g_ξ
+        self.num_regions, self.temperature, self.tau_base = num_regions, temperature, tau_base
+        self.local_negatives, self.hard, self.stage = local_negatives, hard, stage
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        copy_weights(self.target_backbone, self.backbone)
+        copy_weights(self.target_projector, self.projector)
+
+    def loss(self, views: list[View]) -> dict[str, Tensor]:
+        predictions, targets, ids = [], [], []
+        for view in views:
+            features = self.backbone(view.image)[self.stage]                 # (B, C, h, w)
+            drawn, weights = self.draw_regions(view, features.shape[-2:])    # (B, R), (B, R, h·w)
+            pooled = pool_regions(features, weights).flatten(0, 1)           # (B·R, C)
+            predictions.append(self.predictor(self.projector(pooled)))       # q_θ(g_θ(h_m))
+            with torch.no_grad():
+                features = self.target_backbone(view.image)[self.stage]
+                pooled = pool_regions(features, weights).flatten(0, 1)
+                targets.append(self.target_projector(pooled))                # g_ξ(h'_m)
+            ids.append(drawn)
+        (p1, p2), (z1, z2) = ([x.unflatten(0, ids[0].shape) for x in xs]
+                              for xs in (predictions, targets))              # (B, R, D)
+        loss = detcon_nce(p1, p2, z1, z2, *ids, self.temperature, self.local_negatives)
+        return {'loss': loss}
+
+    def draw_regions(self, view: View, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Draw the view's regions among those that own a feature cell.
+
+        Returns:
+            ids (B, R) and how much each cell belongs to each of them (B, R, h·w).
+        """
+        regions = view.regions or int(view.mask.max()) + 1
+        counts = cell_counts(view.mask, size, regions)                       # (B, h·w, regions)
+        if self.hard:
+            owner = counts.argmax(2)
+            present = torch.zeros_like(counts[:, 0], dtype=torch.bool).scatter_(1, owner, True)
+        else:
+            present = counts.amax(1) > 0
+        ids = sample_regions(present, view.uniforms[:, :self.num_regions])
+        return ids, region_weights(counts, ids, hard=self.hard)
+
+    def after_step(self, step: int, max_steps: int) -> None:
+        tau = cosine_tau(step, max_steps, self.tau_base)
+        ema_update(self.target_backbone, self.backbone, tau)
+        ema_update(self.target_projector, self.projector, tau)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Online modules by the name of their targets (for tests and diagnostics)."""
+        return {'target_backbone': self.backbone, 'target_projector': self.projector}
