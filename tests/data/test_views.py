@@ -1,0 +1,99 @@
+"""Views: crops by distribution, image and mask together; positions by seed alone."""
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from densessl.data.sampler import PositionSampler
+from densessl.data.views import AugmentedView, draw_crop, make_views
+from densessl.errors import UsageError
+
+
+def test_crop_area_and_ratio_follow_the_recipe():
+    rng = np.random.default_rng(0)
+    boxes = np.array([draw_crop(rng, 1000, 1000, (0.08, 1.0), (3 / 4, 4 / 3))
+                      for _ in range(5000)])
+    area, ratio = boxes[:, 2] * boxes[:, 3] / 1e6, boxes[:, 3] / boxes[:, 2]
+    assert 0.079 < area.min() and area.max() <= 1
+    assert 0.74 < ratio.min() and ratio.max() < 1.35
+    # low areas are never refused: their share is that of a uniform draw, up to refused large ones
+    assert 0.2 < (area < 0.3).mean() < 0.3
+    assert abs(np.log(ratio).mean()) < 0.01
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 0] + boxes[:, 2] <= 1000).all()
+
+
+@pytest.mark.parametrize('height, width', [(1, 1), (20000, 10), (10, 20000), (3, 5)])
+def test_crop_of_odd_sizes_stays_inside(height, width):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        top, left, h, w = draw_crop(rng, height, width, (0.08, 1.0), (3 / 4, 4 / 3))
+        assert 0 <= top and top + h <= height and h >= 1
+        assert 0 <= left and left + w <= width and w >= 1
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int32])
+def test_image_and_mask_move_together(dtype):
+    """Regions of flat color: after any crop and flip, a pixel's color tells its region."""
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.permutation(64).reshape(8, 8), np.ones((20, 20))).astype(dtype)
+    image = np.stack([mask * 3, mask * 2, 255 - mask], 2).astype(np.uint8)
+    view = AugmentedView(size=96, interpolation='bilinear')
+    for n in range(20):
+        sample = make_views([view, view], np.random.default_rng(n), image, mask, 4)
+        for crop, ids in zip(sample['image'], sample['mask'], strict=True):
+            assert crop.shape == (96, 96, 3) and crop.dtype == np.uint8
+            assert ids.shape == (96, 96) and ids.dtype == np.int32
+            agree = np.abs(crop[..., 1].astype(int) - 2 * ids) <= 2
+            assert agree.mean() > 0.7, 'only pixels at borders may be mixed'
+
+
+def test_more_regions_than_sixteen_bits_hold():
+    mask = np.arange(300 * 300, dtype=np.int32).reshape(300, 300)
+    view = AugmentedView(size=300, area=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
+    sample = make_views([view], np.random.default_rng(0), np.zeros((300, 300, 3), np.uint8), mask, 1)
+    assert np.array_equal(sample['mask'][0], mask)
+
+
+def test_views_are_a_function_of_the_generator_alone():
+    image = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)
+    view = AugmentedView(size=32, jitter=dict(p=0.8, brightness=0.4), gray=0.2)
+    first, again, other = (make_views([view, view], np.random.default_rng((7, n)), image, None, 8)
+                           for n in (3, 3, 4))
+    assert all(np.array_equal(a, b) for key in first for a, b in
+               zip(first[key], again[key], strict=True))
+    assert not np.array_equal(first['image'][0], other['image'][0])
+    assert not np.array_equal(first['image'][0], first['image'][1])
+
+
+@pytest.mark.parametrize('wrong, word', [(dict(interpolation='cubic'), 'bicubic'),
+                                         (dict(area=(0.0, 1.0)), 'area'), (dict(size=0), 'size')])
+def test_bad_arguments_are_named(wrong, word):
+    with pytest.raises(UsageError, match=word):
+        AugmentedView(**{'size': 32, **wrong})
+
+
+def take(sampler, number):
+    return list(itertools.islice(iter(sampler), number))
+
+
+def test_an_epoch_shows_every_image_once():
+    drawn = take(PositionSampler(10, 4, seed=1), 20)
+    assert [n for n, _ in drawn] == list(range(20))
+    assert sorted(i for _, i in drawn[:10]) == sorted(i for _, i in drawn[10:]) == list(range(10))
+    assert [i for _, i in drawn[:10]] != [i for _, i in drawn[10:]]
+
+
+def test_ranks_share_each_global_batch():
+    whole = take(PositionSampler(10, 6, seed=3), 30)
+    ranks = [take(PositionSampler(10, 2, seed=3, rank=r, world_size=3), 10) for r in range(3)]
+    joined = [position for k in range(5) for part in ranks for position in part[2 * k:2 * k + 2]]
+    assert joined == whole
+
+
+@pytest.mark.parametrize('skipped', [0, 4, 5, 12, 100])
+def test_skipping_equals_taking(skipped):
+    sampler = PositionSampler(7, 4, seed=2, rank=1, world_size=2)
+    everything = take(sampler, skipped + 10)
+    sampler.skip(skipped)
+    assert take(sampler, 10) == everything[skipped:]
