@@ -68,8 +68,15 @@ def feature_stages(backbone: nn.Module, size: int = 224) -> list[Stage]:
     Args:
         backbone: maps (B, 3, H, W) to a tuple of maps.
         size: height and width of the blank image in pixels.
+
+    Raises:
+        UsageError: the backbone does not take an image of that size.
     """
     weight = next(backbone.parameters())
     blank = torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype)
-    return [Stage(map_.shape[1], round(size / map_.shape[-1]))
-            for map_ in feature_maps(backbone, blank)]
+    try:
+        maps = feature_maps(backbone, blank)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UsageError(f'the backbone {type(backbone).__name__} does not take an image of '
+                         f'{size}×{size} pixels: {error}') from error
+    return [Stage(map_.shape[1], round(size / map_.shape[-1])) for map_ in maps]
