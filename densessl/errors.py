@@ -1,8 +1,10 @@
 """Errors that are the user's to mend: reported as one line with exit code 2."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class UsageError(ValueError):
@@ -13,3 +15,28 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the choice closest to ``name``, or an empty string."""
     close = get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)
     return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def check_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any], where: str) -> None:
+    """Check that ``function`` (a class, too) can be called with ``kwargs``, before it is.
+
+    Args:
+        where: what the message calls the function, such as ``mask generator 'name'``.
+
+    Raises:
+        UsageError: an unknown or a missing argument; the message lists those it takes.
+    """
+    parameters = inspect.signature(function).parameters
+    kinds = inspect.Parameter
+    takes = [name for name, p in parameters.items()
+             if p.kind in (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    choices = f'it takes {", ".join(takes)}' if takes else 'it takes none'
+    if not any(p.kind is kinds.VAR_KEYWORD for p in parameters.values()):
+        for name in kwargs:
+            if name not in takes:
+                raise UsageError(f'unknown parameter {name!r} of {where}'
+                                 f'{did_you_mean(name, takes)}; {choices}')
+    missing = [name for name in takes
+               if parameters[name].default is kinds.empty and name not in kwargs]
+    if missing:
+        raise UsageError(f'{where} needs {", ".join(missing)}; {choices}')

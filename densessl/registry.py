@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.registry import MODELS, Registry
 
-from densessl.errors import UsageError, did_you_mean
+from densessl.errors import UsageError, check_arguments, did_you_mean
 
 
 class PluginRegistry(Registry):
@@ -29,6 +29,20 @@ class PluginRegistry(Registry):
             if not any(key in registry.module_dict for registry in registries):
                 raise UsageError(self._unknown(key, broken_plugins()))
         return super().get(key)
+
+    def build(self, cfg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Build the class ``cfg['type']`` with the rest of ``cfg`` as its arguments.
+
+        Raises:
+            UsageError: unknown name, or arguments that the class does not take.
+        """
+        name = cfg.get('type')
+        cls = self.get(name) if isinstance(name, str) else name
+        if cls in self.module_dict.values():     # those of a parent registry check their own
+            given = {**kwargs.get('default_args', {}), **cfg}
+            check_arguments(cls, {key: value for key, value in given.items()
+                                  if key not in ('type', '_scope_')}, f'{self.name} {name!r}')
+        return super().build(cfg, *args, **kwargs)
 
     def _unknown(self, key: str, broken: list[Any]) -> str:
         known = sorted(name for name in self.module_dict if name.islower())

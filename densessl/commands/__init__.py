@@ -1,1 +1,1 @@
-"""The commands: one file each, with `add_arguments(parser)` and `run(args) -> exit code`."""
+"""The commands: each module adds its arguments to a parser and runs."""

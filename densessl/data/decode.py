@@ -1,0 +1,143 @@
+"""Decode one image file to RGB pixels as a viewer displays them.
+
+OpenCV decodes ordinary JPEG and PNG files, which is nearly all of them. Pillow reads every file's
+header first (0.02 ms), so that a decompression bomb is refused before it is decoded and whatever
+OpenCV would show differently (alpha, palettes, CMYK, animation, damage) is left to Pillow.
+"""
+from __future__ import annotations
+
+import errno
+import io
+import os
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Only these are tried: Pillow also has formats that run other programs or fetch other files.
+_FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'DIB', 'TIFF', 'WEBP', 'AVIF', 'JPEG2000', 'PPM')
+_ORIENTATION = 0x0112                       # the EXIF tag
+_END_OF_JPEG = b'\xff\xd9'
+_END_OF_PNG = b'\0\0\0\0IEND\xaeB`\x82'
+_PNG_METADATA = (b'eXIf', b'Raw profile type', b'tiff:Orientation')   # may say which way is up
+
+
+class UnreadableImage(Exception):
+    """A file that cannot be read; the message names the file and the :attr:`reason`."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'{self.args[0]}: {self.reason}'
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as it is displayed.
+
+    EXIF orientation is applied, transparency lies on white, 16-bit values are scaled to 8 bits
+    from their full range, and of an animation the first frame is taken.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImage: missing, empty, truncated, no image, or more pixels than Pillow's limit
+            for decompression bombs (2 × ``PIL.Image.MAX_IMAGE_PIXELS``).
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        dangling = error.errno == errno.ENOENT and os.path.islink(path)
+        reason = 'a link to a file that does not exist' if dangling else str(error.strerror)
+        raise UnreadableImage(path, reason) from error
+    if not data:
+        raise UnreadableImage(path, 'the file is empty')
+    try:
+        pixels = _decode(data)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(path, 'not an image, or of an unknown kind') from error
+    except Exception as error:     # decoders raise anything on damaged data; the file is at fault
+        raise UnreadableImage(path, str(error) or type(error).__name__) from error
+    return np.ascontiguousarray(pixels)
+
+
+def _decode(data: bytes) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(data), formats=_formats())
+    except UnidentifiedImageError:
+        if data[:4] not in (b'II*\0', b'MM\0*'):
+            raise
+        pixels = _opencv(data)     # TIFF with 16-bit colors, which Pillow does not know
+        if pixels is None:
+            raise
+        return pixels
+    with image:
+        pixels = _opencv(data) if _is_ordinary(data, image) else None
+        if pixels is not None and image.format == 'PNG':
+            return pixels
+        if pixels is None:
+            pixels = _pillow(image)
+        return _upright(pixels, _orientation(image))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _is_ordinary(data: bytes, image: Image.Image) -> bool:
+    """Whether OpenCV shows the file as a viewer does. A truncated file is not ordinary, because
+    OpenCV fills what is missing with grey and does not say so."""
+    if image.format in ('JPEG', 'MPO'):
+        return image.mode in ('RGB', 'L') and data.endswith(_END_OF_JPEG)
+    return (image.format == 'PNG' and image.mode in ('RGB', 'L', 'I;16')
+            and 'transparency' not in image.info and not getattr(image, 'is_animated', False)
+            and data.endswith(_END_OF_PNG) and not any(tag in data for tag in _PNG_METADATA))
+
+
+def _opencv(data: bytes) -> np.ndarray | None:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:              # for example above its own limit on width: Pillow's turn
+        return None
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _pillow(image: Image.Image) -> np.ndarray:
+    image.load()
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        ground = Image.new('RGBA', image.size, 'white')
+        return np.asarray(Image.alpha_composite(ground, image).convert('RGB'))
+    if image.mode == 'F':
+        raise ValueError('its values are floating point, whose range is not known')
+    if image.mode.startswith('I'):          # 16 bits, in which Pillow may keep them as 32
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xffff:
+            raise ValueError('its values have more than 16 bits')
+        return np.repeat((values.astype(np.uint16) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert('RGB'))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:   # damaged metadata: viewers then show the pixels as they are stored
+        return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (H, W, 3) stored pixels as the EXIF tag says (EXIF 2.32, section 4.6.4.A)."""
+    if orientation in (5, 6, 7, 8):          # rows are columns
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):          # the first column is on the right
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):          # the first row is at the bottom
+        pixels = pixels[::-1]
+    return pixels

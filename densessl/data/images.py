@@ -1,0 +1,179 @@
+"""Unlabelled images: any folder, list of paths or JSON of images is a data set.
+
+:func:`read_image` is the only reader: masks and training see the same pixels the same way up.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from densessl.data.decode import UnreadableImage, read_image
+from densessl.errors import UsageError
+
+__all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'read_image']
+
+EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
+                       '.jp2 .ppm .pgm .pbm .pnm'.split())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """Images by name. A million names are one buffer, so loader workers share or copy it cheaply.
+
+    Attributes:
+        root: the folder that names are relative to.
+        source: what was given: a folder, a list of paths or a JSON file.
+    """
+
+    root: Path
+    source: Path
+    _names: bytes = field(repr=False)        # the names, one after the other, as the OS spells them
+    _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
+
+    @classmethod
+    def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
+        """The list of ``names`` (posix paths relative to ``root``, as ``os.fsencode`` gives)."""
+        ends = np.zeros(len(names) + 1, np.int64)
+        np.cumsum([len(name) for name in names], out=ends[1:])
+        return cls(root, source, b''.join(names), ends)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def name(self, i: int) -> str:
+        """Image ``i``'s posix path relative to ``root``; IndexError past the end."""
+        return os.fsdecode(self._raw(i))
+
+    def path(self, i: int) -> Path:
+        """Where image ``i`` is."""
+        return self.root / self.name(i)
+
+    def select(self, keep: Iterable[int]) -> ImageList:
+        """The images at the positions ``keep``, in that order."""
+        return ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+
+    def digest(self) -> str:
+        """A hash of the names in their order: 16 hexadecimal digits."""
+        return hashlib.sha256(self._names + self._ends.tobytes()).hexdigest()[:16]
+
+    def _raw(self, i: int) -> bytes:
+        if not 0 <= i < len(self):
+            raise IndexError(f'image {i} of {len(self)}')
+        return self._names[self._ends[i]:self._ends[i + 1]]
+
+
+def find_images(source: str | Path) -> ImageList:
+    """Find the images of a data set.
+
+    Args:
+        source: a folder, searched recursively in sorted order (linked folders too, hidden files
+            and folders not); a ``.txt`` file with one path a line, absolute or relative to the
+            file's folder; or a ``.json`` file in COCO's format, whose ``file_name``s are looked
+            for beside the file and in the folders around it.
+
+    Raises:
+        UsageError: there is no such source, or it names no images.
+    """
+    source = Path(os.path.abspath(os.path.expanduser(source)))
+    if source.is_dir():
+        names = sorted(_walk(os.fsencode(source), b'', ()))
+        if not names:
+            raise UsageError(f'no images in {source} or its subfolders (looked for '
+                             f'{", ".join(sorted(EXTENSIONS))}; hidden files do not count)')
+        return ImageList.of(source, source, names)
+    if not source.exists():
+        raise UsageError(f'no such folder or file of images: {source}')
+    readers = {'.txt': _from_text, '.json': _from_json}
+    if source.suffix.lower() not in readers:
+        raise UsageError(f'images must be a folder, a .txt file of paths or a COCO .json file, '
+                         f'not {source}')
+    try:
+        return readers[source.suffix.lower()](source)
+    except OSError as error:
+        raise UsageError(f'cannot read {source}: {error.strerror}') from error
+
+
+def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
+    """Names of the images under ``folder``; ``above`` are the inodes of the folders around it."""
+    suffixes = tuple(os.fsencode(extension) for extension in EXTENSIONS)
+    try:
+        state = os.stat(folder)
+        inode = (state.st_dev, state.st_ino)
+        if inode in above:          # a link to a folder that contains it: already being searched
+            return
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(b'.')]
+    except OSError as error:
+        raise UsageError(f'cannot search {os.fsdecode(folder)}: {error.strerror}') from error
+    for entry in found:
+        name = prefix + entry.name
+        if entry.is_dir():
+            yield from _walk(entry.path, name + b'/', (*above, inode))
+        # a broken link counts: it is reported as unreadable instead of silently left out
+        elif name.lower().endswith(suffixes) and (entry.is_file() or entry.is_symlink()):
+            yield name
+
+
+def _from_text(source: Path) -> ImageList:
+    text = source.read_text(encoding='utf-8-sig', errors='surrogateescape')
+    lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
+    paths = [line for line in lines if line]
+    if not paths:
+        raise UsageError(f'{source} names no images: write one path a line')
+    if not os.path.lexists(source.parent / paths[0]):
+        raise UsageError(f'{source} begins with {paths[0]!r}, but there is no file '
+                         f'{source.parent / paths[0]}: write one path a line, absolute or '
+                         f'relative to {source.parent}')
+    return _listed(source, source.parent, paths)
+
+
+def _from_json(source: Path) -> ImageList:
+    try:
+        with source.open(encoding='utf-8') as file:
+            images = json.load(file)['images']
+        paths = [image['file_name'] for image in images]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
+                         f'({{"images": [{{"file_name": …}}, …]}}): '
+                         f'{type(error).__name__}: {error}') from error
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise UsageError(f'{source} names no images: its "images" are empty')
+    folders = list(_folders_around(source))
+    for folder in folders:
+        if os.path.lexists(folder / paths[0]):
+            return _listed(source, folder, paths)
+    raise UsageError(f'{source} begins with {paths[0]!r}, which is in none of '
+                     f'{", ".join(str(folder) for folder in folders[:8])}'
+                     f'{", …" if len(folders) > 8 else ""}')
+
+
+def _folders_around(source: Path) -> Iterator[Path]:
+    """Where a JSON's images may be, likeliest first: ``annotations/instances_train2017.json`` has
+    them in ``../train2017``, others beside it, in ``images`` or in ``images/train2017``."""
+    bases = [source.parent, source.parent.parent]
+
+    def inside(folder: Path) -> list[Path]:
+        folders = [path for path in folder.glob('*') if path.is_dir()]
+        return sorted(folders, key=lambda path: (path.name not in source.stem, path.name))
+
+    for base in bases:
+        yield base
+        yield from inside(base)
+    for base in bases:
+        yield from inside(base / 'images')
+
+
+def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
+    """The images at ``paths`` relative to ``folder``, each once, in the order of the list."""
+    full = list(dict.fromkeys(os.path.normpath(os.path.join(folder, path)) for path in paths))
+    inside = os.path.join(folder, '')
+    if not all(path.startswith(inside) for path in full):
+        folder = Path(os.path.commonpath([os.path.dirname(path) for path in full]))
+        inside = os.path.join(folder, '')
+    return ImageList.of(folder, source, [os.fsencode(path[len(inside):]) for path in full])

@@ -1,0 +1,142 @@
+"""The store that a config's ``masks`` asks for: the user's own, or one in the cache."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from densessl.data import build_lock
+from densessl.data.build_lock import BeingBuilt, lock_path, look
+from densessl.data.images import ImageList
+from densessl.data.mask_build import describe, make_masks, spell
+from densessl.data.mask_store import INFO, MaskStore
+from densessl.errors import UsageError
+
+if TYPE_CHECKING:
+    from densessl.data.masks import MaskGenerator
+
+POLL = 0.5              # seconds between two looks at a store that another process builds
+
+
+def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: bool
+                       ) -> tuple[MaskStore, ImageList]:
+    """Find the masks of ``images``; if they do not exist yet, build them or wait for them.
+
+    Args:
+        images: what is trained on.
+        masks: ``dict(type='name', …parameters)``, ``dict(store='folder')``, or both: then the
+            folder is built if it is missing and must fit the parameters if it is there. Without
+            ``store`` the masks are kept in :func:`cache_folder`.
+        is_builder: whether this process builds what is missing (rank 0); the others wait.
+
+    Returns:
+        The store, and those of ``images`` that have a mask in it.
+
+    Raises:
+        UsageError: no such store, an unfinished one that ``masks`` does not say how to finish,
+            one made with other parameters, or the builder failed.
+    """
+    parameters = dict(masks)
+    folder = parameters.pop('store', None)
+    generator = _build(parameters) if parameters else None
+    if folder is not None:
+        root = Path(os.path.abspath(os.path.expanduser(folder)))
+    elif generator is not None:
+        root = cache_folder(images, generator)
+    else:
+        raise UsageError("masks must say how they are made, dict(type='NAME', …), or where they "
+                         "are, dict(store='FOLDER')")
+    store = MaskStore(root) if generator is None or (root / INFO).exists() else None
+    if store and generator:
+        _check_same(store, generator, parameters)
+    if not (store and store.complete):
+        if generator is None:
+            raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
+                             f'{root}" again, it goes on where it stopped')
+        store = _build_or_wait(images, root, generator, is_builder)
+    return store, _with_masks(images, store, say=is_builder)
+
+
+def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
+    """Where masks go that have no folder of their own: under ``$DENSESSL_CACHE``, else
+    ``$XDG_CACHE_HOME/densessl``, else ``~/.cache/densessl``. Other images, generators, parameters
+    or versions have another folder. Images whose files change under the same names do not."""
+    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'densessl'
+    cache = Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
+    key = json.dumps([str(images.root), images.digest(), describe(generator)], sort_keys=True)
+    digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
+    return cache / 'masks' / f'{images.root.name or "images"}-{digest}'
+
+
+def _build(masks: dict[str, Any]) -> MaskGenerator:
+    from densessl.registry import MASK_GENERATORS
+    if 'type' not in masks:
+        raise UsageError(f"masks have parameters ({', '.join(masks)}) but no type: write "
+                         f"dict(type='NAME', …)")
+    return MASK_GENERATORS.build(masks)
+
+
+def _check_same(store: MaskStore, generator: MaskGenerator, given: dict[str, Any]) -> None:
+    """Refuse a store that differs from what was ``given``; what was left open may differ."""
+    ours, theirs = describe(generator), store.info
+    known = {name: theirs['parameters'].get(name) for name in given if name != 'type'}
+    if (theirs['generator'] != ours['generator']
+            or any(ours['parameters'].get(name) != value for name, value in known.items())):
+        raise UsageError(f'the masks in {store.root} were made with {spell(theirs)}, not '
+                         f'{spell(ours)}; leave the parameters out or name another store')
+
+
+def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool
+                   ) -> MaskStore:
+    if is_builder:
+        print(f'building the masks of {len(images)} images, once, in {root}', file=sys.stderr)
+        try:
+            make_masks(images, root, generator)
+            return MaskStore(root)
+        except BeingBuilt as error:
+            print(f'{error}: waiting for it', file=sys.stderr)
+    return _wait(root, images.digest())
+
+
+def _wait(root: Path, digest: str) -> MaskStore:
+    """Wait until another process has built ``root``; notice when it failed or is gone."""
+    first = last = look(lock_path(root))        # may be of an earlier run
+    deadline = time.monotonic() + build_lock.PATIENCE
+    while time.monotonic() < deadline:
+        if (root / INFO).exists():
+            store = MaskStore(root)
+            if store.complete and store.info.get('digest') == digest:
+                return store
+        now = look(lock_path(root))
+        if now and now != first and 'failed' in now[1]:
+            raise UsageError(f'the masks in {root} were not built: {now[1]["failed"]}')
+        if now != last:
+            last, deadline = now, time.monotonic() + build_lock.PATIENCE
+        time.sleep(POLL)
+    reason = f' (the last try failed: {last[1]["failed"]})' if last and 'failed' in last[1] else ''
+    raise UsageError(f'nobody has built masks in {root} for {build_lock.PATIENCE:.0f} s{reason}; '
+                     f'can this process see the folder that rank 0 builds? If not, set '
+                     f'DENSESSL_CACHE to a shared folder')
+
+
+def _with_masks(images: ImageList, store: MaskStore, say: bool) -> ImageList:
+    """The images that have a mask, without a look at any file if the store was made for them."""
+    if store.info.get('digest') == images.digest():
+        skipped = store.skipped()
+        keep = range(len(images)) if not skipped else \
+            [i for i in range(len(images)) if images.name(i) not in skipped]
+    else:
+        keep = [i for i in range(len(images)) if store.has(images.name(i))]
+    if not len(keep):
+        raise UsageError(f'{store.root} has no mask of any image in {images.source}: '
+                         f'{images.name(0)} would have {store.path(images.name(0))}')
+    if len(keep) == len(images):
+        return images
+    if say:
+        print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {store.root} '
+              f'and are left out', file=sys.stderr)
+    return images.select(keep)
