@@ -36,7 +36,7 @@ class PluginRegistry(Registry):
         Raises:
             UsageError: unknown name, or arguments that the class does not take.
         """
-        name = cfg.get('type')
+        name = cfg.get('type') if isinstance(cfg, dict) else None
         cls = self.get(name) if isinstance(name, str) else name
         if cls in self.module_dict.values():     # those of a parent registry check their own
             given = {**kwargs.get('default_args', {}), **cfg}

@@ -31,7 +31,7 @@ def run_make_masks(args: argparse.Namespace) -> int:
         UsageError: see :func:`densessl.data.masks.make_masks`.
     """
     from densessl.data.images import find_images
-    from densessl.data.mask_build import describe, spell
+    from densessl.data.mask_store import describe, spell
     from densessl.data.masks import make_masks
     from densessl.registry import MASK_GENERATORS
 

@@ -42,17 +42,27 @@ class BuildLock:
     def __enter__(self) -> BuildLock:
         content = json.dumps({'host': socket.gethostname(), 'pid': os.getpid()})
         try:
-            with self.path.open('x') as file:
-                file.write(content)
-        except FileExistsError:
-            if is_held(self.path):
-                raise BeingBuilt(f'{self.path.parent} is being built by another process '
-                                 f'({self.path.read_text()})') from None
-            self.path.write_text(content)
+            if not self._create(content):
+                if is_held(self.path):
+                    raise BeingBuilt(f'{self.path.parent} is being built by another process '
+                                     f'({self.path.name} says which)')
+                # Of several that find it dead at the same time the last to write has it.
+                self.path.write_text(content)
+                time.sleep(0.3)
+                if self.path.read_text() != content:
+                    raise BeingBuilt(f'{self.path.parent} is being built by another process')
         except OSError as error:
             raise UsageError(f'cannot write {self.path}: {error.strerror}') from error
         self._thread.start()
         return self
+
+    def _create(self, content: str) -> bool:
+        try:
+            with self.path.open('x') as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -60,9 +70,12 @@ class BuildLock:
         self._thread.join()
         if error is None:
             self.path.unlink(missing_ok=True)
-        else:
-            reason = str(error) or ('interrupted' if kind is KeyboardInterrupt else kind.__name__)
+            return
+        reason = str(error) or ('interrupted' if kind is KeyboardInterrupt else kind.__name__)
+        try:
             self.path.write_text(json.dumps({'failed': reason}))
+        except OSError:     # a full disk, say: the error on its way is what matters
+            return
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):

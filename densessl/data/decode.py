@@ -71,10 +71,7 @@ def _decode(data: bytes) -> np.ndarray:
     except UnidentifiedImageError:
         if data[:4] not in (b'II*\0', b'MM\0*'):
             raise
-        pixels = _opencv(data)     # TIFF with 16-bit colors, which Pillow does not know
-        if pixels is None:
-            raise
-        return pixels
+        return _deep_tiff(data)
     with image:
         pixels = _opencv(data) if _is_ordinary(data, image) else None
         if pixels is not None and image.format == 'PNG':
@@ -106,7 +103,20 @@ def _opencv(data: bytes) -> np.ndarray | None:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:              # for example above its own limit on width: Pillow's turn
         return None
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _deep_tiff(data: bytes) -> np.ndarray:
+    """A TIFF with 16-bit colors, which Pillow does not know."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ValueError('a TIFF of an unknown kind (more than 4 bands?)')
+    if pixels.dtype != np.uint16:
+        raise ValueError(f'its values are {pixels.dtype}, whose range is not known')
+    return (cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) >> 8).astype(np.uint8)
 
 
 def _pillow(image: Image.Image) -> np.ndarray:

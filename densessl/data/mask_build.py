@@ -1,7 +1,6 @@
 """Building a mask store: all cores, resumable, divisible over machines."""
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -11,13 +10,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
-import densessl
 from densessl.data import mask_store
 from densessl.data.build_lock import BuildLock
 from densessl.data.images import ImageList, UnreadableImage, read_image
@@ -83,7 +82,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if workers is not None and workers < 1:
         raise UsageError(f'workers must be at least 1, not {workers}')
     _check_names(images, out)
-    _begin(images, out, generator)
+    mask_store.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
         positions = range(shard[0], len(images), shard[1])
@@ -118,47 +117,6 @@ def _check_names(images: ImageList, out: Path) -> None:
                              f'leave it out by a list of paths')
 
 
-def _begin(images: ImageList, out: Path, generator: MaskGenerator) -> None:
-    """Write ``masks.json``, or check that the one that is there is of the same masks."""
-    ours = describe(generator)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        strangers = [name for name in os.listdir(out) if not name.startswith('.')] \
-            if not (out / mask_store.INFO).exists() else []
-    except OSError as error:
-        raise UsageError(f'cannot write masks to {out}: {error.strerror}') from error
-    if strangers:
-        raise UsageError(f'{out} is not empty and has no {mask_store.INFO}, so it is not a mask '
-                         f'store; choose another folder')
-    known = {}
-    if (out / mask_store.INFO).exists():
-        known = mask_store.read_info(out)
-        theirs = {key: known[key] for key in ours}
-        if theirs != ours:
-            raise UsageError(f'{out} was made with {spell(theirs)}, not {spell(ours)}; choose '
-                             f'another folder or delete it')
-    listed = {'images': len(images), 'digest': images.digest()}
-    if {key: known.get(key) for key in listed} != listed:
-        mask_store.write_json(out / mask_store.INFO,
-                              ours | {'densessl': densessl.__version__} | listed)
-
-
-def describe(generator: MaskGenerator) -> dict[str, Any]:
-    """What decides the masks: the generator's name, parameters and version, as JSON has them."""
-    try:
-        parameters = json.loads(json.dumps(generator.parameters()))
-    except TypeError as error:
-        raise UsageError(f'parameters() of mask generator {generator.name!r} must return what '
-                         f'JSON can hold: {error}') from error
-    return {'generator': generator.name, 'parameters': parameters, 'version': generator.version}
-
-
-def spell(info: dict[str, Any]) -> str:
-    """``name(parameter=value, …) version 1`` of what :func:`describe` returns."""
-    values = ', '.join(f'{name}={value!r}' for name, value in info['parameters'].items())
-    return f'{info["generator"]}({values}) version {info["version"]}'
-
-
 # -- the work -------------------------------------------------------------------------------------
 
 def _make(images: ImageList, positions: range, out: Path, generator: MaskGenerator, workers: int,
@@ -169,7 +127,7 @@ def _make(images: ImageList, positions: range, out: Path, generator: MaskGenerat
     workers = min(workers, len(positions))
     results = (_in_processes(images, chunks, out, generator, workers) if workers > 1 else
                _in_process(images, positions, out, generator))
-    with Progress('masks', len(positions), enabled=progress) as bar:
+    with Progress('masks', len(positions), enabled=progress) as bar, closing(results):
         for result in results:
             summary.add(result)
             bar.update(summary.made + summary.kept + len(summary.skipped))
@@ -202,9 +160,10 @@ def _in_processes(images: ImageList, chunks: Iterator[range], out: Path,
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
-        raise RuntimeError(f'a worker was killed, perhaps for want of memory; what was made is '
-                           f'kept, run the same again with fewer workers than {workers}'
-                           ) from error
+        raise RuntimeError(
+            f'a worker process ended: killed for want of memory (then run the same again with '
+            f'fewer workers than {workers}; what was made is kept), or started from a script '
+            f'without "if __name__ == \'__main__\':"') from error
     finally:
         stop.set()                                   # a worker ends after the image it is at
         pool.shutdown(cancel_futures=True)

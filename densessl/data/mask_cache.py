@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from densessl.data import build_lock
 from densessl.data.build_lock import BeingBuilt, lock_path, look
 from densessl.data.images import ImageList
-from densessl.data.mask_build import describe, make_masks, spell
-from densessl.data.mask_store import INFO, MaskStore
+from densessl.data.mask_build import make_masks
+from densessl.data.mask_store import INFO, SKIPPED, MaskStore, describe, spell
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -138,5 +138,6 @@ def _with_masks(images: ImageList, store: MaskStore, say: bool) -> ImageList:
         return images
     if say:
         print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {store.root} '
-              f'and are left out', file=sys.stderr)
+              f'and are left out ({SKIPPED} there says why, or "densessl make_masks" adds them)',
+              file=sys.stderr)
     return images.select(keep)

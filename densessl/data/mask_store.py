@@ -11,17 +11,23 @@ Masks are only ever touched by path, so a store of a million costs no more to op
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import posixpath
+import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+import densessl
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.errors import UsageError
+
+if TYPE_CHECKING:
+    from densessl.data.masks import MaskGenerator
 
 INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
 MAX_REGIONS = 1 << 16
@@ -30,8 +36,8 @@ _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6]
 
 
 class MaskStore:
-    """A folder of label maps. Opening reads ``masks.json`` and, of an unfinished store, the marks
-    of its shards.
+    """A folder of label maps. Opening it reads ``masks.json`` and, of an unfinished store, the
+    marks of its shards.
 
     Attributes:
         root: the folder.
@@ -81,15 +87,6 @@ class MaskStore:
             raise UnreadableImage(path, 'not a PNG label map')
         return labels
 
-    def write(self, name: str, labels: np.ndarray) -> None:
-        """Keep ``labels``, (H, W) integers 0..n-1, as the mask of image ``name``.
-
-        Raises:
-            ValueError: not a label map, or more than 65536 regions.
-            UsageError: the folder cannot be written to.
-        """
-        write_atomically(self.path(name), encode(labels))
-
     def skipped(self) -> dict[str, str]:
         """The images without a mask, by name, and why; from one file."""
         path = self.root / SKIPPED
@@ -117,12 +114,16 @@ def encode(labels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
     """Write ``data`` beside ``path`` and rename it there, so that ``path`` is never half written.
 
-    The temporary name is fixed: what a killed process leaves is overwritten by the next one.
+    The temporary name is a fixed one, so that the next build overwrites what a killed one left;
+    that of a file ``shared`` by shards, which may write it at the same time, is the process's own.
     """
-    temporary = path.with_name(f'.{path.name}.tmp')
+    own = f'{socket.gethostname()}-{os.getpid()}' if shared else ''
+    # hashed, because a file's name may already be as long as the system allows
+    short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
+    temporary = path.with_name(f'.{short}.tmp')
     try:
         try:
             temporary.write_bytes(data)
@@ -135,6 +136,44 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 # -- what is in a store --------------------------------------------------------------------------
+
+def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
+    """Write ``masks.json``, or check that the one that is there is of the same masks."""
+    ours, path = describe(generator), root / INFO
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # the order matters: a shard that starts at the same time writes masks.json, then masks
+        strangers = not path.exists() and any(name[0] != '.' for name in os.listdir(root))
+    except OSError as error:
+        raise UsageError(f'cannot write masks to {root}: {error.strerror}') from error
+    if strangers and not path.exists():
+        raise UsageError(f'{root} is not empty and has no {INFO}, so it is not a mask store; '
+                         f'choose another folder')
+    known = read_info(root) if path.exists() else {}
+    theirs = {key: known[key] for key in ours if known}
+    if theirs and theirs != ours:
+        raise UsageError(f'{root} was made with {spell(theirs)}, not {spell(ours)}; choose another '
+                         f'folder or delete it')
+    listed = {'images': len(images), 'digest': images.digest()}
+    if {key: known.get(key) for key in listed} != listed:
+        write_json(path, ours | {'densessl': densessl.__version__} | listed)
+
+
+def describe(generator: MaskGenerator) -> dict[str, Any]:
+    """What decides the masks: the generator's name, parameters and version, as JSON has them."""
+    try:
+        parameters = json.loads(json.dumps(generator.parameters()))
+    except TypeError as error:
+        raise UsageError(f'parameters() of mask generator {generator.name!r} must return what '
+                         f'JSON can hold: {error}') from error
+    return {'generator': generator.name, 'parameters': parameters, 'version': generator.version}
+
+
+def spell(info: dict[str, Any]) -> str:
+    """``name(parameter=value, …) version 1`` of what :func:`describe` returns."""
+    values = ', '.join(f'{name}={value!r}' for name, value in info['parameters'].items())
+    return f'{info["generator"]}({values}) version {info["version"]}'
+
 
 def read_info(root: Path) -> dict[str, Any]:
     """The contents of ``root``'s ``masks.json``."""
@@ -153,7 +192,8 @@ def read_info(root: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` so that ``path`` is never half written."""
-    write_atomically(path, json.dumps(content, indent=2).encode() + b'\n')
+    write_atomically(path, json.dumps(content, indent=2).encode() + b'\n',
+                     shared=True)
 
 
 def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
@@ -180,7 +220,8 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
     bytes, so it does not matter which is last."""
     skipped = {name: reason for mark in marks for name, reason in mark['skipped'].items()}
     lines = [f'{_escape(name)}\t{" ".join(skipped[name].split())}\n' for name in sorted(skipped)]
-    write_atomically(root / SKIPPED, ''.join(lines).encode('utf-8', 'surrogateescape'))
+    write_atomically(root / SKIPPED, ''.join(lines).encode('utf-8', 'surrogateescape'),
+                     shared=True)
     totals = _totals(marks)
     if not totals['masks']:
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '

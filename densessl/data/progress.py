@@ -5,6 +5,7 @@ import sys
 import time
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 
 class Progress:
@@ -46,7 +47,7 @@ class Progress:
             self.bar.stop()
 
 
-def _bar():
+def _bar() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
