@@ -1,6 +1,8 @@
 """Felzenszwalb & Huttenlocher (IJCV 2004) graph-based segmentation, by scikit-image."""
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 from skimage.segmentation import felzenszwalb
 
@@ -24,9 +26,10 @@ class Felzenszwalb(MaskGenerator):
     version = 1
 
     def __init__(self, *, scale: float = 1000.0, sigma: float = 0.8, min_size: int = 1000) -> None:
-        if not scale > 0 or not sigma >= 0 or min_size < 0:
-            raise UsageError(f'felzenszwalb needs scale > 0, sigma ≥ 0 and min_size ≥ 0, not '
-                             f'scale={scale}, sigma={sigma}, min_size={min_size}')
+        numbers = all(isinstance(value, int | float) for value in (scale, sigma, min_size))
+        if not numbers or not (0 < scale < inf and 0 <= sigma < inf and 0 <= min_size < inf):
+            raise UsageError(f'felzenszwalb needs numbers scale > 0, sigma ≥ 0 and min_size ≥ 0, '
+                             f'not scale={scale!r}, sigma={sigma!r}, min_size={min_size!r}')
         self.scale, self.sigma, self.min_size = float(scale), float(sigma), int(min_size)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ class Grid(MaskGenerator):
     version = 1
 
     def __init__(self, *, rows: int = 4, cols: int = 4) -> None:
-        if rows < 1 or cols < 1:
-            raise UsageError(f'grid needs rows ≥ 1 and cols ≥ 1, not rows={rows}, cols={cols}')
-        self.rows, self.cols = int(rows), int(cols)
+        if not all(isinstance(value, int) and value >= 1 for value in (rows, cols)):
+            raise UsageError(f'grid needs whole numbers rows ≥ 1 and cols ≥ 1, not rows={rows!r}, '
+                             f'cols={cols!r}')
+        self.rows, self.cols = rows, cols
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]

@@ -1,0 +1,78 @@
+"""The mask generators of `plugins/masks`, built as a config builds them."""
+import numpy as np
+import pytest
+from skimage.segmentation import felzenszwalb
+
+from densessl.data.masks import MaskGenerator
+from densessl.errors import UsageError
+from densessl.plugins import load_plugins, plugin_of
+from densessl.registry import MASK_GENERATORS
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+HALVES = np.zeros((60, 80, 3), np.uint8)
+HALVES[:, 33:] = (250, 40, 10)
+
+CONFIGS = [dict(type='felzenszwalb', scale=100, sigma=0.8, min_size=20), dict(type='grid')]
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config['type'])
+@pytest.mark.parametrize('image', [
+    NOISE, HALVES, NOISE[:1, :1], NOISE[:1], NOISE[:, :1], NOISE[:, ::-1],
+    np.tile(NOISE, (1, 9, 1)),
+    RNG.integers(0, 256, (10, 20000, 3), dtype=np.uint8),
+], ids=['noise', 'halves', '1x1', 'row', 'column', 'strided', 'wide', '10x20000'])
+def test_labels_are_contiguous(config, image):
+    generator = MASK_GENERATORS.build(config)
+    before = image.copy()
+    labels = generator(image)
+    assert labels.shape == image.shape[:2] and np.issubdtype(labels.dtype, np.integer)
+    assert (np.unique(labels) == np.arange(labels.max() + 1)).all()
+    assert (generator(image) == labels).all() and (image == before).all()
+
+
+def test_felzenszwalb_is_that_of_scikit_image():
+    generator = MASK_GENERATORS.build(dict(type='felzenszwalb', scale=30, sigma=0.5, min_size=9))
+    expected = felzenszwalb(NOISE, scale=30, sigma=0.5, min_size=9)
+    assert (generator(NOISE) == expected).all() and expected.max() > 2
+    halves = MASK_GENERATORS.build(dict(type='felzenszwalb'))(HALVES)
+    assert len(np.unique(halves)) == 2 and halves[0, 0] != halves[0, -1]
+
+
+def test_parameters_are_the_published_ones():
+    generator = MASK_GENERATORS.build(dict(type='felzenszwalb'))
+    assert generator.parameters() == {'scale': 1000.0, 'sigma': 0.8, 'min_size': 1000}
+    assert generator.name == 'felzenszwalb' and generator.version == 1
+
+
+def test_grid_divides_evenly():
+    labels = MASK_GENERATORS.build(dict(type='grid', rows=3, cols=4))(NOISE)
+    assert labels.max() == 11 and (np.bincount(labels.ravel()) == 400).all()
+    assert (labels[:20, :20] == 0).all() and (labels[:20, 20:40] == 1).all()
+    assert (labels[20:40, :20] == 4).all()
+    many = MASK_GENERATORS.build(dict(type='grid', rows=500, cols=2))(NOISE)
+    assert len(np.unique(many)) == 60 * 2
+
+
+@pytest.mark.parametrize('config, says', [
+    (dict(type='felzenszwalb', scal=3), "'scal' of mask generator 'felzenszwalb' "
+     r"\(did you mean 'scale'\?\); it takes scale, sigma, min_size"),
+    (dict(type='felzenszwalb', scale=0), 'scale > 0'),
+    (dict(type='felzenszwalb', scale=float('nan')), 'scale > 0'),
+    (dict(type='felzenszwalb', sigma=-1), 'sigma ≥ 0'),
+    (dict(type='felzenszwalb', min_size=-1), 'min_size ≥ 0'),
+    (dict(type='felzenszwalb', scale='big'), "scale='big'"),
+    (dict(type='grid', rows=0), 'rows ≥ 1'),
+    (dict(type='grid', cols=2.5), 'cols=2.5'),
+    (dict(type='felzenswalb'), "'felzenswalb' .did you mean 'felzenszwalb'"),
+])
+def test_wrong_parameters_are_named(config, says):
+    with pytest.raises(UsageError, match=says):
+        MASK_GENERATORS.build(config)
+
+
+def test_the_manifest_provides_them():
+    plugin = next(plugin for plugin in load_plugins() if plugin.name == 'masks')
+    assert not plugin.reason
+    for cls in plugin.provides['mask_generators']:
+        assert issubclass(cls, MaskGenerator) and plugin_of(cls) is plugin
