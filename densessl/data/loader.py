@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ class ViewDataset(Dataset):
         views: what each view draws.
         uniforms: how many uniform numbers each view carries for the method.
     """
+
+    metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
     def __init__(self, images: ImageList, store: MaskStore | None, views: Sequence[AugmentedView],
                  *, seed: int = 0, uniforms: int = 64) -> None:

@@ -1,6 +1,7 @@
 """One infinite sequence of samples: position n names the image and the sample's randomness."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,6 +30,10 @@ class PositionSampler(Sampler[Position]):
     def skip(self, num_samples: int) -> None:
         """Begin after this rank's first ``num_samples``: resuming costs nothing."""
         self.start = num_samples
+
+    def __len__(self) -> int:
+        """Endless: mmengine's logger asks where the end of the data is."""
+        return sys.maxsize
 
     def __iter__(self) -> Iterator[Position]:
         order, epoch_of_order = None, -1

@@ -5,8 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +110,20 @@ class PretrainRunner(Runner):
         else:
             self.resume(str(newest))
 
-    def _log_env(self, env_cfg: dict) -> None:
-        with console_quiet(self.logger):   # environment and config go to the log file
-            super()._log_env(env_cfg)
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """What a user need not read goes to the log file alone."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_for_console)
+        return logger
 
-    def get_hooks_info(self) -> str:
-        with console_quiet(self.logger):
-            self.logger.info('Hooks:\n' + super().get_hooks_info())
-        return f'logging to {self.log_dir}'
+
+def _for_console(record: logging.LogRecord) -> bool:
+    """Whether a message is for the console: not the dumps of environment, config and hooks (of
+    several lines), nor mmengine's warnings of its own deprecated file layer."""
+    text = record.getMessage()
+    return '\n' not in text and not any(word in text for word in ('FileClient', 'HardDiskBackend'))
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -144,19 +149,3 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     found = {int(match[1]): path for path in Path(work_dir).glob('iter_*.pth')
              if (match := re.fullmatch(r'iter_(\d+)\.pth', path.name))}
     return found[max(found)] if found else None
-
-
-@contextmanager
-def console_quiet(logger: logging.Logger) -> Iterator[None]:
-    """Within the block only files receive what is logged."""
-    consoles = [handler for handler in logger.handlers
-                if isinstance(handler, logging.StreamHandler)
-                and not isinstance(handler, logging.FileHandler)]
-    levels = [handler.level for handler in consoles]
-    for handler in consoles:
-        handler.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for handler, level in zip(consoles, levels, strict=True):
-            handler.setLevel(level)

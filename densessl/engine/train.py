@@ -17,6 +17,7 @@ from densessl.data.images import ImageList, find_images
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import AugmentedView
+from densessl.engine import lars  # noqa: F401  registers LARS and its parameter groups
 from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
@@ -143,8 +144,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=rank, world_size=processes,
                           num_workers=cfg.train_dataloader.num_workers, pin_memory=on_gpu)
-    model = cfg.model.to_dict()
-    model['data_preprocessor'] = dict(type='ViewPreprocessor', **cfg.normalization)
+    model = {**cfg.model.to_dict(), 'type': f'densessl.{cfg.model.type}'}
+    model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
@@ -157,7 +158,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     return PretrainRunner(
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps),
-        default_hooks=hooks, resume=resume, launcher=launcher, default_scope='densessl',
+        default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps), StopHook(),
                       *cfg.get('custom_hooks', [])],
         log_processor=dict(by_epoch=False, window_size=cfg.log_interval),

@@ -1,0 +1,155 @@
+"""Discovery: a third-party plugin comes through the same call as the first-party ones, and each
+kind of broken plugin is reported by name."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from densessl.plugins import load_plugins
+
+GOOD = '''
+from densessl import hookimpl, MaskGenerator
+import numpy as np
+
+class Halves(MaskGenerator):
+    name = 'halves'
+    def __call__(self, image):
+        labels = np.zeros(image.shape[:2], np.int32)
+        labels[:, image.shape[1] // 2:] = 1
+        return labels
+
+@hookimpl
+def mask_generators():
+    return [Halves]
+'''
+BROKEN = {
+    'import error': ('import nothing_of_this_name', "No module named 'nothing_of_this_name'"),
+    'misspelt hook': ('from densessl import hookimpl\n@hookimpl\ndef mask_generator():\n'
+                      '    return []', "unknown hook 'mask_generator' (did you mean 'mask_gen"),
+    'wrong return type': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n'
+                          '    return [int]', 'must return subclasses of densessl.Method'),
+    'not a list': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n    return None',
+                   'must return a list, not NoneType'),
+    'hook raises': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n    return 1 / 0',
+                    'ZeroDivisionError'),
+    'duplicate name': (GOOD.replace("'halves'", "'grid'"),
+                       "the mask generator 'grid' is already provided by densessl_plugins.masks"),
+    'no hooks': ('x = 1', 'implements none of the hooks'),
+    'wrong arguments': ('from densessl import hookimpl\n@hookimpl\ndef methods(extra):\n'
+                        '    return []', 'extra'),
+}
+
+
+def install(folder, name, code):
+    """A distribution as pip would leave it: a module and a dist-info with its entry point."""
+    module = f'fake_{name}'
+    (folder / f'{module}.py').write_text(code)
+    info = folder / f'{module}-1.2.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n')
+    (info / 'entry_points.txt').write_text(f'[densessl]\n{name} = {module}\n')
+
+
+def python(folder, code, **environment):
+    """Run code in a fresh interpreter that sees the folder's distributions."""
+    path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
+    return subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', **environment})
+
+
+USE = '''
+    import numpy as np
+    from densessl.registry import MASK_GENERATORS
+    print(MASK_GENERATORS.build(dict(type={0!r}))(np.zeros((2, 4, 3), np.uint8)).tolist())
+'''
+LIST = '''
+    from densessl.plugins import load_plugins
+    for p in load_plugins():
+        print(p.name, p.distribution, p.version, p.reason or 'ok', p.disabled, sep='|')
+'''
+
+
+def test_first_party_plugins_are_whole():
+    plugins = load_plugins()
+    assert {'detcon', 'masks', 'mmseg', 'timm', 'torchvision'} <= {p.name for p in plugins}
+    assert [p.reason for p in plugins if p.distribution == 'densessl' and p.reason] == []
+    assert load_plugins() is plugins
+
+
+def test_third_party_plugin_loads(tmp_path):
+    install(tmp_path, 'halves', GOOD)
+    result = python(tmp_path, USE.format('halves'))
+    assert result.stdout == '[[0, 0, 1, 1], [0, 0, 1, 1]]\n', result.stderr
+    assert 'halves|dist-halves|1.2|ok|False' in python(tmp_path, LIST).stdout
+
+
+@pytest.mark.parametrize('kind', BROKEN)
+def test_broken_plugin_is_named_and_the_others_go_on(kind, tmp_path):
+    code, reason = BROKEN[kind]
+    install(tmp_path, 'bad', code)
+    install(tmp_path, 'halves', GOOD)
+    result = python(tmp_path, USE.format('halves') + LIST)
+    assert result.returncode == 0, result.stderr
+    assert "plugin 'bad' (dist-bad 1.2) is broken" in result.stderr and reason in result.stderr
+    assert 'detcon|densessl|' in result.stdout and 'halves|dist-halves|1.2|ok' in result.stdout
+
+
+def test_a_run_that_uses_a_broken_plugin_stops_with_exit_code_2(tmp_path):
+    install(tmp_path, 'bad', 'import nothing_of_this_name')
+    result = python(tmp_path, '''
+        import sys
+        from densessl.cli import main
+        sys.exit(main(['make_masks', '.', 'out', '--generator', 'theirs']))
+    ''')
+    assert result.returncode == 2
+    assert "unknown mask generator 'theirs'" in result.stderr
+    assert "plugin 'bad' (dist-bad 1.2) is broken: importing" in result.stderr.splitlines()[-1]
+    assert 'Traceback' not in result.stderr
+
+
+def test_disabled_plugins_are_left_out(tmp_path):
+    install(tmp_path, 'halves', GOOD)
+    result = python(tmp_path, LIST, DENSESSL_DISABLE_PLUGINS='halves, nosuch')
+    assert 'halves|dist-halves|1.2|ok|True' in result.stdout
+    assert "names 'nosuch', which is not installed" in result.stderr
+    result = python(tmp_path, USE.format('halves'), DENSESSL_DISABLE_PLUGINS='halves')
+    assert "unknown mask generator 'halves'" in result.stderr
+
+
+def test_same_entry_point_name_twice(tmp_path):
+    install(tmp_path, 'masks', GOOD)   # a third party that calls itself as a first-party plugin
+    result = python(tmp_path, LIST)
+    assert "the name 'masks' is taken by 'masks' (densessl" in result.stderr
+
+
+def test_config_folder_of_a_plugin_is_searched(tmp_path):
+    (tmp_path / 'recipes').mkdir()
+    (tmp_path / 'recipes' / 'special.py').write_text('epochs = 3\n')
+    install(tmp_path, 'recipes', f'''
+from pathlib import Path
+from densessl import hookimpl
+@hookimpl
+def config_folders():
+    return [Path({str(tmp_path / "recipes")!r})]
+''')
+    result = python(tmp_path, '''
+        from densessl.config import load_config
+        print(load_config('special').epochs)
+    ''')
+    assert result.stdout == '3\n', result.stderr
+
+
+def test_plugins_command_lists_origin_and_fault(tmp_path):
+    install(tmp_path, 'bad', BROKEN['import error'][0])
+    result = python(tmp_path, '''
+        import sys
+        from densessl.cli import main
+        sys.exit(main(['plugins']))
+    ''', COLUMNS='200')
+    assert result.returncode == 1
+    assert 'dist-bad 1.2' in result.stdout and 'BROKEN: importing' in result.stdout
+    assert 'methods: detcon' in result.stdout
