@@ -67,18 +67,19 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(input)
-        dims = [d for d in range(input.dim()) if d != 1]
-        count = input.numel() / input.shape[1] * world_size()
-        mean = _Sum.apply(input.sum(dims)) / count                            # (C,)
-        shape = [1, -1] + [1] * (input.dim() - 2)
-        centered = input - mean.view(shape)
+        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        dims = [d for d in range(x.dim()) if d != 1]
+        count = x.numel() / x.shape[1] * world_size()
+        mean = _Sum.apply(x.sum(dims)) / count                                # (C,)
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        centered = x - mean.view(shape)
         var = _Sum.apply((centered ** 2).sum(dims)) / count                   # (C,) biased
         if self.track_running_stats:
             self._track(mean.detach(), var.detach() * count / max(count - 1, 1))
         out = centered * torch.rsqrt(var.view(shape) + self.eps)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out
+        return out.to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor) -> None:
@@ -96,7 +97,8 @@ def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) is not SyncBatchNorm:
         new = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
                             module.track_running_stats)
-        new.to(next(module.parameters(), torch.empty(0)).device)
+        like = next(iter([*module.parameters(), *module.buffers()]), torch.empty(0))
+        new.to(device=like.device, dtype=like.dtype)
         new.load_state_dict(module.state_dict())
         for name, parameter in module.named_parameters(recurse=False):
             getattr(new, name).requires_grad_(parameter.requires_grad)

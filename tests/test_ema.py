@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
-from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
 from torch import nn
+
+from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
 
 
 def test_update_moves_parameters_and_leaves_buffers():

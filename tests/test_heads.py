@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from densessl.heads import cell_counts, pool_regions, region_weights, sample_regions
 
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+
 from densessl.plugins import load_plugins
 
 GOOD = '''

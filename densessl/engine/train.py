@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from mmengine import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist
+from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.registry import OPTIMIZERS
 from torch import distributed
 
 from densessl import __version__
@@ -21,7 +22,7 @@ from densessl.engine import lars  # noqa: F401  registers LARS and its parameter
 from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
-from densessl.errors import UsageError, check_arguments
+from densessl.errors import UsageError, check_arguments, did_you_mean
 from densessl.method import Method
 from densessl.registry import METHODS
 
@@ -62,15 +63,15 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
     folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
     _refuse_overwriting(folder, resume)
-    images = _images(data or cfg.get('data'), config)
     rank, processes = start_processes(launcher)
-    store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-    plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
-    dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
-                          seed=cfg.seed, uniforms=cfg.uniforms)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, rank, processes)
-    _announce(runner, cfg, plan, images, store)
     try:
+        images = _images(data or cfg.get('data'), config)
+        store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+        plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+        dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
+                              seed=cfg.seed, uniforms=cfg.uniforms)
+        runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+        _announce(runner, cfg, plan, images, store)
         runner.train()
     finally:
         if distributed.is_initialized():
@@ -84,15 +85,25 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     if 'model' not in cfg or 'type' not in cfg.model:
         raise UsageError(f'{config} is not a pretraining config: it has no model.type')
     method = METHODS.get(cfg.model.type)
-    check_arguments(method, {k: v for k, v in cfg.model.items() if k != 'type'}, 'model')
+    check_arguments(method, _but_type(cfg.model), 'model')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')
     for i, view in enumerate(cfg.views):
         check_arguments(AugmentedView, view, f'views[{i}]')
+    optimizer = cfg.optim_wrapper.optimizer
+    if OPTIMIZERS.get(optimizer.type) is None:
+        raise UsageError(f'unknown optimizer {optimizer.type!r}'
+                         f'{did_you_mean(optimizer.type, OPTIMIZERS.module_dict)}')
+    check_arguments(OPTIMIZERS.get(optimizer.type), {'lr': 0, 'params': (), **_but_type(optimizer)},
+                    'optim_wrapper.optimizer')
     check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
     check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
     return method
+
+
+def _but_type(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if key != 'type'}
 
 
 def _refuse_overwriting(folder: Path, resume: bool) -> None:
@@ -139,11 +150,12 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool, rank: int, processes: int) -> PretrainRunner:
+                 launcher: str, resume: bool) -> PretrainRunner:
     """Turn our config's words into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
-    loader = build_loader(dataset, batch_size=plan.batch_size, rank=rank, world_size=processes,
-                          num_workers=cfg.train_dataloader.num_workers, pin_memory=on_gpu)
+    loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
+                          world_size=get_world_size(), pin_memory=on_gpu,
+                          num_workers=cfg.train_dataloader.num_workers)
     model = {**cfg.model.to_dict(), 'type': f'densessl.{cfg.model.type}'}
     model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()

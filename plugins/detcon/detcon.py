@@ -4,13 +4,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from densessl_plugins.detcon.loss import detcon_nce
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
 from densessl.heads import cell_counts, mlp, pool_regions, region_weights, sample_regions
 from densessl.method import Method, View
+from densessl_plugins.detcon.loss import detcon_nce
 
 
 class DetConB(Method):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
+
 from densessl.data import photometric as ph
 
 BYOL = dict(jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2,
@@ -94,7 +95,8 @@ def test_distribution_of_the_parameters():
 
 def test_preprocessor_normalizes_outside_autocast_and_autograd():
     batch = dict(image=[torch.full((2, 8, 8, 3), 128, dtype=torch.uint8)],
-                 photometric=[torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(2, 1)],
+                 photometric=[torch.from_numpy(
+                     ph.parameters(np.random.default_rng(0))).repeat(2, 1)],
                  uniforms=[torch.rand(2, 4)], mask=[torch.zeros(2, 8, 8, dtype=torch.int32)],
                  regions=1)
     preprocess = ph.ViewPreprocessor(mean=(128, 0, 0), std=(1, 128, 64))

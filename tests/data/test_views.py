@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from densessl.data.sampler import PositionSampler
 from densessl.data.views import AugmentedView, draw_crop, make_views
 from densessl.errors import UsageError
@@ -51,7 +52,8 @@ def test_image_and_mask_move_together(dtype):
 def test_more_regions_than_sixteen_bits_hold():
     mask = np.arange(300 * 300, dtype=np.int32).reshape(300, 300)
     view = AugmentedView(size=300, area=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
-    sample = make_views([view], np.random.default_rng(0), np.zeros((300, 300, 3), np.uint8), mask, 1)
+    image = np.zeros((300, 300, 3), np.uint8)
+    sample = make_views([view], np.random.default_rng(0), image, mask, 1)
     assert np.array_equal(sample['mask'][0], mask)
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from densessl.engine.lars import LARS, ExcludeBiasAndNorm
 from torch import nn
+
+from densessl.engine.lars import LARS, ExcludeBiasAndNorm
 
 
 def simclr(w, g, v, lr, momentum, decay, trust, adapt):

@@ -4,10 +4,11 @@ from __future__ import annotations
 import math
 
 import pytest
+from mmengine import Config
+
 from densessl.engine.plan import choose_row, make_plan
 from densessl.engine.schedules import constant, cosine
 from densessl.errors import UsageError
-from mmengine import Config
 
 
 def config(**changes):

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+
 from densessl_plugins.detcon import detcon_nce, loss
 
 

@@ -1,0 +1,35 @@
+# make demo · make test · make lint · make bench: each does all the set-up from a bare Python.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+QUICK  ?=
+
+.PHONY: install demo test test-slow lint clean
+
+install: $(STAMP)
+
+# Installed anew only when what is to be installed has changed; wheels only, no compiler.
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+	    { echo "densessl needs Python 3.10 to 3.12, this is $$($(PYTHON) --version): make PYTHON=python3.11 …"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing densessl and what it needs into $(VENV) (several minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(STAMP)
+
+demo: install
+	@$(BIN)/densessl demo $(if $(QUICK),--quick) --out work_dirs/demo$(if $(QUICK),_quick)
+
+test: install
+	@$(BIN)/python -m pytest
+
+test-slow: install
+	@$(BIN)/python -m pytest -m slow
+
+lint: install
+	@$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,162 @@
+"""The training loop on a handful of drawn scenes: runs, resumes exactly, refuses what is wrong."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from densessl.cli import main
+from densessl.data.scenes import write_scenes
+from densessl.engine.runner import newest_checkpoint, read_checkpoint
+from densessl.errors import UsageError
+
+TINY = ['views.0.size=64', 'views.1.size=64', 'model.projection=[32,16]', 'model.num_regions=4',
+        'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'log_interval=2']
+
+
+@pytest.fixture(scope='session')
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp('scenes'), unlabelled=12, train=2, val=2,
+                        size=(80, 80)) / 'unlabelled'
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path_factory, monkeypatch, tmp_path):
+    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
+    monkeypatch.chdir(tmp_path)
+
+
+def train(scenes, work_dir, *more, options=()):
+    return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', str(work_dir),
+                 '--epochs', '2', *more, '--cfg-options', *TINY, *options])
+
+
+@pytest.fixture(scope='session')
+def whole(scenes, tmp_path_factory):
+    """A run of two epochs = 6 steps, with a checkpoint after each step."""
+    os.environ['DENSESSL_CACHE'] = str(tmp_path_factory.getbasetemp() / 'cache')
+    folder = tmp_path_factory.mktemp('whole')
+    assert train(scenes, folder, options=['checkpoint.every_epochs=0.34', 'checkpoint.keep=9']) == 0
+    return folder
+
+
+def test_checkpoint_holds_weights_and_plain_facts(whole):
+    assert newest_checkpoint(whole).name == 'iter_6.pth'
+    checkpoint = read_checkpoint(whole / 'iter_6.pth')   # weights_only
+    facts = checkpoint['meta']['densessl']
+    assert facts['method'] == 'detcon' and facts['backbone'] == {'type': 'torchvision.resnet18'}
+    assert facts['steps'] == 6 and facts['images'] == 12 and facts['channel_order'] == 'RGB'
+    assert facts['mean'] == [123.675, 116.28, 103.53]
+    assert 'backbone.layer4.1.conv2.weight' in checkpoint['state_dict']
+    assert 'cfg' not in checkpoint['meta'] and 'config' not in checkpoint['meta']
+    assert not list(whole.glob('.*.part'))
+
+
+def test_log_holds_every_interval(whole):
+    lines = [json.loads(line) for line in
+             next(whole.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert [line['step'] for line in lines] == [2, 4, 6]
+    assert all(line['loss'] > 0 and line['images_per_s'] > 0 for line in lines)
+    assert list(whole.glob('*/vis_data/events.out.tfevents*')), 'no TensorBoard log'
+
+
+@pytest.mark.parametrize('after', [1, 4])   # 4 is in the middle of the second epoch
+def test_resume_is_exact(after, scenes, whole, tmp_path):
+    """A run that stopped after any step ends with the same bits as one that did not."""
+    part = tmp_path / 'part'
+    part.mkdir()
+    os.link(whole / f'iter_{after}.pth', part / f'iter_{after}.pth')
+    assert train(scenes, part, '--resume', options=['checkpoint.every_epochs=9']) == 0
+    one, two = (read_checkpoint(folder / 'iter_6.pth') for folder in (whole, part))
+    assert one['state_dict'].keys() == two['state_dict'].keys()
+    for key, value in one['state_dict'].items():
+        assert torch.equal(value, two['state_dict'][key]), key
+    for p, state in one['optimizer']['state'].items():
+        assert torch.equal(state['momentum_buffer'],
+                           two['optimizer']['state'][p]['momentum_buffer'])
+
+
+def test_workers_do_not_change_the_result(scenes, whole, tmp_path):
+    assert train(scenes, tmp_path / 'w', options=['train_dataloader.num_workers=2']) == 0
+    one, two = (read_checkpoint(folder / 'iter_6.pth') for folder in (whole, tmp_path / 'w'))
+    assert all(torch.equal(value, two['state_dict'][key])
+               for key, value in one['state_dict'].items())
+
+
+def test_a_finished_run_is_not_written_over(scenes, whole, capsys):
+    assert train(scenes, whole) == 2
+    assert 'already holds a run (iter_6.pth): add --resume' in capsys.readouterr().err
+
+
+def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
+    part = tmp_path / 'part'
+    part.mkdir()
+    os.link(whole / 'iter_4.pth', part / 'iter_4.pth')
+    assert train(scenes, part, '--resume', options=['train_dataloader.batch_size=6']) == 2
+    assert 'it was made with global_batch 4, this run has 6' in capsys.readouterr().err
+
+
+def test_resume_with_nothing_to_resume_starts(scenes, tmp_path):
+    assert train(scenes, tmp_path / 'new', '--resume', '--epochs', '1') == 0
+    assert newest_checkpoint(tmp_path / 'new').name == 'iter_3.pth'
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ('touch executed',)
+    torch.save({'state_dict': Evil()}, tmp_path / 'evil.pth')
+    with pytest.raises(UsageError, match='is not a checkpoint that loads safely'):
+        read_checkpoint(tmp_path / 'evil.pth')
+    assert not Path('executed').exists()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['demo/detcon_r18'], "no images at None: give any folder of images"),
+    (['detcon_r50'], "no images at 'data/imagenet/train': give any folder of images"),
+    (['demo/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
+    (['demo/detcon_r18', '--data', '.'], 'no images'),
+    (['nosuch'], "no config 'nosuch'"),
+    (['demo/detcon_r18', '--data', '.', '--epochs', '0'], '--epochs 0'),
+    (['demo/detcon_r18', '--data', '.', '--launcher', 'pytorch'], 'torchrun'),
+    (['demo/detcon_r18', '--cfg-options', 'model.type=nosuch'], "unknown method 'nosuch'"),
+    (['demo/detcon_r18', '--cfg-options', 'masks.scal=3', '--data', '{scenes}'],
+     "did you mean 'scale'"),
+    (['demo/detcon_r18', '--cfg-options', 'masks.type=felsenszwalb', '--data', '{scenes}'],
+     "unknown mask generator 'felsenszwalb'"),
+    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=resnet18', '--data', '{scenes}'],
+     'TARGET.name'),
+    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
+      '{scenes}'], 'resnet18'),
+    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
+      '{scenes}'], "did you mean 'momentum'"),
+], ids=lambda value: ' '.join(value)[-40:] if isinstance(value, list) else '')
+def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
+    assert main(['train', *(a.format(scenes=scenes) for a in arguments)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('densessl train: ') and message in error
+    assert not list(Path('.').glob('work_dirs/*/iter_*'))
+
+
+def test_a_signal_saves_and_stops(scenes, tmp_path):
+    """SIGTERM in the middle of a run: a checkpoint, one line, exit code 1; --resume goes on."""
+    command = [sys.executable, '-m', 'densessl.cli', 'train', 'demo/detcon_r18', '--data',
+               str(scenes), '--work-dir', 'run', '--epochs', '2000', '--cfg-options', *TINY]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    deadline = time.time() + 120
+    while time.time() < deadline and not any(
+            path.stat().st_size for path in Path('run').glob('*/vis_data/scalars.json')):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    assert 'add --resume to the command to go on' in error.splitlines()[-1]
+    assert read_checkpoint(newest_checkpoint('run'))['meta']['iter'] >= 2

@@ -1,0 +1,129 @@
+"""Two gloo processes with half the batch each against one process with the whole batch."""
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import distributed, nn
+
+from densessl.dist import SyncBatchNorm, gather, synchronize_batch_norm
+from densessl_plugins.detcon import detcon_nce
+
+WORLD = 2
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def _entry(rank, port, function, results):
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    distributed.init_process_group('gloo', rank=rank, world_size=WORLD)
+    results[rank] = function(rank)
+    distributed.destroy_process_group()
+
+
+def on_two_processes(function):
+    """Run ``function(rank)`` on two gloo processes; return what they return, by rank."""
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_entry, args=(free_port(), function, results), nprocs=WORLD)
+        return [results[rank] for rank in range(WORLD)]
+
+
+def half(tensor, rank):
+    return tensor.chunk(WORLD)[rank]
+
+
+def data():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 5, 4, 4, generator=g, dtype=torch.float64)
+    ids = torch.randint(0, 3, (2, 8, 4), generator=g)
+    return x, ids
+
+
+def gathered_loss(rank):
+    x = half(data()[0], rank).flatten(1).requires_grad_()
+    everything = gather(x)                                   # (8, 80) on both
+    loss = (everything.pow(2).sum(1) * torch.arange(8)).sum() * (rank + 1)
+    loss.backward()
+    return everything.detach().clone(), x.grad
+
+
+def test_gather_carries_the_gradient_of_every_rank():
+    x = data()[0].flatten(1).requires_grad_()
+    ((x.pow(2).sum(1) * torch.arange(8)).sum() * (1 + 2)).backward()
+    parts = on_two_processes(gathered_loss)
+    for rank, (everything, grad) in enumerate(parts):
+        assert torch.equal(everything, x.detach())
+        torch.testing.assert_close(grad, half(x.grad, rank))
+
+
+def normalize(rank, x=None):
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(5).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(5))
+    norm = synchronize_batch_norm(norm, 'cpu') if rank is not None else norm
+    x = (data()[0] if rank is None else half(data()[0], rank)).clone().requires_grad_()
+    out = norm(x)
+    (out * torch.linspace(0, 1, 80).view(5, 4, 4)).pow(2).sum().backward()
+    return (out.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean,
+            norm.running_var)
+
+
+def test_synchronized_batch_norm_equals_the_whole_batch():
+    whole, parts = normalize(None), on_two_processes(normalize)
+    for rank, part in enumerate(parts):
+        for i in (0, 1):
+            torch.testing.assert_close(part[i], half(whole[i], rank))
+        for i in (4, 5):
+            torch.testing.assert_close(part[i], whole[i])
+    for i in (2, 3):   # what DDP sums
+        torch.testing.assert_close(parts[0][i] + parts[1][i], whole[i])
+
+
+def test_conversion_keeps_parameters_statistics_and_flags():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm1d(4)))
+    model[1].running_mean.fill_(2.0)
+    model[1].weight.requires_grad_(False)
+    model.eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    converted = synchronize_batch_norm(model, 'cpu')
+    assert isinstance(converted[1], SyncBatchNorm) and isinstance(converted[2][0], SyncBatchNorm)
+    assert not converted[1].training and not converted[1].weight.requires_grad
+    assert all(torch.equal(state[key], value) for key, value in converted.state_dict().items())
+
+
+def contrast(rank):
+    x, ids = data()
+    take = (lambda t: t) if rank is None else (lambda t: half(t, rank))
+    views = [take(x.flatten(1)[:, 20 * i:20 * i + 20].reshape(8, 4, 5)).clone().requires_grad_()
+             for i in range(4)]
+    loss = detcon_nce(*views, take(ids[0]), take(ids[1]))
+    loss.backward()
+    return loss.detach(), views[0].grad, views[1].grad
+
+
+def test_detcon_loss_equals_the_whole_batch():
+    """Each process's mean over its half; their mean, and the gradients that DDP averages, are
+    those of the whole batch."""
+    whole, parts = contrast(None), on_two_processes(contrast)
+    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, whole[0])
+    for i in (1, 2):
+        joined = torch.cat([part[i] for part in parts]) / WORLD
+        torch.testing.assert_close(joined, whole[i])
+
+
+@pytest.mark.parametrize('shape', [(3,), (2, 3, 4)])
+def test_alone_it_is_the_ordinary_batch_norm(shape):
+    x = torch.randn(4, *shape)
+    plain = nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
+    torch.testing.assert_close(synchronize_batch_norm(nn.Sequential(plain), 'cpu')[0](x),
+                               type(plain)(shape[0])(x))
