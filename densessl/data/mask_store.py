@@ -223,17 +223,17 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
     write_atomically(root / SKIPPED, ''.join(lines).encode('utf-8', 'surrogateescape'),
                      shared=True)
     totals = _totals(marks)
-    if not totals['masks']:
+    if not totals:
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '
                          f'{lines[0].strip()}' if lines else f'no images in {images.source}')
     write_json(root / INFO, read_info(root) | totals)
 
 
 def _totals(marks: list[dict[str, Any]]) -> dict[str, Any]:
-    if not marks:
-        return {}
-    return {'masks': sum(mark['masks'] for mark in marks),
-            'skipped': sum(len(mark['skipped']) for mark in marks), 'complete': True}
+    """What the marks of all shards come to; nothing if not one mask could be made."""
+    masks = sum(mark['masks'] for mark in marks)
+    skipped = sum(len(mark['skipped']) for mark in marks)
+    return {'masks': masks, 'skipped': skipped, 'complete': True} if masks else {}
 
 
 def _escape(name: str) -> str:

@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
              'script.jpg': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    reasons = {'most.jpg': 'truncated', 'most.png': 'truncated', 'flipped.png': 'broken',
+    reasons = {'most.jpg': 'truncated', 'most.png': 'truncated', 'flipped.png': 'data stream',
                'text.jpg': 'not an image', 'zero.jpg': 'empty', 'bomb.png': 'bomb',
                'script.jpg': 'not an image', 'link.jpg': 'does not exist', 'float.tif': 'float32',
                'folder.jpg': 'directory', 'gone.jpg': 'No such file'}

@@ -1,0 +1,374 @@
+"""Building masks with processes, shards, interruptions and several builders; the cache."""
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from densessl.commands.make_masks import add_arguments, run_make_masks
+from densessl.data import build_lock, mask_cache
+from densessl.data.images import find_images
+from densessl.data.masks import MaskStore, make_masks, store_for_training
+from densessl.errors import UsageError
+from densessl.registry import MASK_GENERATORS
+
+RNG = np.random.default_rng(0)
+GRID = dict(type='grid', rows=2, cols=3)
+
+SLOW = '''
+import os, time
+import numpy as np
+from densessl.data.masks import MaskGenerator
+
+class Slow(MaskGenerator):
+    name = 'slow'
+    def __init__(self, *, seconds=0.0, die=-1):
+        self.seconds, self.die = seconds, die
+    def parameters(self):
+        return {}     # so that a slow build can be finished by a fast one
+    def __call__(self, image):
+        time.sleep(self.seconds)
+        if image[0, 0, 0] == self.die:
+            os._exit(9)
+        return (image[..., 0] > 100).astype(np.uint8) if image[..., 0].min() <= 100 \\
+            else np.zeros(image.shape[:2], int)
+'''
+MAIN = '''
+import sys
+
+if __name__ == '__main__':      # the workers import this file, too, and need none of it
+    import argparse
+    from densessl.commands.make_masks import add_arguments, run_make_masks
+    from densessl.registry import MASK_GENERATORS
+    from slow_generator import Slow
+    MASK_GENERATORS.register_module(name='slow', module=Slow)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    sys.exit(run_make_masks(parser.parse_args()))
+'''
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """A generator that worker processes can import, too."""
+    folder = tmp_path / 'modules'
+    folder.mkdir()
+    (folder / 'slow_generator.py').write_text(SLOW)
+    (folder / 'build.py').write_text(MAIN)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(path for path in sys.path if path))
+    others = {entry.name for entry in entry_points(group='densessl')} - {'masks'}
+    monkeypatch.setenv('DENSESSL_DISABLE_PLUGINS', ','.join(others))    # they import torch
+    sys.modules.pop('slow_generator', None)
+    import slow_generator
+    return slow_generator.Slow
+
+
+def draw(folder, count=6, shape=(12, 16, 3)):
+    for i in range(count):
+        path = folder / f'{"abc"[i % 3]}' / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(1, 256, shape, dtype=np.uint8)).save(path)
+    return find_images(folder)
+
+
+def contents(folder):
+    """Every file under `folder` with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+def masks_of(folder):
+    return {name: data for name, data in contents(folder).items() if name.endswith('.png')}
+
+
+def grid(rows=2, cols=3):
+    return MASK_GENERATORS.build(dict(type='grid', rows=rows, cols=cols))
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, 'waited too long'
+        time.sleep(0.02)
+
+
+# -- processes and interruptions -------------------------------------------------------------------
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
+    images = draw(tmp_path / 'in', 9)
+    felzenszwalb = MASK_GENERATORS.build(dict(type='felzenszwalb', scale=10, min_size=5))
+    one = make_masks(images, tmp_path / 'one', felzenszwalb, workers=1)
+    two = make_masks(images, tmp_path / 'two', felzenszwalb, workers=2)
+    assert one.made == two.made == 9
+    assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+    assert len(contents(tmp_path / 'one')) == 9 + 3     # masks.json, skipped.txt, a shard's mark
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_build_is_resumed(tmp_path, slow, number):
+    images, out = draw(tmp_path / 'in', 40), tmp_path / 'out'
+    builder = subprocess.Popen([sys.executable, tmp_path / 'modules' / 'build.py', images.root, out,
+                                '--generator', 'slow', '--set', 'seconds=0.1', '--workers', '2'],
+                               stderr=subprocess.PIPE, text=True)
+    until(lambda: len(masks_of(out)) >= 4)
+    builder.send_signal(number)
+    errors = builder.communicate(timeout=20)[1]
+    if number == signal.SIGINT:
+        assert builder.returncode == 1 and 'the same command goes on' in errors
+        assert 'Traceback' not in errors
+    time.sleep(0.5)     # the workers must have ended with their parent
+    there = masks_of(out)
+    time.sleep(0.5)
+    assert masks_of(out) == there and 4 <= len(there) < 40
+    with pytest.raises(UsageError, match='unfinished'):
+        store_for_training(images, dict(store=str(out)), is_builder=True)
+    summary = make_masks(images, out, slow(), workers=1)
+    assert (summary.made, summary.kept) == (40 - len(there), len(there))
+    make_masks(images, tmp_path / 'whole', slow(), workers=1)
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_a_killed_worker_is_said_and_its_work_can_be_resumed(tmp_path, slow):
+    images = draw(tmp_path / 'in', 8)
+    with pytest.raises(RuntimeError, match='fewer workers than 2'):
+        make_masks(images, tmp_path / 'out',
+                   slow(die=int(np.asarray(Image.open(images.path(5)))[0, 0, 0])), workers=2)
+    assert not MaskStore(tmp_path / 'out').complete
+    assert make_masks(images, tmp_path / 'out', slow(), workers=1).kept < 8
+    assert MaskStore(tmp_path / 'out').complete
+
+
+# -- shards ----------------------------------------------------------------------------------------
+
+def test_shards_make_the_whole(tmp_path):
+    images, out = draw(tmp_path / 'in', 10), tmp_path / 'out'
+    (tmp_path / 'in' / 'z.jpg').write_text('no image')
+    images = find_images(tmp_path / 'in')
+    made = []
+    for i in (2, 0, 1):
+        assert not made or not MaskStore(out).complete
+        made.append(make_masks(images, out, grid(), workers=1, shard=(i, 3)).made)
+    assert sorted(made) == [3, 3, 4] or sorted(made) == [2, 4, 4]
+    store = MaskStore(out)
+    assert store.complete and store.info['masks'] == 10 and list(store.skipped()) == ['z.jpg']
+    make_masks(images, tmp_path / 'whole', grid(), workers=1)
+    assert masks_of(out) == masks_of(tmp_path / 'whole')
+    for name in ('masks.json', 'skipped.txt'):
+        assert (out / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+
+
+def test_shards_that_run_together_do_not_disturb_each_other(tmp_path):
+    images, errors = draw(tmp_path / 'in', 60), []
+
+    def run(i):
+        try:
+            make_masks(images, tmp_path / 'out', grid(), workers=1, shard=(i, 6), progress=False)
+        except BaseException as error:
+            errors.append(error)
+    threads = [threading.Thread(target=run, args=[i]) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and MaskStore(tmp_path / 'out').complete
+    assert len(masks_of(tmp_path / 'out')) == 60
+
+
+def test_completeness_follows_from_the_marks_alone(tmp_path):
+    """The last shard may not see the others' marks yet (NFS); whoever opens the store then does."""
+    images, out = draw(tmp_path / 'in', 4), tmp_path / 'out'
+    for i in range(2):
+        make_masks(images, out, grid(), workers=1, shard=(i, 2))
+    info = json.loads((out / 'masks.json').read_text())
+    for key in ('complete', 'masks', 'skipped'):
+        del info[key]
+    (out / 'masks.json').write_text(json.dumps(info))
+    assert MaskStore(out).complete and MaskStore(out).info['masks'] == 4
+    (out / '.shards' / '1-of-2.json').unlink()
+    assert not MaskStore(out).complete
+
+
+@pytest.mark.parametrize('shard', [(3, 3), (-1, 3), (0, 0)])
+def test_shards_count_from_zero(tmp_path, shard):
+    with pytest.raises(UsageError, match='the first is 0/N'):
+        make_masks(draw(tmp_path / 'in', 2), tmp_path / 'out', grid(), shard=shard)
+
+
+def test_new_images_are_added(tmp_path):
+    images = draw(tmp_path / 'in', 3)
+    make_masks(images, tmp_path / 'out', grid(), workers=1)
+    more = draw(tmp_path / 'in', 5)
+    asked = dict(store=str(tmp_path / 'out'))
+    assert len(store_for_training(more, asked, is_builder=False)[1]) == 3
+    summary = make_masks(more, tmp_path / 'out', grid(), workers=1)
+    assert (summary.made, summary.kept) == (2, 3)
+    assert len(store_for_training(more, asked, is_builder=False)[1]) == 5
+
+
+# -- one builder at a time -------------------------------------------------------------------------
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(build_lock, 'BEAT', 0.1)
+    monkeypatch.setattr(build_lock, 'PATIENCE', 1.0)
+    monkeypatch.setattr(mask_cache, 'POLL', 0.02)
+
+
+def test_a_living_builder_is_left_alone(tmp_path, quick):
+    images = draw(tmp_path / 'in', 2)
+    (tmp_path / 'out').mkdir()
+    with build_lock.BuildLock(tmp_path / 'out'), \
+            pytest.raises(UsageError, match='is being built by another process'):
+        make_masks(images, tmp_path / 'out', grid(), workers=1)
+    assert make_masks(images, tmp_path / 'out', grid(), workers=1).made == 2
+
+
+@pytest.mark.parametrize('holder', [
+    {'host': build_lock.socket.gethostname(), 'pid': 2 ** 22 + 1},   # above any pid
+    {'host': 'elsewhere', 'pid': 1}, {'failed': 'disk full'}, {}])
+def test_a_dead_builder_is_replaced(tmp_path, quick, holder):
+    images = draw(tmp_path / 'in', 2)
+    (tmp_path / 'out').mkdir()
+    build_lock.lock_path(tmp_path / 'out').write_text(json.dumps(holder))
+    assert make_masks(images, tmp_path / 'out', grid(), workers=1).made == 2
+    assert not build_lock.lock_path(tmp_path / 'out').exists()
+
+
+# -- masks for training ----------------------------------------------------------------------------
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+def test_missing_masks_are_built_once_in_the_cache(tmp_path, cache, capsys, monkeypatch):
+    images = draw(tmp_path / 'in', 3)
+    store, kept = store_for_training(images, GRID, is_builder=True)
+    assert store.root.parent == cache / 'masks' and len(kept) == 3 and store.complete
+    assert re.fullmatch(r'in-[0-9a-f]{12}', store.root.name)
+    assert 'building the masks of 3' in capsys.readouterr().err
+    monkeypatch.setattr(mask_cache, 'make_masks', None)     # not called again
+    for is_builder in (True, False):
+        again, _ = store_for_training(images, GRID, is_builder=is_builder)
+        assert again.root == store.root
+    assert capsys.readouterr().err == ''
+
+
+def test_the_cache_tells_data_and_parameters_apart(tmp_path, cache, monkeypatch):
+    images, others = draw(tmp_path / 'in', 2), draw(tmp_path / 'other' / 'in', 2)
+    folders = [mask_cache.cache_folder(*of) for of in [
+        (images, grid()), (others, grid()), (images.select([0]), grid()), (images, grid(rows=3))]]
+    assert len(set(folders)) == 4 and folders[0] == mask_cache.cache_folder(images, grid())
+    monkeypatch.delenv('DENSESSL_CACHE')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
+    assert mask_cache.cache_folder(images, grid()).parent == tmp_path / 'xdg' / 'densessl' / 'masks'
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    assert mask_cache.cache_folder(images, grid()).is_relative_to(tmp_path / 'home' / '.cache')
+
+
+def test_a_store_is_used_as_it_is(tmp_path, monkeypatch):
+    images = draw(tmp_path / 'in', 3)
+    store = str(tmp_path / 'out')
+    built, _ = store_for_training(images, dict(GRID, store=store), is_builder=True)
+    assert built.root == tmp_path / 'out'
+    monkeypatch.setattr(MaskStore, 'has', None)             # no look at any mask
+    for masks in (dict(store=store), dict(GRID, store=store), dict(type='grid', store=store)):
+        assert len(store_for_training(images, masks, is_builder=False)[1]) == 3
+    for masks in (dict(GRID, rows=7, store=store), dict(type='felzenszwalb', store=store)):
+        with pytest.raises(UsageError, match=r'were made with grid\(rows=2, cols=3\).*, not '):
+            store_for_training(images, masks, is_builder=True)
+
+
+@pytest.mark.parametrize('masks, says', [
+    (dict(), "type='NAME'"), (dict(scale=3), 'no type'), (dict(type='grit'), "did you mean 'grid'"),
+    (dict(type='grid', row=3), "did you mean 'rows'"), (dict(store='gone'), 'not a mask store')])
+def test_wrong_masks_are_said(tmp_path, cache, masks, says):
+    with pytest.raises(UsageError, match=says):
+        store_for_training(draw(tmp_path / 'in', 1), masks, is_builder=True)
+
+
+def test_a_store_of_other_images_is_said(tmp_path):
+    make_masks(draw(tmp_path / 'in', 3), tmp_path / 'out', grid(), workers=1)
+    Image.new('RGB', (9, 9)).save(tmp_path / 'q.png')
+    with pytest.raises(UsageError, match=r'no mask of any image in .*q\.png would have'):
+        (tmp_path / 'l.txt').write_text('q.png')
+        store_for_training(find_images(tmp_path / 'l.txt'), dict(store=str(tmp_path / 'out')),
+                           is_builder=True)
+
+
+def in_thread(images, results):
+    def run():
+        try:
+            results.append(store_for_training(images, GRID, is_builder=False))
+        except Exception as error:
+            results.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_other_ranks_wait_for_the_builder(tmp_path, cache, quick):
+    images, results = draw(tmp_path / 'in', 3), []
+    waiting = in_thread(images, results)
+    time.sleep(0.3)
+    store, _ = store_for_training(images, GRID, is_builder=True)
+    waiting.join(10)
+    assert results[0][0].root == store.root and len(results[0][1]) == 3
+
+
+def test_other_ranks_learn_that_the_builder_failed(tmp_path, cache, quick):
+    images, results = draw(tmp_path / 'in', 1), []
+    images.path(0).write_text('no image')
+    waiting = in_thread(images, results)
+    time.sleep(0.3)
+    with pytest.raises(UsageError, match='none of the 1 images'):
+        store_for_training(images, GRID, is_builder=True)
+    waiting.join(10)
+    assert isinstance(results[0], UsageError)
+    assert re.search('were not built: none of the 1 images', str(results[0]))
+
+
+def test_other_ranks_do_not_wait_for_nobody(tmp_path, cache, quick):
+    with pytest.raises(UsageError, match=r'nobody has built masks .* DENSESSL_CACHE'):
+        store_for_training(draw(tmp_path / 'in', 1), GRID, is_builder=False)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+def command(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run_make_masks(parser.parse_args([str(word) for word in words]))
+
+
+def test_the_command(tmp_path, capsys):
+    draw(tmp_path / 'in', 4)
+    assert command(tmp_path / 'in', tmp_path / 'out', '--set', 'scale=20', 'min_size=9',
+                   '--workers', 1, '--shard', '1/2') == 0
+    info = MaskStore(tmp_path / 'out').info
+    assert info['parameters'] == {'scale': 20.0, 'sigma': 0.8, 'min_size': 9}
+    assert len(masks_of(tmp_path / 'out')) == 2 and 'complete' not in info
+    assert '4 images in ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('words, says', [
+    (['--shard', 'x'], r'I/N'), (['--shard', '4/4'], '0/N'), (['--set', 'scale'], 'KEY=VALUE'),
+    (['--set', 'scal=2'], "did you mean 'scale'"), (['--set', 'scale=big'], "scale='big'"),
+    (['--generator', 'gird'], "did you mean 'grid'"), (['--workers', '0'], 'at least 1')])
+def test_a_wrong_command_is_said(tmp_path, words, says):
+    draw(tmp_path / 'in', 1)
+    with pytest.raises(UsageError, match=says):
+        command(tmp_path / 'in', tmp_path / 'out', *words)
+    assert not (tmp_path / 'out').exists()
