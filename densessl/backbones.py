@@ -1,7 +1,7 @@
 """Backbones by name: ``'TARGET.name'`` is asked of that transfer target's plugin."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,21 @@ def target_names() -> list[str]:
     return sorted(TRANSFER_TARGETS.module_dict)
 
 
+def finest_first(maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Feature maps (B, C, H, W) as a tuple from the finest to the coarsest; equals keep their
+    order."""
+    maps = [maps] if isinstance(maps, Tensor) else maps
+    return tuple(sorted(maps, key=lambda map_: -map_.shape[-1]))
+
+
 @torch.no_grad()
 def feature_maps(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
-    """The maps of ``image`` (B, 3, H, W) in evaluation mode; leaves modes and statistics as they
-    were."""
+    """The maps of ``image`` (B, 3, H, W) in evaluation mode, finest first; leaves modes and
+    statistics as they were."""
     modes = {module: module.training for module in backbone.modules()}
     try:
-        return tuple(backbone.eval()(image))
+        backbone.eval()   # not chained: some libraries forget to return the module
+        return finest_first(backbone(image))
     finally:
         for module, training in modes.items():
             module.training = training

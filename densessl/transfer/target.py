@@ -1,6 +1,7 @@
 """The contract of a transfer target: a library that receives (and builds) backbones."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -17,13 +18,15 @@ State = dict[str, Tensor]
 
 class TransferTarget:
     """A library on the other side: it builds its backbones by name, knows its key layout and, if
-    it can, fine-tunes. Instances carry no state."""
+    it can, fine-tunes. Instances carry no state; a subclass's module imports the library only
+    inside its methods, because every target is loaded when any is asked for."""
 
     name: ClassVar[str] = ''
     """What a config writes before the dot (``type='name.resnet50'``) and ``--to`` takes."""
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
-        """Build backbone ``name`` (what follows the dot) with random weights.
+        """Build backbone ``name`` (what follows the dot) with random weights, initialized as the
+        library does; a later ``init_weights`` of mmengine must find nothing left to do.
 
         Returns:
             A module whose ``forward`` maps (B, 3, H, W) to a tuple of feature maps
@@ -46,18 +49,40 @@ class TransferTarget:
         """
         raise UsageError(f'target {self.name!r} takes no weights of {source!r}')
 
+    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        """This library's own backbone that a translated ``state`` belongs to, so that an export
+        can be checked on it: ``dict(type='name.resnet50', …)``, or None if it cannot be told.
+
+        Args:
+            state: the state dict, translated.
+            source: the configuration of the pretrained backbone (``dict(type='TARGET.name', …)``).
+        """
+        return dict(source) if source['type'].partition('.')[0] == self.name else None
+
     # -- fine-tuning: for targets whose configs mmengine's Runner trains ----------------------
 
     finetunes: ClassVar[bool] = False
     """Whether ``finetune`` can run configs of this library (their ``default_scope``)."""
 
+    config_packages: ClassVar[dict[str, str]] = {}
+    """Import name → distribution, where they differ, of libraries whose installed configs
+    ``_base_ = 'IMPORT::…'`` may inherit."""
+
     def prepare(self) -> None:
-        """Make the library importable and its modules registered (called before a config of it
-        is read)."""
+        """Make the library importable and its modules registered (called once a config of it has
+        been read, before anything of it is built)."""
 
     def set_data(self, cfg: Config, root: str) -> None:
-        """Point every dataset of a downstream config at ``root`` and list what is missing."""
+        """Point every dataset of a downstream config at ``root``.
+
+        Raises:
+            UsageError: something is missing there; the message lists it.
+        """
         raise UsageError(f'target {self.name!r} cannot fine-tune')
+
+    def load_weights(self, cfg: Config, path: str) -> None:
+        """Have the downstream model load the translated weights at ``path`` by ``init_cfg``."""
+        cfg.model.backbone.init_cfg = {'type': 'Pretrained', 'checkpoint': path}
 
     def backbone_modules(self, model: nn.Module) -> dict[str, nn.Module]:
         """The downstream model's modules that receive pretrained weights, by their prefix in the
