@@ -10,6 +10,9 @@ import torch.multiprocessing as mp
 from torch import distributed, nn
 
 from densessl.dist import SyncBatchNorm, gather, synchronize_batch_norm
+from densessl.method import View
+from densessl.plugins import load_plugins
+from densessl.registry import METHODS
 from densessl_plugins.detcon import detcon_nce
 
 WORLD = 2
@@ -119,6 +122,38 @@ def test_detcon_loss_equals_the_whole_batch():
     for i in (1, 2):
         joined = torch.cat([part[i] for part in parts]) / WORLD
         torch.testing.assert_close(joined, whole[i])
+
+
+def detcon_step(rank):
+    """Loss and gradients of a whole DetCon model in double precision, through DDP."""
+    load_plugins()
+    torch.manual_seed(0)
+    model = METHODS.build(dict(type='detcon', backbone=dict(type='torchvision.resnet18'),
+                               num_regions=4, projection=(16, 8))).double()
+    model.init_weights()
+    g = torch.Generator().manual_seed(1)
+    take = (lambda t: t) if rank is None else (lambda t: half(t, rank))
+    views = [View(image=take(torch.randn(4, 3, 64, 64, generator=g, dtype=torch.float64)),
+                  mask=take(torch.randint(0, 4, (4, 64, 64), generator=g)),
+                  uniforms=take(torch.rand(4, 8, generator=g))) for _ in range(2)]
+    if rank is not None:
+        model = nn.parallel.DistributedDataParallel(synchronize_batch_norm(model, 'cpu'),
+                                                    broadcast_buffers=False)
+    loss = model(views)['loss']
+    loss.backward()
+    model.module.after_step(0, 10) if rank is not None else model.after_step(0, 10)
+    names = {name.removeprefix('module.'): p for name, p in model.named_parameters()}
+    return loss.detach(), {name: p.grad for name, p in names.items() if p.grad is not None}
+
+
+def test_detcon_step_equals_the_whole_batch():
+    (whole, gradients), parts = detcon_step(None), on_two_processes(detcon_step)
+    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, whole)
+    assert len(gradients) == 60 + 2 * 5   # backbone; two linears (one bias) and a norm in each head
+    for _, part in parts:
+        assert part.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize('shape', [(3,), (2, 3, 4)])

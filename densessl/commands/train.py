@@ -22,18 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; print where the checkpoint is and what to do with it."""
+    """Train; exit code 1 if a signal stopped it."""
     from densessl.config import parse_options
-    from densessl.dist import rank
     from densessl.engine.hooks import Interrupted
     from densessl.engine.train import train
     try:
-        checkpoint = train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
-                           resume=args.resume, epochs=args.epochs, launcher=args.launcher,
-                           options=parse_options(args.cfg_options))
+        train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
+              resume=args.resume, epochs=args.epochs, launcher=args.launcher,
+              options=parse_options(args.cfg_options))
     except Interrupted as stop:
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1
-    if rank() == 0:
-        print(f'done: {checkpoint}\nnext: densessl export {checkpoint}')
     return 0

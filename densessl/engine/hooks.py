@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -85,7 +85,9 @@ class LogValuesHook(RuntimeInfoHook):
         names = list(self.pending[0])
         if names:
             table = torch.stack([torch.stack([row[name].float() for name in names])
-                                 for row in self.pending]).cpu()
+                                 for row in self.pending])
+            all_reduce(table, 'mean')   # over processes: each sees the loss of its own images
+            table = table.cpu()
             for row in table.tolist():
                 for name, value in zip(names, row, strict=True):
                     runner.message_hub.update_scalar(f'train/{name}', value)
@@ -133,7 +135,6 @@ class StopHook(Hook):
                               f'add --resume to the command to go on')
 
     def _any_rank(self, asked: int) -> int:
-        from mmengine.dist import all_reduce
         flag = torch.tensor(asked, device='cuda' if torch.distributed.get_backend() == 'nccl'
                             else 'cpu')
         all_reduce(flag, 'max')

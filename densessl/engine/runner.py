@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,19 @@ class PretrainRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
         model = model.to(get_device())
-        if get_device() == 'cuda' and self.cfg.get('channels_last', True):
+        if self.cfg.get('channels_last', True):   # as the views are
             model = model.to(memory_format=torch.channels_last)
         if not self.distributed:
             return model
         if self.cfg.get('sync_bn', False):
             model = synchronize_batch_norm(model, get_device())
         on_gpu = get_device() == 'cuda'
-        return MMDistributedDataParallel(
-            module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+        with warnings.catch_warnings():   # torch is renaming broadcast_buffers
+            warnings.simplefilter('ignore', FutureWarning)
+            return MMDistributedDataParallel(
+                module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *_: Any, by_epoch: bool = False,

@@ -73,10 +73,12 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store)
         runner.train()
+        checkpoint = folder / f'iter_{plan.steps}.pth'
+        runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-    return folder / f'iter_{plan.steps}.pth'
+    return checkpoint
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:

@@ -145,6 +145,24 @@ def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
     assert not list(Path('.').glob('work_dirs/*/iter_*'))
 
 
+def test_two_processes_do_what_one_does(scenes, whole, tmp_path):
+    """torchrun on two CPU processes with half the batch each, synchronized batch norm and
+    gathered targets: the same weights as one process, to rounding."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2',
+               '--master_port', '29613', '-m', 'densessl.cli', 'train', 'demo/detcon_r18',
+               '--data', str(scenes), '--work-dir', 'two', '--epochs', '2', '--launcher', 'pytorch',
+               '--cfg-options', *TINY, 'train_dataloader.batch_size=2']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('done: ') == 1, 'rank 0 alone speaks'
+    # exactness is shown in double precision (test_dist.py); here the first losses must agree
+    one, two = ([json.loads(line)['loss'] for line in next(folder.glob('*/vis_data/scalars.json'))
+                 .read_text().splitlines()] for folder in (whole, Path('two')))
+    assert two[0] == pytest.approx(one[0], rel=1e-3)
+    assert read_checkpoint('two/iter_6.pth')['meta']['densessl']['global_batch'] == 4
+
+
 def test_a_signal_saves_and_stops(scenes, tmp_path):
     """SIGTERM in the middle of a run: a checkpoint, one line, exit code 1; --resume goes on."""
     command = [sys.executable, '-m', 'densessl.cli', 'train', 'demo/detcon_r18', '--data',
