@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from densessl.cli import main
-from densessl.data.scenes import write_scenes
+from densessl.data.sample import write_scenes
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 
