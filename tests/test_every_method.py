@@ -1,0 +1,110 @@
+"""What every installed method must do, whoever wrote it."""
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from densessl.method import View
+from densessl.plugins import load_plugins, name_of
+from densessl.registry import METHODS
+
+ALL = [name_of(method) for plugin in load_plugins()
+       for method in plugin.provides.get('methods', [])]
+BACKBONE = dict(type='torchvision.resnet18')
+
+
+def batch(views: int, size: int = 64, samples: int = 6, seed: int = 0) -> list[View]:
+    """Views of the same drawn patterns: the second is the first, shifted and with other noise."""
+    g = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(samples, 3, 4, 4, generator=g)
+    ids = torch.arange(16).view(1, 1, 4, 4).expand(samples, 1, 4, 4).float()
+    image, mask = (F.interpolate(x, (size, size), mode='nearest') for x in (coarse, ids))
+    return [View(image=image.roll(4 * i, 3) + 0.1 * torch.randn(image.shape, generator=g),
+                 mask=mask.roll(4 * i, 3)[:, 0].long(), uniforms=torch.rand(samples, 64, generator=g),
+                 target=torch.arange(samples), regions=16) for i in range(views)]
+
+
+@pytest.fixture(params=ALL)
+def method(request):
+    torch.manual_seed(0)
+    built = METHODS.build(dict(type=request.param, backbone=BACKBONE))
+    built.init_weights()
+    return built.train()
+
+
+def views_of(method) -> list[View]:
+    return batch(method.views or 2)
+
+
+def total(method, views) -> torch.Tensor:
+    return method.parse_losses(method(views, mode='loss'))[0]
+
+
+def targets_of(method) -> dict[str, nn.Module]:
+    """Modules that take no gradient: target networks."""
+    return {name: module for name, module in method.named_children()
+            if list(module.parameters()) and not any(p.requires_grad for p in module.parameters())}
+
+
+def test_every_trained_parameter_gets_a_finite_gradient(method):
+    loss = total(method, views_of(method))
+    assert loss.ndim == 0 and torch.isfinite(loss)
+    loss.backward()
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f'{name} gets no gradient'
+            assert torch.isfinite(parameter.grad).all(), name
+        else:
+            assert parameter.grad is None, f'{name} is not trained but gets a gradient'
+
+
+def test_two_steps_reduce_the_loss_on_a_fixed_batch(method):
+    views = views_of(method)
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.01)
+    losses = []
+    for step in range(3):
+        loss = total(method, views)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+
+
+def test_targets_start_equal_and_move_only_after_the_step(method):
+    for name, target in targets_of(method).items():
+        online = method.get_submodule(name.removeprefix('target_'))
+        for a, b in zip(target.parameters(), online.parameters(), strict=True):
+            assert torch.equal(a, b), f'{name} does not start as a copy'
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    total(method, views_of(method)).backward()
+    assert all(torch.equal(p, before[name]) for name, p in method.named_parameters())
+    with torch.no_grad():
+        for p in method.parameters():
+            if p.requires_grad:
+                p.add_(0.1)
+    with torch.no_grad():
+        method.after_step(0, 10)
+    for name in targets_of(method):
+        moved = [not torch.equal(p, before[f'{name}.{key}'])
+                 for key, p in method.get_submodule(name).named_parameters()]
+        assert all(moved), f'{name} has not followed'
+
+
+def test_state_round_trips(method):
+    views = views_of(method)
+    twin = METHODS.build(dict(type=method.name, backbone=BACKBONE)).train()
+    twin.load_state_dict(method.state_dict())
+    torch.manual_seed(1)
+    first = total(method, views)
+    torch.manual_seed(1)
+    torch.testing.assert_close(total(twin, views), first)
+
+
+def test_the_backbone_is_what_is_kept(method):
+    keys = [key for key in method.state_dict() if key.startswith('backbone.')]
+    assert 'backbone.layer4.1.bn2.weight' in keys and len(keys) == 120
+    maps = method(views_of(method), mode='tensor')[0]
+    assert [tuple(m.shape[1:]) for m in maps][-1] == (512, 2, 2)
