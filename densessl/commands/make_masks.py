@@ -10,7 +10,7 @@ from densessl.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of :func:`run_make_masks`."""
+    """Add what :func:`run` reads."""
     parser.add_argument('images', metavar='IMAGES',
                         help='folder of images, .txt of paths or COCO .json')
     parser.add_argument('out', metavar='OUT', help='folder of the masks; an unfinished one is '
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'from the Ith, 0 ≤ I < N: run all N anywhere, on a shared folder')
 
 
-def run_make_masks(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Make the masks; 0 if all could be made or were skipped with a reason.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl.commands.make_masks import add_arguments, run_make_masks
+from densessl.commands.make_masks import add_arguments, run
 from densessl.data.images import find_images
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
@@ -45,13 +45,13 @@ import sys
 
 if __name__ == '__main__':      # the workers import this file, too, and need none of it
     import argparse
-    from densessl.commands.make_masks import add_arguments, run_make_masks
+    from densessl.commands.make_masks import add_arguments, run
     from densessl.registry import MASK_GENERATORS
     from slow_generator import Slow
     MASK_GENERATORS.register_module(name='slow', module=Slow)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    sys.exit(run_make_masks(parser.parse_args()))
+    sys.exit(run(parser.parse_args()))
 '''
 
 
@@ -218,7 +218,7 @@ def test_new_images_are_added(tmp_path):
 def command(*words):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return run_make_masks(parser.parse_args([str(word) for word in words]))
+    return run(parser.parse_args([str(word) for word in words]))
 
 
 def test_the_command(tmp_path, capsys):
