@@ -72,8 +72,12 @@ class TransferTarget:
         """Make the library importable and its modules registered (called once a config of it has
         been read, before anything of it is built)."""
 
-    def set_data(self, cfg: Config, root: str) -> None:
-        """Point every dataset of a downstream config at ``root``.
+    channel_order: ClassVar[str] = 'BGR'
+    """Of the images that the library's loaders deliver."""
+
+    def set_data(self, cfg: Config, root: str | None) -> list[str]:
+        """Point every dataset of a downstream config at ``root`` (None: at the config's own) and
+        adapt the model to it, such as the number of classes; return lines that say what it is.
 
         Raises:
             UsageError: something is missing there; the message lists it.

@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
+
+if TYPE_CHECKING:
+    from densessl.transfer.target import State
 
 
 class Timm(TransferTarget):
@@ -35,13 +39,20 @@ class Timm(TransferTarget):
                              f'choose a model of a family that has it (most have)')
         return as_maps(model)
 
-    def translate(self, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    def translate(self, state: State, source: str) -> State:
         from densessl.transfer.layouts import is_plain_resnet
         if source.partition('.')[0] == self.name or is_plain_resnet(state):
             return dict(state)
         raise UsageError(
             f'no exact translation of {source!r} to timm is known; possible are timm backbones '
             f'and ResNets with a plain 7×7 stem from any library')
+
+    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        from densessl.transfer.layouts import resnet_shape
+        shape = resnet_shape(state)
+        if shape is None:
+            return super().counterpart(state, source)
+        return {'type': f'timm.{shape.name}'}
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -1,0 +1,39 @@
+"""``densessl finetune``: fine-tune and score a backbone on labelled images."""
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('config', help='path or name of a downstream config')
+    parser.add_argument('--backbone', required=True, metavar='FILE|random',
+                        help='an exported backbone.pth, or random')
+    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
+    parser.add_argument('--fraction', type=float, default=1.0,
+                        help='of the training images, above 0 to 1; a smaller fraction is a subset '
+                        'of a larger one (default: 1)')
+    parser.add_argument('--seed', type=int, default=0,
+                        help='of the fraction and of the training (default: 0)')
+    parser.add_argument('--work-dir', help='where scores, logs and checkpoints go '
+                        '(default: work_dirs/<config>-<backbone>-<fraction>-seed<seed>)')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='run again where a run is; without it a finished run is not repeated')
+    parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
+                        help='lines of the recipe that stay as the config has them: frozen, norm, '
+                        'input, stem')
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='go on when not every weight is loaded or the features differ')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
+                        help='override keys of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fine-tune; the scores are printed and written to ``scores.json``."""
+    from densessl.config import parse_options
+    from densessl.transfer.finetune import finetune
+    finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
+             parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
+             args.overwrite, args.launcher)
+    return 0

@@ -1,0 +1,211 @@
+"""Did the weights arrive? Every key is accounted for, and the features are compared.
+
+Keys alone do not tell: a ResNet that strides in its first instead of its 3×3 convolution
+(``style='caffe'``), another stem or another channel order takes every weight without a word and
+computes something else.
+"""
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from densessl.backbones import build_backbone, feature_maps
+from densessl.errors import UsageError
+
+TOLERANCE = 1e-4    # of the largest activation; rounding stays below 1e-5 in fp32
+IMAGE_SIZE = 224    # pixels; a multiple of 32 and of 14, so every patch size and stride fits
+
+
+@dataclass
+class KeyTable:
+    """Where each weight of a file and of a model ended up, by state-dict key."""
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)      # in the model, not in the file
+    unexpected: list[str] = field(default_factory=list)   # in the file, not in the model
+    mismatched: dict[str, str] = field(default_factory=dict)   # other shape: 'file → model'
+    altered: list[str] = field(default_factory=list)      # same name and shape, other values
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched or self.altered)
+
+    @property
+    def total(self) -> int:
+        return len(self.loaded) + len(self.missing) + len(self.unexpected) + len(
+            self.mismatched) + len(self.altered)
+
+    def summary(self) -> str:
+        """One line: ``'120 of 120 keys loaded'`` and what is wrong with the others."""
+        parts = [f'{len(self.loaded)} of {self.total} keys loaded']
+        for name, keys, example in (
+                ('missing in the file', self.missing, str),
+                ('unknown to the model', self.unexpected, str),
+                ('of another shape', list(self.mismatched),
+                 lambda key: f'{key} {self.mismatched[key]}'),
+                ('not loaded or changed afterwards', self.altered, str)):
+            if keys:
+                parts.append(f'{len(keys)} {name} ({example(keys[0])}'
+                             f'{", …" if len(keys) > 1 else ""})')
+        return '; '.join(parts)
+
+    def counts(self) -> dict[str, int]:
+        return {name: len(getattr(self, name)) for name in
+                ('loaded', 'missing', 'unexpected', 'mismatched', 'altered')}
+
+    def table(self) -> Table:
+        """The counts by part of the backbone (the first component of the key)."""
+        columns = [name for name, count in self.counts().items() if count or name == 'loaded']
+        table = Table('part', *columns, *([] if self.complete else ['first that is not loaded']),
+                      box=None, pad_edge=False)
+        parts: dict[str, dict[str, list[str]]] = {}
+        for column in columns:
+            for key in getattr(self, column):
+                parts.setdefault(key.split('.')[0], {}).setdefault(column, []).append(key)
+        for part, keys in sorted(parts.items()):
+            wrong = next((f'{key} {self.mismatched.get(key, column)}' for column in columns[1:]
+                          for key in keys.get(column, [])), '')
+            table.add_row(part, *(str(len(keys.get(column, ()))) for column in columns),
+                          *([] if self.complete else [wrong]))
+        return table
+
+    def require_complete(self, target: str) -> None:
+        """Raise UsageError unless every key of file and model is loaded."""
+        if not self.complete:
+            raise UsageError(f'the weights do not fit the {target} backbone: {self.summary()}')
+
+
+def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> KeyTable:
+    """Compare translated weights with what is in the modules that received them, by value.
+
+    Args:
+        state: the weights, in the modules' own keys.
+        modules: the receiving modules by their prefix in the model. A key is looked for in all of
+            them: a C4 detector keeps layer4 outside its backbone.
+    """
+    table, owned = KeyTable(), {}
+    for module in modules.values():
+        owned.update(module.state_dict())
+    for key, value in state.items():
+        if key not in owned:
+            table.unexpected.append(key)
+        elif owned[key].shape != value.shape:
+            table.mismatched[key] = f'{tuple(value.shape)} → {tuple(owned[key].shape)}'
+        elif torch.equal(owned[key].cpu(), value.cpu()):
+            table.loaded.append(key)
+        else:
+            table.altered.append(key)
+    table.missing = [key for key in owned if key not in state]
+    return table
+
+
+@dataclass
+class FeatureCheck:
+    """Largest relative difference of each compared stage, finest first."""
+
+    differences: list[float]
+    stages: int             # of the pretrained backbone
+    restrided: bool = False   # the stage after the compared ones has another size in the target
+
+    @property
+    def equal(self) -> bool:
+        return bool(self.differences) and max(self.differences) <= TOLERANCE
+
+    def summary(self) -> str:
+        compared = len(self.differences)
+        if not compared:
+            return 'no stage has the size of the pretrained backbone’s'
+        text = f'stage{"s 1–" if compared > 1 else " "}{compared} of {self.stages} compared'
+        if self.restrided:
+            text += f' (stage {compared + 1} is re-strided by the config)'
+        return f'{text}, largest relative difference {max(self.differences):.1e}'
+
+    def require_equal(self, target: str) -> None:
+        """Raise UsageError unless the compared stages agree to :data:`TOLERANCE`."""
+        if not self.differences:
+            raise UsageError(
+                f'the {target} backbone cannot be compared with the pretrained one: already its '
+                f'first stage has another size or number of channels')
+        if not self.equal:
+            stage = next(i for i, diff in enumerate(self.differences, 1) if not diff <= TOLERANCE)
+            raise UsageError(
+                f'the {target} backbone has the pretrained weights but computes other features: '
+                f'stage {stage} differs by {self.differences[stage - 1]:.1e} of its largest '
+                f'activation (rounding stays under {TOLERANCE:.0e}). Likely causes: '
+                f"style='caffe' (the stride is in another convolution), another stem or "
+                f'downsampling, another normalization, activation or group count')
+
+
+def reference_image() -> Tensor:
+    """The fixed image of the checks: (3, 224, 224) uint8, RGB, the same on every machine."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE), generator=generator,
+                         dtype=torch.uint8)
+
+
+def normalize(image: Tensor, meta: Mapping[str, Any]) -> Tensor:
+    """An RGB uint8 image (3, H, W) as pretraining fed it: (1, 3, H, W) float."""
+    mean, std = (torch.tensor(meta[name], dtype=torch.float32).view(3, 1, 1)
+                 for name in ('mean', 'std'))
+    ordered = image.flip(0) if meta['channel_order'] == 'BGR' else image
+    return ((ordered.float() - mean) / std)[None]
+
+
+def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
+                     backbone: nn.Module) -> FeatureCheck:
+    """Compare a loaded backbone with the pretrained one, rebuilt from its provenance, on the
+    reference image: evaluation mode, fp32, on the CPU (a GPU's TF32 is coarser than the check).
+
+    Stages are compared up to the first that the target gives in another size.
+    """
+    source = build_backbone(meta['backbone'])
+    try:
+        source.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise UsageError(f'the weights do not fit the backbone that their provenance names '
+                         f'({meta["backbone"]}): {str(error).splitlines()[1].strip()}') from error
+    image = normalize(reference_image(), meta)
+    ours = feature_maps(source, image)
+    theirs = feature_maps(copy.deepcopy(backbone).cpu().float(), image)
+    check = FeatureCheck([], len(ours))
+    for a, b in _paired(ours, theirs):
+        if a.shape != b.shape:
+            check.restrided = a.shape[1] == b.shape[1]
+            break
+        scale = a.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+        check.differences.append(float((a - b).abs().max() / scale))
+    return check
+
+
+def _paired(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Maps of the same stage, finest first. Where the numbers differ, channels tell the stages of
+    a pyramid apart; maps of equal channels (a ViT's) are paired from the last backwards."""
+    if len(ours) == len(theirs):
+        return list(zip(ours, theirs, strict=True))
+    pairs, rest = [], list(theirs)
+    for a in reversed(ours):
+        while rest and rest[-1].shape[1] != a.shape[1] and all(
+                rest[-1].shape[1] != b.shape[1] for b in ours):
+            rest.pop()
+        if rest and rest[-1].shape[1] == a.shape[1]:
+            pairs.append((a, rest.pop()))
+    return pairs[::-1]
+
+
+def compare_input(model: nn.Module, meta: Mapping[str, Any], channel_order: str) -> float:
+    """How far the downstream model's input is from pretraining's on the reference image: the
+    largest difference in units of the normalized input, 0 when mean, std and channel order agree.
+
+    Args:
+        channel_order: of the images that the target's loaders deliver, ``'BGR'`` or ``'RGB'``.
+    """
+    image = reference_image()
+    raw = image.flip(0) if channel_order == 'BGR' else image
+    seen = model.data_preprocessor({'inputs': [raw]}, False)['inputs'].cpu()
+    return float((seen[..., :IMAGE_SIZE, :IMAGE_SIZE] - normalize(image, meta)).abs().max())

@@ -1,0 +1,140 @@
+"""mmengine's Runner for downstream configs: a short console, verified weights, kept scores."""
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from torch import nn
+
+from densessl.errors import UsageError
+from densessl.transfer.handoff import compare_features, compare_input, compare_keys
+from densessl.transfer.target import State, TransferTarget
+
+
+class FinetuneRunner(Runner):
+    """The dumps of environment, config and hooks, and warnings of libraries, go to the log file;
+    the console keeps to the lines of this module's hooks."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        logger = super().build_logger(*args, **kwargs)
+        files = [handler for handler in logger.handlers
+                 if isinstance(handler, logging.FileHandler)]
+        for handler in logger.handlers:
+            if handler not in files:
+                handler.setLevel(logging.ERROR)
+        warnings_log = logging.getLogger('py.warnings')   # Python's own name for them
+        warnings_log.handlers, warnings_log.propagate = files, False
+        logging.captureWarnings(True)
+        return logger
+
+    def train(self) -> nn.Module:
+        try:
+            return super().train()
+        finally:
+            logging.captureWarnings(False)
+
+
+class HandoffHook(Hook):
+    """Checks, once the weights are in and before the first iteration, that they arrived
+    (:mod:`densessl.transfer.handoff`).
+
+    Args:
+        target: the library of the model.
+        state: the weights in the target's keys; None for random initialization.
+        source: the weights in their own keys.
+        meta: their provenance.
+        check_input: whether mean, std and channel order have to be the pretraining's.
+        allow_partial: report instead of stopping.
+    """
+
+    def __init__(self, target: TransferTarget, state: State | None, source: State | None,
+                 meta: dict[str, Any] | None, check_input: bool, allow_partial: bool) -> None:
+        self.target, self.state, self.source, self.meta = target, state, source, meta
+        self.check_input, self.allow_partial = check_input, allow_partial
+        self.report: dict[str, Any] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        if self.state is None or self.source is None or self.meta is None:
+            say(runner, 'weights: random initialization, nothing to check')
+            return
+        model = getattr(runner.model, 'module', runner.model)
+        self._check_keys(runner, model)
+        if self.check_input:
+            self._check_input(runner, model)
+        self._check_features(runner, model)
+
+    def _check_keys(self, runner: Runner, model: nn.Module) -> None:
+        keys = compare_keys(self.state, self.target.backbone_modules(model))
+        self.report['keys'] = keys.counts()
+        say(runner, f'weights: {keys.summary()}', keys.table())
+        if not self.allow_partial:
+            keys.require_complete(self.target.name)
+
+    def _check_input(self, runner: Runner, model: nn.Module) -> None:
+        difference = compare_input(model, self.meta, self.target.channel_order)
+        self.report['input'] = difference
+        say(runner, f'input check: normalized images differ by {difference:.1e}')
+        if difference > 1e-3 and not self.allow_partial:
+            raise UsageError(
+                f'the {self.target.name} model sees other images than the pretraining: they differ '
+                f'by {difference:.2g} after normalization. Likely causes: mean and std, or the '
+                f'channel order (bgr_to_rgb) of its data_preprocessor')
+
+    def _check_features(self, runner: Runner, model: nn.Module) -> None:
+        backbone = next(iter(self.target.backbone_modules(model).values()))
+        check = compare_features(self.source, self.meta, backbone)
+        self.report['features'] = {'stages': check.stages, 'restrided': check.restrided,
+                                   'differences': check.differences}
+        say(runner, f'function check: {check.summary()}')
+        if not self.allow_partial:
+            check.require_equal(self.target.name)
+
+
+class ProgressHook(Hook):
+    """A line about every tenth of the run (at least every 50 iterations of a long one), and the
+    latest evaluation's figures."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Any] = {}
+        self.started = 0.0
+        self.every = 1
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = time.perf_counter()
+        self.every = min(50, max(1, runner.max_iters // 10))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        done = runner.iter + 1
+        if done % self.every and done != runner.max_iters:
+            return
+        each = (time.perf_counter() - self.started) / done
+        left = timedelta(seconds=round(each * (runner.max_iters - done)))
+        loss = runner.message_hub.get_scalar('train/loss').mean(self.every)
+        say(runner, f'{done:>6}/{runner.max_iters}  loss {loss:.4f}  {each:.2f} s an iteration  '
+                    f'{left} left')
+
+    def before_val(self, runner: Runner) -> None:
+        say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        self.metrics = dict(metrics or {})
+
+
+def say(runner: Runner, text: str, table: Any = None) -> None:
+    """Write to the console and to the log file, once for all processes."""
+    runner.logger.info(text)
+    if is_main_process():
+        console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        console.print(text, markup=False)
+        if table is not None:
+            console.print(table)

@@ -1,0 +1,49 @@
+"""The folder of a fine-tuning run: nothing in it is written over unless the user says so."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from densessl.errors import UsageError
+from densessl.files import write_json
+
+
+def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """What ``scores.json`` holds if ``folder`` has a finished run of the same settings.
+
+    Raises:
+        UsageError: ``folder`` holds a run of other settings, or something else altogether.
+    """
+    if overwrite or not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise UsageError(f'--work-dir {folder} is a file')
+    before = _read(folder / 'run.json')
+    if before is None and any(folder.iterdir()):
+        raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
+                         f'--work-dir, or add --overwrite')
+    different = [] if before is None else [
+        f'{key} {before.get(key)} (now {settings[key]})' for key in settings
+        if before.get(key) != settings[key]]
+    if different:
+        raise UsageError(f'{folder} holds a run with another {", another ".join(different)}; '
+                         f'choose another --work-dir, or add --overwrite')
+    return _read(folder / 'scores.json')
+
+
+def start_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Note the settings; a repeated run must not be taken for finished before it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        (folder / 'scores.json').unlink(missing_ok=True)
+    write_json(folder / 'run.json', settings)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f'{path} is damaged ({error}); add --overwrite to run again') from error

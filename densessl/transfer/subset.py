@@ -1,0 +1,58 @@
+"""A fraction of the labelled training images: nested, seeded, the same for every initialization."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from densessl.errors import UsageError
+from densessl.files import write_json
+
+
+def choose(total: int, fraction: float, seed: int) -> list[int]:
+    """Indices of round(fraction · total) images, at least one, in ascending order.
+
+    A smaller fraction of the same seed is a subset of a larger one: both are the beginning of one
+    permutation.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
+    permutation = np.random.default_rng(seed).permutation(total)
+    return sorted(permutation[:max(1, round(fraction * total))].tolist())
+
+
+def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
+    """Restrict the training data of a downstream config and write the list to ``subset.json``.
+
+    Works through dataset wrappers; concatenated datasets are sampled as one.
+
+    Returns:
+        A line that says how many of how many images are used.
+    """
+    leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
+    built = [DATASETS.build(dict(leaf)) for leaf in leaves]
+    sizes = [len(dataset) for dataset in built]
+    total = sum(sizes)
+    if total == 0:
+        raise UsageError('the training data set is empty: check --data-root')
+    chosen = choose(total, fraction, seed)
+    images, start = [], 0
+    for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
+        own = [index - start for index in chosen if start <= index < start + size]
+        images += [dataset.get_data_info(index)['img_path'] for index in own]
+        if fraction < 1:
+            leaf['indices'] = own
+        start += size
+    write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
+                                          'images': images})
+    return f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
+
+
+def leaf_datasets(dataset: Any) -> list[Any]:
+    """The configs of the data sets inside wrappers (``dataset=…``, ``datasets=[…]``)."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else None)
+    if inner is None:
+        return [dataset]
+    return [leaf for part in inner for leaf in leaf_datasets(part)]
