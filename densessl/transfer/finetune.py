@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -18,13 +19,15 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.export import load_backbone_file, save_backbone
+from densessl.transfer.export import load_backbone_file
+from densessl.transfer.handoff import Weights
 from densessl.transfer.layouts import is_plain_resnet
 from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
+from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.runs import finished_run, start_run
 from densessl.transfer.schedule import scale_schedule
 from densessl.transfer.subset import take_fraction
-from densessl.transfer.target import State, TransferTarget
+from densessl.transfer.target import TransferTarget
 
 RANDOM = 'random'
 
@@ -57,12 +60,14 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         UsageError: config, backbone, data or weights are not usable; one line says why.
     """
     started = time.time()
+    if launcher != 'none' and get_device() == 'cpu':
+        raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     cfg, target = read_downstream_config(config, cfg_options)
-    source, meta = (None, None) if backbone == RANDOM else load_backbone_file(backbone)
+    weights = None if backbone == RANDOM else Weights(*load_backbone_file(backbone))
     folder = Path(work_dir or _default_folder(config, backbone, fraction, seed))
     settings = {
-        'config': Path(config).stem, 'config_hash': _hash(cfg.pretty_text),
-        'backbone': meta['sha256'] if meta else RANDOM,
+        'config': Path(config).stem, 'config_hash': _hash(cfg),
+        'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
         'fraction': fraction, 'seed': seed, 'keep': sorted(keep)}
     done = finished_run(folder, settings, overwrite)
@@ -72,17 +77,18 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         return done['scores']
     cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
     target.prepare()
-    lines = prepare_model(cfg, target, source, meta, keep, launcher)
-    lines['data'] = target.set_data(cfg, str(data_root) if data_root else None)
-    start_run(folder, settings, overwrite)
     init_default_scope(cfg.default_scope)
-    lines['data'].append(take_fraction(cfg, fraction, seed, folder))
-    state = place_weights(cfg, target, source, meta, folder)
-    _announce(lines, backbone, meta)
-    record = _run(cfg, target, state, source, meta, 'input' not in keep, allow_partial)
-    record = {**record, 'settings': settings, 'recipe': lines['recipe'], 'provenance': meta,
-              'seconds': round(time.time() - started), 'densessl': __version__}
-    if os.environ.get('RANK', '0') == '0':
+    recipe = apply_recipe(cfg, target, weights, keep)
+    data = target.set_data(cfg, str(data_root) if data_root else None)
+    start_run(folder, settings, overwrite)
+    data.append(take_fraction(cfg, fraction, seed, folder))
+    if weights:
+        weights.place(cfg, target, folder)
+    _announce(backbone, weights, recipe, data)
+    record = _run(cfg, target, weights, 'input' not in keep, allow_partial)
+    record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
+                  seconds=round(time.time() - started), densessl=__version__)
+    if _is_first_process():
         write_json(folder / 'scores.json', record)
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
@@ -107,39 +113,26 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     return cfg, TRANSFER_TARGETS.get(scope)()
 
 
-def prepare_model(cfg: Config, target: TransferTarget, source: State | None,
-                  meta: dict[str, Any] | None, keep: tuple[str, ...], launcher: str = 'none'
-                  ) -> dict[str, list[str]]:
+def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
+                 keep: tuple[str, ...] = ()) -> list[str]:
     """Clear other sources of weights and apply the recipe; return what was changed."""
+    meta = weights.meta if weights else {}
     recipe = Recipe(
-        mean=tuple(meta['mean']) if meta else None, std=tuple(meta['std']) if meta else None,
-        channel_order=meta['channel_order'] if meta else 'RGB',
-        plain_stem=source is None or is_plain_resnet(source),
-        distributed=launcher != 'none', keep=frozenset(keep))
+        mean=meta.get('mean'), std=meta.get('std'),
+        channel_order=meta.get('channel_order', 'RGB'),
+        plain_stem=weights is None or is_plain_resnet(weights.state),
+        distributed=cfg.get('launcher', 'none') != 'none', keep=frozenset(keep))
     lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
     lines += [f'kept as in the config: {LINES[line]}' for line in sorted(recipe.keep)]
-    return {'recipe': lines or ['the config follows it already']}
+    return lines or ['the config follows it already']
 
 
-def place_weights(cfg: Config, target: TransferTarget, source: State | None,
-                  meta: dict[str, Any] | None, folder: Path) -> State | None:
-    """Translate the weights, write them to ``folder`` and have the config load them."""
-    if source is None or meta is None:
-        return None
-    state = target.translate(source, meta['backbone']['type'])
-    path = folder / f'backbone_{target.name}.pth'
-    save_backbone(path, state, {**meta, 'keys': target.name})
-    target.load_weights(cfg, str(path))
-    return state
-
-
-def _run(cfg: Config, target: TransferTarget, state: State | None, source: State | None,
-         meta: dict[str, Any] | None, check_input: bool, allow_partial: bool) -> dict[str, Any]:
+def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
+         allow_partial: bool) -> dict[str, Any]:
     """Train and evaluate; return scores, all metrics, and what the checks found."""
-    from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{_hash(str(Path(cfg.work_dir).resolve()))}'
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'   # mmengine's singletons
     runner = FinetuneRunner.from_cfg(cfg)
-    handoff = HandoffHook(target, state, source, meta, check_input, allow_partial)
+    handoff = HandoffHook(target, weights, check_input, allow_partial)
     progress = ProgressHook()
     for hook in (handoff, progress):   # not by the config, which Runner copies and writes out
         runner.register_hook(hook)
@@ -147,20 +140,21 @@ def _run(cfg: Config, target: TransferTarget, state: State | None, source: State
     scores = target.main_scores(progress.metrics)
     if not scores:
         raise RuntimeError(f'the evaluation gave no scores: {progress.metrics}')
-    return {'scores': scores, 'metrics': {key: round(float(value), 4) for key, value
-                                          in progress.metrics.items()},
-            'handoff': handoff.report, 'iterations': runner.iter}
+    metrics = {key: round(float(value), 4) for key, value in progress.metrics.items()}
+    return {'scores': scores, 'metrics': metrics, 'handoff': handoff.report,
+            'iterations': runner.iter}
 
 
-def _announce(lines: dict[str, list[str]], backbone: str | Path, meta: dict[str, Any] | None
+def _announce(backbone: str | Path, weights: Weights | None, recipe: list[str], data: list[str]
               ) -> None:
+    meta = weights.meta if weights else None
     what = RANDOM if meta is None else (
         f'{backbone}: {meta["backbone"]["type"]}, {meta["method"]}, '
         f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
     _print(f'device: {get_device()}\nbackbone: {what}')
-    for title, texts in lines.items():
-        for text in texts:
-            _print(f'{title}: {text}')
+    for title, lines in (('recipe', recipe), ('data', data)):
+        for line in lines:
+            _print(f'{title}: {line}')
 
 
 def _default_folder(config: str, backbone: str | Path, fraction: float, seed: int) -> str:
@@ -168,7 +162,8 @@ def _default_folder(config: str, backbone: str | Path, fraction: float, seed: in
     return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
 
 
-def _hash(text: str) -> str:
+def _hash(cfg: Config) -> str:
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -176,6 +171,10 @@ def _words(scores: dict[str, float]) -> str:
     return '  '.join(f'{name} {value:.2f}' for name, value in scores.items())
 
 
+def _is_first_process() -> bool:
+    return os.environ.get('RANK', '0') == '0'
+
+
 def _print(text: str) -> None:
-    if os.environ.get('RANK', '0') == '0':
+    if _is_first_process():
         print(text, flush=True)
