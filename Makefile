@@ -17,6 +17,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@echo "installing densessl and what it needs into $(VENV) (several minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@rm -rf densessl.egg-info   # left by the build; found from here it would hide the installed entry points
 	@touch $(STAMP)
 
 demo: install

@@ -47,6 +47,9 @@ class Method(BaseModel):
     needs_masks: ClassVar[bool] = False
     """Whether ``View.mask`` must be there."""
 
+    needs_labels: ClassVar[bool] = False
+    """Whether ``View.target`` must hold class labels (a folder of images for each class)."""
+
     batch_negatives: ClassVar[bool] = False
     """Whether other samples of the batch are negatives (then accumulation shrinks their number)."""
 
@@ -60,6 +63,11 @@ class Method(BaseModel):
     def after_step(self, step: int, max_steps: int) -> None:
         """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without
         gradients: EMA of a target network and the like."""
+
+    def negatives(self, global_batch: int) -> int | None:
+        """How many negatives an anchor meets when ``global_batch`` images make an update, told at
+        the start of a run; None if the method has no such number."""
+        return None
 
     def forward(self, views: list[View], mode: str = 'loss') -> Any:
         """``mode='loss'``: :meth:`loss`; ``'tensor'``: the backbone's feature maps of each view."""

@@ -14,6 +14,7 @@ from densessl.method import View
 from densessl.plugins import load_plugins
 from densessl.registry import METHODS
 from densessl_plugins.detcon import detcon_nce
+from densessl_plugins.simclr import nt_xent
 
 WORLD = 2
 
@@ -152,6 +153,55 @@ def test_detcon_step_equals_the_whole_batch():
     assert len(gradients) == 60 + 2 * 5   # backbone; two linears (one bias) and a norm in each head
     for _, part in parts:
         assert part.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
+
+
+def contrast_images(rank):
+    x = data()[0].flatten(1)
+    take = (lambda t: t) if rank is None else (lambda t: half(t, rank))
+    z1, z2 = (take(z).clone().requires_grad_() for z in x.chunk(2, 1))
+    loss = nt_xent(z1, z2, 0.5)
+    loss.backward()
+    return loss.detach(), z1.grad, z2.grad
+
+
+def test_nt_xent_equals_the_whole_batch():
+    whole, parts = contrast_images(None), on_two_processes(contrast_images)
+    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, whole[0])
+    for i in (1, 2):
+        torch.testing.assert_close(torch.cat([part[i] for part in parts]) / WORLD, whole[i])
+
+
+def moco_steps(rank):
+    """Two steps; one process normalizes in two groups, as two processes do by themselves."""
+    load_plugins()
+    torch.manual_seed(0)
+    model = METHODS.build(dict(type='moco', backbone=dict(type='torchvision.resnet18'), queue=12,
+                               projection=8, bn_groups=2 if rank is None else 1)).double()
+    model.init_weights()
+    g = torch.Generator().manual_seed(1)
+    wrapped = model if rank is None else nn.parallel.DistributedDataParallel(
+        model, broadcast_buffers=False)
+    losses = []
+    for step in range(2):
+        images = [torch.randn(8, 3, 64, 64, generator=g, dtype=torch.float64) for _ in range(2)]
+        torch.manual_seed(step)   # the runner seeds every process alike from (seed, step)
+        model.zero_grad()
+        loss = wrapped([View(image=x if rank is None else half(x, rank)) for x in images])['loss']
+        loss.backward()
+        model.after_step(step, 2)
+        losses.append(loss.detach())
+    return losses, model.queue.clone(), {n: p.grad for n, p in model.named_parameters()
+                                         if p.grad is not None}
+
+
+def test_moco_equals_the_whole_batch_in_the_same_groups():
+    (losses, queue, gradients), parts = moco_steps(None), on_two_processes(moco_steps)
+    for step in range(2):
+        torch.testing.assert_close(sum(part[0][step] for part in parts) / 2, losses[step])
+    for _, other, part in parts:
+        torch.testing.assert_close(other, queue)
         for name, gradient in gradients.items():
             torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 

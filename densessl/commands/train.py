@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'the recipe with the most epochs not above it')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
+    parser.add_argument('--allow-smaller-negatives', action='store_true',
+                        help='accept gradient accumulation although negatives and batch '
+                        'statistics come from single iterations')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 
@@ -29,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
-              options=parse_options(args.cfg_options))
+              options=parse_options(args.cfg_options),
+              allow_smaller_negatives=args.allow_smaller_negatives)
     except Interrupted as stop:
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1

@@ -24,25 +24,29 @@ class ViewDataset(Dataset):
         store: their region masks, or None.
         views: what each view draws.
         uniforms: how many uniform numbers each view carries for the method.
+        labels: (N,) class labels of the images, or None.
     """
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
     def __init__(self, images: ImageList, store: MaskStore | None, views: Sequence[AugmentedView],
-                 *, seed: int = 0, uniforms: int = 64) -> None:
+                 *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None) -> None:
         self.images, self.store, self.views = images, store, list(views)
-        self.seed, self.uniforms = seed, uniforms
+        self.seed, self.uniforms, self.labels = seed, uniforms, labels
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         n, index = position
-        image, mask = self._read(index)
+        i, image, mask = self._read(index)
         rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
-        return make_views(self.views, rng, image, mask, self.uniforms)
+        sample: dict[str, Any] = make_views(self.views, rng, image, mask, self.uniforms)
+        if self.labels is not None:
+            sample['target'] = [self.labels[i]] * len(self.views)
+        return sample
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, index: int) -> tuple[int, np.ndarray, np.ndarray | None]:
         """Read an image; one that cannot be read is replaced by the next in the list, so that a
         broken file among a million stops no run and the same run meets the same pixels again."""
         for offset in range(min(8, len(self.images))):
@@ -53,14 +57,14 @@ class ViewDataset(Dataset):
                 print(f'densessl: {error}; the next image takes its place', file=sys.stderr)
                 continue
             if self.store is None:
-                return image, None
+                return i, image, None
             mask = self.store.read(self.images.name(i))
             if mask.shape != image.shape[:2]:
                 raise RuntimeError(
                     f'mask {self.store.path(self.images.name(i))} is {mask.shape[1]}×'
                     f'{mask.shape[0]} but its image is {image.shape[1]}×{image.shape[0]}: the '
                     f'image has changed since; delete the mask and make it again')
-            return image, mask
+            return i, image, mask
         raise RuntimeError(f'8 images in a row cannot be read, from {self.images.path(index)} on')
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from mmengine import Config
 
 from densessl.config import check_keys
-from densessl.engine.schedules import SCHEDULES, Schedule
-from densessl.errors import UsageError
+from densessl.engine.schedules import SCHEDULES, Schedule, by_epoch
+from densessl.errors import UsageError, check_arguments
 
-SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs'}
+SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
+                 'gamma'}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Plan:
         batch_size: images per process and iteration.
         global_batch: images per optimizer update, over processes.
         lr: the peak learning rate, base_lr · global_batch / reference_batch.
-        steps: optimizer updates; an iteration each.
+        accumulate: iterations an optimizer update.
+        steps: optimizer updates.
         factor: the learning rate's factor at a step.
         notes: what differs from the recipe, a line each.
     """
@@ -30,6 +32,7 @@ class Plan:
     epochs: int
     batch_size: int
     global_batch: int
+    accumulate: int
     lr: float
     steps: int
     warmup_steps: int
@@ -58,25 +61,35 @@ def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
     and the learning rate follows by the recipe's linear rule.
     """
     check_keys('schedule', cfg.schedule, SCHEDULE_KEYS)
-    batch_size = cfg.train_dataloader.get('batch_size') or _share(cfg.global_batch, processes)
-    global_batch = batch_size * processes
+    accumulate = cfg.optim_wrapper.get('accumulative_counts', 1)
+    batch_size = (cfg.train_dataloader.get('batch_size')
+                  or _share(cfg.global_batch, processes * accumulate))
+    global_batch = batch_size * processes * accumulate
     steps = max(1, epochs * images // global_batch)
-    schedule = cfg.schedule
+    warmup_epochs = min(cfg.schedule.warmup_epochs, epochs / 10)
+    warmup_steps = round(warmup_epochs * images / global_batch)
+    lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch
+    factor = _factor(cfg.schedule, steps, warmup_steps, steps / epochs)
+    return Plan(epochs, batch_size, global_batch, accumulate, lr, steps, warmup_steps, factor,
+                tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
+
+
+def _factor(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:
     if schedule.type not in SCHEDULES:
         raise UsageError(f'schedule.type {schedule.type!r} is unknown; '
                          f'choices: {", ".join(SCHEDULES)}')
-    warmup_epochs = min(schedule.warmup_epochs, epochs / 10)
-    warmup_steps = round(warmup_epochs * images / global_batch)
-    lr = schedule.base_lr * global_batch / schedule.reference_batch
-    factor = functools.partial(SCHEDULES[schedule.type], steps=steps, warmup=warmup_steps)
-    return Plan(epochs, batch_size, global_batch, lr, steps, warmup_steps, factor,
-                tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
+    extra = {key: schedule[key] for key in ('milestones', 'gamma') if key in schedule}
+    check_arguments(SCHEDULES[schedule.type], {'step': 0, 'steps': 1, 'warmup': 0, **extra},
+                    f'schedule {schedule.type!r}')
+    factor = functools.partial(SCHEDULES[schedule.type], steps=steps, warmup=warmup, **extra)
+    return by_epoch(factor, steps_per_epoch) if schedule.get('by_epoch') else factor
 
 
 def _share(global_batch: int, processes: int) -> int:
     if global_batch % processes:
-        raise UsageError(f'global_batch {global_batch} is not a multiple of {processes} '
-                         f'processes; give --cfg-options train_dataloader.batch_size=N')
+        raise UsageError(f'global_batch {global_batch} cannot be shared by {processes} '
+                         f'(processes × accumulation); give --cfg-options '
+                         f'train_dataloader.batch_size=N')
     return global_batch // processes
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Schedule = Callable[[int], float]
 
@@ -15,9 +15,26 @@ def cosine(step: int, *, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
+def step(step: int, *, steps: int, warmup: int, milestones: Sequence[float] = (),
+         gamma: float = 0.1) -> float:
+    """Factor ``gamma`` for each milestone passed (a share of the run, 0–1), after linear warm-up
+    (MoCo v1: milestones 0.6 and 0.8 of 200 epochs)."""
+    passed = sum(step >= milestone * steps for milestone in milestones)
+    return gamma ** passed * constant(step, steps=steps, warmup=warmup)
+
+
 def constant(step: int, *, steps: int, warmup: int) -> float:
     """Factor 1 after linear warm-up."""
     return min(1.0, step / warmup) if warmup else 1.0
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {'cosine': cosine, 'constant': constant}
+def by_epoch(schedule: Schedule, steps_per_epoch: float) -> Schedule:
+    """Hold the factor through each epoch at its value at the epoch's start, as code that sets the
+    rate once an epoch does (facebookresearch/moco)."""
+    def held(step: int) -> float:
+        epoch = int(step / steps_per_epoch + 1e-9)
+        return schedule(round(epoch * steps_per_epoch))
+    return held
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {'cosine': cosine, 'step': step, 'constant': constant}

@@ -15,6 +15,7 @@ from torch import distributed
 from densessl import __version__
 from densessl.config import check_keys, load_config
 from densessl.data.images import ImageList, find_images
+from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import AugmentedView
@@ -36,7 +37,8 @@ KEYS = {
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
-          options: dict[str, Any] | None = None, launcher: str = 'none') -> Path:
+          options: dict[str, Any] | None = None, launcher: str = 'none',
+          allow_smaller_negatives: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -48,6 +50,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         epochs: how long, in passes over the images; chooses the row of the config's recipe.
         options: overrides by dotted key.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        allow_smaller_negatives: accept gradient accumulation although negatives and batch
+            statistics come from single iterations.
 
     Returns:
         The final checkpoint.
@@ -68,12 +72,16 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         images = _images(data or cfg.get('data'), config)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
         plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+        _refuse_accumulation(plan, allow_smaller_negatives)
+        labels = class_labels(images) if method.needs_labels else None
+        if labels is not None:
+            cfg.model.num_classes = int(labels.max()) + 1
         dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
-                              seed=cfg.seed, uniforms=cfg.uniforms)
+                              seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store)
         runner.train()
-        checkpoint = folder / f'iter_{plan.steps}.pth'
+        checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
         runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     finally:
         if distributed.is_initialized():
@@ -113,6 +121,17 @@ def _refuse_overwriting(folder: Path, resume: bool) -> None:
     if newest and not resume:
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'or choose another --work-dir')
+
+
+def _refuse_accumulation(plan: Plan, allowed: bool) -> None:
+    """Accumulated gradients are not those of the bigger batch: negatives and batch statistics
+    still come from one iteration."""
+    if plan.accumulate > 1 and not allowed:
+        raise UsageError(
+            f'accumulative_counts {plan.accumulate}: an anchor would meet the negatives, and batch '
+            f'norm the statistics, of {plan.global_batch // plan.accumulate} images, not of '
+            f'{plan.global_batch}; use more processes, or accept it with '
+            f'--allow-smaller-negatives')
 
 
 def _images(data: str | None, config: str) -> ImageList:
@@ -162,7 +181,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
-    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
+    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
     hooks = dict(
         runtime_info=LogValuesHook(cfg.log_interval, plan.batch_size),
         logger=dict(type='LoggerHook', interval=cfg.log_interval, log_metric_by_epoch=False),
@@ -171,7 +190,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps * plan.accumulate),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps), StopHook(),
                       *cfg.get('custom_hooks', [])],
@@ -201,9 +220,13 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
         f'parameters, on {get_device()}')
     log(f'{len(images)} images of {images.root}'
         + (f', masks of {store.root}' if store else ''))
+    number = getattr(runner.model, 'module', runner.model).negatives(
+        plan.global_batch // plan.accumulate)
+    negatives = '' if number is None else f'{number} negatives an anchor, '
+    accumulated = f', {plan.accumulate} iterations an update' if plan.accumulate > 1 else ''
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
-        f'({plan.batch_size} a process), learning rate {plan.lr:g}, '
-        f'{plan.warmup_steps} warm-up steps')
+        f'({plan.batch_size} a process{accumulated}), {negatives}'
+        f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
     if plan.notes:
         log('differs from the recipe: ' + '; '.join(plan.notes))
 

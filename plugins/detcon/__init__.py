@@ -14,7 +14,8 @@ from densessl import hookimpl
 @hookimpl
 def methods() -> list[type]:
     from densessl_plugins.detcon.detcon import DetConB
-    return [DetConB]
+    from densessl_plugins.detcon.detcon_s import DetConS
+    return [DetConB, DetConS]
 
 
 def __getattr__(name: str) -> Any:   # imported when asked for: listing plugins stays fast

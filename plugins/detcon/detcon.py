@@ -4,13 +4,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
-from densessl.heads import cell_counts, mlp, pool_regions, region_weights, sample_regions
+from densessl.heads import mlp, pool_regions
 from densessl.method import Method, View
 from densessl_plugins.detcon.loss import detcon_nce
+from densessl_plugins.detcon.regions import draw_regions
 
 
 class DetConB(Method):
@@ -55,7 +56,8 @@ class DetConB(Method):
         predictions, targets, ids = [], [], []
         for view in views:
             features = self.backbone(view.image)[self.stage]                 # (B, C, h, w)
-            drawn, weights = self.draw_regions(view, features.shape[-2:])    # (B, R), (B, R, h·w)
+            drawn, weights = draw_regions(view, features.shape[-2:], self.num_regions,
+                                          hard=self.hard)                    # (B, R), (B, R, h·w)
             pooled = pool_regions(features, weights).flatten(0, 1)           # (B·R, C)
             predictions.append(self.predictor(self.projector(pooled)))       # q_θ(g_θ(h_m))
             with torch.no_grad():
@@ -68,28 +70,10 @@ class DetConB(Method):
         loss = detcon_nce(p1, p2, z1, z2, *ids, self.temperature, self.local_negatives)
         return {'loss': loss}
 
-    def draw_regions(self, view: View, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Draw the view's regions among those that own a feature cell.
-
-        Returns:
-            ids (B, R) and how much each cell belongs to each of them (B, R, h·w).
-        """
-        regions = view.regions or int(view.mask.max()) + 1
-        counts = cell_counts(view.mask, size, regions)                       # (B, h·w, regions)
-        if self.hard:
-            owner = counts.argmax(2)
-            present = torch.zeros_like(counts[:, 0], dtype=torch.bool).scatter_(1, owner, True)
-        else:
-            present = counts.amax(1) > 0
-        ids = sample_regions(present, view.uniforms[:, :self.num_regions])
-        return ids, region_weights(counts, ids, hard=self.hard)
-
     def after_step(self, step: int, max_steps: int) -> None:
         tau = cosine_tau(step, max_steps, self.tau_base)
         ema_update(self.target_backbone, self.backbone, tau)
         ema_update(self.target_projector, self.projector, tau)
 
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """Online modules by the name of their targets (for tests and diagnostics)."""
-        return {'target_backbone': self.backbone, 'target_projector': self.projector}
+    def negatives(self, global_batch: int) -> int:
+        return 2 * self.num_regions * global_batch - 2   # all regions but the positive and itself

@@ -7,11 +7,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from densessl.dist import gather, rank
+from densessl.precision import full_precision
 
 MASKED = -1e9          # what the released code puts where a logit must not count
 BLOCK = 64 * 2 ** 20   # bytes of logits held at once; larger problems are computed blockwise
 
 
+@full_precision
 def detcon_nce(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor,
                ids1: Tensor, ids2: Tensor, temperature: float = 0.1,
                local_negatives: bool = True) -> Tensor:
@@ -70,8 +72,8 @@ def _block(q: Tensor, own: Tensor, other: Tensor, ids: Tensor, ids_other: Tensor
            temperature: float, local_negatives: bool) -> Tensor:
     """Sum of the weighted cross-entropies of a block of b images."""
     b = len(q)
-    logits_ab = torch.einsum('bud,nvd->bunv', q, other).float() / temperature   # (b, R, N, R)
-    logits_aa = torch.einsum('bud,nvd->bunv', q, own).float() / temperature
+    logits_ab = torch.einsum('bud,nvd->bunv', q, other) / temperature   # (b, R, N, R)
+    logits_aa = torch.einsum('bud,nvd->bunv', q, own) / temperature
     same_ab = ids[:, :, None] == ids_other[:, None, :]                          # (b, R, R)
     same_aa = ids[:, :, None] == ids[:, None, :]
     image = torch.arange(b, device=q.device)

@@ -7,13 +7,14 @@ import pytest
 from mmengine import Config
 
 from densessl.engine.plan import choose_row, make_plan
-from densessl.engine.schedules import constant, cosine
+from densessl.engine.schedules import by_epoch, constant, cosine, step
 from densessl.errors import UsageError
 
 
 def config(**changes):
     return Config(dict(
-        epochs=1000, global_batch=4096, train_dataloader=dict(batch_size=None, num_workers=0),
+        optim_wrapper=dict(), epochs=1000, global_batch=4096,
+        train_dataloader=dict(batch_size=None, num_workers=0),
         schedule=dict(type='cosine', base_lr=0.2, reference_batch=256, warmup_epochs=10),
         recipe={300: {'schedule.base_lr': 0.3}, 1000: {'schedule.base_lr': 0.2}}, **changes))
 
@@ -45,7 +46,7 @@ def test_rate_follows_the_batch_that_is_used():
 
 
 def test_what_cannot_be_shared_is_refused():
-    with pytest.raises(UsageError, match=r'4096 is not a multiple of 3'):
+    with pytest.raises(UsageError, match=r'4096 cannot be shared by 3'):
         make_plan(config(), epochs=1, images=10, processes=3)
     with pytest.raises(UsageError, match='epochs 0'):
         choose_row(config(), 0)
@@ -59,3 +60,29 @@ def test_cosine_at_its_corners():
     assert cosine(0, steps=5, warmup=0) == 1
     assert [constant(k, steps=9, warmup=2) for k in (0, 1, 2, 8)] == [0, 0.5, 1, 1]
     assert constant(0, steps=9, warmup=0) == 1
+
+
+def test_step_drops_at_its_milestones():
+    factors = [step(k, steps=200, warmup=0, milestones=(0.6, 0.8)) for k in (0, 119, 120, 159, 160)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_by_epoch_holds_the_rate_through_an_epoch():
+    """facebookresearch/moco: lr · (1 + cos(π · epoch / epochs)) / 2 with an integer epoch."""
+    held = by_epoch(lambda k: cosine(k, steps=1000, warmup=0), steps_per_epoch=5.0)
+    for k in (0, 1, 4, 5, 499, 500, 999):
+        assert held(k) == pytest.approx(0.5 * (1 + math.cos(math.pi * (k // 5) / 200)))
+
+
+def test_accumulation_makes_the_update_not_the_iteration():
+    cfg = config()
+    cfg.optim_wrapper.accumulative_counts = 4
+    plan = make_plan(cfg, epochs=2, images=8192, processes=32)
+    assert (plan.batch_size, plan.global_batch, plan.steps) == (32, 4096, 4)
+
+
+def test_schedule_arguments_are_checked():
+    cfg = config()
+    cfg.schedule.milestones = [0.5]
+    with pytest.raises(UsageError, match="unknown parameter 'milestones' of schedule 'cosine'"):
+        make_plan(cfg, epochs=1, images=8192, processes=1)

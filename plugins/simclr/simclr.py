@@ -1,0 +1,87 @@
+"""SimCLR (arXiv 2002.05709): encoder f, projection head g, NT-Xent."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densessl.backbones import build_backbone, feature_stages
+from densessl.dist import gather, rank
+from densessl.method import Method, View
+from densessl.precision import full_precision
+
+
+class SimCLR(Method):
+    """SimCLR.
+
+    Args:
+        backbone: ``dict(type='TARGET.name', …)``; the released recipe starts the last γ of each
+            residual block at 0 (``zero_init_residual=True``).
+        hidden: width of the head's hidden layers; the backbone's channels if None (released).
+        projection: width of z.
+        layers: linear layers of the head: 2 (v1), 3 (v2).
+        temperature: τ.
+    """
+
+    name = 'simclr'
+    batch_negatives = True
+
+    def __init__(self, backbone: dict[str, Any], hidden: int | None = None, projection: int = 128,
+                 layers: int = 2, temperature: float = 0.1,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
+        super().__init__(data_preprocessor)
+        self.backbone = build_backbone(backbone)                          # f
+        channels = feature_stages(self.backbone)[-1].channels
+        self.projector = projection_head(channels, hidden or channels, projection, layers)  # g
+        self.temperature = temperature
+
+    def loss(self, views: list[View]) -> dict[str, Tensor]:
+        z1, z2 = (self.projector(self.backbone(view.image)[-1].mean((2, 3)))   # (B, D)
+                  for view in views)
+        return {'loss': nt_xent(z1, z2, self.temperature)}
+
+    def negatives(self, global_batch: int) -> int:
+        return 2 * global_batch - 2
+
+
+def projection_head(channels: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
+    """Linear → BN → ReLU, …, Linear → BN, the linears without bias, the last BN with a scale but
+    no shift (google-research/simclr ``model_util.py``)."""
+    modules: list[nn.Module] = []
+    for _ in range(layers - 1):
+        modules += [nn.Linear(channels, hidden, bias=False), nn.BatchNorm1d(hidden),
+                    nn.ReLU(inplace=True)]
+        channels = hidden
+    last = nn.BatchNorm1d(out)
+    last.bias.requires_grad_(False)   # stays 0
+    return nn.Sequential(*modules, nn.Linear(channels, out, bias=False), last)
+
+
+@full_precision
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """The normalized temperature-scaled cross-entropy (Eq. 1, Algorithm 1).
+
+    Each of the 2B views has its partner as the positive among 2B − 1 candidates: all views but
+    itself. With several processes the candidates are those of all of them.
+
+    Args:
+        z1, z2: (B, D) projections of the two views, normalized here.
+        temperature: τ.
+
+    Returns:
+        Scalar: the mean over this process's 2B views. (The released code sums the two orders'
+        means, which is twice this.)
+    """
+    z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    all_z1, all_z2 = gather(z1), gather(z2)                               # (N, D)
+    own = rank() * len(z1) + torch.arange(len(z1), device=z1.device)      # where ours are among N
+    losses = []
+    for z, same, other in ((z1, all_z1, all_z2), (z2, all_z2, all_z1)):
+        logits_ab = (z @ other.T) / temperature                   # (B, N)
+        logits_aa = (z @ same.T) / temperature
+        itself = F.one_hot(own, len(same)).bool()
+        logits_aa = logits_aa.masked_fill(itself, float('-inf'))
+        losses.append(F.cross_entropy(torch.cat([logits_ab, logits_aa], 1), own))
+    return (losses[0] + losses[1]) / 2
