@@ -1,0 +1,100 @@
+"""The kernels against mmcv's own, where those are installed."""
+import sys
+
+import pytest
+import torch
+from mmcv import ops
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
+from densessl.transfer import mmcv_ops
+
+COMPILED = sys.modules[mmcv_ops.EXTENSION]
+if isinstance(COMPILED, mmcv_ops.Bridge):
+    pytest.skip('mmcv is installed without its compiled ops', allow_module_level=True)
+CUDA = torch.cuda.is_available()
+ONLY_CUDA = pytest.mark.skipif(not CUDA, reason='mmcv has this op for CUDA only')
+
+
+def boxes(n=50):
+    corner = 20 * torch.rand(n, 2)
+    return torch.cat((corner, corner + 20 * torch.rand(n, 2)), dim=1)
+
+
+def rois(n=20):
+    return torch.cat((torch.randint(2, (n, 1)), 2 * boxes(n) - 10), dim=1)
+
+
+def deform(*, modulated):
+    """input, offset, (mask), weight, (bias) for groups=2, deform_groups=2, a kernel of 3 × 3."""
+    input, offset = torch.randn(2, 4, 8, 9), torch.randn(2, 36, 8, 9)
+    weight = torch.randn(6, 2, 3, 3)
+    if not modulated:
+        return input, offset, weight
+    return input, offset, torch.rand(2, 18, 8, 9), weight, torch.randn(6)
+
+
+def attention():
+    shapes = torch.tensor([[4, 5], [2, 3]])
+    return (torch.randn(2, 26, 3, 4), shapes, torch.tensor([0, 20]),
+            1.4 * torch.rand(2, 6, 3, 2, 2, 2) - 0.2, torch.rand(2, 6, 3, 2, 2))
+
+
+CASES = {  # name: how mmcv.ops is called, operands
+    **{f'nms-{offset}': (lambda b, s, o=offset: ops.nms(b, s, 0.3, o),
+                         lambda: (boxes(), torch.rand(50))) for offset in (0, 1)},
+    **{f'soft_nms-{method}-{offset}': (
+        lambda b, s, m=method, o=offset: ops.soft_nms(b, s, 0.3, 0.5, 0.05, m, o),
+        lambda: (boxes(), torch.rand(50)))
+       for method in ('naive', 'linear', 'gaussian') for offset in (0, 1)},
+    'nms_match': (lambda dets: tuple(ops.nms_match(dets, 0.3)),
+                  lambda: (torch.cat((boxes(), torch.rand(50, 1)), dim=1),)),
+    **{f'bbox_overlaps-{mode}-{aligned}-{offset}': (
+        lambda a, b, m=mode, k=aligned, o=offset: ops.bbox_overlaps(a, b, m, k, o),
+        lambda: (boxes(), boxes()))
+       for mode in ('iou', 'iof') for aligned in (False, True) for offset in (0, 1)},
+    **{f'roi_align-{mode}-{ratio}-{aligned}': (
+        lambda x, r, m=mode, n=ratio, k=aligned: ops.roi_align(x, r, (3, 4), 0.4, n, m, k),
+        lambda: (torch.randn(2, 3, 12, 13), rois()))
+       for mode in ('avg', 'max') for ratio in (0, 2) for aligned in (False, True)},
+    'roi_pool': (lambda x, r: ops.roi_pool(x, r, (3, 4), 0.4),
+                 lambda: (torch.randn(2, 3, 12, 13), rois())),
+    'deform_conv': (lambda *args: ops.deform_conv2d(*args, 1, 1, 1, 2, 2),
+                    lambda: deform(modulated=False)),
+    'modulated_deform_conv': (lambda *args: ops.modulated_deform_conv2d(*args, 1, 1, 1, 2, 2),
+                              lambda: deform(modulated=True)),
+    **{f'{kind}_focal_loss-{weighted}': (
+        lambda x, t, w, loss=f'{kind}_focal_loss': getattr(ops, loss)(x, t, 1.5, 0.3, w, 'sum'),
+        lambda w=weighted: (3 * torch.randn(20, 4), torch.randint(4, (20,)),
+                            torch.rand(4) if w else None))
+       for kind in ('sigmoid', 'softmax') for weighted in (False, True)},
+    'ms_deform_attn': (lambda *args: MultiScaleDeformableAttnFunction.apply(*args, 2), attention),
+}
+CPU_TOO = ('nms', 'soft_nms', 'bbox', 'roi_align', 'deform', 'modulated')
+
+
+def outputs_and_gradients(call, operands, extension, monkeypatch, callers):
+    for caller in callers:
+        monkeypatch.setattr(caller, 'ext_module', extension)
+    leaves = [operand.detach().clone().requires_grad_()
+              if operand is not None and operand.is_floating_point() else operand
+              for operand in operands]
+    outputs = call(*leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    grads = []
+    if len(outputs) == 1 and outputs[0].requires_grad:
+        torch.manual_seed(1)
+        (outputs[0] * torch.rand_like(outputs[0])).sum().backward()
+        grads = [getattr(leaf, 'grad', None) for leaf in leaves]
+    return [*outputs, *grads]
+
+
+@pytest.mark.parametrize('name', [
+    name if name.startswith(CPU_TOO) else pytest.param(name, marks=ONLY_CUDA) for name in CASES])
+def test_matches_the_compiled_op(name, monkeypatch, callers):
+    call, operands = CASES[name]
+    device = 'cuda' if CUDA else 'cpu'
+    operands = [operand if operand is None else operand.to(device) for operand in operands()]
+    expected, computed = (
+        outputs_and_gradients(call, operands, extension, monkeypatch, callers)
+        for extension in (COMPILED, mmcv_ops.Bridge()))
+    torch.testing.assert_close(computed, expected)
