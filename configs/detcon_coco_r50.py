@@ -1,0 +1,58 @@
+"""DetCon-B, ResNet-50, pretrained on COCO train2017 instead of ImageNet.
+
+Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
+    https://arxiv.org/abs/2103.10957, section 4 (pretraining on COCO)
+
+    densessl train detcon_coco_r50 --data data/coco/train2017
+    densessl train detcon_coco_r50 --data data/coco/annotations/instances_train2017.json
+
+Scenes of many objects instead of photographs of one. Labels are not read: masks are
+Felzenszwalb–Huttenlocher regions as on ImageNet.
+
+Cost      1000 epochs × 118 287 images: a tenth of the ImageNet recipe's.
+Expected  not stated here: the figures were not at hand from a source.
+"""
+_base_ = ['_base_/pretrain.py']
+
+data = 'data/coco/train2017'
+
+# Felzenszwalb–Huttenlocher regions of the full-resolution image, once, kept in a mask store.
+masks = dict(type='felzenszwalb', scale=1000, sigma=0.8, min_size=1000)
+
+# BYOL's views: alike but for blur and solarization.
+_view = dict(
+    size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2)
+views = [
+    dict(**_view, blur=dict(p=1.0, sigma=(0.1, 2.0)), solarize=dict(p=0.0, threshold=0.5)),
+    dict(**_view, blur=dict(p=0.1, sigma=(0.1, 2.0)), solarize=dict(p=0.2, threshold=0.5)),
+]
+
+model = dict(
+    type='detcon',
+    backbone=dict(type='torchvision.resnet50'),
+    num_regions=16,            # drawn per image and view, with replacement
+    projection=(4096, 256),    # hidden and output width of projector and predictor
+    temperature=0.1,
+    tau_base=0.996)            # target momentum, by a cosine to 1
+
+epochs = 1000
+global_batch = 4096
+schedule = dict(
+    type='cosine',
+    base_lr=0.2,               # rate = 0.2 · 4096 / 256 = 3.2
+    reference_batch=256,
+    warmup_epochs=10)          # the released code: epochs // 100
+optim_wrapper = dict(
+    type='OptimWrapper',       # AmpOptimWrapper with dtype='bfloat16' for mixed precision
+    constructor='ExcludeBiasAndNorm',
+    optimizer=dict(type='LARS', momentum=0.9, weight_decay=1.5e-6, trust=1e-3))
+sync_bn = True                 # statistics over B × 16 regions of all replicas
+
+# Published values by number of epochs; `--epochs N` takes the row with the most epochs ≤ N.
+recipe = {
+    300: {'schedule.base_lr': 0.3, 'schedule.warmup_epochs': 3,
+          'optim_wrapper.optimizer.weight_decay': 1e-6, 'model.tau_base': 0.99},
+    1000: {'schedule.base_lr': 0.2, 'schedule.warmup_epochs': 10,
+           'optim_wrapper.optimizer.weight_decay': 1.5e-6, 'model.tau_base': 0.996},
+}
