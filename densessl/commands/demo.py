@@ -1,0 +1,58 @@
+"""``densessl demo``: the whole way on a built-in sample, with a report."""
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('--quick', action='store_true', help='everything tiny: shows in two '
+                        'minutes that the way works; its scores mean nothing')
+    parser.add_argument('--out', metavar='DIR', help='folder of everything that is made '
+                        '(default: work_dirs/demo, with --quick work_dirs/demo_quick); the same '
+                        'command goes on with what is there')
+    parser.add_argument('--seed', type=int, default=0, metavar='N',
+                        help='of the sample and of all training (default: 0)')
+    parser.add_argument('--fresh', action='store_true',
+                        help='delete what an earlier demo left in the folder, and start over')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; print the scores side by side and where the report is."""
+    from densessl.demo import run_demo
+    from densessl.errors import UsageError
+    from densessl.stages import duration
+    if args.seed < 0:
+        raise UsageError(f'--seed {args.seed}: at least 0')
+    start = time.monotonic()
+    try:
+        demo, measured = run_demo(args.out, quick=args.quick, seed=args.seed, fresh=args.fresh)
+    except KeyboardInterrupt:
+        print('densessl demo: stopped; the same command goes on from there', file=sys.stderr)
+        return 1
+    _print_scores(demo, measured)
+    print(f'\nreport: {demo.report.resolve()}\n'
+          f'all of it took {duration(time.monotonic() - start)} this time')
+    return 0
+
+
+def _print_scores(demo: object, measured: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from densessl.evaluation.scores import difference, score_lines
+    table = Table(title='measured on the validation scenes', title_justify='left', box=None,
+                  header_style='bold', pad_edge=False)
+    for name, justify in (('model', 'left'), ('score', 'left'), ('random weights', 'right'),
+                          (f'{demo.cfg.pretraining.name} weights', 'right'),
+                          ('difference', 'right')):
+        table.add_column(name, justify=justify)
+    for line in score_lines(demo, measured):
+        table.add_row(line.model, line.score, f'{line.random:.1f}', f'{line.pretrained:.1f}',
+                      difference(line))
+    print()
+    Console(highlight=False).print(table)
+    if demo.quick:
+        print('A quick run: these scores show that everything works, and nothing else.')

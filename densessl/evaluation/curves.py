@@ -1,0 +1,28 @@
+"""What mmengine's JSON logs of a run hold, as curves."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+Points = list[tuple[float, float]]
+
+
+def read_curves(folder: Path) -> dict[str, Points]:
+    """The logged scalars of a run by name: (step, value) in the order of steps.
+
+    A resumed run has several logs; the later one counts where they overlap.
+
+    Args:
+        folder: the run's work folder, with ``TIMESTAMP/vis_data/scalars.json`` in it.
+    """
+    found: dict[str, dict[float, float]] = {}
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                values = json.loads(line)
+            except ValueError:      # the last line of a run that was killed
+                continue
+            for name, value in values.items():
+                if isinstance(value, (int, float)) and 'step' in values:
+                    found.setdefault(name, {})[values['step']] = value
+    return {name: sorted(points.items()) for name, points in found.items()}

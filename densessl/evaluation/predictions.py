@@ -1,0 +1,88 @@
+"""Keeping what a downstream model predicted, exactly as it was scored."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+FOLDER = 'predictions'     # in the work folder of a fine-tuning run
+
+
+@HOOKS.register_module()
+class KeepPredictions(Hook):
+    """Write the predictions of some validation images, at every evaluation anew.
+
+    Reads the data elements that models of mmengine's family return: ``pred_sem_seg`` becomes a
+    label map ``NAME.png``, ``pred_instances`` boxes, scores, labels and masks in ``NAME.npz``.
+
+    Args:
+        names: the images' file names without folder and suffix.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = set(names)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                       outputs: Sequence[Any] | None = None) -> None:
+        for sample in outputs or ():
+            name = Path(sample.img_path).stem
+            if name in self.names:
+                folder = Path(runner.work_dir) / FOLDER
+                folder.mkdir(exist_ok=True)
+                _write(folder / name, sample)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Predicted (or true) objects of one image: boxes (n, 4) as left, top, right, bottom in
+    pixels, scores (n,), labels (n,) and masks (n, H, W) bool (n = 0 masks if there are none)."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+
+    def above(self, score: float) -> Instances:
+        """Those with at least ``score``."""
+        keep = self.scores >= score
+        return Instances(self.boxes[keep], self.scores[keep], self.labels[keep],
+                         self.masks[keep] if len(self.masks) else self.masks)
+
+
+def read_label_map(folder: Path, name: str) -> np.ndarray | None:
+    """The predicted (H, W) label map of image ``name`` in a run's ``folder``, if there is one."""
+    return cv2.imread(str(folder / FOLDER / f'{name}.png'), cv2.IMREAD_UNCHANGED)
+
+
+def read_instances(folder: Path, name: str) -> Instances | None:
+    """The predicted objects of image ``name`` in a run's ``folder``, if there are any."""
+    path = folder / FOLDER / f'{name}.npz'
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+        return Instances(*(arrays[key] for key in ('boxes', 'scores', 'labels', 'masks')))
+
+
+def _write(path: Path, sample: Any) -> None:
+    if 'pred_sem_seg' in sample:
+        labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
+        cv2.imwrite(str(path.with_suffix('.png')), labels)
+    if 'pred_instances' in sample:
+        found = sample.pred_instances
+        masks = found.masks if 'masks' in found else np.zeros((0, 1, 1), bool)
+        np.savez_compressed(
+            path.with_suffix('.npz'), boxes=_numpy(found.bboxes), scores=_numpy(found.scores),
+            labels=_numpy(found.labels), masks=_numpy(masks).astype(bool))
+
+
+def _numpy(values: Any) -> np.ndarray:
+    return values.cpu().numpy() if hasattr(values, 'cpu') else np.asarray(values)
