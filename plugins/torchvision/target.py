@@ -22,6 +22,7 @@ class Torchvision(TransferTarget):
         from torchvision.models import VisionTransformer, get_model, list_models
 
         from densessl_plugins.torchvision.maps import StageMaps, ViTMaps, links_of
+        from densessl_plugins.torchvision.wide import widen
         models = list_models(module=torchvision.models)
         if name not in models:
             close = ', '.join(get_close_matches(name, models, n=5, cutoff=0.4)) or 'nothing'
@@ -29,10 +30,13 @@ class Torchvision(TransferTarget):
                              f'them: torchvision.models.list_models(module=torchvision.models)')
         if kwargs.get('weights') is None:
             kwargs.setdefault('num_classes', 1)   # the classifier is dropped: keep it small
+        width = kwargs.pop('width', 1)   # of ResNets: all channels times this
         try:
             model = get_model(name, **kwargs)
         except (TypeError, ValueError, KeyError) as error:
             raise UsageError(f'torchvision.{name} cannot be built: {error}') from error
+        if width != 1:
+            widen(model, width, zero_init_residual=kwargs.get('zero_init_residual', False))
         if isinstance(model, VisionTransformer):
             return ViTMaps(model)
         return StageMaps(model, list(links_of(model, name)))

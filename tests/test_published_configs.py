@@ -1,0 +1,110 @@
+"""Every published config builds its full-size model and optimizer; rates, momenta and parameter
+groups are what the papers and their code say."""
+from __future__ import annotations
+
+import math
+
+import pytest
+from mmengine.optim import build_optim_wrapper
+
+from densessl.config import load_config
+from densessl.ema import cosine_tau
+from densessl.engine.plan import choose_row, make_plan
+from densessl.engine.train import check_config
+from densessl.registry import METHODS
+
+IMAGENET = 1_281_167
+# config: epochs, peak rate, weight decay, warm-up epochs, tau_base or m, negatives an anchor
+PUBLISHED = {
+    ('simclr_r50', 1000): (4.8, 1e-6, 10, None, 8190),
+    ('moco_v1_r50', 200): (0.03, 1e-4, 0, 0.999, 65536),
+    ('moco_v2_r50', 200): (0.03, 1e-4, 0, 0.999, 65536),
+    ('moco_v2_r50', 800): (0.03, 1e-4, 0, 0.999, 65536),
+    ('byol_r50', 100): (0.45 * 16, 1e-6, 10, 0.99, 0),
+    ('byol_r50', 300): (0.3 * 16, 1e-6, 10, 0.99, 0),
+    ('byol_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 0),
+    ('detcon_r50', 300): (0.3 * 16, 1e-6, 3, 0.99, 2 * 16 * 4096 - 2),
+    ('detcon_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
+    ('detcon_s_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
+    ('detcon_coco_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
+    ('detcon_s_coco_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
+    ('supervised_r50', 90): (0.1, 1e-4, 0, None, None),
+}
+BUILT = sorted({name for name, _ in PUBLISHED if 'coco' not in name})   # the others differ in data
+
+
+@pytest.mark.parametrize('name, epochs', PUBLISHED)
+def test_published_values(name, epochs):
+    rate, decay, warmup, momentum, _ = PUBLISHED[name, epochs]
+    cfg = load_config(name)
+    check_config(cfg, name)
+    assert choose_row(cfg, epochs) == epochs
+    plan = make_plan(cfg, epochs=epochs, images=IMAGENET, processes=8)
+    assert plan.notes == ()
+    assert plan.lr == pytest.approx(rate)
+    assert plan.warmup_steps == round(warmup * IMAGENET / cfg.global_batch)
+    assert cfg.optim_wrapper.optimizer.weight_decay == decay
+    assert cfg.model.get('tau_base', cfg.model.get('momentum')) == momentum
+
+
+@pytest.mark.parametrize('name', ['simclr_r50', 'byol_r50', 'detcon_r50', 'detcon_s_r50'])
+def test_rates_at_the_corners(name):
+    cfg = load_config(name)
+    plan = make_plan(cfg, epochs=choose_row(cfg, None), images=IMAGENET, processes=8)
+    w, k = plan.warmup_steps, plan.steps
+    half = w + (k - w) // 2
+    expected = {0: 0, 1: 1 / w, w: 1, half: 0.5 * (1 + math.cos(math.pi * (half - w) / (k - w))),
+                k - 1: 0.5 * (1 + math.cos(math.pi * (k - 1 - w) / (k - w)))}
+    for step, factor in expected.items():
+        assert plan.factor(step) == pytest.approx(factor, abs=1e-12)
+
+
+def test_moco_rates_change_by_the_epoch():
+    for name, factors in (('moco_v1_r50', {0: 1, 119: 1, 120: 0.1, 159: 0.1, 160: 0.01, 199: 0.01}),
+                          ('moco_v2_r50', {e: 0.5 * (1 + math.cos(math.pi * e / 200))
+                                           for e in (0, 1, 100, 199)})):
+        cfg = load_config(name)
+        plan = make_plan(cfg, epochs=200, images=IMAGENET, processes=8)
+        for epoch, factor in factors.items():
+            step = math.ceil(epoch * plan.steps / 200) + 3
+            assert plan.factor(step) == pytest.approx(factor, rel=1e-3), (name, epoch)
+
+
+@pytest.mark.parametrize('base', [0.99, 0.996])
+def test_target_momentum_at_the_corners(base):
+    k = 312_784
+    for step, cos in ((0, 1), (1, math.cos(math.pi / k)), (k // 2, 0),
+                      (k - 1, math.cos(math.pi * (k - 1) / k))):
+        assert cosine_tau(step, k, base) == pytest.approx(1 - (1 - base) * (cos + 1) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize('name', BUILT)
+def test_full_size_model_and_parameter_groups(name):
+    """ResNet-50 has 53 convolutions and 53 batch norms; the heads come on top."""
+    cfg = load_config(name)
+    plan = make_plan(cfg, epochs=cfg.epochs, images=IMAGENET, processes=8)
+    cfg.optim_wrapper.optimizer.lr = plan.lr
+    method = METHODS.build(cfg.model.to_dict())
+    assert method.negatives(4096) == next(v[4] for (n, _), v in PUBLISHED.items() if n == name)
+    groups = build_optim_wrapper(method, cfg.optim_wrapper.to_dict()).optimizer.param_groups
+    names = {id(p): n for n, p in method.named_parameters()}
+    if 'constructor' not in cfg.optim_wrapper:   # SGD: weight decay on everything
+        given = [names[id(p)] for g in groups for p in g['params'] if p.requires_grad]
+        trained = [n for n, p in method.named_parameters() if p.requires_grad]
+        assert sorted(given) == sorted(trained)
+        assert {g['weight_decay'] for g in groups} == {1e-4}
+        return
+    adapted, excluded = ([names[id(p)] for p in g['params']] for g in groups)
+    assert sum(n.startswith('backbone.') for n in adapted) == 53
+    assert sum(n.startswith('backbone.') for n in excluded) == 2 * 53
+    heads = {'simclr': (2, 3), 'detcon_s': (2, 3), 'byol': (4, 6), 'detcon': (4, 6)}[cfg.model.type]
+    assert (len(adapted) - 53, len(excluded) - 106) == heads
+    assert all(n.endswith('.weight') for n in adapted)
+    assert groups[1]['weight_decay'] == 0 and not groups[1]['adapt'] and groups[0]['adapt']
+    assert groups[0]['lr_in_momentum'] == (cfg.model.type in ('simclr', 'detcon_s'))
+    assert not any(n.startswith('target_') for n in adapted + excluded)
+
+
+def test_zero_gamma_where_the_recipe_has_it():
+    for name, zero in (('simclr_r50', True), ('detcon_s_r50', True), ('byol_r50', False)):
+        assert load_config(name).model.backbone.get('zero_init_residual', False) == zero
