@@ -1,10 +1,12 @@
 """The DetCon loss (section 3.1, equations 2–3), in the form of the released code."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from densessl.dist import gather, rank
 from densessl.precision import full_precision
@@ -54,26 +56,48 @@ def _one_order(q: Tensor, own: Tensor, other: Tensor, ids: Tensor, ids_other: Te
     """
     batch, regions, _ = q.shape
     bytes_an_image = 2 * regions * own.shape[0] * regions * q.element_size()
-    block = max(1, BLOCK // bytes_an_image)
-    total = q.new_zeros(())
-    for start in range(0, batch, block):
-        part = slice(start, start + block)
-        arguments = (q[part], own, other, ids[part], ids_other[part], first + start, temperature,
-                     local_negatives)
-        if block >= batch:
-            total = total + _block(*arguments)
-        else:   # the logits of a block are made again in the backward pass instead of kept
-            total = total + checkpoint(_block, *arguments, use_reentrant=False,
-                                       preserve_rng_state=False)
-    return total / (batch * regions)
+    size = max(1, BLOCK // bytes_an_image)
+
+    def block(part: slice, q: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        return _block(q[part], own, other, ids[part], ids_other[part], first + part.start,
+                      temperature, local_negatives)
+    parts = [slice(start, start + size) for start in range(0, batch, size)]
+    return _InBlocks.apply(block, parts, q, own, other) / (batch * regions)
+
+
+class _InBlocks(torch.autograd.Function):
+    """The sum of a function over parts of its input. The gradient of each part is taken while its
+    logits are there: neither are they kept for the backward pass nor computed again in it."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], parts: list[slice],
+                *tensors: Tensor) -> Tensor:
+        wanted = ctx.needs_input_grad[2:]
+        leaves = [t.detach().requires_grad_(want) for t, want in zip(tensors, wanted, strict=True)]
+        sources = [leaf for leaf in leaves if leaf.requires_grad]
+        total, gradients = 0, [torch.zeros_like(leaf) for leaf in sources]
+        for part in parts:
+            with torch.set_grad_enabled(bool(sources)):
+                value = function(part, *leaves)
+            if sources:
+                torch._foreach_add_(gradients, torch.autograd.grad(value, sources))
+            total = total + value.detach()
+        found = iter(gradients)
+        ctx.save_for_backward(*(next(found) if want else None for want in wanted))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *(g if g is None else g * upstream for g in ctx.saved_tensors))
 
 
 def _block(q: Tensor, own: Tensor, other: Tensor, ids: Tensor, ids_other: Tensor, first: int,
            temperature: float, local_negatives: bool) -> Tensor:
     """Sum of the weighted cross-entropies of a block of b images."""
     b = len(q)
-    logits_ab = torch.einsum('bud,nvd->bunv', q, other) / temperature   # (b, R, N, R)
-    logits_aa = torch.einsum('bud,nvd->bunv', q, own) / temperature
+    q = q / temperature                              # here, and not in two passes over the logits
+    logits_ab = torch.einsum('bud,nvd->bunv', q, other)                         # (b, R, N, R)
+    logits_aa = torch.einsum('bud,nvd->bunv', q, own)
     same_ab = ids[:, :, None] == ids_other[:, None, :]                          # (b, R, R)
     same_aa = ids[:, :, None] == ids[:, None, :]
     image = torch.arange(b, device=q.device)

@@ -58,7 +58,7 @@ CASES = {
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('local_negatives', [True, False])
-@pytest.mark.parametrize('block', [loss.BLOCK, 1])   # 1: an image at a time, recomputed
+@pytest.mark.parametrize('block', [loss.BLOCK, 1])   # 1: an image at a time
 def test_equals_naive_loop(case, local_negatives, block, monkeypatch):
     monkeypatch.setattr(loss, 'BLOCK', block)
     ours, theirs = inputs(*CASES[case]), inputs(*CASES[case])
