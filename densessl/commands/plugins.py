@@ -1,15 +1,33 @@
-"""``densessl plugins``: what is installed, from where, and what of it is broken."""
+"""``densessl plugins``: what is installed, from where, what of it is broken; ``plugins new NAME``
+writes a complete plugin to start from."""
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[1] / 'plugin_template'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments."""
+    """Declare the command's arguments."""
+    actions = parser.add_subparsers(dest='action', metavar='new NAME')
+    new = actions.add_parser('new', help='write a new plugin: a method, a mask generator, a '
+                             'config, a test and a project file')
+    new.add_argument('name', help='lower-case letters, digits and underscores')
+    new.add_argument('--out', type=Path, help='the new folder (default: densessl-NAME)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of plugins; exit code 1 if one is broken."""
+    """Print the table of plugins (exit code 1 if one is broken), or write a new plugin."""
+    if args.action == 'new':
+        folder = write_plugin(args.name, args.out or Path(f'densessl-{args.name}'))
+        print(f'wrote {folder}; next: pip install -e {folder} && densessl plugins')
+        return 0
+    return list_plugins()
+
+
+def list_plugins() -> int:
+    """Print plugins, their distributions and what they provide; 1 if one is broken."""
     from rich.console import Console
     from rich.table import Table
 
@@ -28,3 +46,38 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(plugin.name, f'{plugin.distribution} {plugin.version}', '\n'.join(lines))
     Console(soft_wrap=False).print(table)
     return 1 if broken_plugins() else 0
+
+
+def write_plugin(name: str, folder: Path) -> Path:
+    """Write a complete third-party plugin.
+
+    Args:
+        name: the plugin's, its method's and its package's name.
+        folder: where; must not exist.
+
+    Raises:
+        UsageError: the name is no Python name or taken by an installed plugin, or the folder is
+            there already.
+    """
+    from densessl.errors import UsageError
+    from densessl.plugins import load_plugins
+    if not (name.isidentifier() and name == name.lower()):
+        raise UsageError(f'{name!r} is no plugin name: lower-case letters, digits and underscores')
+    if name in {plugin.name for plugin in load_plugins()}:
+        raise UsageError(f'a plugin {name!r} is installed already; choose another name')
+    if folder.exists():
+        raise UsageError(f'{folder} is there already; choose another --out')
+    words = dict(name=name, package=f'densessl_{name}',
+                 Class=''.join(word.capitalize() for word in name.split('_')))
+    places = {'package/configs/config.py': f'{words["package"]}/configs/{name}_r18.py',
+              'tests/test_plugin.py': f'tests/test_{name}.py'}
+    for source in sorted(TEMPLATE.rglob('*.txt')):
+        relative = source.relative_to(TEMPLATE).with_suffix('').as_posix()
+        place = places.get(relative, relative.replace('package/', f'{words["package"]}/'))
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text()
+        for word, value in words.items():
+            text = text.replace('{' + word + '}', value)
+        target.write_text(text.replace('{{', '{').replace('}}', '}'))
+    return folder
