@@ -1,16 +1,17 @@
-# The CPU-sized twin of fcn_r50_cityscapes: ResNet-18, small crops, minutes on two cores, on any
-# folder of images with PNG label maps.
-#
-#   tools/finetune.py configs/downstream/fcn_r18_folder.py --backbone backbone.pth \
-#       --data-root DIR [--fraction 0.1] [--cfg-options train_cfg.max_iters=600 labels.ignore=11]
-#
-# Data    DIR/images/{train,val}/NAME.jpg (or .png, .tif …) and DIR/labels/{train,val}/NAME.png,
-#         one channel of class ids. Class names are read from DIR/classes.json if it is there
-#         ({"classes": [...]}), else the classes are the ids that occur.
-# Cost    300 iterations × 4 crops of 128²: about 1 minute and the evaluation, on two cores.
-# Expect  No published figure: it is made to compare backbones with each other and with random
-#         initialization, all else equal. Absolute scores are low, as nothing trains for long.
+"""The CPU-sized twin of fcn_r50_cityscapes: ResNet-18 and small crops, on any folder of images
+with PNG label maps.
 
+    densessl finetune downstream/fcn_r18_folder --backbone backbone.pth --data-root DIR
+    densessl finetune downstream/fcn_r18_folder --backbone random --data-root DIR --fraction 0.1 \\
+        --cfg-options labels.ignore=11 train_cfg.max_iters=600
+
+Data      DIR/images/{train,val}/NAME.jpg (or .png, .tif …) and DIR/labels/{train,val}/NAME.png, one
+          channel of class ids. Class names are those of DIR/classes.json ({"classes": [...]}) if it
+          is there, else the classes are the ids that occur.
+Cost      300 iterations × 4 crops of 128²: COST on two cores.
+Expected  No published figure: it is there to compare backbones with each other and with random
+          initialization, all else equal. Scores are low in absolute terms; nothing trains for long.
+"""
 _base_ = 'mmseg::_base_/default_runtime.py'
 
 labels = dict(

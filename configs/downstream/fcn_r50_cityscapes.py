@@ -1,19 +1,22 @@
-# Semantic segmentation on Cityscapes with an FCN on a ResNet-50: the protocol by which MoCo and
-# DetCon were compared (He et al. 2020, arXiv 1911.05722, appendix; Hénaff et al. 2021,
-# arXiv 2103.10957, section 4), on MMSegmentation.
-#
-#   tools/finetune.py configs/downstream/fcn_r50_cityscapes.py --backbone backbone.pth \
-#       --data-root /data/cityscapes
-#   torchrun --nproc_per_node 8 tools/finetune.py … --launcher pytorch        # as published
-#
-# Data    leftImg8bit/{train,val} and gtFine/{train,val} with *_labelTrainIds.png (made by
-#         cityscapesscripts); trained on the 2975 images of train, scored on the 500 of val.
-# Cost    90 000 iterations × 16 crops of 769² = 484 passes over train (90 000 · 16 / 2975).
-# Expect  mIoU on val, ResNet-50 pretrained on ImageNet, as reported by Hénaff et al.:
-#             DetCon-B, 1000 epochs   77.0    (their weights re-evaluated in PyTorch: 76.6)
-#             BYOL, 1000 epochs       74.6
-#         a third party's DetCon-B of 300 epochs: 76.2. No run of ours yet.
+"""Semantic segmentation on Cityscapes: an FCN on a ResNet-50, the protocol that compared MoCo,
+BYOL and DetCon.
 
+He et al. 2020, Momentum Contrast    https://arxiv.org/abs/1911.05722
+Hénaff et al. 2021, DetCon           https://arxiv.org/abs/2103.10957
+
+    densessl finetune downstream/fcn_r50_cityscapes --backbone backbone.pth \\
+        --data-root /data/cityscapes
+    torchrun --nproc_per_node 8 tools/finetune.py configs/downstream/fcn_r50_cityscapes.py \\
+        --backbone backbone.pth --data-root /data/cityscapes --launcher pytorch
+
+Data      leftImg8bit/{train,val} and gtFine/{train,val} with *_labelTrainIds.png (cityscapesscripts
+          makes them): trained on the 2975 images of train_fine, scored on val.
+Cost      90 000 iterations × 16 crops of 769², 484 passes over the images (90 000 · 16 / 2975).
+Expected  mIoU of ResNet-50 backbones pretrained on ImageNet, as reported by Hénaff et al.: DetCon-B
+          (1000 epochs) 77.0, BYOL (1000 epochs) 74.6. Re-evaluated in PyTorch by a third party:
+          DetCon-B 76.6; retrained there for 300 epochs: 76.2.
+          Not reproduced by this project: no run of this size has been made with it.
+"""
 _base_ = 'mmseg::fcn/fcn_r50-d8_4xb2-80k_cityscapes-769x769.py'
 
 norm = dict(type='SyncBN', requires_grad=True)

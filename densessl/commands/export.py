@@ -2,15 +2,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from densessl.transfer.export import Exported
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('checkpoint', help='a checkpoint of densessl train, or an exported '
                         'backbone that is to get a copy for another library')
-    parser.add_argument('--out', help='where to write (default: backbone.pth beside the checkpoint)')
+    parser.add_argument('--out', help='where to write '
+                        '(default: backbone.pth beside the checkpoint)')
     parser.add_argument('--to', metavar='TARGET', help='also write a copy with the keys of this '
-                        'library (mmseg, timm, torchvision …), checked on its own backbone')
+                        'transfer target, checked on its own backbone')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace files that hold other weights')
 
@@ -21,10 +27,10 @@ def run(args: argparse.Namespace) -> int:
 
     from densessl.transfer.export import export_backbone
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite)
-    meta = done.meta
-    numbers = sum(value.numel() for value in done.state.values())
-    _say(done.path, done, f'{meta["backbone"]["type"]}, {meta["method"]}, {meta.get("epochs", "?")} '
-         f'epochs on {meta.get("data", "?")}; {len(done.state)} tensors, {numbers / 1e6:.1f} M values')
+    meta, numbers = done.meta, sum(value.numel() for value in done.state.values())
+    _say(done.path, done, f'{meta["backbone"]["type"]}, {meta["method"]}, '
+         f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}; '
+         f'{len(done.state)} tensors, {numbers / 1e6:.1f} M values')
     if done.copy is not None:
         _say(done.copy, done, f'with the keys of {args.to}')
         if done.keys is None:
@@ -37,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(path, done, what: str) -> None:
+def _say(path: Path, done: Exported, what: str) -> None:
     print(f'{path}{" (was there already)" if path in done.unchanged else ""}: {what}')
 
 
-def _call(cfg: dict) -> str:
+def _call(cfg: dict[str, Any]) -> str:
     arguments = ', '.join(f'{key}={value!r}' for key, value in cfg.items() if key != 'type')
     return f'{cfg["type"]}({arguments})'

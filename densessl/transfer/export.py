@@ -175,7 +175,7 @@ def _translated(exported: Exported, to: str) -> State:
         backbone = build_backbone(exported.counterpart)
         backbone.load_state_dict(state, strict=False)
         exported.keys = compare_keys(state, {'': backbone})
-        exported.keys.require_complete(to)
+        exported.keys.require_complete(meta['backbone']['type'], to)
         exported.features = compare_features(exported.state, meta, backbone)
         exported.features.require_equal(to)
     return state

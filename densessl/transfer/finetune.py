@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
 from densessl import __version__
 from densessl.backbones import target_names
@@ -19,15 +20,15 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.export import load_backbone_file
-from densessl.transfer.handoff import Weights
 from densessl.transfer.layouts import is_plain_resnet
+from densessl.transfer.options import check_options
 from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.runs import finished_run, start_run
 from densessl.transfer.schedule import scale_schedule
 from densessl.transfer.subset import take_fraction
 from densessl.transfer.target import TransferTarget
+from densessl.transfer.weights import Weights
 
 RANDOM = 'random'
 
@@ -59,12 +60,11 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
     """
-    started = time.time()
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     cfg, target = read_downstream_config(config, cfg_options)
-    weights = None if backbone == RANDOM else Weights(*load_backbone_file(backbone))
-    folder = Path(work_dir or _default_folder(config, backbone, fraction, seed))
+    weights = None if str(backbone) == RANDOM else Weights.load(backbone)
+    folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
     settings = {
         'config': Path(config).stem, 'config_hash': _hash(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
@@ -76,45 +76,60 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
                f'--overwrite runs it again)')
         return done['scores']
     cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-    target.prepare()
-    init_default_scope(cfg.default_scope)
-    recipe = apply_recipe(cfg, target, weights, keep)
-    data = target.set_data(cfg, str(data_root) if data_root else None)
-    start_run(folder, settings, overwrite)
-    data.append(take_fraction(cfg, fraction, seed, folder))
-    if weights:
-        weights.place(cfg, target, folder)
-    _announce(backbone, weights, recipe, data)
-    record = _run(cfg, target, weights, 'input' not in keep, allow_partial)
-    record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
-                  seconds=round(time.time() - started), densessl=__version__)
-    if _is_first_process():
-        write_json(folder / 'scores.json', record)
+    record = _finetune(cfg, target, weights, settings, data_root, allow_partial, overwrite)
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
 
+def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
+              settings: dict[str, Any], data_root: str | Path | None, allow_partial: bool,
+              overwrite: bool) -> dict[str, Any]:
+    """Everything after the decision that there is something to do; returns ``scores.json``."""
+    started, folder = time.time(), Path(cfg.work_dir)
+    recipe = apply_recipe(cfg, target, weights, settings['keep'])
+    data = target.set_data(cfg, str(data_root) if data_root else None)
+    start_run(folder, settings, overwrite)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder))
+    if weights:
+        weights.place(cfg, target, folder)
+    _print(f'device: {get_device()}\nbackbone: {weights or RANDOM}')
+    for title, lines in (('recipe', recipe), ('data', data)):
+        for line in lines:
+            _print(f'{title}: {line}')
+    record = _run(cfg, target, weights, 'input' not in settings['keep'], allow_partial)
+    record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
+                  seconds=round(time.time() - started), densessl=__version__)
+    if _is_first_process():
+        write_json(folder / 'scores.json', record)
+    return record
+
+
 def read_downstream_config(config: str, options: dict[str, Any] | None = None
                            ) -> tuple[Config, TransferTarget]:
-    """Read a downstream config and find the target that its ``default_scope`` names."""
+    """Read a downstream config and prepare the target that its ``default_scope`` names."""
     for name in target_names():   # their packages' configs can then be inherited from
         MODULE2PACKAGE.update(TRANSFER_TARGETS.get(name).config_packages)
-    cfg = load_config(config, options)
+    published = load_config(config)
     able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
-    scope = cfg.get('default_scope')
-    if scope not in able or 'train_cfg' not in cfg:
+    scope = published.get('default_scope')
+    if scope not in able or 'train_cfg' not in published:
         raise UsageError(f'{config} is no downstream config: its default_scope is {scope!r}, and '
                          f'fine-tuning is known for {", ".join(able) or "no installed target"}')
-    scale_schedule(cfg, load_config(config), options or {})
+    target = TRANSFER_TARGETS.get(scope)()
+    target.prepare()
+    cfg = load_config(config, options)
+    check_options(published, options or {})
+    scale_schedule(cfg, published, options or {})
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers') == 0:
             loader.persistent_workers = False   # PyTorch refuses it without workers
-    return cfg, TRANSFER_TARGETS.get(scope)()
+    return cfg, target
 
 
 def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
-                 keep: tuple[str, ...] = ()) -> list[str]:
+                 keep: Iterable[str] = ()) -> list[str]:
     """Clear other sources of weights and apply the recipe; return what was changed."""
     meta = weights.meta if weights else {}
     recipe = Recipe(
@@ -145,20 +160,8 @@ def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_inp
             'iterations': runner.iter}
 
 
-def _announce(backbone: str | Path, weights: Weights | None, recipe: list[str], data: list[str]
-              ) -> None:
-    meta = weights.meta if weights else None
-    what = RANDOM if meta is None else (
-        f'{backbone}: {meta["backbone"]["type"]}, {meta["method"]}, '
-        f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
-    _print(f'device: {get_device()}\nbackbone: {what}')
-    for title, lines in (('recipe', recipe), ('data', data)):
-        for line in lines:
-            _print(f'{title}: {line}')
-
-
-def _default_folder(config: str, backbone: str | Path, fraction: float, seed: int) -> str:
-    stem = backbone if backbone == RANDOM else Path(backbone).stem
+def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:
+    stem = weights.path.stem if weights else RANDOM
     return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
 
 

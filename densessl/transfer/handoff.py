@@ -75,10 +75,11 @@ class KeyTable:
                           *([] if self.complete else [wrong]))
         return table
 
-    def require_complete(self, target: str) -> None:
+    def require_complete(self, source: str, target: str) -> None:
         """Raise UsageError unless every key of file and model is loaded."""
         if not self.complete:
-            raise UsageError(f'the weights do not fit the {target} backbone: {self.summary()}')
+            raise UsageError(f'the weights of {source} do not fit the {target} backbone of this '
+                             f'config: {self.summary()}')
 
 
 def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> KeyTable:

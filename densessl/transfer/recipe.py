@@ -134,7 +134,8 @@ def match_input(preprocessor: Any, recipe: Recipe, loaded: str) -> list[str]:
 
 
 def parameters_of(cls: type) -> dict[str, Any]:
-    """The arguments of a class and their defaults, those behind ``**kwargs`` included."""
+    """The arguments of a class and their defaults, those behind ``**kwargs`` included; the key
+    ``'**'`` if it takes any others besides."""
     found: dict[str, Any] = {}
     for ancestor in cls.__mro__:
         parameters = inspect.signature(ancestor.__init__).parameters.values()
@@ -142,8 +143,8 @@ def parameters_of(cls: type) -> dict[str, Any]:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 found.setdefault(parameter.name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
+            return found
+    return {**found, '**': True}
 
 
 def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,8 @@ from torch import nn
 
 from densessl.errors import UsageError
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
-from densessl.transfer.target import State, TransferTarget
+from densessl.transfer.target import TransferTarget
+from densessl.transfer.weights import Weights
 
 
 class FinetuneRunner(Runner):
@@ -47,38 +48,36 @@ class HandoffHook(Hook):
 
     Args:
         target: the library of the model.
-        state: the weights in the target's keys; None for random initialization.
-        source: the weights in their own keys.
-        meta: their provenance.
+        weights: what was placed into the config; None for random initialization.
         check_input: whether mean, std and channel order have to be the pretraining's.
         allow_partial: report instead of stopping.
     """
 
-    def __init__(self, target: TransferTarget, state: State | None, source: State | None,
-                 meta: dict[str, Any] | None, check_input: bool, allow_partial: bool) -> None:
-        self.target, self.state, self.source, self.meta = target, state, source, meta
+    def __init__(self, target: TransferTarget, weights: Weights | None, check_input: bool,
+                 allow_partial: bool) -> None:
+        self.target, self.weights = target, weights
         self.check_input, self.allow_partial = check_input, allow_partial
         self.report: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        if self.state is None or self.source is None or self.meta is None:
+        if self.weights is None:
             say(runner, 'weights: random initialization, nothing to check')
             return
         model = getattr(runner.model, 'module', runner.model)
-        self._check_keys(runner, model)
+        self._check_keys(runner, model, self.weights)
         if self.check_input:
-            self._check_input(runner, model)
-        self._check_features(runner, model)
+            self._check_input(runner, model, self.weights)
+        self._check_features(runner, model, self.weights)
 
-    def _check_keys(self, runner: Runner, model: nn.Module) -> None:
-        keys = compare_keys(self.state, self.target.backbone_modules(model))
+    def _check_keys(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
+        keys = compare_keys(weights.placed, self.target.backbone_modules(model))
         self.report['keys'] = keys.counts()
         say(runner, f'weights: {keys.summary()}', keys.table())
         if not self.allow_partial:
-            keys.require_complete(self.target.name)
+            keys.require_complete(weights.source, self.target.name)
 
-    def _check_input(self, runner: Runner, model: nn.Module) -> None:
-        difference = compare_input(model, self.meta, self.target.channel_order)
+    def _check_input(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
+        difference = compare_input(model, weights.meta, self.target.channel_order)
         self.report['input'] = difference
         say(runner, f'input check: normalized images differ by {difference:.1e}')
         if difference > 1e-3 and not self.allow_partial:
@@ -87,9 +86,9 @@ class HandoffHook(Hook):
                 f'by {difference:.2g} after normalization. Likely causes: mean and std, or the '
                 f'channel order (bgr_to_rgb) of its data_preprocessor')
 
-    def _check_features(self, runner: Runner, model: nn.Module) -> None:
+    def _check_features(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
         backbone = next(iter(self.target.backbone_modules(model).values()))
-        check = compare_features(self.source, self.meta, backbone)
+        check = compare_features(weights.state, weights.meta, backbone)
         self.report['features'] = {'stages': check.stages, 'restrided': check.restrided,
                                    'differences': check.differences}
         say(runner, f'function check: {check.summary()}')

@@ -13,7 +13,8 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     """What ``scores.json`` holds if ``folder`` has a finished run of the same settings.
 
     Raises:
-        UsageError: ``folder`` holds a run of other settings, or something else altogether.
+        UsageError: ``folder`` holds a run of other settings (a begun one counts once it has a
+            checkpoint), or something else altogether.
     """
     if overwrite or not folder.exists():
         return None
@@ -23,11 +24,12 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if before is None and any(folder.iterdir()):
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
-    different = [] if before is None else [
-        f'{key} {before.get(key)} (now {settings[key]})' for key in settings
-        if before.get(key) != settings[key]]
-    if different:
-        raise UsageError(f'{folder} holds a run with another {", another ".join(different)}; '
+    worth_keeping = [name for name in ('scores.json', 'last_checkpoint')
+                     if (folder / name).exists()]
+    different = [_words(key, before.get(key), settings[key]) for key in settings
+                 if before is not None and before.get(key) != settings[key]]
+    if worth_keeping and different:
+        raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
     return _read(folder / 'scores.json')
 
@@ -38,6 +40,14 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
     if overwrite:
         (folder / 'scores.json').unlink(missing_ok=True)
     write_json(folder / 'run.json', settings)
+
+
+def _words(key: str, before: Any, now: Any) -> str:
+    if key == 'config_hash':
+        return 'keys of the config'
+    if key == 'backbone':
+        return 'other weights'
+    return f'{key} {before}, not {now}'
 
 
 def _read(path: Path) -> dict[str, Any] | None:

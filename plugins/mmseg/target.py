@@ -97,7 +97,8 @@ class MMSegmentation(TransferTarget):
         return lines
 
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
-        return {name: round(float(metrics[name]), 2) for name in ('mIoU', 'mAcc', 'aAcc') if name in metrics}
+        return {name: round(float(metrics[name]), 2) for name in ('mIoU', 'mAcc', 'aAcc')
+                if name in metrics}
 
 
 def _plain_stem(backbone: Any) -> list[str]:

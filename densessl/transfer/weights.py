@@ -1,0 +1,49 @@
+"""Pretrained weights on their way into a downstream model."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine import Config
+
+from densessl.transfer.export import load_backbone_file, save_backbone
+from densessl.transfer.target import State, TransferTarget
+
+
+@dataclass
+class Weights:
+    """An exported backbone.
+
+    Attributes:
+        path: the file.
+        state: its weights, in the keys of the library it was built from.
+        meta: its provenance.
+        placed: the weights in the target's keys, once they are translated.
+    """
+
+    path: Path
+    state: State
+    meta: dict[str, Any]
+    placed: State = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Weights:
+        """Read an exported file; see :func:`densessl.transfer.export.load_backbone_file`."""
+        return cls(Path(path), *load_backbone_file(path))
+
+    @property
+    def source(self) -> str:
+        """``'TARGET.name'`` of the pretrained backbone."""
+        return self.meta['backbone']['type']
+
+    def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
+        """Translate, write a copy to ``folder`` and have the downstream config load it."""
+        self.placed = target.translate(self.state, self.source)
+        copy = folder / f'backbone_{target.name}.pth'
+        save_backbone(copy, self.placed, {**self.meta, 'keys': target.name})
+        target.load_weights(cfg, str(copy))
+
+    def __str__(self) -> str:
+        return (f'{self.path}: {self.source}, {self.meta["method"]}, '
+                f'{self.meta.get("epochs", "?")} epochs on {self.meta.get("data", "?")}')

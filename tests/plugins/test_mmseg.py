@@ -1,0 +1,164 @@
+"""mmseg: folders of label maps, Cityscapes' layout, the published FCN and its CPU-sized twin."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from densessl.backbones import build_backbone, feature_stages
+from densessl.errors import UsageError
+from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.finetune import apply_recipe, read_downstream_config
+
+TWIN = 'downstream/fcn_r18_folder'
+CAMVID = Path(__file__).parents[3] / 'shared/data/camvid'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four images, ids 0, 3 and 11; two names below a subfolder; two kinds of image files."""
+    for split, names in (('train', ('a.jpg', 'sub/b.png')), ('val', ('c.JPG', 'd.png'))):
+        for name in names:
+            image = tmp_path / 'images' / split / name
+            label = (tmp_path / 'labels' / split / name).with_suffix('.png')
+            for path in (image, label):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(image)
+            ids = np.zeros((20, 30), np.uint8)
+            ids[:5], ids[5:9] = 3, 11
+            Image.fromarray(ids).save(label)
+    return tmp_path
+
+
+def read(root, options=None):
+    cfg, target = read_downstream_config(TWIN, options)
+    return cfg, target.set_data(cfg, str(root))
+
+
+def dataset(cfg, split='train'):
+    from mmseg.registry import DATASETS
+    return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def test_classes_are_the_ids_that_occur(folder):
+    cfg, lines = read(folder)
+    assert cfg.model.decode_head.num_classes == 3
+    assert lines == [f'{folder}: 2 training and 2 validation images, 3 classes']
+    assert dataset(cfg).metainfo['classes'] == ['class 0', 'class 3', 'class 11']
+    assert len(dataset(cfg, 'val')) == 2
+    sample = dataset(cfg, 'val')[0]['data_samples'].gt_sem_seg.data
+    assert sorted(sample.unique().tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize('ignore', [11, [11]])
+def test_ids_without_label_are_left_out(folder, ignore):
+    cfg, lines = read(folder, {'labels.ignore': ignore})
+    assert cfg.model.decode_head.num_classes == 2 and 'id 11 without label' in lines[0]
+    sample = dataset(cfg, 'val')[0]['data_samples'].gt_sem_seg.data
+    assert sorted(sample.unique().tolist()) == [0, 1, 255]
+
+
+def test_names_come_from_classes_json(folder):
+    names = [f'thing {i}' for i in range(12)]
+    (folder / 'classes.json').write_text(json.dumps({'classes': names,
+                                                     'palette': [[i, i, i] for i in range(12)]}))
+    cfg, _ = read(folder)
+    assert cfg.model.decode_head.num_classes == 12
+    assert dataset(cfg).metainfo['classes'] == names
+    assert dataset(cfg).metainfo['palette'][3] == [3, 3, 3]
+
+
+def label(folder, name='train/a.png'):
+    return folder / 'labels' / name
+
+
+@pytest.mark.parametrize(('spoil', 'words'), [
+    (lambda f: shutil.rmtree(f / 'labels/val'), 'has no labels/val; expected are images/'),
+    (lambda f: shutil.rmtree(f / 'images'), 'has no images/train, no images/val'),
+    (lambda f: label(f).unlink(), 'a.jpg has no label map'),
+    (lambda f: label(f).write_text('no image'), 'cannot be read'),
+    (lambda f: Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(label(f)), '3 channels'),
+    (lambda f: Image.fromarray(np.zeros((9, 9), np.uint8)).save(label(f)), '9×9 pixels'),
+    (lambda f: (f / 'classes.json').write_text('{"classes": ["a", "b"]}'),
+     'names only the ids 0 to 1.*labels.ignore='),
+    (lambda f: (f / 'classes.json').write_text('["a", "b"]'), 'classes.json must be'),
+    (lambda f: [p.unlink() for p in (f / 'images/val').iterdir()], 'holds no images'),
+])
+def test_a_wrong_folder_is_one_clear_line(folder, spoil, words):
+    spoil(folder)
+    with pytest.raises(UsageError, match=words) as error:
+        read(folder)
+    assert '\n' not in str(error.value)
+
+
+def test_one_class_is_too_few(folder):
+    with pytest.raises(UsageError, match=r'hold 1 class \(ids \[0\]'):
+        read(folder, {'labels.ignore': [3, 11]})
+    with pytest.raises(UsageError, match='must be an id or a list of ids'):
+        read(folder, {'labels.ignore': 'void'})
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason='needs the shared data (camvid)')
+def test_camvid():
+    _, lines = read(CAMVID, {'labels.ignore': 11})
+    assert '367 training and 101 validation images, 11 classes, id 11 without label' in lines[0]
+
+
+def test_the_published_protocol_is_what_is_configured(tmp_path):
+    """METHODS: crop 769, rate .01, 90k, B 16 = 8 × 2, × .1 at 70 % and 90 %, conv5 dilated."""
+    cfg, target = read_downstream_config('downstream/fcn_r50_cityscapes')
+    assert cfg.train_cfg.max_iters == 90000
+    assert cfg.train_dataloader.batch_size == 2
+    steps, = cfg.param_scheduler
+    assert (steps.type, steps.milestones, steps.gamma) == ('MultiStepLR', [63000, 81000], 0.1)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum) == ('SGD', 0.01, 0.9)
+    assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == [
+        'LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'RandomCrop', 'RandomFlip',
+        'PackSegInputs']
+    assert cfg.train_dataloader.dataset.pipeline[3].crop_size == (769, 769)
+    apply_recipe(cfg, target, None)
+    from mmseg.registry import MODELS
+    backbone = {key: value for key, value in cfg.model.backbone.items() if key != 'type'}
+    assert [stage.stride for stage in feature_stages(build_backbone(
+        {'type': f'mmseg.{cfg.model.backbone.type}', **backbone}), 64)] == [4, 8, 16, 16]
+    head = MODELS.build({**cfg.model.decode_head, '_scope_': 'mmseg'})
+    convs = [layer.conv for layer in head.convs]
+    assert [(conv.kernel_size, conv.out_channels, conv.dilation) for conv in convs] == [
+        ((3, 3), 256, (6, 6))] * 2
+    assert head.conv_seg.kernel_size == (1, 1) and head.dropout is None
+    with pytest.raises(UsageError, match='no leftImg8bit/train, no gtFine/train'):
+        target.set_data(cfg, str(tmp_path))
+    with pytest.raises(UsageError, match='no folder data/cityscapes'):
+        target.set_data(read_downstream_config('downstream/fcn_r50_cityscapes')[0], None)
+
+
+def test_a_cityscapes_layout_is_found(tmp_path):
+    for split in ('train', 'val'):
+        for kind, name in (('leftImg8bit', 'x_leftImg8bit'), ('gtFine', 'x_gtFine_labelTrainIds')):
+            (tmp_path / kind / split / 'town').mkdir(parents=True)
+            Image.new('RGB' if kind == 'leftImg8bit' else 'L', (64, 32)).save(
+                tmp_path / kind / split / 'town' / f'{name}.png')
+    cfg, target = read_downstream_config('downstream/fcn_r50_cityscapes')
+    assert target.set_data(cfg, str(tmp_path)) == [
+        f'{split}: CityscapesDataset in {tmp_path}' for split in ('train', 'val')]
+    assert len(dataset(cfg)) == 1
+
+
+def test_translation_says_what_is_possible():
+    target = TRANSFER_TARGETS.get('mmseg')()
+    state = build_backbone({'type': 'timm.resnet50d'}).state_dict()
+    with pytest.raises(UsageError, match='ResNets with a plain 7×7 stem'):
+        target.translate(state, 'timm.resnet50d')
+    own = build_backbone({'type': 'mmseg.ResNetV1c', 'depth': 18}).state_dict()
+    assert target.translate(own, 'mmseg.ResNetV1c').keys() == own.keys()
+    source = {'type': 'mmseg.ResNetV1c', 'depth': 18}
+    assert target.counterpart(own, source) == source
+
+
+def test_scores_are_the_figures_people_use():
+    scores = TRANSFER_TARGETS.get('mmseg')().main_scores(
+        {'aAcc': 50.0, 'mIoU': 10.109999656677246, 'mAcc': 20.0, 'time': 1})
+    assert scores == {'mIoU': 10.11, 'mAcc': 20.0, 'aAcc': 50.0}

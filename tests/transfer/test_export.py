@@ -1,0 +1,138 @@
+"""Export: plain weights with provenance, safe to open, and nothing written over."""
+import copy
+
+import pytest
+import torch
+import torchvision
+
+from densessl.backbones import build_backbone
+from densessl.cli import main
+from densessl.errors import UsageError
+from densessl.transfer.export import export_backbone, load_backbone_file, weights_hash
+
+
+def test_round_trip(checkpoint18, tmp_path):
+    done = export_backbone(checkpoint18, tmp_path / 'b.pth')
+    content = torch.load(done.path, weights_only=True)
+    assert set(content) == {'state_dict', 'meta'}
+    model = torchvision.models.resnet18()
+    missing, unexpected = model.load_state_dict(content['state_dict'], strict=False)
+    assert missing == ['fc.weight', 'fc.bias'] and unexpected == []
+    trained = torch.load(checkpoint18, weights_only=True)['state_dict']
+    assert all(torch.equal(trained[f'backbone.{key}'], value)
+               for key, value in content['state_dict'].items())
+    state, meta = load_backbone_file(done.path)
+    assert meta['sha256'] == weights_hash(state)
+    assert meta['method'] == 'some_method' and meta['channel_order'] == 'RGB'
+    build_backbone(meta['backbone']).load_state_dict(state)
+
+
+@pytest.mark.parametrize(('to', 'counterpart'), [
+    ('mmseg', {'type': 'mmseg.ResNet', 'depth': 18}), ('timm', {'type': 'timm.resnet18'}),
+    ('torchvision', {'type': 'torchvision.resnet18'})])
+def test_a_foreign_copy_is_checked_on_the_targets_own_backbone(checkpoint18, tmp_path, to,
+                                                               counterpart):
+    done = export_backbone(checkpoint18, tmp_path / 'b.pth', to=to)
+    assert done.copy == tmp_path / f'b_{to}.pth' and done.counterpart == counterpart
+    assert done.keys.complete and len(done.keys.loaded) == 120
+    assert done.features.equal and len(done.features.differences) == 4
+    build_backbone(counterpart).load_state_dict(
+        torch.load(done.copy, weights_only=True)['state_dict'])
+    with pytest.raises(UsageError, match=f"copy with the keys of '{to}'"):
+        load_backbone_file(done.copy)
+
+
+def test_a_resnext_finds_its_counterpart(make_checkpoint, tmp_path):
+    checkpoint = make_checkpoint({'type': 'timm.resnext50_32x4d'})
+    done = export_backbone(checkpoint, tmp_path / 'b.pth', to='mmseg')
+    assert done.counterpart == {'type': 'mmseg.ResNeXt', 'depth': 50, 'groups': 32,
+                                'base_width': 4}
+    assert done.features.equal
+
+
+def test_no_exact_translation_writes_nothing(make_checkpoint, tmp_path):
+    checkpoint = make_checkpoint({'type': 'timm.convnext_atto'})
+    with pytest.raises(UsageError, match='possible are mmseg backbones and ResNets'):
+        export_backbone(checkpoint, tmp_path / 'b.pth', to='mmseg')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_over(checkpoint18, make_checkpoint, tmp_path):
+    out = export_backbone(checkpoint18, tmp_path / 'b.pth').path
+    before = out.read_bytes()
+    assert export_backbone(checkpoint18, out).unchanged == [out]          # the same weights
+    other = make_checkpoint({'type': 'timm.convnext_atto'})
+    with pytest.raises(UsageError, match='holds something else'):
+        export_backbone(other, out)
+    with pytest.raises(UsageError, match='is the checkpoint itself'):
+        export_backbone(other, other)
+    with pytest.raises(UsageError, match='is a folder'):
+        export_backbone(other, tmp_path)
+    assert out.read_bytes() == before
+    export_backbone(other, out, overwrite=True)
+    assert load_backbone_file(out)[1]['backbone'] == {'type': 'timm.convnext_atto'}
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ('code ran',))
+
+
+def test_a_file_with_code_in_it_is_refused(tmp_path, capsys):
+    torch.save({'state_dict': {}, 'meta': Evil()}, tmp_path / 'evil.pth')
+    with pytest.raises(UsageError, match='opening them would run code'):
+        load_backbone_file(tmp_path / 'evil.pth')
+    assert 'code ran' not in capsys.readouterr().out
+
+
+def provenance(backbone):
+    return {'method': 'm', 'backbone': backbone, 'mean': [], 'std': [], 'channel_order': 'RGB'}
+
+
+def written(path, content):
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(('content', 'words'), [
+    (torch.zeros(2), 'holds a Tensor'),
+    ({'model': {}}, 'no state_dict'),
+    ({'state_dict': {'w': torch.zeros(1)}}, 'no provenance'),
+    ({'state_dict': {'head.w': torch.zeros(1)}, 'meta': {'densessl': provenance({'type': 'a.b'})}},
+     'holds no backbone'),
+    ({'state_dict': {'backbone.w': torch.zeros(1)}, 'meta': {'densessl': {'method': 'm'}}},
+     'does not say the backbone, mean, std, channel_order'),
+])
+def test_a_checkpoint_that_is_none_is_one_clear_line(tmp_path, content, words):
+    with pytest.raises(UsageError, match=words) as error:
+        export_backbone(written(tmp_path / 'c.pth', content), tmp_path / 'b.pth')
+    assert '\n' not in str(error.value)
+    assert not (tmp_path / 'b.pth').exists()
+
+
+def test_a_backbone_file_that_is_none_is_one_clear_line(checkpoint18, backbone18, tmp_path):
+    (tmp_path / 'text.pth').write_text('no weights')
+    (tmp_path / 'cut.pth').write_bytes(backbone18.read_bytes()[:5000])
+    content = torch.load(backbone18, weights_only=True)
+    edited = copy.deepcopy(content)
+    edited['state_dict']['conv1.weight'][0] = 0
+    for path, words in ((tmp_path / 'missing.pth', 'no file'), (tmp_path, 'it is a folder'),
+                        (tmp_path / 'text.pth', 'it is no PyTorch file'),
+                        (tmp_path / 'cut.pth', 'cut.pth'),
+                        (checkpoint18, 'densessl export'),
+                        (written(tmp_path / 'e.pth', edited), 'damaged or was edited')):
+        with pytest.raises(UsageError, match=words) as error:
+            load_backbone_file(path)
+        assert '\n' not in str(error.value)
+
+
+def test_the_command_says_what_it_wrote_and_how_it_was_checked(checkpoint18, tmp_path, capsys):
+    out = str(tmp_path / 'b.pth')
+    assert main(['export', str(checkpoint18), '--out', out, '--to', 'mmseg']) == 0
+    said = capsys.readouterr().out
+    assert 'torchvision.resnet18, some_method, 2 epochs on photos; 120 tensors' in said
+    assert 'mmseg.ResNet(depth=18): 120 of 120 keys loaded' in said
+    assert f'--backbone {out}' in said
+    assert main(['export', str(tmp_path / 'none.pth')]) == 2
+    assert main(['export', str(checkpoint18), '--out', out, '--to', 'mmsegg']) == 2
+    assert "did you mean 'mmseg'" in capsys.readouterr().err

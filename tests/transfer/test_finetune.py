@@ -1,0 +1,103 @@
+"""Fine-tuning from end to end, tiny: a drawn data set, three iterations, 64-pixel crops."""
+import json
+
+import pytest
+import torch
+
+from densessl.cli import main
+from densessl.errors import UsageError
+from densessl.transfer.finetune import apply_recipe, finetune, read_downstream_config
+from densessl.transfer.weights import Weights
+
+TWIN = 'downstream/fcn_r18_folder'
+
+
+def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, tmp_path, capsys):
+    scores = {}
+    for name, backbone in (('random', 'random'), ('own', backbone18)):
+        scores[name] = finetune(TWIN, backbone, label_folder, fraction=0.5, cfg_options=tiny,
+                                work_dir=tmp_path / name)
+    assert all(set(found) == {'mIoU', 'mAcc', 'aAcc'} for found in scores.values())
+    random, own = (json.loads((tmp_path / name / 'scores.json').read_text()) for name in scores)
+    assert own['scores'] == scores['own'] and own['settings']['fraction'] == 0.5
+    assert own['handoff']['keys'] == {'loaded': 120, 'missing': 0, 'unexpected': 0,
+                                      'mismatched': 0, 'altered': 0}
+    assert own['handoff']['features']['restrided'] and own['handoff']['input'] < 1e-5
+    assert len(own['handoff']['features']['differences']) == 3
+    assert own['provenance']['method'] == 'some_method' and random['provenance'] is None
+    subsets = [(tmp_path / name / 'subset.json').read_text() for name in scores]
+    assert subsets[0] == subsets[1] and len(json.loads(subsets[0])['images']) == 3
+    said = capsys.readouterr().out
+    for words in ('device: cpu', 'random initialization, nothing to check',
+                  '120 of 120 keys loaded', 'stage 4 is re-strided',
+                  'data_preprocessor.mean: [123.675, 116.28, 103.53] → [120.0, 110.0, 100.0]',
+                  '3 of 6 training images', '3/3  loss', 'mIoU'):
+        assert words in said
+    assert 'System environment' not in said   # that is in the log file
+    assert any('System environment' in path.read_text()
+               for path in (tmp_path / 'own').rglob('*.log'))
+
+
+def test_the_same_command_is_not_run_twice(label_folder, tiny, tmp_path, capsys):
+    arguments = ['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
+                 '--work-dir', str(tmp_path / 'run'), '--cfg-options',
+                 *(f'{key}={value}' for key, value in tiny.items())]
+    assert main(arguments) == 0
+    first = (tmp_path / 'run' / 'scores.json').stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert 'done already: mIoU' in capsys.readouterr().out
+    assert main([*arguments[:6], '--seed', '1', *arguments[6:]]) == 2
+    assert 'seed 0, not 1' in capsys.readouterr().err
+    assert (tmp_path / 'run' / 'scores.json').stat().st_mtime_ns == first
+
+
+def test_weights_that_do_not_fit_stop_before_training(backbone50, label_folder, tiny, tmp_path,
+                                                      capsys):
+    with pytest.raises(UsageError, match=r'torchvision\.resnet50 do not fit .* of 318 keys') as no:
+        finetune(TWIN, backbone50, label_folder, cfg_options=tiny, work_dir=tmp_path / 'run')
+    assert '\n' not in str(no.value)
+    assert 'mismatched' in capsys.readouterr().out   # the table
+    assert not list((tmp_path / 'run').glob('iter_*.pth'))
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'config': 'downstream/fcn_r18_foldr'}, 'did you mean'),
+    ({'config': 'demo/detcon_r18'}, 'is no downstream config'),
+    ({'backbone': 'nowhere.pth'}, 'no file nowhere.pth'),
+    ({'data_root': None}, '--data-root is needed'),
+    ({'data_root': 'nowhere'}, 'no folder nowhere'),
+    ({'fraction': 2.0}, 'above 0 and at most 1'),
+    ({'cfg_options': {'train_cfg.max_iter': 3}}, "did you mean 'max_iters'"),
+    ({'cfg_options': {'lables.ignore': 3}}, "did you mean 'labels'"),
+    ({'keep': ('stm',)}, "did you mean 'stem'"),
+    ({'launcher': 'pytorch'}, 'needs GPUs'),
+])
+def test_wrong_input_is_one_clear_line(change, words, label_folder, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = {'config': TWIN, 'data_root': label_folder, 'cfg_options': tiny, **change}
+    if 'launcher' in change and torch.cuda.is_available():
+        pytest.skip('a launcher is right where there is a GPU')
+    with pytest.raises(UsageError, match=words) as error:
+        finetune(**arguments)
+    assert '\n' not in str(error.value)
+
+
+def test_a_stock_config_is_made_fit_for_pretrained_weights(backbone18, tmp_path):
+    path = tmp_path / 'stock.py'
+    path.write_text("_base_ = 'mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'\n")
+    cfg, target = read_downstream_config(str(path))
+    lines = apply_recipe(cfg, target, Weights.load(backbone18))
+    assert cfg.model.backbone.type == 'ResNet' and cfg.model.pretrained is None
+    assert {node.norm_cfg.type for node in (cfg.model.backbone, cfg.model.decode_head,
+                                            cfg.model.auxiliary_head)} == {'BN'}
+    assert cfg.model.data_preprocessor.mean == [120.0, 110.0, 100.0]
+    assert [line.split(':')[0] for line in lines] == [
+        'model.pretrained', 'backbone.type', 'norm_cfg', 'data_preprocessor.mean',
+        'data_preprocessor.std']
+    kept, _ = read_downstream_config(str(path))
+    lines = apply_recipe(kept, target, Weights.load(backbone18), keep=('stem', 'norm', 'input'))
+    assert kept.model.backbone.type == 'ResNetV1c'
+    assert lines[1:] == ['kept as in the config: mean, std and channel order',
+                         'kept as in the config: the kind of BN and whether it is trained',
+                         'kept as in the config: the stem']
