@@ -3,28 +3,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
+from batches import ALL, batch, total
 from torch import nn
 
 from densessl.method import View
-from densessl.plugins import load_plugins, name_of
 from densessl.registry import METHODS
 
-ALL = [name_of(method) for plugin in load_plugins()
-       for method in plugin.provides.get('methods', [])]
 BACKBONE = dict(type='torchvision.resnet18')
-
-
-def batch(views: int, size: int = 64, samples: int = 6, seed: int = 0) -> list[View]:
-    """Views of the same drawn patterns: the second is the first, shifted and with other noise."""
-    g = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(samples, 3, 4, 4, generator=g)
-    ids = torch.arange(16).view(1, 1, 4, 4).expand(samples, 1, 4, 4).float()
-    image, mask = (F.interpolate(x, (size, size), mode='nearest') for x in (coarse, ids))
-    return [View(image=image.roll(4 * i, 3) + 0.1 * torch.randn(image.shape, generator=g),
-                 mask=mask.roll(4 * i, 3)[:, 0].long(),
-                 uniforms=torch.rand(samples, 64, generator=g), target=torch.arange(samples),
-                 regions=16) for i in range(views)]
 
 
 @pytest.fixture(params=ALL)
@@ -37,10 +22,6 @@ def method(request):
 
 def views_of(method) -> list[View]:
     return batch(method.views or 2)
-
-
-def total(method, views) -> torch.Tensor:
-    return method.parse_losses(method(views, mode='loss'))[0]
 
 
 def targets_of(method) -> dict[str, nn.Module]:
