@@ -13,7 +13,8 @@ NOISE = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
 HALVES = np.zeros((60, 80, 3), np.uint8)
 HALVES[:, 33:] = (250, 40, 10)
 
-CONFIGS = [dict(type='felzenszwalb', scale=100, sigma=0.8, min_size=20), dict(type='grid')]
+CONFIGS = [dict(type='felzenszwalb', scale=100, sigma=0.8, min_size=20),
+           dict(type='felzenszwalb_skimage', scale=100, sigma=0.8, min_size=20), dict(type='grid')]
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config['type'])
@@ -31,18 +32,20 @@ def test_labels_are_contiguous(config, image):
     assert (generator(image) == labels).all() and (image == before).all()
 
 
-def test_felzenszwalb_is_that_of_scikit_image():
-    generator = MASK_GENERATORS.build(dict(type='felzenszwalb', scale=30, sigma=0.5, min_size=9))
+def test_felzenszwalb_skimage_is_that_of_scikit_image():
+    generator = MASK_GENERATORS.build(dict(type='felzenszwalb_skimage', scale=30, sigma=0.5,
+                                           min_size=9))
     expected = felzenszwalb(NOISE, scale=30, sigma=0.5, min_size=9)
     assert (generator(NOISE) == expected).all() and expected.max() > 2
-    halves = MASK_GENERATORS.build(dict(type='felzenszwalb'))(HALVES)
+    halves = MASK_GENERATORS.build(dict(type='felzenszwalb_skimage'))(HALVES)
     assert len(np.unique(halves)) == 2 and halves[0, 0] != halves[0, -1]
 
 
 def test_parameters_are_the_published_ones():
-    generator = MASK_GENERATORS.build(dict(type='felzenszwalb'))
-    assert generator.parameters() == {'scale': 1000.0, 'sigma': 0.8, 'min_size': 1000}
-    assert generator.name == 'felzenszwalb' and generator.version == 1
+    for name, version in (('felzenszwalb', 2), ('felzenszwalb_skimage', 1)):
+        generator = MASK_GENERATORS.build(dict(type=name))
+        assert generator.parameters() == {'scale': 1000.0, 'sigma': 0.8, 'min_size': 1000}
+        assert generator.name == name and generator.version == version
 
 
 def test_grid_divides_evenly():
