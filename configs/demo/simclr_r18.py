@@ -1,0 +1,34 @@
+"""SimCLR at the size of a laptop: ResNet-18, 96 px views.
+
+    densessl train demo/simclr_r18 --data any/folder/of/images --epochs 10
+
+The method is that of ``simclr_r50``; what is smaller is said beside it.
+"""
+_base_ = ['../_base_/pretrain.py']
+
+data = None                    # give --data
+
+_view = dict(
+    size=96, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2), gray=0.2,
+    blur=dict(p=0.5, sigma=(0.1, 1.0)))
+views = [_view, _view]
+normalization = dict(blur_kernel=9)   # a tenth of the side, odd
+
+model = dict(
+    type='simclr',
+    backbone=dict(type='torchvision.resnet18', zero_init_residual=True),
+    projection=128,            # 512 → 512 → 128
+    temperature=0.5)           # few negatives: 62 instead of 8190
+
+epochs = 10
+global_batch = 32
+schedule = dict(type='cosine', base_lr=0.05, reference_batch=32, warmup_epochs=1)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='ExcludeBiasAndNorm',
+    optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4))   # LARS is for large batches
+sync_bn = True
+train_dataloader = dict(num_workers=1)
+log_interval = 10
+checkpoint = dict(every_epochs=5)
