@@ -2,7 +2,7 @@
 with PNG label maps.
 
     densessl finetune downstream/fcn_r18_folder --backbone backbone.pth --data-root DIR
-    densessl finetune downstream/fcn_r18_folder --backbone random --data-root DIR --fraction 0.1 \\
+    densessl finetune downstream/fcn_r18_folder --backbone random --data-root DIR --fraction 0.1 \
         --cfg-options labels.ignore=11 train_cfg.max_iters=600
 
 Data      DIR/images/{train,val}/NAME.jpg (or .png, .tif …) and DIR/labels/{train,val}/NAME.png, one

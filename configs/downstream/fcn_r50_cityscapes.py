@@ -4,9 +4,9 @@ BYOL and DetCon.
 He et al. 2020, Momentum Contrast    https://arxiv.org/abs/1911.05722
 Hénaff et al. 2021, DetCon           https://arxiv.org/abs/2103.10957
 
-    densessl finetune downstream/fcn_r50_cityscapes --backbone backbone.pth \\
+    densessl finetune downstream/fcn_r50_cityscapes --backbone backbone.pth \
         --data-root /data/cityscapes
-    torchrun --nproc_per_node 8 tools/finetune.py configs/downstream/fcn_r50_cityscapes.py \\
+    torchrun --nproc_per_node 8 tools/finetune.py configs/downstream/fcn_r50_cityscapes.py \
         --backbone backbone.pth --data-root /data/cityscapes --launcher pytorch
 
 Data      leftImg8bit/{train,val} and gtFine/{train,val} with *_labelTrainIds.png (cityscapesscripts

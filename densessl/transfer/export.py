@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import zipfile
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, 
 from densessl.transfer.target import State
 
 PREFIX = 'backbone.'
+# what PyTorch says of objects that are no tensors; of other files it says what it stumbled over
+_OBJECTS = re.compile('Unsupported (global|class)|unrecognized function|Can only build')
 _PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
 
 
@@ -139,8 +141,7 @@ def load_weights_only(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = ('it holds Python objects, and opening them would run code of whoever wrote it'
-                  if 'weights' in str(error).lower() and zipfile.is_zipfile(path)
-                  else 'it is no PyTorch file')
+                  if _OBJECTS.search(str(error)) else 'it is no PyTorch file')
         raise UsageError(f'{path} is refused: {reason}') from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UsageError(f'{path} cannot be read as a PyTorch file: {error}'.splitlines()[0]

@@ -145,7 +145,11 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
 def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
          allow_partial: bool) -> dict[str, Any]:
     """Train and evaluate; return scores, all metrics, and what the checks found."""
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'   # mmengine's singletons
+    # mmengine keeps loggers, scalars and visualizers by name for the life of the process: a second
+    # run under the same name would write into the first one's files.
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = cfg.experiment_name
     runner = FinetuneRunner.from_cfg(cfg)
     handoff = HandoffHook(target, weights, check_input, allow_partial)
     progress = ProgressHook()

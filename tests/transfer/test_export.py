@@ -78,8 +78,10 @@ class Evil:
         return (print, ('code ran',))
 
 
-def test_a_file_with_code_in_it_is_refused(tmp_path, capsys):
-    torch.save({'state_dict': {}, 'meta': Evil()}, tmp_path / 'evil.pth')
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_file_with_code_in_it_is_refused(tmp_path, capsys, zipped):
+    torch.save({'state_dict': {}, 'meta': Evil()}, tmp_path / 'evil.pth',
+               _use_new_zipfile_serialization=zipped)
     with pytest.raises(UsageError, match='opening them would run code'):
         load_backbone_file(tmp_path / 'evil.pth')
     assert 'code ran' not in capsys.readouterr().out

@@ -34,8 +34,11 @@ def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, 
                   '3 of 6 training images', '3/3  loss', 'mIoU'):
         assert words in said
     assert 'System environment' not in said   # that is in the log file
-    assert any('System environment' in path.read_text()
-               for path in (tmp_path / 'own').rglob('*.log'))
+    for name in scores:   # the second run of a process writes its own files, too
+        folder = tmp_path / name
+        assert any('System environment' in path.read_text() for path in folder.rglob('*.log'))
+        scalars, = folder.rglob('scalars.json')
+        assert '"loss"' in scalars.read_text()
 
 
 def test_the_same_command_is_not_run_twice(label_folder, tiny, tmp_path, capsys):
