@@ -1,11 +1,15 @@
 """What every installed method must do, whoever wrote it."""
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from batches import ALL, batch, total
 from torch import nn
 
+from densessl.engine.health import CollapseHook
 from densessl.method import View
 from densessl.registry import METHODS
 
@@ -86,3 +90,21 @@ def test_the_backbone_is_what_is_kept(method):
     assert 'backbone.layer4.1.bn2.weight' in keys and len(keys) == 120
     maps = method(views_of(method), mode='tensor')[0]
     assert [tuple(m.shape[1:]) for m in maps][-1] == (512, 2, 2)
+
+
+def test_a_collapsed_batch_is_reported(method):
+    """The hook sees the backbone of every method; images that look all the same are reported."""
+    hook, messages = CollapseHook(interval=1), []
+    runner = SimpleNamespace(
+        model=method, iter=0, message_hub=SimpleNamespace(update_scalar=lambda *_: None),
+        logger=SimpleNamespace(warning=messages.append))
+    hook.before_train(runner)
+    for views, collapsed in ((views_of(method), False), (views_of(method), True)):
+        if collapsed:   # one image, repeated
+            views = [replace(v, image=v.image[:1].expand_as(v.image)) for v in views]
+        hook.before_train_iter(runner, 0)
+        with torch.no_grad():
+            method.loss(views)
+        hook.after_train_iter(runner, 0)
+        assert bool(messages) == collapsed
+    assert 'collapsing' in messages[0]

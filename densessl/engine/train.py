@@ -20,6 +20,7 @@ from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import AugmentedView
 from densessl.engine import lars  # noqa: F401  registers LARS and its parameter groups
+from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
@@ -192,7 +193,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps * plan.accumulate),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
-        custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps), StopHook(),
+        custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
+                      CollapseHook(cfg.log_interval), StopHook(),
                       *cfg.get('custom_hooks', [])],
         log_processor=dict(by_epoch=False, window_size=cfg.log_interval),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
