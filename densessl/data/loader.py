@@ -39,15 +39,17 @@ class ViewDataset(Dataset):
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         n, index = position
-        i, image, mask = self._read(index)
         rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
+        maps = self.store.maps if self.store else 1
+        which = int(rng.integers(maps)) if maps > 1 else 0
+        i, image, mask = self._read(index, which)
         sample: dict[str, Any] = make_views(self.views, rng, image, mask, self.uniforms)
         if self.labels is not None:
             sample['target'] = [self.labels[i]] * len(self.views)
         return sample
 
-    def _read(self, index: int) -> tuple[int, np.ndarray, np.ndarray | None]:
-        """Read an image; one that cannot be read is replaced by the next in the list, so that a
+    def _read(self, index: int, which: int = 0) -> tuple[int, np.ndarray, np.ndarray | None]:
+        """Read an image and label map ``which`` of it; one that cannot be read is replaced by the next in the list, so that a
         broken file among a million stops no run and the same run meets the same pixels again."""
         for offset in range(min(8, len(self.images))):
             i = (index + offset) % len(self.images)
@@ -58,10 +60,10 @@ class ViewDataset(Dataset):
                 continue
             if self.store is None:
                 return i, image, None
-            mask = self.store.read(self.images.name(i))
+            mask = self.store.read(self.images.name(i), which)
             if mask.shape != image.shape[:2]:
                 raise RuntimeError(
-                    f'mask {self.store.path(self.images.name(i))} is {mask.shape[1]}×'
+                    f'mask {self.store.path(self.images.name(i), which)} is {mask.shape[1]}×'
                     f'{mask.shape[0]} but its image is {image.shape[1]}×{image.shape[0]}: the '
                     f'image has changed since; delete the mask and make it again')
             return i, image, mask

@@ -206,13 +206,17 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         return MaskSummary(kept=1)
     try:
         image = read_image(images.path(i))
-        labels = generator(image)
-        if labels.shape != image.shape[:2]:
-            raise ValueError(f'a mask of shape {labels.shape} for an image of {image.shape[:2]}')
-        data = mask_store.encode(labels)
+        masks = generator.for_image(name, image)
+        masks = masks[None] if store.maps == 1 else masks               # (maps, H, W)
+        if masks.shape != (store.maps, *image.shape[:2]):
+            raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
+        data = [mask_store.encode(labels) for labels in masks]
     except UnreadableImage as error:
         return MaskSummary(skipped={name: error.reason})
+    except UsageError:
+        raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
         return MaskSummary(skipped={name: f'{generator.name}: {type(error).__name__}: {error}'})
-    mask_store.write_atomically(store.path(name), data)
+    for which, png in enumerate(data):
+        mask_store.write_atomically(store.path(name, which), png)
     return MaskSummary(made=1)

@@ -7,6 +7,9 @@
     train/a.png                the label map of train/a.jpg: 8 bits, or 16 above 256 regions
     .shards/0-of-1.json        written by each shard of the build when it is done
 
+A generator that makes several label maps of an image has a folder for each: ``0/train/a.png``,
+``1/train/a.png``, …
+
 Masks are only ever touched by path, so a store of a million costs no more to open than one of ten.
 """
 from __future__ import annotations
@@ -42,8 +45,8 @@ class MaskStore:
     Attributes:
         root: the folder.
         info: what ``masks.json`` says: ``generator``, ``parameters``, ``version``, ``densessl``,
-            ``images`` and ``digest`` of the list of images; when ``complete``, also how many
-            ``masks`` there are and how many images were ``skipped``.
+            ``images`` and ``digest`` of the list of images, ``maps`` if an image has several; when
+            ``complete``, also how many images have their ``masks`` and how many were ``skipped``.
 
     Raises:
         UsageError: ``root`` is no mask store.
@@ -56,29 +59,36 @@ class MaskStore:
             self.info |= _totals(gather_marks(self.root, self.info.get('digest')) or [])
 
     @property
+    def maps(self) -> int:
+        """How many label maps an image has."""
+        return self.info.get('maps', 1)
+
+    @property
     def complete(self) -> bool:
         """Whether every image of the list it was made for has a mask or was skipped."""
         return bool(self.info.get('complete'))
 
-    def path(self, name: str) -> Path:
-        """Where the label map of image ``name`` is: ``a/b.jpg`` → ``root/a/b.png``."""
-        return self.root / mask_name(name)
+    def path(self, name: str, which: int = 0) -> Path:
+        """Where label map ``which`` of image ``name`` is: ``a/b.jpg`` → ``root/a/b.png``, or, of
+        several, ``root/0/a/b.png``."""
+        folder = self.root if self.maps == 1 else self.root / str(which)
+        return folder / mask_name(name)
 
     def has(self, name: str) -> bool:
-        """Whether image ``name`` has a mask. A file that is there is whole: it was renamed into
-        its place (an empty one is what a crash of the machine may leave)."""
+        """Whether image ``name`` has its mask, or all of them. A file that is there is whole: it
+        was renamed into its place (an empty one is what a crash of the machine may leave)."""
         try:
-            return os.stat(self.path(name)).st_size > 0
+            return all(os.stat(self.path(name, which)).st_size > 0 for which in range(self.maps))
         except OSError:
             return False
 
-    def read(self, name: str) -> np.ndarray:
-        """The label map of image ``name``: (H, W) uint8 or uint16.
+    def read(self, name: str, which: int = 0) -> np.ndarray:
+        """Label map ``which`` (0 ≤ which < ``maps``) of image ``name``: (H, W) uint8 or uint16.
 
         Raises:
             UnreadableImage: it is missing or damaged.
         """
-        path = self.path(name)
+        path = self.path(name, which)
         try:
             labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         except (OSError, cv2.error) as error:
@@ -155,6 +165,8 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
         raise UsageError(f'{root} was made with {spell(theirs)}, not {spell(ours)}; choose another '
                          f'folder or delete it')
     listed = {'images': len(images), 'digest': images.digest()}
+    if generator.maps > 1:
+        listed['maps'] = generator.maps
     if {key: known.get(key) for key in listed} != listed:
         write_json(path, ours | {'densessl': densessl.__version__} | listed)
 

@@ -14,7 +14,9 @@ HALVES = np.zeros((60, 80, 3), np.uint8)
 HALVES[:, 33:] = (250, 40, 10)
 
 CONFIGS = [dict(type='felzenszwalb', scale=100, sigma=0.8, min_size=20),
-           dict(type='felzenszwalb_skimage', scale=100, sigma=0.8, min_size=20), dict(type='grid')]
+           dict(type='felzenszwalb_skimage', scale=100, sigma=0.8, min_size=20),
+           dict(type='multiscale_felzenszwalb', scales=[50, 200], min_size=20),
+           dict(type='slic', n_segments=20), dict(type='grid'), dict(type='whole_image')]
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config['type'])
@@ -27,8 +29,10 @@ def test_labels_are_contiguous(config, image):
     generator = MASK_GENERATORS.build(config)
     before = image.copy()
     labels = generator(image)
-    assert labels.shape == image.shape[:2] and np.issubdtype(labels.dtype, np.integer)
-    assert (np.unique(labels) == np.arange(labels.max() + 1)).all()
+    assert np.issubdtype(labels.dtype, np.integer)
+    assert labels.shape == ((generator.maps,) if generator.maps > 1 else ()) + image.shape[:2]
+    for each in labels.reshape(-1, *image.shape[:2]):
+        assert (np.unique(each) == np.arange(each.max() + 1)).all()
     assert (generator(image) == labels).all() and (image == before).all()
 
 
@@ -67,6 +71,17 @@ def test_grid_divides_evenly():
     (dict(type='felzenszwalb', scale='big'), "scale='big'"),
     (dict(type='grid', rows=0), 'rows ≥ 1'),
     (dict(type='grid', cols=2.5), 'cols=2.5'),
+    (dict(type='felzenszwalb_skimage', scale=0), 'felzenszwalb_skimage needs .* scale > 0'),
+    (dict(type='multiscale_felzenszwalb', scales=300), r'scales, such as \[250'),
+    (dict(type='multiscale_felzenszwalb', scales=[]), 'scales, such as'),
+    (dict(type='multiscale_felzenszwalb', scales=[1, 0]), 'scale > 0'),
+    (dict(type='multiscale_felzenszwalb', scales=[1, 2], min_size=[3]), '2 scales but 1 values'),
+    (dict(type='slic', n_segments=0), 'n_segments ≥ 1'),
+    (dict(type='slic', compactness=0), 'compactness > 0'),
+    (dict(type='slic', sigma='x'), "sigma='x'"),
+    (dict(type='whole_image', size=3), 'it takes none'),
+    (dict(type='label_maps'), 'needs folder'), (dict(type='label_maps', folder='gone'), 'not gone'),
+    (dict(type='coco'), 'needs annotations'), (dict(type='coco', annotations='gone'), 'not gone'),
     (dict(type='felzenswalb'), "'felzenswalb' .did you mean 'felzenszwalb'"),
 ])
 def test_wrong_parameters_are_named(config, says):

@@ -1,0 +1,104 @@
+"""The objects of annotations in COCO's format (https://cocodataset.org/#format-data)."""
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densessl import MaskGenerator
+from densessl.errors import UsageError
+from densessl_plugins.masks.label_maps import as_regions, read_labels
+
+
+class Coco(MaskGenerator):
+    """Every annotated object or panoptic segment is a region, what is left over is one more.
+
+    Where instances overlap, those later in the file lie over earlier ones, and all over crowds.
+    An image without annotations is one region.
+
+    Args:
+        annotations: a JSON file of instances (polygons or RLE) or of panoptic segments, whose PNGs
+            are in the folder of the same name (``panoptic_val2017.json``, ``panoptic_val2017/``).
+    """
+
+    name = 'coco'
+
+    def __init__(self, *, annotations: str) -> None:
+        self.annotations = os.path.abspath(os.path.expanduser(annotations))
+        if not os.path.isfile(self.annotations):
+            raise UsageError(f'coco needs a JSON file of annotations, not {annotations}')
+        self._entries: dict[str, dict[str, Any]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {'_entries': None}       # every worker process reads the file itself
+
+    def for_image(self, name: str, image: np.ndarray) -> np.ndarray:
+        """Draw the regions of the image whose ``file_name`` is ``name`` or ends it.
+
+        Raises:
+            LookupError: the file has no such image.
+            ValueError: the file gives the image another size.
+        """
+        entry = self._entry(name)
+        if (entry['height'], entry['width']) != image.shape[:2]:
+            raise ValueError(f'annotated at {entry["width"]}×{entry["height"]}, but it is '
+                             f'{image.shape[1]}×{image.shape[0]} as displayed')
+        if 'panoptic' in entry:
+            return as_regions(read_labels(Path(self.annotations).with_suffix('')
+                                          / entry['panoptic']))
+        return as_regions(_draw(entry))
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if self._entries is None:
+            self._entries = _read(self.annotations)
+        parts = name.split('/')
+        for start in range(len(parts)):                 # 'val/a.jpg', then 'a.jpg'
+            entry = self._entries.get('/'.join(parts[start:]))
+            if entry:
+                return entry
+        raise LookupError(f'{name} is not in {self.annotations}')
+
+
+def _read(path: str) -> dict[str, dict[str, Any]]:
+    """Images by ``file_name``, and by its last part where that is unique, each with its size and
+    its ``objects`` or the name of its ``panoptic`` PNG."""
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        images = {image['id']: {key: image[key] for key in ('file_name', 'height', 'width')}
+                  | {'objects': []} for image in content['images']}
+        for one in content['annotations']:
+            entry = images[one['image_id']]
+            if 'segments_info' in one:
+                entry['panoptic'] = one['file_name']
+            else:
+                entry['objects'].append((one.get('iscrowd', 0), one['segmentation']))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'{path} cannot be used as annotations in COCO\'s format: '
+                         f'{type(error).__name__}: {error}') from error
+    entries: dict[str, Any] = {}
+    for entry in images.values():
+        short = posixpath.basename(entry['file_name'])
+        entries[short] = entry if short not in entries else None
+    return entries | {entry['file_name']: entry for entry in images.values()}
+
+
+def _draw(entry: dict[str, Any]) -> np.ndarray:
+    """(H, W) int32: 0 is background, the objects count from 1."""
+    from pycocotools import mask as rle
+    height, width = entry['height'], entry['width']
+    labels = np.zeros((height, width), np.int32)
+    ordered = sorted(entry['objects'], key=lambda one: not one[0])      # crowds first; stable
+    for i, (_, shape) in enumerate(ordered, 1):
+        if isinstance(shape, list):
+            polygons = [polygon for polygon in shape if len(polygon) >= 6]
+            if not polygons:
+                continue
+            shape = rle.merge(rle.frPyObjects(polygons, height, width))
+        elif isinstance(shape['counts'], list):
+            shape = rle.frPyObjects(shape, height, width)
+        labels[rle.decode(shape).astype(bool)] = i
+    return labels

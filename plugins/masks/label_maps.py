@@ -1,0 +1,72 @@
+"""Label maps that the user has already: ground truth, the output of another tool."""
+from __future__ import annotations
+
+import os
+import posixpath
+from pathlib import Path
+
+import numpy as np
+
+from densessl import MaskGenerator
+from densessl.errors import UsageError
+
+EXTENSIONS = ('.png', '.tif', '.tiff')
+
+
+class LabelMaps(MaskGenerator):
+    """Every value (or color) of an image's label map is a region.
+
+    Args:
+        folder: the label maps, which mirror the images: that of ``a/b.jpg`` is ``a/b.png``,
+            ``a/b.tif`` or ``a/b.tiff``, of the size at which the image is displayed.
+    """
+
+    name = 'label_maps'
+
+    def __init__(self, *, folder: str) -> None:
+        self.folder = os.path.abspath(os.path.expanduser(folder))
+        if not os.path.isdir(self.folder):
+            raise UsageError(f'label_maps needs a folder of label maps, not {folder}')
+
+    def for_image(self, name: str, image: np.ndarray) -> np.ndarray:
+        """Read the label map of ``name``.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it holds no labels.
+        """
+        stem = Path(self.folder) / posixpath.splitext(name)[0]
+        for extension in EXTENSIONS:
+            path = stem.with_name(stem.name + extension)
+            if path.exists():
+                return as_regions(read_labels(path))
+        raise FileNotFoundError(f'no label map {stem}{{{",".join(EXTENSIONS)}}}')
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
+    palette's indices count, not its colors."""
+    if path.suffix == '.png':
+        from PIL import Image
+        with Image.open(path) as image:
+            return np.asarray(image)
+    from tifffile import imread
+    return imread(path)
+
+
+def as_regions(values: np.ndarray) -> np.ndarray:
+    """(H, W) labels 0..n-1 of (H, W) values or (H, W, 1 to 4) colors, in the order of the values.
+
+    Raises:
+        ValueError: another shape, or values that are no whole numbers.
+    """
+    if values.dtype.kind == 'f' and (values == np.rint(values)).all():
+        values = values.astype(np.int64)
+    if values.dtype.kind not in 'biu' or values.ndim not in (2, 3) \
+            or (values.ndim == 3 and values.shape[2] > 4):
+        raise ValueError(f'a label map holds whole numbers or colors, (H, W) or (H, W, bands), not '
+                         f'{values.shape} {values.dtype}')
+    if values.ndim == 3:                        # one number a color; 4 bands of 16 bits fit
+        values = sum(values[..., band].astype(np.uint64) << np.uint64(16 * band)
+                     for band in range(values.shape[2]))
+    return np.unique(values, return_inverse=True)[1].reshape(values.shape)
