@@ -86,6 +86,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               overwrite: bool) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``."""
     started, folder = time.time(), Path(cfg.work_dir)
+    if weights:
+        weights.translate(target)
     recipe = apply_recipe(cfg, target, weights, settings['keep'])
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)

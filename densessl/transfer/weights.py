@@ -37,9 +37,16 @@ class Weights:
         """``'TARGET.name'`` of the pretrained backbone."""
         return self.meta['backbone']['type']
 
-    def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
-        """Translate, write a copy to ``folder`` and have the downstream config load it."""
+    def translate(self, target: TransferTarget) -> None:
+        """Rename the weights to the target's keys.
+
+        Raises:
+            UsageError: no exact translation is known.
+        """
         self.placed = target.translate(self.state, self.source)
+
+    def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
+        """Write the translated weights to ``folder`` and have the downstream config load them."""
         copy = folder / f'backbone_{target.name}.pth'
         save_backbone(copy, self.placed, {**self.meta, 'keys': target.name})
         target.load_weights(cfg, str(copy))

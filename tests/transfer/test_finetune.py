@@ -6,6 +6,7 @@ import torch
 
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.transfer.export import export_backbone
 from densessl.transfer.finetune import apply_recipe, finetune, read_downstream_config
 from densessl.transfer.weights import Weights
 
@@ -62,6 +63,13 @@ def test_weights_that_do_not_fit_stop_before_training(backbone50, label_folder, 
     assert '\n' not in str(no.value)
     assert 'mismatched' in capsys.readouterr().out   # the table
     assert not list((tmp_path / 'run').glob('iter_*.pth'))
+
+
+def test_weights_without_a_translation_leave_no_trace(make_checkpoint, label_folder, tmp_path):
+    checkpoint = make_checkpoint({'type': 'timm.convnext_atto'})
+    with pytest.raises(UsageError, match=r"no exact translation of 'timm\.convnext_atto'"):
+        finetune(TWIN, export_backbone(checkpoint).path, label_folder, work_dir=tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize(('change', 'words'), [
