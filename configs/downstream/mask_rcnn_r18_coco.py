@@ -1,15 +1,16 @@
-# The CPU-sized twin of mask_rcnn_r50_fpn_coco: ResNet-18, images of at most 160 pixels, minutes on
-# two cores, on any data set laid out as COCO is.
-#
-#   tools/finetune.py configs/downstream/mask_rcnn_r18_coco.py --backbone backbone.pth \
-#       --data-root DIR [--fraction 0.1] [--cfg-options train_cfg.max_iters=600]
-#
-# Data    DIR/annotations/instances_{train,val}.json, DIR/images/train/ and DIR/images/val/ (or
-#         COCO's own names). The classes are the categories of the file.
-# Cost    300 iterations × 4 images.
-# Expect  No published figure: it is made to compare backbones with each other and with random
-#         initialization, all else equal. Absolute scores are low, as nothing trains for long.
+"""The CPU-sized twin of mask_rcnn_r50_fpn_coco: ResNet-18 and images of at most 160 pixels, on any
+data laid out as COCO is.
 
+    densessl finetune downstream/mask_rcnn_r18_coco --backbone backbone.pth --data-root DIR
+    densessl finetune downstream/mask_rcnn_r18_coco --backbone random --data-root DIR \
+        --fraction 0.1 --cfg-options train_cfg.max_iters=600
+
+Data      DIR/annotations/instances_{train,val}.json, DIR/images/train/ and DIR/images/val/ (or
+          COCO's own names). The classes are the categories of the files.
+Cost      COST
+Expected  No published figure: it is there to compare backbones with each other and with random
+          initialization, all else equal. Scores are low in absolute terms; nothing trains for long.
+"""
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 norm = dict(type='BN', requires_grad=True)

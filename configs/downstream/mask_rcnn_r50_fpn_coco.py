@@ -1,25 +1,28 @@
-# Object detection and instance segmentation on COCO with Mask R-CNN, FPN and a ResNet-50: the "1×"
-# protocol by which MoCo and DetCon were compared (He et al. 2020, arXiv 1911.05722, section 4.2;
-# Hénaff et al. 2021, arXiv 2103.10957, section 4), on MMDetection.
-#
-#   tools/finetune.py configs/downstream/mask_rcnn_r50_fpn_coco.py --backbone backbone.pth \
-#       --data-root /data/coco
-#   torchrun --nproc_per_node 8 tools/finetune.py … --launcher pytorch        # as published
-#   … --cfg-options train_cfg.max_iters=180000                                # "2×"
-#
-# Data    annotations/instances_{train,val}2017.json, train2017/ and val2017/ (or, for other data,
-#         annotations/instances_{train,val}.json, images/train/ and images/val/); trained on the
-#         117 266 of train2017's images that have objects, scored on the 5000 of val2017.
-# Cost    90 000 iterations × 16 images = 12.3 passes over train (90 000 · 16 / 117 266).
-# Expect  box / mask AP on val2017, ResNet-50 pretrained on ImageNet, as reported by Hénaff et al.
-#         (who trained with 64 images an iteration):
-#             DetCon-B, 1000 epochs   42.7 / 38.2   (their weights in PyTorch: 42.2 / 38.1)
-#             BYOL, 1000 epochs       41.6 / 37.2
-#         a third party's DetCon-B of 300 epochs: 41.5 / 38.3. No run of ours yet.
-#
-# MMDetection's own config freezes the stem, the first stage and all BN statistics and has no BN in
-# the FPN: made for supervised weights. BYOL's reached 27.0 box AP with it (users' report).
+"""COCO with Mask R-CNN, FPN and a ResNet-50: the "1×" protocol that compared MoCo, BYOL and DetCon.
 
+He et al. 2020, Momentum Contrast    https://arxiv.org/abs/1911.05722
+Hénaff et al. 2021, DetCon           https://arxiv.org/abs/2103.10957
+
+    densessl finetune downstream/mask_rcnn_r50_fpn_coco --backbone backbone.pth \
+        --data-root /data/coco
+    torchrun --nproc_per_node 8 tools/finetune.py configs/downstream/mask_rcnn_r50_fpn_coco.py \
+        --backbone backbone.pth --data-root /data/coco --launcher pytorch
+
+Data      annotations/instances_{train,val}2017.json, train2017/ and val2017/, or other data laid
+          out alike: annotations/instances_{train,val}.json, images/train/ and images/val/. Trained
+          on the 117 266 images of train2017 that have objects, scored on the 5000 of val2017.
+Cost      90 000 iterations × 16 images = 12.3 passes over train (90 000 · 16 / 117 266); twice
+          that is the "2×" protocol: --cfg-options train_cfg.max_iters=180000
+Expected  box / mask AP, ResNet-50 pretrained on ImageNet, as reported by Hénaff et al., who
+          trained with 64 images an iteration:
+              DetCon-B, 1000 epochs   42.7 / 38.2   (their weights in PyTorch: 42.2 / 38.1)
+              BYOL, 1000 epochs       41.6 / 37.2
+          a third party's DetCon-B of 300 epochs: 41.5 / 38.3.
+          Not reproduced by this project: no run of this size has been made with it.
+
+MMDetection's own config freezes the stem, the first stage and all BN statistics, and has no BN in
+the FPN: that is made for supervised weights. Users report 27.0 box AP for BYOL's with it.
+"""
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 norm = dict(type='SyncBN', requires_grad=True)

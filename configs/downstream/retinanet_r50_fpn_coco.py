@@ -1,17 +1,21 @@
-# Object detection on COCO with RetinaNet, a detector of one stage (Lin et al. 2017,
-# arXiv 1708.02002), on MMDetection. Boxes alone, so annotations need no masks.
-#
-#   tools/finetune.py configs/downstream/retinanet_r50_fpn_coco.py --backbone backbone.pth \
-#       --data-root /data/coco
-#   torchrun --nproc_per_node 8 tools/finetune.py … --launcher pytorch        # 16 images
-#
-# Data    as for mask_rcnn_r50_fpn_coco.
-# Cost    90 000 iterations × 16 images = 12.3 passes over train (90 000 · 16 / 117 266).
-# Expect  No published figure for weights trained without labels: schedule and normalization are
-#         those of mask_rcnn_r50_fpn_coco, so that backbones can be compared on both kinds of
-#         detector. Supervised weights, frozen BN and single-scale training give 36.5 box AP
-#         (MMDetection's model zoo, retinanet_r50_fpn_1x_coco). No run of ours yet.
+"""COCO with RetinaNet, FPN and a ResNet-50: a detector of one stage. Boxes only, so annotations
+need no masks.
 
+Lin et al. 2017, Focal Loss for Dense Object Detection    https://arxiv.org/abs/1708.02002
+
+    densessl finetune downstream/retinanet_r50_fpn_coco --backbone backbone.pth \
+        --data-root /data/coco
+    torchrun --nproc_per_node 8 tools/finetune.py configs/downstream/retinanet_r50_fpn_coco.py \
+        --backbone backbone.pth --data-root /data/coco --launcher pytorch
+
+Data      as for mask_rcnn_r50_fpn_coco
+Cost      90 000 iterations × 16 images = 12.3 passes over train (90 000 · 16 / 117 266)
+Expected  No published figure for weights trained without labels. Schedule and normalization are
+          those of mask_rcnn_r50_fpn_coco, so that backbones can be compared on detectors of either
+          kind. Supervised weights with frozen BN, trained at one scale, give 36.5 box AP
+          (MMDetection's model zoo, retinanet_r50_fpn_1x_coco). No run of this size has been made
+          with this project.
+"""
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 
 norm = dict(type='SyncBN', requires_grad=True)

@@ -15,10 +15,10 @@ from mmseg.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 
 from densessl.errors import UsageError
+from densessl.transfer.roots import SPLITS, require
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 IGNORED = 255    # the class index that losses and metrics of MMSegmentation leave out
-SPLITS = ('train', 'val')
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
 
 
@@ -55,8 +55,8 @@ def set_label_folder(cfg: Any, root: str | None) -> list[str]:
     if root is None:
         raise UsageError(f'--data-root is needed: a folder with {LAYOUT}')
     base = Path(root)
-    _require([f'{kind}/{split}' for kind in ('images', 'labels') for split in SPLITS], base,
-             f'expected are {LAYOUT}')
+    require([f'{kind}/{split}' for kind in ('images', 'labels') for split in SPLITS], base,
+            f'expected are {LAYOUT}')
     pairs = {split: list(_pairs(base / 'images' / split, base / 'labels' / split))
              for split in SPLITS}
     for split, found in pairs.items():
@@ -76,44 +76,10 @@ def set_label_folder(cfg: Any, root: str | None) -> list[str]:
             f'{len(names)} classes{without}']
 
 
-def set_root(cfg: Any, root: str | None) -> list[str]:
-    """Point a config of one of MMSegmentation's own datasets at ``root`` and list what is missing
-    there of the folders and files it names."""
-    lines = []
-    for split in SPLITS:
-        for dataset in _leaves(cfg[f'{split}_dataloader'].dataset):
-            dataset.data_root = root or dataset.get('data_root') or ''
-            wanted = [part for part in (*dataset.get('data_prefix', {}).values(),
-                                        dataset.get('ann_file')) if part]
-            _require(wanted, Path(dataset.data_root), f'that is where {dataset.type} looks; '
-                     f'--data-root names another folder')
-            lines.append(f'{split}: {dataset.type} in {dataset.data_root}')
-    cfg.test_dataloader = cfg.val_dataloader
-    return lines
-
-
 def _pairs(images: Path, labels: Path) -> Iterator[tuple[Path, Path]]:
     for image in sorted(images.rglob('*')):
         if image.suffix.lower() in IMAGES:
             yield image, (labels / image.relative_to(images)).with_suffix('.png')
-
-
-def _leaves(dataset: Any) -> Iterator[Any]:
-    """The datasets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else None)
-    if inner is None:
-        yield dataset
-    else:
-        for part in inner:
-            yield from _leaves(part)
-
-
-def _require(wanted: list[str], root: Path, hint: str) -> None:
-    missing = [part for part in wanted if not (root / part).exists()]
-    if not root.is_dir():
-        raise UsageError(f'no folder {root}; {hint}')
-    if missing:
-        raise UsageError(f'{root} has no {", no ".join(missing)}; {hint}')
 
 
 def _ignored(ignore: Any) -> set[int]:

@@ -1,0 +1,127 @@
+"""A transfer target whose library is built on mmengine: backbones in a registry of models, configs
+that mmengine's Runner trains."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from densessl.backbones import finest_first
+from densessl.errors import UsageError
+from densessl.transfer.layouts import is_plain_resnet, resnet_shape
+from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
+from densessl.transfer.target import TransferTarget
+
+if TYPE_CHECKING:
+    from mmengine import Config
+    from mmengine.registry import Registry
+
+    from densessl.transfer.recipe import Recipe
+    from densessl.transfer.target import State
+
+
+class EngineTarget(TransferTarget):
+    """What such libraries have in common. A subclass gives ``name``, ``prepare``, ``models`` and
+    ``backbone_names``, and ``set_data``."""
+
+    finetunes: ClassVar[bool] = True
+
+    def models(self) -> Registry:
+        """The library's registry of models (called after ``prepare``)."""
+        raise NotImplementedError
+
+    def backbone_names(self) -> list[str]:
+        """The library's backbones, to propose one close to an unknown name."""
+        raise NotImplementedError
+
+    def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
+        self.prepare()
+        cls = self.models().get(name)
+        if cls is None:
+            names = self.backbone_names()
+            close = ', '.join(get_close_matches(name, names, n=5, cutoff=0.4))
+            raise UsageError(f'unknown {self.name} backbone {name!r}; close to it: '
+                             f'{close or "nothing"}; all of them: {", ".join(names)}')
+        # Downstream defaults are for weights that are there already; pretraining makes them.
+        trainable = {key: value for key, value in (('frozen_stages', -1), ('norm_eval', False))
+                     if key in parameters_of(cls)}
+        try:
+            backbone = self.models().build(
+                {'type': name, '_scope_': self.name, **trainable, **kwargs})
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
+            raise UsageError(f'{self.name}.{name} cannot be built: {reason}') from error
+        with _quiet_log():
+            backbone.init_weights()
+        backbone.is_init = True   # mmengine initializes what is not; some overrides forget to say
+        backbone.register_forward_hook(_finest_first)
+        return backbone
+
+    def translate(self, state: State, source: str) -> State:
+        if source.partition('.')[0] == self.name or is_plain_resnet(state):
+            return dict(state)
+        raise UsageError(
+            f'no exact translation of {source!r} to {self.name} is known; possible are '
+            f'{self.name} backbones and ResNets with a plain 7×7 stem from any library')
+
+    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        shape = resnet_shape(state)
+        if shape is None:
+            return super().counterpart(state, source)
+        if shape.groups > 1:
+            return {'type': f'{self.name}.ResNeXt', 'depth': shape.depth, 'groups': shape.groups,
+                    'base_width': shape.width_per_group}
+        if shape.width_per_group == 64:
+            return {'type': f'{self.name}.ResNet', 'depth': shape.depth}
+        return None   # these libraries' ResNet has no wide variant
+
+    def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
+        model, lines = cfg.model, []
+        if 'backbone' not in model:
+            raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
+                             f'own; choose a config whose model has one')
+        if recipe.applies('stem') and recipe.plain_stem:
+            lines += plain_stem(model.backbone)
+        parameters = parameters_of(self.models().get(model.backbone.type))
+        if recipe.applies('frozen'):
+            lines += unfreeze(model.backbone, parameters)
+        if recipe.applies('norm'):
+            lines += train_norm(model, parameters, recipe.distributed)
+        if recipe.applies('input'):
+            lines += match_input(model.get('data_preprocessor') or cfg.data_preprocessor, recipe,
+                                 self.channel_order)
+        return lines
+
+
+def plain_stem(backbone: Any) -> list[str]:
+    """Replace the three 3×3 convolutions of ResNetV1c and V1d by the 7×7 one that pretrained
+    ResNets have; their weights would have nowhere to go."""
+    old = backbone.type
+    if old in ('ResNetV1c', 'ResNetV1d'):
+        backbone.type = 'ResNet'
+    elif not (old == 'ResNet' and backbone.get('deep_stem')):
+        return []
+    for option in ('deep_stem', 'avg_down'):
+        backbone.pop(option, None)
+    return [f'backbone.type: {old} → ResNet (plain 7×7 stem, as pretrained)']
+
+
+def _finest_first(module: nn.Module, args: Any, maps: Any) -> tuple[Tensor, ...]:
+    return finest_first(maps)
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Without mmengine's report on the initialization of every single parameter."""
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
