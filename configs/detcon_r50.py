@@ -48,7 +48,7 @@ schedule = dict(
     reference_batch=256,
     warmup_epochs=10)          # the released code: epochs // 100
 optim_wrapper = dict(
-    type='OptimWrapper',       # AmpOptimWrapper with dtype='bfloat16' for mixed precision
+    type='OptimWrapper',       # BFloat16OptimWrapper for mixed precision
     constructor='ExcludeBiasAndNorm',
     optimizer=dict(type='LARS', momentum=0.9, weight_decay=1.5e-6, trust=1e-3))
 sync_bn = True                 # statistics over B × 16 regions of all replicas

@@ -19,7 +19,7 @@ from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import AugmentedView
-from densessl.engine import lars  # noqa: F401  registers LARS and its parameter groups
+from densessl.engine import lars, precision  # noqa: F401  they register what configs name
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
 from densessl.engine.plan import Plan, choose_row, make_plan
@@ -108,6 +108,9 @@ def check_config(cfg: Config, config: str) -> type[Method]:
                          f'{did_you_mean(optimizer.type, OPTIMIZERS.module_dict)}')
     check_arguments(OPTIMIZERS.get(optimizer.type), {'lr': 0, 'params': (), **_but_type(optimizer)},
                     'optim_wrapper.optimizer')
+    if cfg.optim_wrapper.type == 'AmpOptimWrapper' and get_device() != 'cuda':
+        raise UsageError('optim_wrapper.type AmpOptimWrapper needs a GPU; BFloat16OptimWrapper '
+                         'runs on CPUs, too')
     check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
     check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
     return method

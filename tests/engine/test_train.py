@@ -90,6 +90,19 @@ def test_workers_do_not_change_the_result(scenes, whole, tmp_path):
                for key, value in one['state_dict'].items())
 
 
+def test_bfloat16_by_config(scenes, whole, tmp_path):
+    """Mixed precision stays close to float32 and leaves float32 weights."""
+    assert train(scenes, tmp_path / 'bf16',
+                 options=['optim_wrapper.type=BFloat16OptimWrapper']) == 0
+    one, two = (read_checkpoint(folder / 'iter_6.pth') for folder in (whole, tmp_path / 'bf16'))
+    weights = [(value, two['state_dict'][key]) for key, value in one['state_dict'].items()]
+    assert all(a.dtype == b.dtype for a, b in weights)
+    assert any(not torch.equal(a, b) for a, b in weights), 'nothing ran in bfloat16'
+    losses = [[json.loads(line)['loss'] for line in next(folder.glob('*/vis_data/scalars.json'))
+               .read_text().splitlines()] for folder in (whole, tmp_path / 'bf16')]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
+
+
 def test_a_finished_run_is_not_written_over(scenes, whole, capsys):
     assert train(scenes, whole) == 2
     assert 'already holds a run (iter_6.pth): add --resume' in capsys.readouterr().err
@@ -135,6 +148,10 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
      'TARGET.name'),
     (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
       '{scenes}'], 'resnet18'),
+    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper', '--data',
+      '{scenes}'], 'BFloat16OptimWrapper'),
+    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.accumulative_counts=2', '--data',
+      '{scenes}'], '--allow-smaller-negatives'),
     (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
       '{scenes}'], "did you mean 'momentum'"),
 ], ids=lambda value: ' '.join(value)[-40:] if isinstance(value, list) else '')
