@@ -53,9 +53,9 @@ def test_the_dry_run_leaves_no_trace():
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize('cfg', [{'type': 'torchvision.resnet18'},
-                                 {'type': 'timm.vit_tiny_patch16_224'},
-                                 {'type': 'mmseg.ResNet', 'depth': 18}], ids=lambda cfg: cfg['type'])
+@pytest.mark.parametrize('cfg', [
+    {'type': 'torchvision.resnet18'}, {'type': 'timm.vit_tiny_patch16_224'},
+    {'type': 'mmseg.ResNet', 'depth': 18}], ids=lambda cfg: cfg['type'])
 def test_mmengine_initializes_nothing_again(cfg):
     model = BaseModule()
     model.backbone = build_backbone(cfg)
