@@ -38,11 +38,12 @@ class PluginRegistry(Registry):
         """
         name = cfg.get('type') if isinstance(cfg, dict) else None
         cls = self.get(name) if isinstance(name, str) else name
-        if cls in self.module_dict.values():     # those of a parent registry check their own
-            given = {**kwargs.get('default_args', {}), **cfg}
-            check_arguments(cls, {key: value for key, value in given.items()
-                                  if key not in ('type', '_scope_')}, f'{self.name} {name!r}')
-        return super().build(cfg, *args, **kwargs)
+        if cls not in self.module_dict.values():     # a parent's: mmengine knows how
+            return super().build(cfg, *args, **kwargs)
+        given = {key: value for key, value in {**kwargs.get('default_args', {}), **cfg}.items()
+                 if key not in ('type', '_scope_')}
+        check_arguments(cls, given, f'{self.name} {name!r}')
+        return cls(**given)   # not by mmengine, whose default scope is that of the last run
 
     def _unknown(self, key: str, broken: list[Any]) -> str:
         known = sorted(name for name in self.module_dict if name.islower())

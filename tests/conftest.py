@@ -1,8 +1,20 @@
 """Before any test: one thread a process, and the bridge before the libraries that need it."""
 import os
 
+import pytest
+
 # Tests run small things, some of them in several processes; more threads than cores slow all down.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import densessl.transfer.mmcv_ops  # noqa: F401  before any import of what falls back without it
+
+
+@pytest.fixture(autouse=True)
+def own_default_scope():
+    """A run leaves its default scope behind in mmengine: not for the next test."""
+    from mmengine.registry import DefaultScope
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)

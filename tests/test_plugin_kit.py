@@ -46,7 +46,7 @@ def test_what_is_written_is_clean(tmp_path):
                              capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
     written = [path for path in folder.rglob('*') if path.is_file()]
-    assert len(written) == 6 and not [p for p in written if '{name}' in p.read_text()]
+    assert len(written) == 7 and not [p for p in written if '{name}' in p.read_text()]
 
 
 @pytest.mark.parametrize('name, message', [('My-Own', 'is no plugin name'),
