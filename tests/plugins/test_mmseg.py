@@ -38,7 +38,9 @@ def read(root, options=None):
 
 
 def dataset(cfg, split='train'):
+    from mmengine.registry import DefaultScope
     from mmseg.registry import DATASETS
+    DefaultScope.get_instance('read', scope_name='mmseg')   # as the Runner does
     return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
 
 
