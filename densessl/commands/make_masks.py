@@ -1,12 +1,20 @@
-"""``densessl make_masks``: compute the region masks of a folder of images and keep them."""
+"""``densessl make_masks``: make the region masks of a folder of images, check or show them."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from ast import literal_eval
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from densessl.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from densessl.data.images import ImageList
+    from densessl.data.masks import MaskGenerator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,28 +28,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--set', nargs='+', default=[], action='extend', metavar='KEY=VALUE',
                         dest='parameters', help="the generator's parameters, as scale=1000")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
-    parser.add_argument('--shard', default='0/1', metavar='I/N', help='make only every Nth mask '
-                        'from the Ith, 0 ≤ I < N: run all N anywhere, on a shared folder')
+    parser.add_argument('--resume', action='store_true', help='go on with an unfinished OUT: '
+                        'what is done anyway')
+    parser.add_argument('--shard', metavar='I/N', help='make only every Nth mask from the Ith, '
+                        '0 ≤ I < N: run all N anywhere, on a shared folder (default: what torchrun '
+                        'or a Slurm array says, else 0/1)')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--check', action='store_true', help='make nothing: verify the masks in OUT '
+                      '(missing, size against the image, labels); exit code 1 if one is wrong')
+    what.add_argument('--preview', type=int, metavar='N', help='make nothing: write a picture of N '
+                      'images with their masks, from OUT or, if that has none of these parameters, '
+                      'made for the picture, to OUT.preview.jpg')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the masks; 0 if all could be made or were skipped with a reason.
+    """Make, check or show masks; 0 if all could be made, or were skipped with a reason.
 
     Raises:
         UsageError: see :func:`densessl.data.masks.make_masks`.
     """
     from densessl.data.images import find_images
+
+    images = find_images(args.images)
+    if args.check:
+        return _check(args, images)
+    if args.preview is not None:
+        return _preview(args, images)
+    return _make(args, images)
+
+
+def _make(args: argparse.Namespace, images: ImageList) -> int:
     from densessl.data.mask_store import describe, spell
     from densessl.data.masks import make_masks
-    from densessl.registry import MASK_GENERATORS
 
-    shard = _shard(args.shard)
-    parameters = dict(_parameter(text) for text in args.parameters)
-    generator = MASK_GENERATORS.build({'type': args.generator or _first(), **parameters})
-    images = find_images(args.images)
-    print(f'{len(images)} images in {images.source}, masks by {spell(describe(generator))}')
+    shard, who = _shard(args.shard)
+    generator = _generator(args)
+    share = f', share {shard[0]} of {shard[1]} as {who} says' if who else ''
+    print(f'{len(images)} images in {images.source}, masks by {spell(describe(generator))}{share}')
     try:
-        summary = make_masks(images, args.out, generator, workers=args.workers, shard=shard)
+        summary = make_masks(images, args.out, generator, workers=_workers(args), shard=shard)
     except KeyboardInterrupt:
         print(f'stopped; the masks made so far are kept in {args.out}, the same command goes on '
               f'from there', file=sys.stderr)
@@ -49,6 +74,70 @@ def run(args: argparse.Namespace) -> int:
     if summary.skipped:
         print(f'{len(summary.skipped)} images have no mask: {args.out}/skipped.txt says why')
     return 0
+
+
+def _check(args: argparse.Namespace, images: ImageList) -> int:
+    from densessl.data.mask_check import check_masks
+    from densessl.data.mask_store import spell
+    from densessl.data.masks import MaskStore
+
+    shard, _ = _shard(args.shard)
+    store = MaskStore(args.out)
+    workers = _workers(args) or os.cpu_count() or 1
+    wrong = 0
+    for name, problem in check_masks(images, store, workers=workers, shard=shard):
+        print(f'{name}: {problem}')
+        wrong += 1
+    unfinished = '' if store.complete else ', which is unfinished'
+    count = len(range(shard[0], len(images), shard[1]))
+    print(f'{count - wrong} of {count} images are right in {store.root}{unfinished}, by '
+          f'{spell(store.info)}; {wrong} are wrong, {len(store.skipped())} were skipped'
+          + (' (delete a wrong mask and make it again)' if wrong else ''))
+    return 1 if wrong else 0
+
+
+def _preview(args: argparse.Namespace, images: ImageList) -> int:
+    from densessl.data.mask_preview import write_preview
+    from densessl.data.mask_store import INFO, describe, spell
+    from densessl.data.masks import MaskStore
+
+    if args.preview < 1:
+        raise UsageError(f'--preview takes a number of images, at least 1, not {args.preview}')
+    out = Path(os.path.abspath(os.path.expanduser(args.out)))
+    store = MaskStore(out) if (out / INFO).exists() else None
+    asked = args.generator is not None or args.parameters or not store
+    generator = _generator(args) if asked else None
+    theirs = describe(generator) if generator else store.info
+    if store and {key: store.info[key] for key in ('generator', 'parameters', 'version')} != {
+            key: theirs[key] for key in ('generator', 'parameters', 'version')}:
+        store = None
+
+    def masks_of(name: str, image: np.ndarray) -> list[np.ndarray]:
+        if store and store.has(name):
+            return [store.read(name, which) for which in range(store.maps)]
+        if generator is None:
+            raise LookupError(f'it has no mask in {out}')
+        masks = generator.for_image(name, image)
+        return list(masks) if generator.maps > 1 else [masks]
+
+    path = out.with_name(f'{out.name}.preview.jpg')
+    count = write_preview(path, images, args.preview, masks_of)
+    print(f'{path}: {count} images with masks by {spell(theirs)}'
+          + ('' if store else ', made for this picture'))
+    return 0
+
+
+def _generator(args: argparse.Namespace) -> MaskGenerator:
+    from densessl.registry import MASK_GENERATORS
+    parameters = dict(_parameter(text) for text in args.parameters)
+    return MASK_GENERATORS.build({'type': args.generator or _first(), **parameters})
+
+
+def _workers(args: argparse.Namespace) -> int | None:
+    """How many processes; those that torchrun started on this machine share its cores."""
+    from densessl.data.mask_build import cores
+    share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
+    return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
 
 
 def _first() -> str:
@@ -61,12 +150,17 @@ def _first() -> str:
     return names[0]
 
 
-def _shard(text: str) -> tuple[int, int]:
+def _shard(text: str | None) -> tuple[tuple[int, int], str]:
+    """The share (I, N) that is asked for, or, if none is, the scheduler's with what says so."""
+    if text is None:
+        from densessl.data.shards import shard_of_job
+        i, n, who = shard_of_job(os.environ)
+        return (i, n), who
     try:
         i, n = map(int, text.split('/'))
     except ValueError:
         raise UsageError(f'--shard must be I/N, such as 0/4, not {text!r}') from None
-    return i, n
+    return (i, n), ''
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -65,6 +65,20 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of what :func:`read_image` returns, by the file's header where that suffices.
+
+    Raises:
+        UnreadableImage: missing, empty or no image. Damage behind the header is not noticed.
+    """
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            width, height = image.size
+            return (width, height) if _orientation(image) >= 5 else (height, width)
+    except Exception:       # rare kinds, and all errors: the reader knows them and says what it is
+        return read_image(path).shape[:2]
+
+
 def _decode(data: bytes) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data), formats=_formats())

@@ -49,8 +49,9 @@ class ViewDataset(Dataset):
         return sample
 
     def _read(self, index: int, which: int = 0) -> tuple[int, np.ndarray, np.ndarray | None]:
-        """Read an image and label map ``which`` of it; one that cannot be read is replaced by the next in the list, so that a
-        broken file among a million stops no run and the same run meets the same pixels again."""
+        """Read an image and label map ``which`` of it; one that cannot be read is replaced by the
+        next in the list, so that a broken file among a million stops no run and the same run meets
+        the same pixels again."""
         for offset in range(min(8, len(self.images))):
             i = (index + offset) % len(self.images)
             try:

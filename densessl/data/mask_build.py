@@ -86,7 +86,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     start = time.monotonic()
     with BuildLock(out, shard):
         positions = range(shard[0], len(images), shard[1])
-        summary = _make(images, positions, out, generator, workers or _cores(), progress)
+        summary = _make(images, positions, out, generator, workers or cores(), progress)
         summary.seconds = time.monotonic() - start
         mask_store.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
@@ -98,7 +98,8 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     return summary
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 

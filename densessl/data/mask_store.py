@@ -19,6 +19,7 @@ import json
 import os
 import posixpath
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
     The temporary name is a fixed one, so that the next build overwrites what a killed one left;
     that of a file ``shared`` by shards, which may write it at the same time, is the process's own.
     """
-    own = f'{socket.gethostname()}-{os.getpid()}' if shared else ''
+    own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
     short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
     temporary = path.with_name(f'.{short}.tmp')

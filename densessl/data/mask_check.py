@@ -1,0 +1,61 @@
+"""Verifying a mask store: whether every image has a whole mask of its own size."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from densessl.data.images import ImageList, UnreadableImage, image_size
+from densessl.data.mask_store import SKIPPED, MaskStore
+from densessl.data.progress import Progress
+
+
+def check_masks(images: ImageList, store: MaskStore, *, workers: int = 1,
+                shard: tuple[int, int] = (0, 1), progress: bool = True
+                ) -> Iterator[tuple[str, str]]:
+    """Look at the mask of every image, as it is needed in training: there, a PNG label map, of
+    the size at which the image is displayed, with labels 0..n-1 that all occur.
+
+    Args:
+        images: what should have masks; those listed as skipped need none.
+        workers: threads; decoding a PNG leaves the others running.
+        shard: (I, N): look at every Nth image from the Ith (0 ≤ I < N).
+
+    Yields:
+        (name, what is wrong), for each image with something wrong.
+    """
+    skipped = store.skipped()
+    positions = range(shard[0], len(images), shard[1])
+    with Progress('checked', len(positions), enabled=progress) as bar, \
+            ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(positions), 256):     # a million futures would fill the memory
+            some = positions[start:start + 256]
+            found = pool.map(lambda i: _problem(images, i, store, skipped), some)
+            for i, problem in zip(some, found, strict=True):
+                if problem:
+                    yield images.name(i), problem
+            bar.update(start + len(some))
+
+
+def _problem(images: ImageList, i: int, store: MaskStore, skipped: dict[str, str]) -> str | None:
+    name = images.name(i)
+    if not store.has(name):
+        return None if name in skipped else f'no mask, and {SKIPPED} does not say why'
+    try:
+        size = image_size(images.path(i))
+    except UnreadableImage as error:
+        return f'the image of the mask cannot be read: {error.reason}'
+    for which in range(store.maps):
+        try:
+            labels = store.read(name, which)
+        except UnreadableImage as error:
+            return str(error)
+        if labels.shape != size:
+            return (f'{store.path(name, which)} is {labels.shape[1]}×{labels.shape[0]}, the image '
+                    f'{size[1]}×{size[0]}')
+        unused = np.flatnonzero(np.bincount(labels.ravel()) == 0)
+        if len(unused):
+            return (f'{store.path(name, which)} has labels up to {labels.max()} but none '
+                    f'{unused[0]}')
+    return None
