@@ -7,7 +7,7 @@ data laid out as COCO is.
 
 Data      DIR/annotations/instances_{train,val}.json, DIR/images/train/ and DIR/images/val/ (or
           COCO's own names). The classes are the categories of the files.
-Cost      COST
+Cost      made for at most 0.5 s an iteration on two CPU cores.
 Expected  No published figure: it is there to compare backbones with each other and with random
           initialization, all else equal. Scores are low in absolute terms; nothing trains for long.
 """
