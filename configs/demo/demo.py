@@ -17,7 +17,7 @@ sample = dict(unlabelled=600, train=24, val=48, size=(160, 160))
 pretraining = dict(
     name='DetCon',                      # what the report calls the weights
     config='demo/detcon_r18',
-    epochs=12,
+    epochs=10,
     options={})                         # overrides by dotted key
 
 finetuning = [
