@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from PIL import Image
 
 from densessl.plugins import load_plugins
 
@@ -112,10 +113,14 @@ def test_broken_plugin_is_named_and_the_others_go_on(kind, all_broken):
 
 def test_a_run_that_uses_a_broken_plugin_stops_with_exit_code_2(tmp_path):
     install(tmp_path, 'bad', 'import nothing_of_this_name')
-    result = python(tmp_path, '''
+    images = tmp_path / 'images'
+    images.mkdir()
+    Image.new('RGB', (8, 8)).save(images / 'a.png')
+    result = python(tmp_path, f'''
         import sys
         from densessl.cli import main
-        sys.exit(main(['make_masks', '.', 'out', '--generator', 'theirs']))
+        sys.exit(main(['make_masks', {str(images)!r}, {str(tmp_path / 'out')!r},
+                       '--generator', 'theirs']))
     ''')
     assert result.returncode == 2
     assert "unknown mask generator 'theirs'" in result.stderr
