@@ -1,11 +1,15 @@
 """Before any test: one thread a process, and the bridge before the libraries that need it."""
 import os
+import signal
 
 import pytest
 
 # Tests run small things, some of them in several processes; more threads than cores slow all down.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# A shell starts background jobs deaf to Ctrl-C, and their children are deaf too: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import densessl.transfer.mmcv_ops  # noqa: F401  before any import of what falls back without it
 
