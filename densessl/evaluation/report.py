@@ -65,14 +65,19 @@ def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
     curves = {weights: read_curves(demo.finetuning(part, weights))
               for weights in (RANDOM, PRETRAINED)}
 
-    def series(key: str, window: int, markers: bool) -> list[Series]:
-        return [Series(f'from {demo.label(weights)} weights',
-                       smoothed(curves[weights].get(key, []), window), color, markers)
-                for weights, color in ((RANDOM, 0), (PRETRAINED, 1))]
+    def series(key: str, *, window: int = 1, markers: bool = False, scale: float = 1
+               ) -> list[Series]:
+        lines = []
+        for color, weights in enumerate((RANDOM, PRETRAINED)):
+            points = [(x, scale * y) for x, y in curves[weights].get(key, [])]
+            lines.append(Series(f'from {demo.label(weights)} weights', smoothed(points, window),
+                                color, markers))
+        return lines
 
-    charts = (line_chart(f'{part.scores[0]} on the validation scenes', series(part.curve, 1, True),
-                         x_name='iteration', from_zero=True)
-              + line_chart('Training loss, mean of 5 readings', series('loss', 5, False),
+    score = series(part.curve, markers=True, scale=part.get('curve_scale', 1))
+    charts = (line_chart(f'{part.scores[0]} on the validation scenes', score, x_name='iteration',
+                         from_zero=True)
+              + line_chart('Training loss, mean of 5 readings', series('loss', window=5),
                            x_name='iteration', from_zero=True))
     return page.section(f'{part.name}: {part.task}', f'<div class="charts">{charts}</div>',
                         '<h3>What it predicts</h3>',
