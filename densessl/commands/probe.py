@@ -32,10 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='dense: ids of pixels without label, in a folder (default: 255)')
     parser.add_argument('--neighbors', type=int, help='knn: how many (default: 200)')
     parser.add_argument('--temperature', type=float, help='knn: τ (default: 0.07)')
-    parser.add_argument('--epochs', type=int, help='dense (default: 40), finetune (default: 30)')
-    parser.add_argument('--lr', type=float, help='dense, finetune: learning rate (default: 0.01)')
-    parser.add_argument('--batch', type=int, help='dense (default: 16), finetune (default: 64)')
-    parser.add_argument('--seed', type=int, default=0, help='of random weights and of training '
+    parser.add_argument('--decay', type=float, help='dense: λ of the weights (default: 0.001)')
+    parser.add_argument('--epochs', type=int, help='finetune: of training (default: 30)')
+    parser.add_argument('--lr', type=float, help='finetune: learning rate (default: 0.01)')
+    parser.add_argument('--batch', type=int, help='finetune: images a step (default: 64)')
+    parser.add_argument('--seed', type=int, default=0, help='of random weights and of fine-tuning '
                         '(default: 0)')
     parser.add_argument('--workers', type=int, default=2, help='loader processes (default: 2)')
 
@@ -59,15 +60,15 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     from densessl.errors import UsageError
     for name, least in (('size', 32), ('epochs', 1), ('batch', 2), ('lr', 0), ('temperature', 0),
-                        ('workers', 0), ('seed', 0)):
+                        ('decay', 0), ('workers', 0), ('seed', 0)):
         value = getattr(args, name)
         if value is not None and (value < least or (value == 0 and name in ('lr', 'temperature'))):
             raise UsageError(f'--{name} {value}: at least {least}' if least else
                              f'--{name} {value}: must not be negative'
                              + (' or zero' if name in ('lr', 'temperature') else ''))
-    taken = {'dense': ('epochs', 'lr', 'batch'), 'finetune': ('epochs', 'lr', 'batch'),
+    taken = {'dense': ('decay',), 'finetune': ('epochs', 'lr', 'batch'),
              'knn': ('neighbors', 'temperature'), 'linear': ()}[args.kind]
-    for name in ('epochs', 'lr', 'batch', 'neighbors', 'temperature'):
+    for name in ('decay', 'epochs', 'lr', 'batch', 'neighbors', 'temperature'):
         if getattr(args, name) is not None and name not in taken:
             raise UsageError(f'--{name} does nothing with --kind {args.kind}')
 

@@ -21,7 +21,7 @@ from densessl.evaluation.classify import (
     linear_probe,
     most_frequent,
 )
-from densessl.evaluation.dense import DenseSettings, dense_probe
+from densessl.evaluation.dense import dense_probe
 from densessl.evaluation.frozen import RANDOM, Measured, architecture_of, load_measured
 from densessl.files import write_json
 
@@ -44,7 +44,7 @@ class Probe:
         size: short side of images (dense) or side of crops, in pixels.
         square: resize images to squares (dense). stage: which map, finest first (dense).
         ignore: ids of pixels without label (dense). neighbors, temperature: of knn.
-        epochs, lr, batch: of dense and finetune.
+        decay: of dense. epochs, lr, batch: of finetune.
     """
 
     kind: str
@@ -56,6 +56,7 @@ class Probe:
     ignore: Sequence[int] = (255,)
     neighbors: int | None = None
     temperature: float | None = None
+    decay: float | None = None
     epochs: int | None = None
     lr: float | None = None
     batch: int | None = None
@@ -109,7 +110,6 @@ def _dense(probe: Probe) -> tuple[Measure, dict[str, Any]]:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
     data = find_pixel_labels(probe.data, list(probe.ignore))
-    settings = DenseSettings(seed=probe.seed, **_given(probe, 'epochs', 'lr', 'batch'))
 
     def measure(backbone: Measured) -> dict[str, Any]:
         stages = feature_stages(backbone.module)
@@ -117,8 +117,8 @@ def _dense(probe: Probe) -> tuple[Measure, dict[str, Any]]:
             raise UsageError(f'--stage {probe.stage}: {backbone.label} has {len(stages)} maps')
         sets = (PixelData(data, split, probe.size, stages[-1].stride, probe.square)
                 for split in ('train', 'val'))
-        return dense_probe(backbone, *sets, data.names, settings, stage=probe.stage,
-                           workers=probe.workers)
+        return dense_probe(backbone, *sets, data.names, stage=probe.stage,
+                           workers=probe.workers, **_given(probe, 'decay'))
 
     return measure, {'training images': len(data.pairs['train']),
                      'validation images': len(data.pairs['val']), 'classes': len(data.names)}

@@ -22,11 +22,12 @@ def classes(tmp_path_factory):
 @pytest.mark.parametrize('kind', ['linear', 'knn', 'finetune'])
 def test_two_colors_are_told_apart(kind, backbone18, classes, tmp_path, capsys):
     out = tmp_path / 'deep' / 'result.json'
-    more = ['--epochs', '6', '--batch', '8'] if kind == 'finetune' else []
-    assert main(['probe', str(backbone18), 'random', '--data', str(classes), '--kind', kind,
-                 '--out', str(out), *SMALL, *more]) == 0
+    more = ['--epochs', '12', '--batch', '4'] if kind == 'finetune' else []
+    backbones = [str(backbone18), *(['random'] if kind != 'finetune' else [])]
+    assert main(['probe', *backbones, '--data', str(classes), '--kind', kind, '--out', str(out),
+                 *SMALL, *more]) == 0
     results = json.loads(out.read_text())
-    assert [line['backbone'] for line in results['results']][1] == 'random'
+    assert [line['file'] for line in results['results']] == backbones
     assert results['data']['training images'] == 16 and results['probe']['kind'] == kind
     for line in results['results']:
         assert set(line['scores']) == {'top1', 'per class'} and line['provenance']['mean']
@@ -41,14 +42,15 @@ def test_two_colors_are_told_apart(kind, backbone18, classes, tmp_path, capsys):
 def test_a_dense_probe_of_two_backbones_makes_a_table(backbone18, label_folder, tmp_path, capsys):
     out = tmp_path / 'result.json'
     assert main(['probe', str(backbone18), 'random', '--data', str(label_folder), '--out',
-                 str(out), '--size', '96', '--workers', '0', '--epochs', '3']) == 0
+                 str(out), '--size', '96', '--workers', '0']) == 0
     lines = json.loads(out.read_text())['results']
     assert [set(line['iou']) for line in lines] == [{'ground', 'red', 'blue'}] * 2
-    assert 'mIoU' in capsys.readouterr().out.splitlines()[-5]
+    header, *table, written = capsys.readouterr().out.splitlines()[-4:]
+    assert header.split() == ['backbone', 'mIoU', 'mAcc', 'aAcc'] and written == str(out)
+    assert [line.split()[0] for line in table] == [line['backbone'] for line in lines]
     again = tmp_path / 'again.json'
     assert main(['probe', 'random', '--backbone-type', 'torchvision.resnet18', '--data',
-                 str(label_folder), '--out', str(again), '--size', '96', '--workers', '0',
-                 '--epochs', '3']) == 0
+                 str(label_folder), '--out', str(again), '--size', '96', '--workers', '0']) == 0
     assert json.loads(again.read_text())['results'][0]['scores'] == lines[1]['scores']
 
 
