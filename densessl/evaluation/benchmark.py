@@ -7,12 +7,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
+from densessl.data.build_lock import BeingBuilt, BuildLock
 from densessl.errors import UsageError
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
@@ -230,13 +232,19 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
     return todo, done
 
 
-def _only_one(folder: Path) -> Any:
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder against a second benchmark at the same time."""
-    from densessl.data.build_lock import BuildLock
     if folder.exists() and not folder.is_dir():
         raise UsageError(f'--work-dir {folder} is a file')
     folder.mkdir(parents=True, exist_ok=True)
-    return BuildLock(folder)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(BuildLock(folder))
+        except BeingBuilt as error:
+            raise UsageError(f'another benchmark is at work in {folder}; wait for it, or choose '
+                             f'another --work-dir') from error
+        yield
 
 
 def _delete_weights(folder: Path) -> None:

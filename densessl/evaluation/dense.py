@@ -1,9 +1,9 @@
 """The dense linear probe: a 1×1 convolution on frozen feature maps, upsampled to label maps.
 
-Features are computed once, kept in half precision and standardized by channel. Upsampling is
-linear, so finding the convolution of the lowest cross-entropy is a convex problem: it is solved by
-L-BFGS, with no learning rate, batch size or schedule to tune. Labels are compared at a quarter of
-the input's size in solving and at their own full size in scoring.
+Features are computed once, kept in memory and standardized by channel. Upsampling is linear, so
+finding the convolution of the lowest cross-entropy is a convex problem: it is solved by L-BFGS,
+with no learning rate, batch size or schedule to tune. Labels are compared at a quarter of the
+input's size in solving and at their own full size in scoring.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK = 32          # images at a time
 
 @dataclass
 class Kept:
-    """What is kept of a split: the maps (C, h, w) float16 of each image, and its labels."""
+    """What is kept of a split: the maps (C, h, w) of each image, and its labels."""
 
     maps: list[Tensor]
     labels: list[Tensor]
@@ -45,7 +45,7 @@ def extract(backbone: Measured, data: Dataset, *, stage: int = -1, workers: int 
     kept = Kept([], [])
     loader = DataLoader(data, 1, num_workers=workers, collate_fn=lambda samples: samples[0])
     for image, label, small in loader:
-        kept.maps.append(backbone.maps(image[None])[stage][0].half().cpu())
+        kept.maps.append(backbone.maps(image[None])[stage][0].float().cpu())
         kept.labels.append(label if full_labels else small)
     return kept
 

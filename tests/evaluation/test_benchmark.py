@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from densessl.cli import main
+from densessl.data.build_lock import BuildLock
 from densessl.errors import UsageError
 from densessl.evaluation import benchmark as module
 from densessl.evaluation.benchmark import Benchmark, Run, run_benchmark
@@ -153,6 +154,16 @@ def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label
     with pytest.raises(UsageError, match='no exact translation'):
         run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones={'x': str(path)}))
     assert runs_here.names == [] and not (tmp_path / 'b').exists()
+
+
+def test_two_benchmarks_do_not_share_a_folder(label_folder, tiny, tmp_path, runs_here, monkeypatch):
+    monkeypatch.setattr('densessl.data.build_lock.BEAT', 0.1)
+    with BuildLock(tmp_path), pytest.raises(UsageError, match='another benchmark is at work in'):
+        run_benchmark(benchmark(tmp_path, label_folder, tiny))
+    assert runs_here.names == []
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UsageError, match='is a file'):
+        run_benchmark(benchmark(tmp_path / 'file', label_folder, tiny))
 
 
 @pytest.mark.slow
