@@ -55,6 +55,8 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> PairedTest:
     assert len(ours) == len(theirs) > 0, 'scores must come in pairs'
     differences = np.subtract(ours, theirs)
     n, mean = len(differences), float(np.mean(differences))
+    if not math.isfinite(mean):
+        return PairedTest(n, mean, reason='a score is no number: nothing can be said')
     if n < 2:
         return PairedTest(n, mean, reason='one seed: nothing can be said')
     error = float(differences.std(ddof=1)) / math.sqrt(n)
