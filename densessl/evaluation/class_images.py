@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from densessl.data.images import UnreadableImage, find_images, read_image
+from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
 from densessl.data.labels import class_labels
 from densessl.data.views import AugmentedView
 from densessl.errors import UsageError, did_you_mean
@@ -43,7 +44,7 @@ class ClassImages:
     def select(self, positions: np.ndarray) -> ClassImages:
         """Those at ``positions``, in that order."""
         return ClassImages([self.keys[i] for i in positions], self.labels[positions], self.names,
-                           lambda i: self.read(int(positions[i])))
+                           partial(_read_selected, self.read, positions))
 
 
 def find_class_images(root: str | Path, dataset: str | None = None) -> tuple[ClassImages,
@@ -106,7 +107,16 @@ def _folder(root: Path) -> ClassImages:
     labels = class_labels(images)
     names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
     return ClassImages([images.name(i) for i in range(len(images))], labels, names,
-                       lambda i: read_image(images.path(i)))
+                       partial(_read_listed, images))
+
+
+# functions of the module: loader workers that are spawned get them by name
+def _read_listed(images: ImageList, i: int) -> np.ndarray:
+    return read_image(images.path(i))
+
+
+def _read_selected(read: Callable[[int], np.ndarray], positions: np.ndarray, i: int) -> np.ndarray:
+    return read(int(positions[i]))
 
 
 def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:

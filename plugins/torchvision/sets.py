@@ -7,6 +7,7 @@ without a split are divided by :func:`densessl.evaluation.class_images.held_out`
 """
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +56,15 @@ def _join(name: str, root: Path, parts: tuple[dict[str, Any], ...]) -> ClassImag
     where = [(part, i) for part, found in enumerate(labels) for i in range(len(found))]
     keys = [f'{part}/{i}' for part, i in where]
     every = np.concatenate(labels)
-
-    def read(position: int) -> np.ndarray:
-        part, i = where[position]
-        return np.asarray(opened[part][i][0].convert('RGB'))
-
     names = getattr(opened[0], 'classes', None) or getattr(opened[0], 'categories', None)
     count = int(every.max()) + 1
     return ClassImages(keys, every, [str(one) for one in names] if names and len(names) >= count
-                       else [f'class {i}' for i in range(count)], read)
+                       else [f'class {i}' for i in range(count)], partial(_read, opened, where))
+
+
+def _read(opened: list[Any], where: list[tuple[int, int]], position: int) -> np.ndarray:
+    part, i = where[position]
+    return np.asarray(opened[part][i][0].convert('RGB'))
 
 
 def _open(name: str, root: Path, arguments: dict[str, Any]) -> Any:

@@ -1,4 +1,6 @@
 """Images in classes: splits that are functions of names, crops that are functions of positions."""
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,11 @@ def test_a_folder_without_a_split_is_divided_by_names_alone(tmp_path):
     for part in (train, val):       # image and label still belong together
         for i, label in enumerate(part.labels):
             assert part.read(i).reshape(-1, 3).mean(0).argmax() == 2 - 2 * label
+
+
+def test_images_can_be_sent_to_spawned_workers(tmp_path):
+    _, val = find_class_images(draw_classes(tmp_path))
+    assert (pickle.loads(pickle.dumps(val)).read(0) == val.read(0)).all()
 
 
 def test_one_more_image_moves_few_others(tmp_path):

@@ -33,6 +33,7 @@ def test_a_set_with_a_split_of_its_own(tmp_path, monkeypatch):
     assert train.labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
     assert train.read(4).shape == (32, 32, 3) and train.read(4).max() == 2
     assert test.read(0).max() == 5
+    assert pickle.loads(pickle.dumps(test)).read(0).max() == 5     # spawned workers get it so
 
 
 def test_a_set_without_a_split_is_divided(tmp_path):
