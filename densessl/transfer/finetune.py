@@ -66,7 +66,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
     settings = {
-        'config': Path(config).stem, 'config_hash': _hash(cfg),
+        'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
         'fraction': fraction, 'seed': seed, 'keep': sorted(keep)}
@@ -171,7 +171,8 @@ def _default_folder(config: str, weights: Weights | None, fraction: float, seed:
     return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
 
 
-def _hash(cfg: Config) -> str:
+def config_digest(cfg: Config) -> str:
+    """Twelve digits that change with any value of a config."""
     text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mmengine import Config
 
+    from densessl.evaluation.class_images import ClassImages
     from densessl.transfer.recipe import Recipe
 
 State = dict[str, Tensor]
@@ -58,6 +61,20 @@ class TransferTarget:
             source: the configuration of the pretrained backbone (``dict(type='TARGET.name', …)``).
         """
         return dict(source) if source['type'].partition('.')[0] == self.name else None
+
+    # -- labelled images: for targets whose library reads public data sets ---------------------
+
+    image_sets: ClassVar[tuple[str, ...]] = ()
+    """Names of the public sets of images in classes that the library reads from a disk."""
+
+    def read_image_set(self, name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
+        """The training and the test images of data set ``name``, one of :attr:`image_sets`, below
+        ``root``; None for the latter if it has no split of its own. Never downloads.
+
+        Raises:
+            UsageError: ``root`` does not hold it.
+        """
+        raise UsageError(f'target {self.name!r} reads no data sets')
 
     # -- fine-tuning: for targets whose configs mmengine's Runner trains ----------------------
 

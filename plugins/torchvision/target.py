@@ -9,13 +9,18 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
+from densessl_plugins.torchvision.sets import SETS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from densessl.evaluation.class_images import ClassImages
     from densessl.transfer.target import State
 
 
 class Torchvision(TransferTarget):
     name = 'torchvision'
+    image_sets = tuple(SETS)
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
         import torchvision
@@ -40,6 +45,10 @@ class Torchvision(TransferTarget):
         if isinstance(model, VisionTransformer):
             return ViTMaps(model)
         return StageMaps(model, list(links_of(model, name)))
+
+    def read_image_set(self, name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
+        from densessl_plugins.torchvision.sets import read_set
+        return read_set(name, root)
 
     def translate(self, state: State, source: str) -> State:
         from densessl.transfer.layouts import is_plain_resnet

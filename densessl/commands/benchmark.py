@@ -1,0 +1,88 @@
+"""``densessl benchmark``: did pretraining help, at my number of labels?"""
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('config', help='path or name of a downstream config')
+    parser.add_argument('--backbones', nargs='+', default=[], metavar='NAME=FILE',
+                        help='exported backbones, with the names that tables and plots show; '
+                        'random weights are always compared')
+    parser.add_argument('--supervised', metavar='FILE',
+                        help='an exported backbone with supervised weights; without it their line '
+                        'of the table stays blank')
+    parser.add_argument('--fractions', nargs='+', type=float, default=[0.01, 0.1, 1.0],
+                        help='of the labelled training images (default: 0.01 0.1 1)')
+    parser.add_argument('--seeds', type=int, default=3,
+                        help='how many; each draws its subsets and its training (default: 3)')
+    parser.add_argument('--lengths', nargs='+', type=float, default=[1.0],
+                        help="of the fine-tuning, as multiples of the config's own; several show "
+                        'whether pretraining only speeds up or ends higher (default: 1)')
+    parser.add_argument('--score', help='which score of the evaluation is compared '
+                        '(default: its first)')
+    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
+    parser.add_argument('--work-dir', metavar='DIR', help='where runs, results and plots go; the '
+                        'same command goes on with what is there '
+                        '(default: work_dirs/benchmark-<config>)')
+    parser.add_argument('--jobs', type=int, metavar='N', help='runs at once '
+                        '(default: one for each CUDA device; on a CPU, one)')
+    parser.add_argument('--overwrite', action='store_true', help='do runs again whose results in '
+                        'the folder are of other settings')
+    parser.add_argument('--keep-weights', action='store_true',
+                        help='keep the checkpoints of finished runs')
+    parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
+                        help='lines of the recipe that stay as the config has them: frozen, norm, '
+                        'input, stem')
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='go on when not every weight is loaded or the features differ')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
+                        help='override keys of the config')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is not done; 1 if a run failed or a signal stopped it."""
+    from densessl.config import parse_options
+    from densessl.evaluation.benchmark import Benchmark, run_benchmark
+    folder = Path(args.work_dir or f'work_dirs/benchmark-{Path(args.config).stem}')
+    benchmark = Benchmark(
+        args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,
+        args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,
+        args.allow_partial, args.score)
+    try:
+        results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
+                                keep_weights=args.keep_weights)
+    except KeyboardInterrupt:
+        print(f'densessl benchmark: stopped; the same command goes on from there ({folder})',
+              file=sys.stderr)
+        return 1
+    return _conclude(results, folder)
+
+
+def _named(pairs: list[str]) -> dict[str, str]:
+    from densessl.errors import UsageError
+    named: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition('=')
+        if not (equals and name and file):
+            raise UsageError(f'--backbones {pair}: NAME=FILE is needed, such as '
+                             f'own=work_dirs/run/backbone.pth')
+        if name in named:
+            raise UsageError(f'--backbones: two are named {name!r}')
+        named[name] = file
+    return named
+
+
+def _conclude(results: dict[str, Any], folder: Path) -> int:
+    from densessl.evaluation import benchmark_tables as tables
+    from densessl.evaluation.benchmark_report import PAGE, TABLE
+    from densessl.evaluation.benchmark_results import RESULTS
+    print('\n' + tables.markdown(tables.score_rows(results, tables.main_length(results))) + '\n')
+    for note in tables.notes(results):
+        print(note)
+    print(f'\n{folder}: {RESULTS}, {TABLE}, {PAGE}')
+    return 1 if results['missing'] else 0

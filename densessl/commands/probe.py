@@ -1,0 +1,87 @@
+"""``densessl probe``: how good are a backbone's features, frozen or fine-tuned?"""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    from densessl.evaluation.probe import KINDS
+    parser.add_argument('backbones', nargs='+', metavar='BACKBONE',
+                        help='exported backbones, or random')
+    parser.add_argument('--data', required=True, metavar='DIR', help='dense: a folder of label '
+                        'maps, PASCAL VOC or Cityscapes; else {train,val}/CLASS/… or CLASS/…')
+    parser.add_argument('--kind', choices=list(KINDS), default='dense',
+                        help='; '.join(f'{kind}: {what}' for kind, what in KINDS.items())
+                        + ' (default: dense)')
+    parser.add_argument('--dataset', metavar='TARGET.NAME', help='--data holds this public set of '
+                        'images in classes in its own format; nothing is downloaded')
+    parser.add_argument('--backbone-type', metavar='TARGET.NAME', help='the architecture of random '
+                        'weights (default: that of the first file)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='results as JSON (default: '
+                        'work_dirs/probe-<kind>-<data>.json)')
+    parser.add_argument('--size', type=int, default=224, help='short side of the images, or side '
+                        'of the crops, in pixels (default: 224)')
+    parser.add_argument('--square', action='store_true', help='dense: resize images to squares, '
+                        'for backbones that take one size only')
+    parser.add_argument('--stage', type=int, default=-1,
+                        help='dense: which map, 0 the finest (default: -1, the last)')
+    parser.add_argument('--ignore', nargs='+', type=int, default=[255], metavar='ID',
+                        help='dense: ids of pixels without label, in a folder (default: 255)')
+    parser.add_argument('--neighbors', type=int, help='knn: how many (default: 200)')
+    parser.add_argument('--temperature', type=float, help='knn: τ (default: 0.07)')
+    parser.add_argument('--decay', type=float, help='dense: λ of the weights (default: 0.001)')
+    parser.add_argument('--epochs', type=int, help='finetune: of training (default: 30)')
+    parser.add_argument('--lr', type=float, help='finetune: learning rate (default: 0.01)')
+    parser.add_argument('--batch', type=int, help='finetune: images a step (default: 64)')
+    parser.add_argument('--seed', type=int, default=0, help='of random weights and of fine-tuning '
+                        '(default: 0)')
+    parser.add_argument('--workers', type=int, default=2, help='loader processes (default: 2)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; print a line for each backbone, and a table of several."""
+    from dataclasses import fields
+
+    from densessl.evaluation.probe import Probe, run_probe
+    _check(args)
+    probe = Probe(**{field.name: getattr(args, field.name) for field in fields(Probe)})
+    out = args.out or Path('work_dirs') / f'probe-{args.kind}-{Path(args.data).name}.json'
+    results = run_probe(probe, args.backbones, architecture=args.backbone_type, out=out,
+                        say=lambda text: print(text, flush=True))
+    if len(args.backbones) > 1:
+        _print_table(results)
+    print(f'{out}')
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from densessl.errors import UsageError
+    for name, least in (('size', 32), ('epochs', 1), ('batch', 2), ('lr', 0), ('temperature', 0),
+                        ('decay', 0), ('workers', 0), ('seed', 0)):
+        value = getattr(args, name)
+        if value is not None and (value < least or (value == 0 and name in ('lr', 'temperature'))):
+            raise UsageError(f'--{name} {value}: at least {least}' if least else
+                             f'--{name} {value}: must not be negative'
+                             + (' or zero' if name in ('lr', 'temperature') else ''))
+    taken = {'dense': ('decay',), 'finetune': ('epochs', 'lr', 'batch'),
+             'knn': ('neighbors', 'temperature'), 'linear': ()}[args.kind]
+    for name in ('decay', 'epochs', 'lr', 'batch', 'neighbors', 'temperature'):
+        if getattr(args, name) is not None and name not in taken:
+            raise UsageError(f'--{name} does nothing with --kind {args.kind}')
+
+
+def _print_table(results: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    table = Table(box=None, header_style='bold', pad_edge=False)
+    table.add_column('backbone')
+    lines = results['results']
+    for name in lines[0]['scores']:
+        table.add_column(name, justify='right')
+    for line in lines:
+        table.add_row(line['backbone'], *(f'{value:.2f}' for value in line['scores'].values()))
+    print()
+    Console(highlight=False).print(table)

@@ -1,0 +1,109 @@
+"""A backbone to be measured: exported weights, or random ones of a named architecture."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from densessl.backbones import build_backbone, feature_maps
+from densessl.errors import UsageError
+
+RANDOM = 'random'
+# For random weights, which know no statistics of their own: ImageNet's, RGB, pixels 0 … 255.
+_IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375],
+             'channel_order': 'RGB'}
+
+
+@dataclass
+class Measured:
+    """A backbone with what it expects of its input.
+
+    Attributes:
+        label: what results call it.
+        module: maps normalized images (B, 3, H, W) to a tuple of maps, finest first.
+        meta: its provenance, with ``mean``, ``std`` and ``channel_order``.
+    """
+
+    label: str
+    module: nn.Module
+    meta: Mapping[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB as pretraining fed them: float, on the backbone's device."""
+        mean, std = (torch.tensor(self.meta[key], dtype=torch.float32,
+                                  device=self.device).view(3, 1, 1) for key in ('mean', 'std'))
+        images = images.to(self.device, non_blocking=True)
+        ordered = images.flip(1) if self.meta['channel_order'] == 'BGR' else images
+        return (ordered.float() - mean) / std
+
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The frozen maps of (B, 3, H, W) uint8 RGB images, finest first, in evaluation mode."""
+        try:
+            return feature_maps(self.module, self.normalize(images))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            height, width = images.shape[-2:]
+            raise UsageError(
+                f'{self.label} does not take images of {height}×{width} pixels '
+                f'({str(error).splitlines()[0] if str(error) else type(error).__name__}); try '
+                f'another --size, or --square for a backbone of one size') from error
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """(B, C) the last map of (B, 3, H, W) uint8 RGB images, averaged over its cells."""
+        return self.maps(images)[-1].float().mean((2, 3))
+
+
+def load_measured(backbone: str | Path, architecture: str | None, device: str, seed: int
+                  ) -> Measured:
+    """Build a backbone and load its weights.
+
+    Args:
+        backbone: an exported file, or ``'random'``.
+        architecture: ``'TARGET.name'`` of random weights. seed: of random weights.
+
+    Raises:
+        UsageError: no architecture for random weights, or no such file.
+    """
+    from densessl.transfer.export import load_backbone_file
+    if str(backbone) != RANDOM:
+        state, meta = load_backbone_file(backbone)
+        module = build_backbone(meta['backbone'])
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(f'{backbone} does not fit the backbone that it names '
+                             f'({meta["backbone"]}): {str(error).splitlines()[1].strip()}'
+                             ) from error
+        return Measured(_label(Path(backbone)), module.to(device), meta)
+    if architecture is None:
+        raise UsageError('random weights need an architecture: --backbone-type TARGET.NAME, such '
+                         'as the type that an exported backbone was built from')
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = build_backbone({'type': architecture})
+    meta = {**_IMAGENET, 'method': RANDOM, 'backbone': {'type': architecture}, 'seed': seed}
+    return Measured(RANDOM, module.to(device), meta)
+
+
+def architecture_of(backbones: Sequence[str | Path]) -> str | None:
+    """The architecture that random weights have beside these files: that of the first of them
+    whose backbone is plainly a name."""
+    from densessl.transfer.export import load_backbone_file
+    for backbone in backbones:
+        if str(backbone) != RANDOM:
+            config = load_backbone_file(backbone)[1]['backbone']
+            if set(config) == {'type'}:
+                return config['type']
+    return None
+
+
+def _label(path: Path) -> str:
+    """``RUN/backbone.pth`` → ``RUN``: the name that tells it from others."""
+    return path.resolve().parent.name if path.stem == 'backbone' else path.stem

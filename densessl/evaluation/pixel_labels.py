@@ -1,0 +1,159 @@
+"""Images with label maps to probe on: any folder of them, or the layouts of two public data sets.
+
+The layout is recognized by its folders:
+
+    DIR/images/{train,val}, DIR/labels/{train,val}                      any images, PNG label maps
+    DIR/{JPEGImages,SegmentationClass,ImageSets/Segmentation}           PASCAL VOC (also of a
+                                                                        VOCdevkit, its VOC2012)
+    DIR/leftImg8bit/{train,val}, DIR/gtFine/{train,val}                 Cityscapes, by labelIds
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from densessl.data.images import read_image
+from densessl.errors import UsageError
+from densessl.transfer.label_folder import IGNORED, LAYOUT, Pair, read_label_folder
+from densessl.transfer.roots import SPLITS, require
+
+VOC = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
+VOC_NAMES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog '
+             'horse motorbike person pottedplant sheep sofa train tvmonitor').split()
+CITYSCAPES = ('leftImg8bit', 'gtFine')
+# labelId → name of the 19 classes that are evaluated (mcordts/cityscapesScripts, labels.py)
+CITYSCAPES_CLASSES = {
+    7: 'road', 8: 'sidewalk', 11: 'building', 12: 'wall', 13: 'fence', 17: 'pole',
+    19: 'traffic light', 20: 'traffic sign', 21: 'vegetation', 22: 'terrain', 23: 'sky',
+    24: 'person', 25: 'rider', 26: 'car', 27: 'truck', 28: 'bus', 31: 'train', 32: 'motorcycle',
+    33: 'bicycle'}
+NEAR_QUARTER = 4    # the head is trained on labels at this stride: finer than any backbone's map
+
+
+@dataclass(frozen=True)
+class PixelLabels:
+    """Images and label maps by split, class names, and the class index of each id (256,)."""
+
+    pairs: dict[str, list[Pair]]
+    names: list[str]
+    lookup: np.ndarray
+
+
+def find_pixel_labels(root: str | Path, ignore: Any = 255) -> PixelLabels:
+    """Find labelled images below ``root``, in whichever of the layouts it has.
+
+    Args:
+        ignore: id, or list of ids, of pixels without label, in a folder of label maps.
+
+    Raises:
+        UsageError: no known layout, or something is missing in it.
+    """
+    base = Path(root)
+    if not base.is_dir():
+        raise UsageError(f'no folder {base}; --data expects {LAYOUT}, or the layout of PASCAL VOC '
+                         f'or Cityscapes')
+    if all((base / part).is_dir() for part in CITYSCAPES):
+        return _cityscapes(base)
+    for folder in (base, base / 'VOC2012', base / 'VOCdevkit' / 'VOC2012'):
+        if all((folder / part).is_dir() for part in VOC):
+            return _voc(folder)
+    if not (base / 'images').is_dir():
+        raise UsageError(f'{base} has none of the layouts that are known: {LAYOUT}; or '
+                         f'{", ".join(VOC)} (PASCAL VOC); or {", ".join(CITYSCAPES)} (Cityscapes)')
+    found = read_label_folder(base, ignore, '--ignore ')
+    return PixelLabels(found.pairs, found.names, _lookup(len(found.names), found.ids))
+
+
+def _voc(root: Path) -> PixelLabels:
+    pairs = {}
+    for split in SPLITS:
+        names = root / VOC[2] / f'{split}.txt'
+        require([str(names.relative_to(root))], root, 'PASCAL VOC has that list of images')
+        pairs[split] = [(root / VOC[0] / f'{name}.jpg', root / VOC[1] / f'{name}.png')
+                        for name in names.read_text().split()]
+    return PixelLabels(_there(pairs), VOC_NAMES, _lookup(len(VOC_NAMES), {}))
+
+
+def _cityscapes(root: Path) -> PixelLabels:
+    pairs = {}
+    for split in SPLITS:
+        images = sorted((root / 'leftImg8bit' / split).glob('*/*_leftImg8bit.png'))
+        pairs[split] = [(path, root / 'gtFine' / split / path.parent.name / path.name.replace(
+            '_leftImg8bit', '_gtFine_labelIds')) for path in images]
+    ids = dict.fromkeys(range(256), IGNORED)
+    ids.update({label: index for index, label in enumerate(CITYSCAPES_CLASSES)})
+    return PixelLabels(_there(pairs), list(CITYSCAPES_CLASSES.values()), _lookup(0, ids))
+
+
+def _there(pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+    for split, found in pairs.items():
+        if not found:
+            raise UsageError(f'there are no images for {split}')
+        missing = [path for pair in found for path in pair if not path.is_file()]
+        if missing:
+            raise UsageError(f'{len(missing)} files of {split} are not there, such as {missing[0]}')
+    return pairs
+
+
+def _lookup(classes: int, ids: dict[int, int]) -> np.ndarray:
+    lookup = np.full(256, IGNORED, np.uint8)
+    lookup[:classes] = np.arange(classes)
+    for value, index in ids.items():
+        lookup[value] = index
+    return lookup
+
+
+class PixelData(Dataset):
+    """Resized images and their label maps.
+
+    An item is the image (3, h, w) uint8 RGB; its label map (H, W) uint8 at full size; and the
+    label map near a quarter of the image's size. The image's sides are multiples of ``multiple``:
+    the short side near ``size``, or both sides ``size`` if ``square``.
+    """
+
+    def __init__(self, data: PixelLabels, split: str, size: int, multiple: int, square: bool
+                 ) -> None:
+        self.pairs, self.lookup = data.pairs[split], data.lookup
+        self.size, self.multiple, self.square = size, multiple, square
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        image_path, label_path = self.pairs[i]
+        image, label = read_image(image_path), self._label(label_path)
+        if label.shape != image.shape[:2]:
+            raise UsageError(f'{label_path} has {label.shape[1]}×{label.shape[0]} pixels, but its '
+                             f'image is displayed at {image.shape[1]}×{image.shape[0]}')
+        width, height = self._target(*image.shape[:2])
+        interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+        resized = cv2.resize(image, (width, height), interpolation=interpolation)
+        small = cv2.resize(label, (width // NEAR_QUARTER, height // NEAR_QUARTER),
+                           interpolation=cv2.INTER_NEAREST_EXACT)
+        return (torch.from_numpy(resized).permute(2, 0, 1), torch.from_numpy(label),
+                torch.from_numpy(small))
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if self.square:
+            return self.size, self.size
+        scale = self.size / min(height, width)
+        return tuple(max(1, round(side * scale / self.multiple)) * self.multiple
+                     for side in (width, height))
+
+    def _label(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as opened:
+                ids = np.asarray(opened)
+        except (UnidentifiedImageError, OSError) as error:
+            raise UsageError(f'{path} cannot be read: {error}') from error
+        if ids.ndim != 2 or ids.dtype not in (np.uint8, bool):
+            raise UsageError(f'{path} is no label map: one channel of ids up to 255 is needed')
+        return self.lookup[ids.astype(np.uint8)]

@@ -1,0 +1,155 @@
+"""Probes: how good a backbone's features are for a task, frozen or fine-tuned."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import densessl
+from densessl.backbones import feature_stages
+from densessl.errors import UsageError
+from densessl.evaluation.classify import (
+    Finetuning,
+    finetune_probe,
+    knn_probe,
+    linear_probe,
+    most_frequent,
+)
+from densessl.evaluation.dense import dense_probe
+from densessl.evaluation.frozen import RANDOM, Measured, architecture_of, load_measured
+from densessl.files import write_json
+
+KINDS = {   # what --kind can name, and what it measures
+    'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',
+    'linear': 'logistic regression on frozen pooled features, on images in classes: accuracy',
+    'knn': 'weighted nearest neighbors of frozen pooled features: accuracy',
+    'finetune': 'the whole network trained on images in classes: accuracy',
+}
+Measure = Callable[[Measured], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What to measure; None means the kind's own default.
+
+    Attributes:
+        kind: of :data:`KINDS`. data: the data set's folder.
+        dataset: ``'TARGET.NAME'`` of a set in its own format; None: a folder's layout says it.
+        size: short side of images (dense) or side of crops, in pixels.
+        square: resize images to squares (dense). stage: which map, finest first (dense).
+        ignore: ids of pixels without label (dense). neighbors, temperature: of knn.
+        decay: of dense. epochs, lr, batch: of finetune.
+    """
+
+    kind: str
+    data: str
+    dataset: str | None = None
+    size: int = 224
+    square: bool = False
+    stage: int = -1
+    ignore: Sequence[int] = (255,)
+    neighbors: int | None = None
+    temperature: float | None = None
+    decay: float | None = None
+    epochs: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    seed: int = 0
+    workers: int = 2
+
+
+def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | None = None,
+              out: Path | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Measure each of ``backbones`` and write the results.
+
+    Args:
+        backbones: exported files, or ``'random'``.
+        architecture: ``'TARGET.name'`` of random weights; that of the first file if None.
+        out: a JSON file, written after each backbone. say: told what is going on.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        UsageError: backbone, data or settings are not usable.
+    """
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if RANDOM in backbones:
+        architecture = architecture or architecture_of(backbones)
+    measured = [load_measured(one, architecture, device, probe.seed) for one in backbones]
+    measure, about = (_dense if probe.kind == 'dense' else _classes)(probe)
+    results = {'densessl': densessl.__version__, 'probe': asdict(probe), 'data': about,
+               'results': []}
+    say(f'{KINDS[probe.kind]}\n{probe.data}: '
+        + ', '.join(f'{value} {key}' for key, value in about.items()))
+    for path, backbone in zip(backbones, measured, strict=True):
+        started = time.monotonic()
+        with _one_line():
+            found = measure(backbone)
+        found['scores'] = {name: round(value, 2) for name, value in found['scores'].items()}
+        seconds = round(time.monotonic() - started, 1)
+        results['results'].append({'backbone': backbone.label, 'file': str(path), **found,
+                                   'provenance': dict(backbone.meta), 'seconds': seconds})
+        words = '  '.join(f'{name} {value:.2f}' for name, value in found['scores'].items())
+        say(f'{backbone.label}: {words}  ({seconds:.0f} s)')
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(out, results)
+    return results
+
+
+def _dense(probe: Probe) -> tuple[Measure, dict[str, Any]]:
+    from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
+    if probe.dataset:
+        raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
+                         'layout of --data itself')
+    data = find_pixel_labels(probe.data, list(probe.ignore))
+
+    def measure(backbone: Measured) -> dict[str, Any]:
+        stages = feature_stages(backbone.module)
+        if not -len(stages) <= probe.stage < len(stages):
+            raise UsageError(f'--stage {probe.stage}: {backbone.label} has {len(stages)} maps')
+        sets = (PixelData(data, split, probe.size, stages[-1].stride, probe.square)
+                for split in ('train', 'val'))
+        return dense_probe(backbone, *sets, data.names, stage=probe.stage,
+                           workers=probe.workers, **_given(probe, 'decay'))
+
+    return measure, {'training images': len(data.pairs['train']),
+                     'validation images': len(data.pairs['val']), 'classes': len(data.names)}
+
+
+def _classes(probe: Probe) -> tuple[Measure, dict[str, Any]]:
+    from densessl.evaluation.class_images import find_class_images
+    train, val = find_class_images(probe.data, probe.dataset)
+    common = dict(train=train, val=val, size=probe.size, workers=probe.workers)
+    measures = {
+        'linear': partial(linear_probe, **common),
+        'knn': partial(knn_probe, **common, **_given(probe, 'neighbors', 'temperature')),
+        'finetune': partial(finetune_probe, **common, settings=Finetuning(
+            seed=probe.seed, **_given(probe, 'epochs', 'lr', 'batch')))}
+    share = most_frequent(train.labels, val.labels)
+    return measures[probe.kind], {
+        'training images': len(train), 'validation images': len(val), 'classes': len(train.names),
+        '% by always answering the most frequent class': round(share, 1)}
+
+
+def _given(probe: Probe, *names: str) -> dict[str, Any]:
+    return {name: getattr(probe, name) for name in names if getattr(probe, name) is not None}
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What a loader worker raises comes wrapped in its traceback: keep the message."""
+    try:
+        yield
+    except UsageError as error:
+        text = str(error).strip()
+        if '\n' not in text:
+            raise
+        raise UsageError(text.splitlines()[-1].partition('UsageError: ')[2] or text) from error
