@@ -2,22 +2,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 _BN = r'\.(weight|bias|running_mean|running_var|num_batches_tracked)'
 _RESNET_KEY = re.compile(
-    r'conv1\.weight|bn1' + _BN
-    + r'|layer[1-4]\.\d+\.((conv[123]|downsample\.0)\.weight|(bn[123]|downsample\.1)' + _BN + ')')
+    r'conv1\.weight|[bg]n1' + _BN
+    + r'|layer[1-4]\.\d+\.((conv[123]|downsample\.0)\.weight|([bg]n[123]|downsample\.1)' + _BN
+    + ')')
+_NORM_NAME = re.compile(r'(^|\.)[bg]n([123])\.')
+GROUPS = {'layer': 1, 'group': 32}   # of a backbone's ``norm``; layer norm is one group
 # (blocks of layer1 … layer4, bottleneck) → depth; He et al. 2016, table 1
 _DEPTHS = {((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
            ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152}
 
 
 def is_plain_resnet(state: dict[str, Tensor]) -> bool:
-    """Whether ``state`` is laid out as He et al.'s ResNet with a 7×7 stem: ``conv1``, ``bn1``,
-    ``layer1.0.conv1`` … and nothing else (deep stems, attention and blur pooling add keys).
+    """Whether ``state`` is laid out as He et al.'s ResNet with a 7×7 stem: ``conv1``, ``bn1`` (or
+    ``gn1``), ``layer1.0.conv1`` … and nothing else (deep stems, attention and blur pooling add
+    keys).
 
     ResNeXt and wide ResNets have the same layout. Keys do not tell in which convolution a block
     strides; the function check does (:mod:`densessl.transfer.handoff`).
@@ -27,6 +33,23 @@ def is_plain_resnet(state: dict[str, Tensor]) -> bool:
             and all(_RESNET_KEY.fullmatch(key) for key in state))
 
 
+def has_group_norm(state: dict[str, Tensor]) -> bool:
+    """Whether the norms of a plain ResNet keep no statistics: they are group or layer norms."""
+    return not any(key.endswith('.running_mean') for key in state)
+
+
+def with_norm_names(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """A plain ResNet's weights with its norms called ``name``, ``'bn'`` or ``'gn'``, and a number:
+    some libraries name them after their kind, others call all of them ``bn``."""
+    return {_NORM_NAME.sub(rf'\g<1>{name}\2.', key): value for key, value in state.items()}
+
+
+def group_count(source: Mapping[str, Any]) -> int | None:
+    """In how many groups the norms of a backbone normalize, by its config; None for batch norm or
+    if that does not say."""
+    return GROUPS.get(str(source.get('norm')), (source.get('norm_cfg') or {}).get('num_groups'))
+
+
 @dataclass(frozen=True)
 class ResNetShape:
     """What distinguishes the published members of the plain ResNet family."""
@@ -34,6 +57,7 @@ class ResNetShape:
     depth: int
     groups: int = 1
     width_per_group: int = 64   # channels of a group's 3×3 convolution in layer1
+    group_norm: bool = False    # in the place of batch norm
 
     @property
     def name(self) -> str:
@@ -51,11 +75,11 @@ def resnet_shape(state: dict[str, Tensor]) -> ResNetShape | None:
         return None
     blocks = tuple(len({key.split('.')[1] for key in state if key.startswith(f'layer{stage}.')})
                    for stage in (1, 2, 3, 4))
-    bottleneck = 'layer1.0.conv3.weight' in state
+    bottleneck, group_norm = 'layer1.0.conv3.weight' in state, has_group_norm(state)
     depth = _DEPTHS.get((blocks, bottleneck))
     if depth is None:
         return None
     if not bottleneck:
-        return ResNetShape(depth)
+        return ResNetShape(depth, group_norm=group_norm)
     width, per_group = state['layer1.0.conv2.weight'].shape[:2]
-    return ResNetShape(depth, width // per_group, per_group)
+    return ResNetShape(depth, width // per_group, per_group, group_norm)
