@@ -20,7 +20,8 @@ model = dict(
     steps=(1, 2, 3),           # published 1 to 5
     directions=1,
     hidden=128,                # published 256
-    blocks=3)                  # published 5
+    blocks=3,                  # published 5
+    scale=1.0)                 # published 0.1; few steps
 
 epochs = 10
 global_batch = 16              # × 25 patches

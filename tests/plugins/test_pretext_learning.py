@@ -15,7 +15,7 @@ TASKS = {
                                'global_batch=16'], 6, 1 / 8, 0.2),
     'jigsaw_r18': (['views.0.patch=32', 'views.0.shift=8', 'views.0.resize=121',
                     'global_batch=16'], 6, 1 / 32, 0.15),
-    'cpc_r18': (['views.0.grid=4'], 6, 1 / (16 * 16), 0.03),
+    'cpc_r18': (['views.0.grid=4'], 6, 1 / (16 * 16), 3 / (16 * 16)),
 }
 
 
