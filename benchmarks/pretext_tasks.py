@@ -1,10 +1,13 @@
 """How well each pretext task is solved on scenes that were not trained on, beside chance.
 
-    densessl train demo/rotation_r18 --data SAMPLE/unlabelled --work-dir runs/rotation --epochs 10
-    python benchmarks/pretext_tasks.py runs/rotation/iter_375.pth --images SAMPLE/images/val
+    python -c "from pathlib import Path; from densessl.data.sample import write_scenes; \\
+        write_scenes(Path('scenes'), unlabelled=600, train=1, val=200)"
+    densessl train demo/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation --epochs 4 \\
+        --cfg-options views.0.size=64
+    python benchmarks/pretext_tasks.py runs/rotation/iter_150.pth --images scenes/images/val \\
+        --cfg-options views.0.size=64
 
-SAMPLE is the built-in one (``densessl demo`` draws it). The checkpoint says which config it is
-from; options that changed the views have to be given again, as ``--cfg-options``.
+The checkpoint says which config it is from; the options of its run have to be given again.
 """
 from __future__ import annotations
 
