@@ -12,13 +12,8 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
-from densessl.transfer.layouts import (
-    group_count,
-    has_group_norm,
-    is_plain_resnet,
-    resnet_shape,
-    with_norm_names,
-)
+from densessl.transfer.group_norm import group_count, group_norm, has_group_norm, with_norm_names
+from densessl.transfer.layouts import is_plain_resnet, resnet_shape
 from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
 
@@ -122,11 +117,6 @@ def plain_stem(backbone: Any) -> list[str]:
     for option in ('deep_stem', 'avg_down'):
         backbone.pop(option, None)
     return [f'backbone.type: {old} → ResNet (plain 7×7 stem, as pretrained)']
-
-
-def group_norm(groups: int) -> dict[str, Any]:
-    """The ``norm_cfg`` of group norm; one group is layer norm over channels and pixels."""
-    return {'type': 'GN', 'num_groups': groups, 'requires_grad': True}
 
 
 def _finest_first(module: nn.Module, args: Any, maps: Any) -> tuple[Tensor, ...]:

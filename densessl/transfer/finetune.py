@@ -20,7 +20,8 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.layouts import group_count, is_plain_resnet
+from densessl.transfer.group_norm import group_count
+from densessl.transfer.layouts import is_plain_resnet
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook

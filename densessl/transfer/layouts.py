@@ -2,19 +2,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+
+from densessl.transfer.group_norm import has_group_norm
 
 _BN = r'\.(weight|bias|running_mean|running_var|num_batches_tracked)'
 _RESNET_KEY = re.compile(
     r'conv1\.weight|[bg]n1' + _BN
     + r'|layer[1-4]\.\d+\.((conv[123]|downsample\.0)\.weight|([bg]n[123]|downsample\.1)' + _BN
     + ')')
-_NORM_NAME = re.compile(r'(^|\.)[bg]n([123])\.')
-GROUPS = {'layer': 1, 'group': 32}   # of a backbone's ``norm``; layer norm is one group
 # (blocks of layer1 … layer4, bottleneck) → depth; He et al. 2016, table 1
 _DEPTHS = {((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
            ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152}
@@ -31,23 +29,6 @@ def is_plain_resnet(state: dict[str, Tensor]) -> bool:
     stem = state.get('conv1.weight')
     return (stem is not None and tuple(stem.shape[1:]) == (3, 7, 7)
             and all(_RESNET_KEY.fullmatch(key) for key in state))
-
-
-def has_group_norm(state: dict[str, Tensor]) -> bool:
-    """Whether the norms of a plain ResNet keep no statistics: they are group or layer norms."""
-    return not any(key.endswith('.running_mean') for key in state)
-
-
-def with_norm_names(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """A plain ResNet's weights with its norms called ``name``, ``'bn'`` or ``'gn'``, and a number:
-    some libraries name them after their kind, others call all of them ``bn``."""
-    return {_NORM_NAME.sub(rf'\g<1>{name}\2.', key): value for key, value in state.items()}
-
-
-def group_count(source: Mapping[str, Any]) -> int | None:
-    """In how many groups the norms of a backbone normalize, by its config; None for batch norm or
-    if that does not say."""
-    return GROUPS.get(str(source.get('norm')), (source.get('norm_cfg') or {}).get('num_groups'))
 
 
 @dataclass(frozen=True)

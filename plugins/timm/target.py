@@ -40,7 +40,8 @@ class Timm(TransferTarget):
         return as_maps(model)
 
     def translate(self, state: State, source: str) -> State:
-        from densessl.transfer.layouts import is_plain_resnet, with_norm_names
+        from densessl.transfer.group_norm import with_norm_names
+        from densessl.transfer.layouts import is_plain_resnet
         if is_plain_resnet(state):
             return with_norm_names(state, 'bn')   # whatever kind of norm it is
         if source.partition('.')[0] == self.name:

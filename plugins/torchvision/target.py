@@ -51,7 +51,8 @@ class Torchvision(TransferTarget):
         return StageMaps(model, list(links_of(model, name)))
 
     def translate(self, state: State, source: str) -> State:
-        from densessl.transfer.layouts import is_plain_resnet, with_norm_names
+        from densessl.transfer.group_norm import with_norm_names
+        from densessl.transfer.layouts import is_plain_resnet
         if is_plain_resnet(state):
             return with_norm_names(state, 'bn')   # whatever kind of norm it is
         if source.partition('.')[0] == self.name:
@@ -61,7 +62,8 @@ class Torchvision(TransferTarget):
             f'torchvision backbones and ResNets with a plain 7×7 stem from any library')
 
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        from densessl.transfer.layouts import GROUPS, group_count, resnet_shape
+        from densessl.transfer.group_norm import GROUPS, group_count
+        from densessl.transfer.layouts import resnet_shape
         shape = resnet_shape(state)
         if shape is None:
             return super().counterpart(state, source)
