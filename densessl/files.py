@@ -1,4 +1,4 @@
-"""Writing files so that an interrupted write leaves what was there."""
+"""Writing files so that an interrupted write leaves what was there, and where kept work goes."""
 from __future__ import annotations
 
 import json
@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def cache_root() -> Path:
+    """The folder of what can be made again: ``$DENSESSL_CACHE``, else ``$XDG_CACHE_HOME/densessl``,
+    else ``~/.cache/densessl``. It need not exist."""
+    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'densessl'
+    return Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
 
 
 @contextmanager

@@ -44,6 +44,11 @@ class Method(BaseModel):
     views: ClassVar[int | None] = 2
     """How many views of a sample :meth:`loss` expects; None if any number does."""
 
+    view_class: ClassVar[type | None] = None
+    """What each of the config's ``views`` describes: :class:`~densessl.data.views.AugmentedView`
+    if None, else a class of the method's own with the same ``draw`` and ``cut``; see
+    :func:`~densessl.data.views.view_class_of`."""
+
     needs_masks: ClassVar[bool] = False
     """Whether ``View.mask`` must be there."""
 
@@ -70,9 +75,10 @@ class Method(BaseModel):
         return None
 
     def forward(self, views: list[View], mode: str = 'loss') -> Any:
-        """``mode='loss'``: :meth:`loss`; ``'tensor'``: the backbone's feature maps of each view."""
+        """``mode='loss'``: :meth:`loss`; ``'tensor'``: the backbone's feature maps of each view,
+        of (B·T, …) images where a view has T."""
         if mode == 'loss':
             return self.loss(views)
         if mode == 'tensor':
-            return [self.backbone(view.image) for view in views]
+            return [self.backbone(view.image.flatten(0, -4)) for view in views]
         raise ValueError(f'mode must be "loss" or "tensor", not {mode!r}')

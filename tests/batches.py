@@ -1,6 +1,8 @@
 """The installed methods, and a batch that any of them takes."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +11,12 @@ from densessl.plugins import load_plugins, name_of
 
 ALL = [name_of(method) for plugin in load_plugins()
        for method in plugin.provides.get('methods', [])]
+
+SMALL = {   # what a method needs to be told for a batch as small as these
+    'jigsaw': dict(permutations=8, code=32),
+    'relative_location': dict(hidden=64),
+    'cpc': dict(steps=(1, 2), hidden=32, blocks=2),
+}
 
 
 def batch(views: int, size: int = 64, samples: int = 6, seed: int = 0) -> list[View]:
@@ -21,6 +29,20 @@ def batch(views: int, size: int = 64, samples: int = 6, seed: int = 0) -> list[V
                  mask=mask.roll(4 * i, 3)[:, 0].long(),
                  uniforms=torch.rand(samples, 64, generator=g), target=torch.arange(samples),
                  regions=16) for i in range(views)]
+
+
+def batch_for(method: Method, samples: int = 6) -> list[View]:
+    """Views as ``method`` takes them; of 3 × 3 patches for those whose views are of patches."""
+    if method.view_class is None:
+        return batch(method.views or 2, samples=samples)
+    views = batch(method.views or 2, size=3 * 48, samples=samples)
+    return [replace(view, mask=None, image=patches(view.image, 3)) for view in views]
+
+
+def patches(image: torch.Tensor, n: int) -> torch.Tensor:
+    """(B, 3, H, W) → (B, n·n, 3, H/n, W/n), row by row."""
+    rows = image.unflatten(3, (n, -1)).unflatten(2, (n, -1))          # (B, 3, n, h, n, w)
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(1, 2).contiguous()
 
 
 def total(method: Method, views: list[View]) -> torch.Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from batches import ALL, batch, total
+from batches import ALL, SMALL, batch, batch_for, total
 
 from densessl.registry import METHODS
 
@@ -25,9 +25,9 @@ BACKBONES = {
 @pytest.mark.parametrize('name', ALL)
 def test_a_step(name, backbone):
     torch.manual_seed(0)
-    method = METHODS.build(dict(type=name, backbone=BACKBONES[backbone]))
+    method = METHODS.build(dict(type=name, backbone=BACKBONES[backbone], **SMALL.get(name, {})))
     method.init_weights()
-    total(method.train(), batch(method.views or 2, samples=3)).backward()
+    total(method.train(), batch_for(method, samples=2 if method.view_class else 3)).backward()
     trained = [p for p in method.backbone.parameters() if p.requires_grad]
     assert trained and all(torch.isfinite(p.grad).all() for p in trained if p.grad is not None)
     # unused parameters would break DistributedDataParallel

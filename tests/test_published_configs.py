@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 from densessl.config import load_config
 from densessl.ema import cosine_tau
@@ -29,8 +31,20 @@ PUBLISHED = {
     ('detcon_coco_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
     ('detcon_s_coco_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
     ('supervised_r50', 90): (0.1, 1e-4, 0, None, None),
+    ('rotation_r50', 70): (0.1 * 512 / 256, 5e-4, 5, None, None),     # 128 images × 4
+    ('rotation_r50', 105): (0.1 * 512 / 256, 5e-4, 0, None, None),
+    ('relative_location_r50', 70): (0.2, 1e-4, 5, None, None),
+    ('jigsaw_r50', 105): (0.1, 1e-4, 5, None, None),
+    ('cpc_r50', 200): (2e-4, 0, 0, None, None),
 }
-BUILT = sorted({name for name, _ in PUBLISHED if 'coco' not in name})   # the others differ in data
+PRETEXT = {   # config: parameters of the heads at full size
+    'rotation_r50': 2048 * 4 + 4,
+    'relative_location_r50': (4096 * 4096 + 4096) + 2 * 4096 + (4096 * 8 + 8),
+    'jigsaw_r50': (2048 * 1000 + 1000) + 2 * 1000 + (9000 * 2000 + 2000),
+    'cpc_r50': 5 * ((2048 + 1) * 256 + (3 * 256 + 1) * 256 + (2 * 256 + 1) * 256
+                    + (256 + 1) * 2048) + 6 * (2048 + 1) * 64,
+}
+BUILT = sorted({name for name, _ in PUBLISHED if 'coco' not in name} - set(PRETEXT))
 
 
 @pytest.mark.parametrize('name, epochs', PUBLISHED)
@@ -103,6 +117,47 @@ def test_full_size_model_and_parameter_groups(name):
     assert groups[1]['weight_decay'] == 0 and not groups[1]['adapt'] and groups[0]['adapt']
     assert groups[0]['lr_in_momentum'] == (cfg.model.type in ('simclr', 'detcon_s'))
     assert not any(n.startswith('target_') for n in adapted + excluded)
+
+
+@pytest.mark.parametrize('name', PRETEXT)
+def test_full_size_heads_of_the_pretext_tasks(name, monkeypatch):
+    from densessl_plugins.pretext import permutations
+    monkeypatch.setattr(permutations, 'far_apart',     # their choice is tested where it is made
+                        lambda tiles, number: np.zeros((number, tiles), np.uint8))
+    monkeypatch.setattr(permutations, 'VERSION', 'test')
+    cfg = load_config(name)
+    cfg.optim_wrapper.optimizer.lr = 1.0
+    method = METHODS.build(cfg.model.to_dict())
+    heads = sum(p.numel() for n, p in method.named_parameters() if not n.startswith('backbone.'))
+    assert heads == PRETEXT[name]
+    groups = build_optim_wrapper(method, cfg.optim_wrapper.to_dict()).optimizer.param_groups
+    decays = {id(p): g['weight_decay'] for g in groups for p in g['params']}
+    expected = {'rotation_r50': lambda n, p: 5e-4,
+                'relative_location_r50': lambda n, p: 5e-4 if n.startswith('classifier') else 1e-4,
+                'jigsaw_r50': lambda n, p: 0 if is_norm(method, n) else 1e-4,
+                'cpc_r50': lambda n, p: 0}[name]
+    for n, p in method.named_parameters():
+        assert decays[id(p)] == pytest.approx(expected(n, p)), n
+    assert {g.get('nesterov', False) for g in groups} == {name == 'rotation_r50'}
+
+
+def is_norm(method, name):
+    return isinstance(method.get_submodule(name.rpartition('.')[0]),
+                      (nn.modules.batchnorm._BatchNorm, nn.GroupNorm))
+
+
+@pytest.mark.parametrize('name, epochs, factors', [
+    ('rotation_r50', 105, {29: 1, 30: 0.1, 60: 0.01, 90: 1e-3, 99: 1e-3, 100: 1e-4}),
+    ('supervised_r50', 90, {29: 1, 30: 0.1, 59: 0.1, 60: 0.01}),
+    ('rotation_r50', 70, {29: 1, 30: 0.1, 49: 0.1, 50: 0.01}),
+    ('relative_location_r50', 70, {6: 1, 29: 1, 30: 0.1, 50: 0.01}),
+    ('jigsaw_r50', 105, {6: 1, 29: 1, 30: 0.1, 60: 0.01, 90: 1e-3, 100: 1e-4})])
+def test_rates_fall_at_their_epochs(name, epochs, factors):
+    cfg = load_config(name)
+    plan = make_plan(cfg, epochs=choose_row(cfg, epochs), images=IMAGENET, processes=8)
+    for epoch, factor in factors.items():
+        step = math.ceil(epoch * plan.steps / epochs) + 3
+        assert plan.factor(step) == pytest.approx(factor, rel=1e-3), epoch
 
 
 def test_zero_gamma_where_the_recipe_has_it():

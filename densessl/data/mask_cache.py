@@ -15,6 +15,7 @@ from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_store import INFO, SKIPPED, MaskStore, describe, spell
 from densessl.errors import UsageError
+from densessl.files import cache_root
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -62,14 +63,12 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
-    """Where masks go that have no folder of their own: under ``$DENSESSL_CACHE``, else
-    ``$XDG_CACHE_HOME/densessl``, else ``~/.cache/densessl``. Other images, generators, parameters
-    or versions have another folder. Images whose files change under the same names do not."""
-    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'densessl'
-    cache = Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
+    """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
+    images, generators, parameters or versions have another folder. Images whose files change under
+    the same names do not."""
     key = json.dumps([str(images.root), images.digest(), describe(generator)], sort_keys=True)
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
-    return cache / 'masks' / f'{images.root.name or "images"}-{digest}'
+    return cache_root() / 'masks' / f'{images.root.name or "images"}-{digest}'
 
 
 def _build(masks: dict[str, Any]) -> MaskGenerator:

@@ -79,9 +79,12 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def _view(self, data: dict[str, Any], i: int, device: torch.device) -> View:
         def moved(name: str) -> Tensor | None:
             return data[name][i].to(device, non_blocking=True) if name in data else None
-        image = moved('image').permute(0, 3, 1, 2).float().div_(255)   # (B, 3, H, W) in [0, 1]
-        image = augment(image, data['photometric'][i], self.blur_kernel)
+        image, rows = moved('image'), data['photometric'][i]
+        several = image.shape[:-3]                                     # (B,) or (B, T)
+        image = image.flatten(0, -4).permute(0, 3, 1, 2).float().div_(255)   # (B·T, 3, H, W), 0–1
+        image = augment(image, rows.repeat_interleave(len(image) // len(rows), 0), self.blur_kernel)
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        image = image.unflatten(0, several)
         return View(image=image, mask=moved('mask'), uniforms=moved('uniforms'),
                     target=moved('target'), regions=data.get('regions'))
 

@@ -7,13 +7,16 @@ A sample at position n of the training sequence draws everything that belongs to
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from densessl.data.photometric import PARAMETERS, parameters
 from densessl.errors import UsageError
+
+if TYPE_CHECKING:
+    from densessl.method import Method
 
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
 
@@ -73,6 +76,14 @@ class AugmentedView:
         else:
             crop = cv2.resize(crop, (self.size, self.size), interpolation=self.interpolation)
         return cv2.flip(crop, 1) if flip else crop
+
+
+def view_class_of(method: type[Method]) -> type[AugmentedView]:
+    """What a method's views are. A class of the method's own may cut a view into T images: its
+    ``draw`` returns (geometry, flip, photometric parameters) with a geometry of its own making, and
+    its ``cut(array, geometry, flip, label=…)`` returns (T, S, S, 3) or (T, S, S). Parameters belong
+    to the view; its T images share them."""
+    return method.view_class or AugmentedView
 
 
 def draw_crop(rng: np.random.Generator, height: int, width: int, area: tuple[float, float],

@@ -19,7 +19,7 @@ def step(step: int, *, steps: int, warmup: int, milestones: Sequence[float] = ()
          gamma: float = 0.1) -> float:
     """Factor ``gamma`` for each milestone passed (a share of the run, 0–1), after linear warm-up
     (MoCo v1: milestones 0.6 and 0.8 of 200 epochs)."""
-    passed = sum(step >= milestone * steps for milestone in milestones)
+    passed = sum(step >= milestone * steps - 1e-6 for milestone in milestones)
     return gamma ** passed * constant(step, steps=steps, warmup=warmup)
 
 
@@ -33,7 +33,7 @@ def by_epoch(schedule: Schedule, steps_per_epoch: float) -> Schedule:
     rate once an epoch does (facebookresearch/moco)."""
     def held(step: int) -> float:
         epoch = int(step / steps_per_epoch + 1e-9)
-        return schedule(round(epoch * steps_per_epoch))
+        return schedule(math.ceil(epoch * steps_per_epoch - 1e-6))   # its first step, not before
     return held
 
 

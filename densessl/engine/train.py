@@ -18,7 +18,7 @@ from densessl.data.images import ImageList, find_images
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
-from densessl.data.views import AugmentedView
+from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
@@ -77,7 +77,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
-        dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
+        dataset = ViewDataset(images, store, [view_class_of(method)(**view) for view in cfg.views],
                               seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store)
@@ -101,7 +101,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')
     for i, view in enumerate(cfg.views):
-        check_arguments(AugmentedView, view, f'views[{i}]')
+        check_arguments(view_class_of(method), view, f'views[{i}]')
     optimizer = cfg.optim_wrapper.optimizer
     if OPTIMIZERS.get(optimizer.type) is None:
         raise UsageError(f'unknown optimizer {optimizer.type!r}'

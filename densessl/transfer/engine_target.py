@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
+from densessl.transfer.group_norm import group_count, group_norm, has_group_norm, with_norm_names
 from densessl.transfer.layouts import is_plain_resnet, resnet_shape
 from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
@@ -62,21 +63,26 @@ class EngineTarget(TransferTarget):
         return backbone
 
     def translate(self, state: State, source: str) -> State:
-        if source.partition('.')[0] == self.name or is_plain_resnet(state):
+        if is_plain_resnet(state):   # these libraries name a norm after its kind
+            return with_norm_names(state, 'gn' if has_group_norm(state) else 'bn')
+        if source.partition('.')[0] == self.name:
             return dict(state)
         raise UsageError(
             f'no exact translation of {source!r} to {self.name} is known; possible are '
             f'{self.name} backbones and ResNets with a plain 7×7 stem from any library')
 
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        shape = resnet_shape(state)
+        shape, groups = resnet_shape(state), group_count(source)
         if shape is None:
             return super().counterpart(state, source)
+        if shape.group_norm and groups is None:
+            return None   # weights do not tell in how many groups their norms normalize
+        norm = {'norm_cfg': group_norm(groups)} if groups is not None else {}
         if shape.groups > 1:
             return {'type': f'{self.name}.ResNeXt', 'depth': shape.depth, 'groups': shape.groups,
-                    'base_width': shape.width_per_group}
+                    'base_width': shape.width_per_group, **norm}
         if shape.width_per_group == 64:
-            return {'type': f'{self.name}.ResNet', 'depth': shape.depth}
+            return {'type': f'{self.name}.ResNet', 'depth': shape.depth, **norm}
         return None   # these libraries' ResNet has no wide variant
 
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
@@ -91,6 +97,9 @@ class EngineTarget(TransferTarget):
             lines += unfreeze(model.backbone, parameters)
         if recipe.applies('norm'):
             lines += train_norm(model, parameters, recipe.distributed)
+            if recipe.groups and 'norm_cfg' in parameters:
+                model.backbone.norm_cfg = group_norm(recipe.groups)
+                lines.append(f'backbone.norm_cfg: GN of {recipe.groups} groups (as pretrained)')
         if recipe.applies('input'):
             lines += match_input(model.get('data_preprocessor') or cfg.data_preprocessor, recipe,
                                  self.channel_order)

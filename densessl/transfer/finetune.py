@@ -20,6 +20,7 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.group_norm import group_count
 from densessl.transfer.layouts import is_plain_resnet
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
@@ -138,7 +139,8 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
         mean=meta.get('mean'), std=meta.get('std'),
         channel_order=meta.get('channel_order', 'RGB'),
         plain_stem=weights is None or is_plain_resnet(weights.state),
-        distributed=cfg.get('launcher', 'none') != 'none', keep=frozenset(keep))
+        distributed=cfg.get('launcher', 'none') != 'none',
+        groups=group_count(weights.meta['backbone']) if weights else None, keep=frozenset(keep))
     lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
     lines += [f'kept as in the config: {LINES[line]}' for line in sorted(recipe.keep)]
     return lines or ['the config follows it already']

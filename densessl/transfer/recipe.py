@@ -33,6 +33,7 @@ class Recipe:
         plain_stem: whether the backbone has a ResNet's plain 7×7 stem. Also without pretraining,
             so that random initialization is compared on the same network.
         distributed: whether several devices train together, so that BN has to be synchronized.
+        groups: of the backbone's norms if they are group norms (1: layer norm), else None.
         keep: the lines of :data:`LINES` that are left as the config has them.
     """
 
@@ -41,6 +42,7 @@ class Recipe:
     channel_order: str = 'RGB'
     plain_stem: bool = True
     distributed: bool = False
+    groups: int | None = None
     keep: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -40,8 +40,11 @@ class Timm(TransferTarget):
         return as_maps(model)
 
     def translate(self, state: State, source: str) -> State:
+        from densessl.transfer.group_norm import with_norm_names
         from densessl.transfer.layouts import is_plain_resnet
-        if source.partition('.')[0] == self.name or is_plain_resnet(state):
+        if is_plain_resnet(state):
+            return with_norm_names(state, 'bn')   # whatever kind of norm it is
+        if source.partition('.')[0] == self.name:
             return dict(state)
         raise UsageError(
             f'no exact translation of {source!r} to timm is known; possible are timm backbones '
@@ -50,7 +53,7 @@ class Timm(TransferTarget):
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
         from densessl.transfer.layouts import resnet_shape
         shape = resnet_shape(state)
-        if shape is None:
+        if shape is None or shape.group_norm:
             return super().counterpart(state, source)
         return {'type': f'timm.{shape.name}'}
 

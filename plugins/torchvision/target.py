@@ -24,9 +24,10 @@ class Torchvision(TransferTarget):
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
         import torchvision
-        from torchvision.models import VisionTransformer, get_model, list_models
+        from torchvision.models import ResNet, VisionTransformer, get_model, list_models
 
         from densessl_plugins.torchvision.maps import StageMaps, ViTMaps, links_of
+        from densessl_plugins.torchvision.norms import norm_layer
         from densessl_plugins.torchvision.wide import widen
         models = list_models(module=torchvision.models)
         if name not in models:
@@ -36,10 +37,18 @@ class Torchvision(TransferTarget):
         if kwargs.get('weights') is None:
             kwargs.setdefault('num_classes', 1)   # the classifier is dropped: keep it small
         width = kwargs.pop('width', 1)   # of ResNets: all channels times this
+        norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
+        if norm is not None:
+            if width != 1 or kwargs.get('weights') is not None:
+                raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
+                                 f'weights')
+            kwargs['norm_layer'] = norm_layer(norm)
         try:
             model = get_model(name, **kwargs)
         except (TypeError, ValueError, KeyError) as error:
             raise UsageError(f'torchvision.{name} cannot be built: {error}') from error
+        if norm is not None and not isinstance(model, ResNet):
+            raise UsageError(f'torchvision.{name} takes no norm {norm!r}: it is for ResNets')
         if width != 1:
             widen(model, width, zero_init_residual=kwargs.get('zero_init_residual', False))
         if isinstance(model, VisionTransformer):
@@ -51,16 +60,25 @@ class Torchvision(TransferTarget):
         return read_set(name, root)
 
     def translate(self, state: State, source: str) -> State:
+        from densessl.transfer.group_norm import with_norm_names
         from densessl.transfer.layouts import is_plain_resnet
-        if source.partition('.')[0] == self.name or is_plain_resnet(state):
+        if is_plain_resnet(state):
+            return with_norm_names(state, 'bn')   # whatever kind of norm it is
+        if source.partition('.')[0] == self.name:
             return dict(state)
         raise UsageError(
             f'no exact translation of {source!r} to torchvision is known; possible are '
             f'torchvision backbones and ResNets with a plain 7×7 stem from any library')
 
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        from densessl.transfer.group_norm import GROUPS, group_count
         from densessl.transfer.layouts import resnet_shape
         shape = resnet_shape(state)
         if shape is None:
             return super().counterpart(state, source)
-        return {'type': f'torchvision.{shape.name}'}
+        backbone = {'type': f'torchvision.{shape.name}'}
+        if not shape.group_norm:
+            return backbone
+        norm = next((norm for norm, groups in GROUPS.items() if groups == group_count(source)),
+                    None)
+        return {**backbone, 'norm': norm} if norm else None

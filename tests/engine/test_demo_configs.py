@@ -12,7 +12,14 @@ from densessl.data.sample import write_scenes
 from densessl.engine.runner import read_checkpoint
 from densessl.registry import METHODS
 
-TWINS = ['detcon_r18', 'detcon_s_r18', 'simclr_r18', 'moco_r18', 'byol_r18', 'supervised_r18']
+TWINS = ['detcon_r18', 'detcon_s_r18', 'simclr_r18', 'moco_r18', 'byol_r18', 'supervised_r18',
+         'rotation_r18', 'relative_location_r18', 'jigsaw_r18', 'cpc_r18']
+
+SMALL = {   # patches as small as the views of the others
+    'relative_location_r18': ['views.0.patch=32', 'views.0.shift=8', 'views.0.resize=120'],
+    'jigsaw_r18': ['views.0.patch=32', 'views.0.shift=8', 'views.0.resize=120'],
+    'cpc_r18': ['views.0.grid=4'],
+}
 
 
 @pytest.fixture(scope='session')
@@ -31,11 +38,12 @@ def images(tmp_path_factory):
 def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_path_factory, capsys):
     monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
     monkeypatch.chdir(tmp_path)
-    views = range(len(load_config(f'demo/{twin}').views))
+    views = load_config(f'demo/{twin}').views
     command = ['train', f'demo/{twin}', '--data', str(images), '--work-dir', 'run', '--epochs', '2',
                '--resume', '--cfg-options', 'train_dataloader.batch_size=4', 'log_interval=1',
                'train_dataloader.num_workers=0', 'checkpoint.every_epochs=1',
-               *(f'views.{i}.size=64' for i in views)]
+               *(f'views.{i}.size=64' for i, view in enumerate(views) if 'size' in view),
+               *SMALL.get(twin, [])]
     assert main(command) == 0
     whole = read_checkpoint('run/iter_6.pth')['state_dict']
     (tmp_path / 'run' / 'iter_6.pth').unlink()
