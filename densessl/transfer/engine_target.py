@@ -3,7 +3,7 @@ that mmengine's Runner trains."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
-from densessl.transfer.layouts import is_plain_resnet, resnet_shape
+from densessl.transfer.engine_layouts import added_norms, engine_layouts
 from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.keymap import State
+    from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
-    from densessl.transfer.target import State
 
 
 class EngineTarget(TransferTarget):
@@ -61,23 +62,11 @@ class EngineTarget(TransferTarget):
         backbone.register_forward_hook(_finest_first)
         return backbone
 
-    def translate(self, state: State, source: str) -> State:
-        if source.partition('.')[0] == self.name or is_plain_resnet(state):
-            return dict(state)
-        raise UsageError(
-            f'no exact translation of {source!r} to {self.name} is known; possible are '
-            f'{self.name} backbones and ResNets with a plain 7×7 stem from any library')
+    def layouts(self) -> list[Layout]:
+        return engine_layouts(self.name)
 
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        shape = resnet_shape(state)
-        if shape is None:
-            return super().counterpart(state, source)
-        if shape.groups > 1:
-            return {'type': f'{self.name}.ResNeXt', 'depth': shape.depth, 'groups': shape.groups,
-                    'base_width': shape.width_per_group}
-        if shape.width_per_group == 64:
-            return {'type': f'{self.name}.ResNet', 'depth': shape.depth}
-        return None   # these libraries' ResNet has no wide variant
+    def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
+        return added_norms(backbone, state)
 
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
         model, lines = cfg.model, []

@@ -175,9 +175,10 @@ def _translated(exported: Exported, to: str) -> State:
     if exported.counterpart is not None:
         backbone = build_backbone(exported.counterpart)
         backbone.load_state_dict(state, strict=False)
-        exported.keys = compare_keys(state, {'': backbone})
+        added = target.added_modules(backbone, state)
+        exported.keys = compare_keys(state, {'': backbone}, added)
         exported.keys.require_complete(meta['backbone']['type'], to)
-        exported.features = compare_features(exported.state, meta, backbone)
+        exported.features = compare_features(exported.state, meta, backbone, added)
         exported.features.require_equal(to)
     return state
 

@@ -1,7 +1,6 @@
 """The transfer target ``torchvision``: builds its classification models as dense backbones."""
 from __future__ import annotations
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from densessl import TransferTarget
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
-    from densessl.transfer.target import State
+    from densessl.transfer.layouts import Layout
 
 
 class Torchvision(TransferTarget):
@@ -41,17 +40,6 @@ class Torchvision(TransferTarget):
             return ViTMaps(model)
         return StageMaps(model, list(links_of(model, name)))
 
-    def translate(self, state: State, source: str) -> State:
-        from densessl.transfer.layouts import is_plain_resnet
-        if source.partition('.')[0] == self.name or is_plain_resnet(state):
-            return dict(state)
-        raise UsageError(
-            f'no exact translation of {source!r} to torchvision is known; possible are '
-            f'torchvision backbones and ResNets with a plain 7×7 stem from any library')
-
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        from densessl.transfer.layouts import resnet_shape
-        shape = resnet_shape(state)
-        if shape is None:
-            return super().counterpart(state, source)
-        return {'type': f'torchvision.{shape.name}'}
+    def layouts(self) -> list[Layout]:
+        from densessl_plugins.torchvision.layouts import LAYOUTS
+        return LAYOUTS
