@@ -5,10 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from densessl.transfer import shapes
 from densessl.transfer.keymap import KeyMap, Rename, State
-from densessl.transfer.layouts import (
-    DEEP_STEM, RESNET, SWIN, DeepStemShape, Layout, ResNetShape, SwinShape, position_buffers,
-)
+from densessl.transfer.layouts import DEEP_STEM, RESNET, SWIN, Layout, position_buffers
 
 
 def channels_outside(value: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ _SWIN = KeyMap([
 
 def engine_layouts(library: str) -> list[Layout]:
     """The layouts of ``library``'s ResNet, ResNeXt and SwinTransformer."""
-    def resnet(shape: ResNetShape) -> dict[str, Any] | None:
+    def resnet(shape: shapes.ResNetShape) -> dict[str, Any] | None:
         if shape.depth is None:
             return None
         wide = {'stem_channels': 64 * shape.width, 'base_channels': 64 * shape.width}
@@ -61,13 +60,13 @@ def engine_layouts(library: str) -> list[Layout]:
                     'base_width': shape.width_per_group}
         return cfg if shape.width_per_group == 64 else None   # their ResNet widens no 3×3 alone
 
-    def deep_stem(shape: DeepStemShape) -> dict[str, Any] | None:
+    def deep_stem(shape: shapes.DeepStemShape) -> dict[str, Any] | None:
         cfg = resnet(shape.resnet)
         if cfg is None or shape.stem[0] * 2 != shape.stem[2] or shape.stem[0] != shape.stem[1]:
             return None
         return {**cfg, 'deep_stem': True, 'avg_down': shape.average_down}
 
-    def swin(shape: SwinShape) -> dict[str, Any]:
+    def swin(shape: shapes.SwinShape) -> dict[str, Any]:
         return {'type': f'{library}.SwinTransformer', 'embed_dims': shape.width,
                 'depths': shape.depths, 'num_heads': shape.heads, 'window_size': shape.window}
 

@@ -24,7 +24,9 @@ _REAL = {('collections', 'OrderedDict'): OrderedDict,
          ('torch._utils', '_rebuild_tensor_v2'): _utils._rebuild_tensor_v2,
          ('torch._utils', '_rebuild_parameter'): _utils._rebuild_parameter,
          ('torch.nn.parameter', 'Parameter'): torch.nn.Parameter,
-         ('torch', 'Size'): torch.Size}
+         ('torch', 'Size'): torch.Size,
+         **{('torch', name): value for name, value in vars(torch).items()
+            if isinstance(value, torch.dtype)}}
 # The standard library's plain data, which checkpoints hold as settings. Any other name of the
 # standard library in a pickle is a call to it: what an attack looks like.
 _DATA = {'argparse', 'collections', 'copyreg', '_codecs', 'datetime', 'decimal', 'enum',
@@ -35,6 +37,8 @@ _BUILTIN_DATA = {'bool', 'bytearray', 'bytes', 'complex', 'dict', 'float', 'froz
 
 class Shell:
     """Stands for an object whose class is not to be imported; takes whatever is done to it."""
+
+    dump_patches = False   # torch asks old files' modules whether to write their source as patches
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -71,8 +75,6 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _REAL:
             return _REAL[module, name]
-        if module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
         package = module.partition('.')[0]
         if package in ('builtins', '__builtin__'):
             harmless = name in _BUILTIN_DATA

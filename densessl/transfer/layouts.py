@@ -14,11 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densessl.transfer.keymap import KeyMap, Rename, State
-from densessl.transfer.shapes import (
-    ConvNeXtShape, DeepStemShape, ResNetShape, SwinShape, ViTShape, convnext_shape,
-    deep_stem_shape, is_plain_resnet, resnet_shape, swin_shape, vit_shape,
-)
+from densessl.transfer import shapes
+from densessl.transfer.keymap import KeyMap, State
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,18 @@ class Family:
 
 # Keys as in the authors' code, which most checkpoints follow:
 # conv1, bn1, layer1.0.conv1 … (He et al. 2016, as every PyTorch library has it)
-RESNET = Family('ResNets with a plain 7×7 stem', resnet_shape)
+RESNET = Family('ResNets with a plain 7×7 stem', shapes.resnet_shape)
 # the same with conv1.{0,1,3,4,6}, bn1; downsample.{1,2} after an average pooling, if it has one
 DEEP_STEM = Family('ResNets with a deep stem of three 3×3 convolutions (V1c, V1d)',
-                   deep_stem_shape)
+                   shapes.deep_stem_shape)
 # downsample_layers.0.0, stages.0.0.dwconv … (facebookresearch/ConvNeXt)
-CONVNEXT = Family('ConvNeXts', convnext_shape)
+CONVNEXT = Family('ConvNeXts', shapes.convnext_shape)
 # patch_embed.proj, layers.0.blocks.0.attn.qkv … (microsoft/Swin-Transformer). At 448 pixels every
 # map is a whole number of windows and more than one, so libraries that pad before or after
 # shifting, or do not shift within a single window, all compute the same.
-SWIN = Family('Swin Transformers', swin_shape, image_size=448)
+SWIN = Family('Swin Transformers', shapes.swin_shape, image_size=448)
 # patch_embed.proj, blocks.0.attn.qkv … (google-research/vision_transformer's PyTorch ports)
-VIT = Family('Vision Transformers', vit_shape)
+VIT = Family('Vision Transformers', shapes.vit_shape)
 
 
 @dataclass(frozen=True)
@@ -120,9 +117,3 @@ def position_buffers(suffix: str, index: Callable[[Tensor], Tensor]
                 index(relative_positions((round(value.shape[0] ** 0.5) + 1) // 2))
                 for key, value in own.items() if key.endswith(table)}
     return buffers
-
-
-__all__ = ['CONVNEXT', 'DEEP_STEM', 'RESNET', 'SWIN', 'VIT', 'ConvNeXtShape', 'DeepStemShape',
-           'Family', 'KeyMap', 'Layout', 'Rename', 'ResNetShape', 'SwinShape', 'ViTShape',
-           'is_plain_resnet', 'position_buffers', 'read_neutral', 'relative_positions',
-           'resnet_shape']

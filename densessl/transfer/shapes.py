@@ -97,7 +97,7 @@ def _resnet_shape(state: dict[str, Tensor], stem: int) -> ResNetShape:
         return ResNetShape(None)
     channels, per_group = state['layer1.0.conv2.weight'].shape[:2]
     groups = channels // per_group
-    if channels % width or not bottleneck and channels != 64 * width:
+    if channels % width or (not bottleneck and channels != 64 * width):
         return ResNetShape(None)
     return ResNetShape(depth, groups, channels // width // groups, width)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
 
@@ -54,6 +55,10 @@ class MMDetection(EngineTarget):
         from densessl_plugins.mmseg.layouts import convnext_layout
         # A detector's config can take its backbone from MMSegmentation by this scoped name.
         return [*super().layouts(), convnext_layout('mmdet.mmseg.TIMMBackbone')]
+
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.mmdet.checkpoints import CHECKPOINTS
+        return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl_plugins.mmdet.data import is_coco, set_coco, set_other

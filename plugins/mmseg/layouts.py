@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from densessl.transfer import shapes
 from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import CONVNEXT, VIT, ConvNeXtShape, Layout, ViTShape
+from densessl.transfer.layouts import CONVNEXT, VIT, Layout
 
 _VIT = KeyMap([
     Rename('cls_token', 'cls_token'), Rename('pos_embed', 'pos_embed'),
@@ -29,7 +30,7 @@ _CONVNEXT = KeyMap([
 ])
 
 
-def _vit(shape: ViTShape) -> dict[str, Any] | None:
+def _vit(shape: shapes.ViTShape) -> dict[str, Any] | None:
     if shape.hidden % shape.width:
         return None
     return {'type': 'mmseg.VisionTransformer', 'img_size': shape.image_size,
@@ -40,7 +41,7 @@ def _vit(shape: ViTShape) -> dict[str, Any] | None:
 
 def convnext_layout(kind: str) -> Layout:
     """ConvNeXt inside a TIMMBackbone, whose ``'TARGET.name'`` is ``kind``."""
-    def backbone(shape: ConvNeXtShape) -> dict[str, Any]:
+    def backbone(shape: shapes.ConvNeXtShape) -> dict[str, Any]:
         return {'type': kind, 'model_name': 'convnext_tiny', 'pretrained': False,
                 'depths': shape.depths, 'dims': shape.widths}
     return Layout(CONVNEXT, _CONVNEXT, backbone)

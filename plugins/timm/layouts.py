@@ -5,11 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from densessl.transfer import shapes
 from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import (
-    CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, ConvNeXtShape, DeepStemShape, Layout, ResNetShape,
-    SwinShape, ViTShape,
-)
+from densessl.transfer.layouts import CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, Layout
 
 
 def _matrix(value: Tensor) -> Tensor:
@@ -42,13 +40,13 @@ _VIT = KeyMap([
 ])
 
 
-def _resnet(shape: ResNetShape) -> dict[str, Any] | None:
+def _resnet(shape: shapes.ResNetShape) -> dict[str, Any] | None:
     import timm
     known = shape.depth is not None and shape.width == 1 and timm.is_model(shape.name)
     return {'type': f'timm.{shape.name}'} if known else None
 
 
-def _deep_stem(shape: DeepStemShape) -> dict[str, Any] | None:
+def _deep_stem(shape: shapes.DeepStemShape) -> dict[str, Any] | None:
     cfg = _resnet(shape.resnet)
     if cfg is None or shape.stem[0] * 2 != shape.stem[2] or shape.stem[0] != shape.stem[1]:
         return None
@@ -56,16 +54,16 @@ def _deep_stem(shape: DeepStemShape) -> dict[str, Any] | None:
             'avg_down': shape.average_down}
 
 
-def _convnext(shape: ConvNeXtShape) -> dict[str, Any]:
+def _convnext(shape: shapes.ConvNeXtShape) -> dict[str, Any]:
     return {'type': 'timm.convnext_tiny', 'depths': shape.depths, 'dims': shape.widths}
 
 
-def _swin(shape: SwinShape) -> dict[str, Any]:
+def _swin(shape: shapes.SwinShape) -> dict[str, Any]:
     return {'type': 'timm.swin_tiny_patch4_window7_224', 'embed_dim': shape.width,
             'depths': shape.depths, 'num_heads': shape.heads, 'window_size': shape.window}
 
 
-def _vit(shape: ViTShape) -> dict[str, Any]:
+def _vit(shape: shapes.ViTShape) -> dict[str, Any]:
     return {'type': 'timm.vit_base_patch16_224', 'embed_dim': shape.width, 'depth': shape.depth,
             'num_heads': shape.heads, 'patch_size': shape.patch, 'img_size': shape.image_size,
             'mlp_ratio': shape.hidden / shape.width}

@@ -11,6 +11,7 @@ from densessl import TransferTarget
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
+    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
 
 
@@ -46,6 +47,10 @@ class Timm(TransferTarget):
     def layouts(self) -> list[Layout]:
         from densessl_plugins.timm.layouts import LAYOUTS
         return LAYOUTS
+
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.timm.checkpoints import CHECKPOINTS
+        return CHECKPOINTS
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:

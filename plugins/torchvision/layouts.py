@@ -5,11 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from densessl.transfer import shapes
 from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import (
-    CONVNEXT, RESNET, SWIN, VIT, ConvNeXtShape, Layout, ResNetShape, SwinShape, ViTShape,
-    position_buffers,
-)
+from densessl.transfer.layouts import CONVNEXT, RESNET, SWIN, VIT, Layout, position_buffers
 
 CONVNEXTS = {((3, 3, 9, 3), 96): 'convnext_tiny', ((3, 3, 27, 3), 96): 'convnext_small',
              ((3, 3, 27, 3), 128): 'convnext_base', ((3, 3, 27, 3), 192): 'convnext_large'}
@@ -71,7 +69,7 @@ _VIT = KeyMap([
 ])
 
 
-def _resnet(shape: ResNetShape) -> dict[str, Any] | None:
+def _resnet(shape: shapes.ResNetShape) -> dict[str, Any] | None:
     if shape.depth is None or (shape.groups > 1 and shape.name not in (
             'resnext50_32x4d', 'resnext101_32x8d', 'resnext101_64x4d')):
         return None
@@ -79,17 +77,17 @@ def _resnet(shape: ResNetShape) -> dict[str, Any] | None:
     return {**cfg, 'width': shape.width} if shape.width > 1 else cfg
 
 
-def _convnext(shape: ConvNeXtShape) -> dict[str, Any] | None:
+def _convnext(shape: shapes.ConvNeXtShape) -> dict[str, Any] | None:
     first = shape.widths[0]
     doubled = shape.widths == tuple(first * 2 ** stage for stage in range(4))
     return _named(CONVNEXTS.get((shape.depths, first)) if doubled else None)
 
 
-def _swin(shape: SwinShape) -> dict[str, Any] | None:
+def _swin(shape: shapes.SwinShape) -> dict[str, Any] | None:
     return _named(SWINS.get((shape.width, shape.depths)) if shape.window == 7 else None)
 
 
-def _vit(shape: ViTShape) -> dict[str, Any] | None:
+def _vit(shape: shapes.ViTShape) -> dict[str, Any] | None:
     cfg = _named(VITS.get((shape.width, shape.depth, shape.patch)))
     return cfg if cfg is None or shape.image_size == 224 else {
         **cfg, 'image_size': shape.image_size}

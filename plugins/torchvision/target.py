@@ -10,6 +10,7 @@ from densessl import TransferTarget
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
+    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
 
 
@@ -43,3 +44,7 @@ class Torchvision(TransferTarget):
     def layouts(self) -> list[Layout]:
         from densessl_plugins.torchvision.layouts import LAYOUTS
         return LAYOUTS
+
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.torchvision.checkpoints import CHECKPOINTS
+        return CHECKPOINTS
