@@ -5,18 +5,31 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from densessl.errors import UsageError
+
 if TYPE_CHECKING:
     from densessl.transfer.export import Exported
+    from densessl.transfer.importing import Foreign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('checkpoint', help='a checkpoint of densessl train, or an exported '
-                        'backbone that is to get a copy for another library')
+    parser.add_argument('checkpoint', help='a checkpoint of densessl train, an exported '
+                        'backbone that is to get a copy for another library, or with --from '
+                        'weights that come from elsewhere')
     parser.add_argument('--out', help='where to write '
                         '(default: backbone.pth beside the checkpoint)')
     parser.add_argument('--to', metavar='TARGET', help='also write a copy with the keys of this '
                         'transfer target, checked on its own backbone')
+    parser.add_argument('--from', dest='layout', metavar='LAYOUT', help='import a checkpoint of '
+                        'other code: auto, the name of a layout (an unknown one lists them), or '
+                        'the prefix of the backbone’s keys with a dot at its end')
+    parser.add_argument('--mean', type=float, nargs=3, metavar='X', help='with --from: of the '
+                        'pixels 0 … 255 that the weights were trained on')
+    parser.add_argument('--std', type=float, nargs=3, metavar='X', help='with --from: as --mean')
+    parser.add_argument('--channel-order', choices=('RGB', 'BGR'), help='with --from')
+    parser.add_argument('--safetensors', action='store_true',
+                        help='also write the backbone in that format')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace files that hold other weights')
 
@@ -26,11 +39,16 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from densessl.transfer.export import export_backbone
-    done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite)
+    done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
+                           args.safetensors)
+    for line in done.notes:
+        print(line)
     meta, numbers = done.meta, sum(value.numel() for value in done.state.values())
     _say(done.path, done, f'{meta["backbone"]["type"]}, {meta["method"]}, '
          f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}; '
          f'{len(done.state)} tensors, {numbers / 1e6:.1f} M values')
+    if done.safetensors is not None:
+        _say(done.safetensors, done, 'the same as safetensors')
     if done.copy is not None:
         _say(done.copy, done, f'with the keys of {args.to}')
         if done.keys is None:
@@ -41,6 +59,18 @@ def run(args: argparse.Namespace) -> int:
             Console().print(done.keys.table())
     print(f'next: densessl finetune CONFIG --backbone {done.path} --data-root DIR')
     return 0
+
+
+def _foreign(args: argparse.Namespace) -> Foreign | None:
+    from densessl.transfer.importing import Foreign
+    about = {name: getattr(args, name) for name in ('mean', 'std', 'channel_order')
+             if getattr(args, name) is not None}
+    if args.layout is None:
+        if about:
+            raise UsageError(f'--{next(iter(about)).replace("_", "-")} is for imports: add --from '
+                             f'auto; what densessl trained says it itself')
+        return None
+    return Foreign(args.layout, **about)
 
 
 def _say(path: Path, done: Exported, what: str) -> None:

@@ -3,7 +3,7 @@ that mmengine's Runner trains."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
-from densessl.transfer.group_norm import group_count, group_norm, has_group_norm, with_norm_names
-from densessl.transfer.layouts import is_plain_resnet, resnet_shape
+from densessl.transfer.engine_layouts import added_norms, engine_layouts
+from densessl.transfer.group_norm import group_norm
 from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.keymap import State
+    from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
-    from densessl.transfer.target import State
 
 
 class EngineTarget(TransferTarget):
@@ -62,28 +63,11 @@ class EngineTarget(TransferTarget):
         backbone.register_forward_hook(_finest_first)
         return backbone
 
-    def translate(self, state: State, source: str) -> State:
-        if is_plain_resnet(state):   # these libraries name a norm after its kind
-            return with_norm_names(state, 'gn' if has_group_norm(state) else 'bn')
-        if source.partition('.')[0] == self.name:
-            return dict(state)
-        raise UsageError(
-            f'no exact translation of {source!r} to {self.name} is known; possible are '
-            f'{self.name} backbones and ResNets with a plain 7×7 stem from any library')
+    def layouts(self) -> list[Layout]:
+        return engine_layouts(self.name)
 
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        shape, groups = resnet_shape(state), group_count(source)
-        if shape is None:
-            return super().counterpart(state, source)
-        if shape.group_norm and groups is None:
-            return None   # weights do not tell in how many groups their norms normalize
-        norm = {'norm_cfg': group_norm(groups)} if groups is not None else {}
-        if shape.groups > 1:
-            return {'type': f'{self.name}.ResNeXt', 'depth': shape.depth, 'groups': shape.groups,
-                    'base_width': shape.width_per_group, **norm}
-        if shape.width_per_group == 64:
-            return {'type': f'{self.name}.ResNet', 'depth': shape.depth, **norm}
-        return None   # these libraries' ResNet has no wide variant
+    def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
+        return added_norms(backbone, state)
 
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
         model, lines = cfg.model, []

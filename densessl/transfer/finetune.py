@@ -21,12 +21,12 @@ from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.group_norm import group_count
-from densessl.transfer.layouts import is_plain_resnet
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.runs import finished_run, start_run
 from densessl.transfer.schedule import scale_schedule
+from densessl.transfer.shapes import is_plain_resnet
 from densessl.transfer.subset import take_fraction
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights

@@ -5,21 +5,32 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from densessl.transfer.keymap import State
 
 GROUPS = {'layer': 1, 'group': 32}   # of a backbone's ``norm``; layer norm is one group
 _NORM_NAME = re.compile(r'(^|\.)[bg]n([123])\.')
 
 
-def has_group_norm(state: dict[str, Tensor]) -> bool:
+def has_group_norm(state: State) -> bool:
     """Whether the norms of a plain ResNet keep no statistics: they are group or layer norms."""
     return not any(key.endswith('.running_mean') for key in state)
 
 
-def with_norm_names(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def with_norm_names(state: State, name: str) -> State:
     """A plain ResNet's weights with its norms called ``name``, ``'bn'`` or ``'gn'``, and a number:
     some libraries name them after their kind, others call all of them ``bn``."""
     return {_NORM_NAME.sub(rf'\g<1>{name}\2.', key): value for key, value in state.items()}
+
+
+class NormsByKind:
+    """The keys of a library that calls a ResNet's norms after their kind, ``bn1`` or ``gn1``; in
+    the neutral layout all of them are ``bn``. For :attr:`densessl.transfer.layouts.Layout.keys`."""
+
+    def to_neutral(self, state: State) -> State:
+        return with_norm_names(state, 'bn')
+
+    def to_own(self, neutral: State) -> State:
+        return with_norm_names(neutral, 'gn' if has_group_norm(neutral) else 'bn')
 
 
 def group_count(source: Mapping[str, Any]) -> int | None:

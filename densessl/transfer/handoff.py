@@ -7,7 +7,7 @@ computes something else.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
+from densessl.transfer.target import neutral_weights
 
 TOLERANCE = 1e-4    # of the largest activation; rounding stays below 1e-5 in fp32
 IMAGE_SIZE = 224    # pixels; a multiple of 32 and of 14, so every patch size and stride fits
@@ -31,6 +32,7 @@ class KeyTable:
     unexpected: list[str] = field(default_factory=list)   # in the file, not in the model
     mismatched: dict[str, str] = field(default_factory=dict)   # other shape: 'file → model'
     altered: list[str] = field(default_factory=list)      # same name and shape, other values
+    added: list[str] = field(default_factory=list)        # new behind the maps; start fresh
 
     @property
     def complete(self) -> bool:
@@ -44,6 +46,9 @@ class KeyTable:
     def summary(self) -> str:
         """One line: ``'120 of 120 keys loaded'`` and what is wrong with the others."""
         parts = [f'{len(self.loaded)} of {self.total} keys loaded']
+        if self.added:
+            parts.append(f'{len(self.added)} new behind the maps, starting fresh '
+                         f'({self.added[0]}{", …" if len(self.added) > 1 else ""})')
         for name, keys, example in (
                 ('missing in the file', self.missing, str),
                 ('unknown to the model', self.unexpected, str),
@@ -57,7 +62,7 @@ class KeyTable:
 
     def counts(self) -> dict[str, int]:
         return {name: len(getattr(self, name)) for name in
-                ('loaded', 'missing', 'unexpected', 'mismatched', 'altered')}
+                ('loaded', 'missing', 'unexpected', 'mismatched', 'altered', 'added')}
 
     def table(self) -> Table:
         """The counts by part of the backbone (the first component of the key)."""
@@ -70,7 +75,7 @@ class KeyTable:
                 parts.setdefault(key.split('.')[0], {}).setdefault(column, []).append(key)
         for part, keys in sorted(parts.items()):
             wrong = next((f'{key} {self.mismatched.get(key, column)}' for column in columns[1:]
-                          for key in keys.get(column, [])), '')
+                          if column != 'added' for key in keys.get(column, [])), '')
             table.add_row(part, *(str(len(keys.get(column, ()))) for column in columns),
                           *([] if self.complete else [wrong]))
         return table
@@ -82,13 +87,16 @@ class KeyTable:
                              f'config: {self.summary()}')
 
 
-def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> KeyTable:
+def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module],
+                 added: Iterable[str] = ()) -> KeyTable:
     """Compare translated weights with what is in the modules that received them, by value.
 
     Args:
         state: the weights, in the modules' own keys.
         modules: the receiving modules by their prefix in the model. A key is looked for in all of
             them: a C4 detector keeps layer4 outside its backbone.
+        added: paths of the modules that start fresh
+            (:meth:`densessl.transfer.target.TransferTarget.added_modules`).
     """
     table, owned = KeyTable(), {}
     for module in modules.values():
@@ -102,7 +110,10 @@ def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) 
             table.loaded.append(key)
         else:
             table.altered.append(key)
-    table.missing = [key for key in owned if key not in state]
+    new = tuple(f'{path}.' for path in added)
+    for key in owned:
+        if key not in state:
+            (table.added if new and key.startswith(new) else table.missing).append(key)
     return table
 
 
@@ -143,11 +154,10 @@ class FeatureCheck:
                 f'downsampling, another normalization, activation or group count')
 
 
-def reference_image() -> Tensor:
-    """The fixed image of the checks: (3, 224, 224) uint8, RGB, the same on every machine."""
+def reference_image(size: int = IMAGE_SIZE) -> Tensor:
+    """The fixed image of the checks: (3, size, size) uint8, RGB, the same on every machine."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE), generator=generator,
-                         dtype=torch.uint8)
+    return torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
 
 
 def normalize(image: Tensor, meta: Mapping[str, Any]) -> Tensor:
@@ -159,11 +169,12 @@ def normalize(image: Tensor, meta: Mapping[str, Any]) -> Tensor:
 
 
 def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
-                     backbone: nn.Module) -> FeatureCheck:
+                     backbone: nn.Module, added: Iterable[str] = ()) -> FeatureCheck:
     """Compare a loaded backbone with the pretrained one, rebuilt from its provenance, on the
     reference image: evaluation mode, fp32, on the CPU (a GPU's TF32 is coarser than the check).
 
-    Stages are compared up to the first that the target gives in another size.
+    Stages are compared up to the first that the target gives in another size, and before the
+    modules that it ``added``.
     """
     source = build_backbone(meta['backbone'])
     try:
@@ -171,9 +182,12 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     except RuntimeError as error:
         raise UsageError(f'the weights do not fit the backbone that their provenance names '
                          f'({meta["backbone"]}): {str(error).splitlines()[1].strip()}') from error
-    image = normalize(reference_image(), meta)
-    ours = feature_maps(source, image)
-    theirs = feature_maps(copy.deepcopy(backbone).cpu().float(), image)
+    family = neutral_weights(dict(state), meta['backbone']['type'])
+    image = normalize(reference_image(family[0].image_size if family else IMAGE_SIZE), meta)
+    plain = copy.deepcopy(backbone).cpu().float()
+    for path in added:
+        plain.set_submodule(path, nn.Identity())
+    ours, theirs = feature_maps(source, image), feature_maps(plain, image)
     check = FeatureCheck([], len(ours))
     for a, b in _paired(ours, theirs):
         if a.shape != b.shape:

@@ -1,66 +1,120 @@
-"""Key layouts that several libraries share, so that weights pass between them by name alone."""
+"""Families of backbones that several libraries build, each with one neutral key layout.
+
+A library says by a :class:`Layout` how its own keys map to the neutral ones. So each library needs
+one table a family, not one for every other library, and weights pass between any two of them.
+Renaming alone proves nothing; :mod:`densessl.transfer.handoff` compares the features.
+"""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from densessl.transfer.group_norm import has_group_norm
-
-_BN = r'\.(weight|bias|running_mean|running_var|num_batches_tracked)'
-_RESNET_KEY = re.compile(
-    r'conv1\.weight|[bg]n1' + _BN
-    + r'|layer[1-4]\.\d+\.((conv[123]|downsample\.0)\.weight|([bg]n[123]|downsample\.1)' + _BN
-    + ')')
-# (blocks of layer1 … layer4, bottleneck) → depth; He et al. 2016, table 1
-_DEPTHS = {((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
-           ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152}
-
-
-def is_plain_resnet(state: dict[str, Tensor]) -> bool:
-    """Whether ``state`` is laid out as He et al.'s ResNet with a 7×7 stem: ``conv1``, ``bn1`` (or
-    ``gn1``), ``layer1.0.conv1`` … and nothing else (deep stems, attention and blur pooling add
-    keys).
-
-    ResNeXt and wide ResNets have the same layout. Keys do not tell in which convolution a block
-    strides; the function check does (:mod:`densessl.transfer.handoff`).
-    """
-    stem = state.get('conv1.weight')
-    return (stem is not None and tuple(stem.shape[1:]) == (3, 7, 7)
-            and all(_RESNET_KEY.fullmatch(key) for key in state))
+from densessl.transfer import shapes
+from densessl.transfer.group_norm import NormsByKind
+from densessl.transfer.keymap import KeyMap, State
 
 
 @dataclass(frozen=True)
-class ResNetShape:
-    """What distinguishes the published members of the plain ResNet family."""
+class Family:
+    """Backbones of one architecture.
 
-    depth: int
-    groups: int = 1
-    width_per_group: int = 64   # channels of a group's 3×3 convolution in layer1
-    group_norm: bool = False    # in the place of batch norm
+    Attributes:
+        name: in the plural, for messages.
+        shape: what the numbers of a neutral state dict say (depth, widths …), or None if it is
+            no member.
+        image_size: pixels of the image on which members of two libraries are compared.
+    """
 
-    @property
-    def name(self) -> str:
-        """The name that the common model libraries share, such as ``resnext50_32x4d``."""
-        if self.groups > 1:
-            return f'resnext{self.depth}_{self.groups}x{self.width_per_group}d'
-        if self.width_per_group > 64:
-            return f'wide_resnet{self.depth}_{self.width_per_group // 64}'
-        return f'resnet{self.depth}'
+    name: str
+    shape: Callable[[State], Any]
+    image_size: int = 224
 
 
-def resnet_shape(state: dict[str, Tensor]) -> ResNetShape | None:
-    """The member of the plain ResNet family whose weights ``state`` holds, or None."""
-    if not is_plain_resnet(state) or state['conv1.weight'].shape[0] != 64:
-        return None
-    blocks = tuple(len({key.split('.')[1] for key in state if key.startswith(f'layer{stage}.')})
-                   for stage in (1, 2, 3, 4))
-    bottleneck, group_norm = 'layer1.0.conv3.weight' in state, has_group_norm(state)
-    depth = _DEPTHS.get((blocks, bottleneck))
-    if depth is None:
-        return None
-    if not bottleneck:
-        return ResNetShape(depth, group_norm=group_norm)
-    width, per_group = state['layer1.0.conv2.weight'].shape[:2]
-    return ResNetShape(depth, width // per_group, per_group, group_norm)
+# Keys as in the authors' code, which most checkpoints follow:
+# conv1, bn1, layer1.0.conv1 … (He et al. 2016, as every PyTorch library has it)
+RESNET = Family('ResNets with a plain 7×7 stem', shapes.resnet_shape)
+# the same with conv1.{0,1,3,4,6}, bn1; downsample.{1,2} after an average pooling, if it has one
+DEEP_STEM = Family('ResNets with a deep stem of three 3×3 convolutions (V1c, V1d)',
+                   shapes.deep_stem_shape)
+# downsample_layers.0.0, stages.0.0.dwconv … (facebookresearch/ConvNeXt)
+CONVNEXT = Family('ConvNeXts', shapes.convnext_shape)
+# patch_embed.proj, layers.0.blocks.0.attn.qkv … (microsoft/Swin-Transformer). At 448 pixels every
+# map is a whole number of windows and more than one, so libraries that pad before or after
+# shifting, or do not shift within a single window, all compute the same.
+SWIN = Family('Swin Transformers', shapes.swin_shape, image_size=448)
+# patch_embed.proj, blocks.0.attn.qkv … (google-research/vision_transformer's PyTorch ports)
+VIT = Family('Vision Transformers', shapes.vit_shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one library lays out the weights of a family.
+
+    Attributes:
+        family: the family.
+        keys: the table from the library's keys to the neutral ones; None if they are the same.
+        backbone: the library's backbone configuration for a member's shape, or None for a member
+            that the library cannot build.
+        buffers: of a written state dict, the buffers that follow from the weights and the library
+            keeps in its state dict besides.
+        ignored: pattern of keys that are such buffers.
+    """
+
+    family: Family
+    keys: KeyMap | NormsByKind | None = None
+    backbone: Callable[[Any], dict[str, Any] | None] = lambda shape: None
+    buffers: Callable[[State], State] | None = None
+    ignored: str | None = None
+
+    def read(self, state: State) -> State | None:
+        """``state`` with neutral keys, or None if it is not of this family and layout."""
+        weights = {key: value for key, value in state.items()
+                   if not (self.ignored and re.fullmatch(self.ignored, key))}
+        neutral = self.keys.to_neutral(weights) if self.keys else weights
+        return neutral if neutral and self.family.shape(neutral) is not None else None
+
+    def write(self, neutral: State) -> State | None:
+        """A neutral state dict with the library's keys; None if some have no place in it."""
+        own = self.keys.to_own(neutral) if self.keys else dict(neutral)
+        return {**own, **self.buffers(own)} if own and self.buffers else own
+
+
+def read_neutral(state: State, layouts: list[Layout]) -> tuple[Family, State] | None:
+    """The family of ``state`` and its weights in neutral keys, by the first layout that fits."""
+    for layout in layouts:
+        neutral = layout.read(state)
+        if neutral is not None:
+            return layout.family, neutral
+    return None
+
+
+def relative_positions(window: int) -> Tensor:
+    """The index of each pair of cells of a window into a table of relative positions (Liu et al.
+    2021, section 3.2): (window², window²) integers below (2·window − 1)²."""
+    rows, columns = (axis.flatten() for axis in torch.meshgrid(
+        torch.arange(window), torch.arange(window), indexing='ij'))
+    down = rows[:, None] - rows[None] + window - 1
+    right = columns[:, None] - columns[None] + window - 1
+    return down * (2 * window - 1) + right
+
+
+def position_buffers(suffix: str, index: Callable[[Tensor], Tensor]
+                     ) -> Callable[[State], State]:
+    """For :attr:`Layout.buffers` of window attention: the index beside each table.
+
+    Args:
+        suffix: the index's name, which takes the place of ``relative_position_bias_table``.
+        index: what the (window², window²) index goes through.
+    """
+    table = 'relative_position_bias_table'
+
+    def buffers(own: Mapping[str, Tensor]) -> State:
+        return {key.removesuffix(table) + suffix:
+                index(relative_positions((round(value.shape[0] ** 0.5) + 1) // 2))
+                for key, value in own.items() if key.endswith(table)}
+    return buffers

@@ -70,7 +70,10 @@ class HandoffHook(Hook):
         self._check_features(runner, model, self.weights)
 
     def _check_keys(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
-        keys = compare_keys(weights.placed, self.target.backbone_modules(model))
+        modules = self.target.backbone_modules(model)
+        backbone = next(iter(modules.values()))
+        keys = compare_keys(weights.placed, modules,
+                            self.target.added_modules(backbone, weights.placed))
         self.report['keys'] = keys.counts()
         say(runner, f'weights: {keys.summary()}', keys.table())
         if not self.allow_partial:
@@ -88,7 +91,8 @@ class HandoffHook(Hook):
 
     def _check_features(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
         backbone = next(iter(self.target.backbone_modules(model).values()))
-        check = compare_features(weights.state, weights.meta, backbone)
+        check = compare_features(weights.state, weights.meta, backbone,
+                                 self.target.added_modules(backbone, weights.placed))
         self.report['features'] = {'stages': check.stages, 'restrided': check.restrided,
                                    'differences': check.differences}
         say(runner, f'function check: {check.summary()}')

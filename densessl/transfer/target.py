@@ -4,9 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from densessl.errors import UsageError
+from densessl.transfer.keymap import State
+from densessl.transfer.layouts import RESNET, Family, Layout, read_neutral
+from densessl.transfer.shapes import with_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,9 +17,8 @@ if TYPE_CHECKING:
     from mmengine import Config
 
     from densessl.evaluation.class_images import ClassImages
+    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.recipe import Recipe
-
-State = dict[str, Tensor]
 
 
 class TransferTarget:
@@ -40,8 +42,18 @@ class TransferTarget:
         """
         raise UsageError(f'target {self.name!r} builds no backbones')
 
+    def layouts(self) -> list[Layout]:
+        """How this library lays out the weights of families that other libraries have too; what
+        :meth:`translate` and :meth:`counterpart` go by."""
+        return []
+
+    def checkpoints(self) -> list[CheckpointLayout]:
+        """Other people's checkpoints whose backbone this library builds; what ``export --from``
+        goes by."""
+        return []
+
     def translate(self, state: State, source: str) -> State:
-        """Rename ``state`` to this library's keys.
+        """Rename ``state`` to this library's keys (and reorder values where it must be).
 
         Args:
             state: a backbone's state dict in the layout of ``source``.
@@ -50,7 +62,22 @@ class TransferTarget:
         Raises:
             UsageError: no exact translation is known; the message says from what there is one.
         """
-        raise UsageError(f'target {self.name!r} takes no weights of {source!r}')
+        if source.partition('.')[0] == self.name:
+            return dict(state)
+        found = neutral_weights(state, source)
+        for layout in self.layouts():
+            if found and layout.family is found[0]:
+                own = layout.write(found[1])
+                # Weights for a network that the library cannot build could never be checked.
+                if own is not None and layout.backbone(layout.family.shape(found[1])) is not None:
+                    return own
+        families = dict.fromkeys(layout.family.name for layout in self.layouts())
+        raise UsageError(
+            f'no exact translation of {source!r} to {self.name} is known'
+            + (f': {self.name} builds no {found[0].name} of this kind, and with such weights its '
+               f'others would compute something else' if found else '')
+            + f'; possible are {self.name} backbones'
+            + (f' and, from any library, {", ".join(families)}' if families else ''))
 
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
         """This library's own backbone that a translated ``state`` belongs to, so that an export
@@ -60,7 +87,20 @@ class TransferTarget:
             state: the state dict, translated.
             source: the configuration of the pretrained backbone (``dict(type='TARGET.name', …)``).
         """
-        return dict(source) if source['type'].partition('.')[0] == self.name else None
+        if source['type'].partition('.')[0] == self.name:
+            return dict(source)
+        for layout in self.layouts():
+            neutral = layout.read(state)
+            if neutral is not None:
+                shape = with_groups(layout.family.shape(neutral), source)
+                return None if shape is None else layout.backbone(shape)
+        return None
+
+    def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
+        """Paths of the modules that this library puts behind a backbone's feature maps and that
+        the network of a translated ``state`` does not have: they start fresh without counting as
+        missing, and the function check looks at what goes into them."""
+        return []
 
     # -- labelled images: for targets whose library reads public data sets ---------------------
 
@@ -118,3 +158,17 @@ class TransferTarget:
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The headline figures among an evaluation's ``metrics``, by the name people use."""
         return {name: float(value) for name, value in metrics.items()}
+
+
+def neutral_weights(state: State, source: str) -> tuple[Family, State] | None:
+    """The family of a backbone's weights and their neutral keys; None if no layout is known.
+
+    Args:
+        state: a backbone's state dict in the layout of ``source``.
+        source: the backbone's ``'TARGET.name'``.
+    """
+    from densessl.backbones import target_names
+    from densessl.registry import TRANSFER_TARGETS
+    owner = source.partition('.')[0]
+    own = TRANSFER_TARGETS.get(owner)().layouts() if owner in target_names() else []
+    return read_neutral(state, [*own, Layout(RESNET)])

@@ -7,8 +7,9 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.transfer.export import load_backbone_file, save_backbone
-from densessl.transfer.target import State, TransferTarget
+from densessl.transfer.backbone_file import load_backbone_file, save_backbone
+from densessl.transfer.keymap import State
+from densessl.transfer.target import TransferTarget
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Weights:
 
     @classmethod
     def load(cls, path: str | Path) -> Weights:
-        """Read an exported file; see :func:`densessl.transfer.export.load_backbone_file`."""
+        """Read an exported file; see :func:`densessl.transfer.backbone_file.load_backbone_file`."""
         return cls(Path(path), *load_backbone_file(path))
 
     @property

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.checkpoints import CheckpointLayout
+    from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
 
 SCORES = {   # by the name people use; COCO's in the order of its table, then VOC's
@@ -48,6 +50,15 @@ class MMDetection(EngineTarget):
     def backbone_names(self) -> list[str]:
         from mmdet.models import backbones
         return list(backbones.__all__)
+
+    def layouts(self) -> list[Layout]:
+        from densessl_plugins.mmseg.layouts import convnext_layout
+        # A detector's config can take its backbone from MMSegmentation by this scoped name.
+        return [*super().layouts(), convnext_layout('mmdet.mmseg.TIMMBackbone')]
+
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.mmdet.checkpoints import CHECKPOINTS
+        return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl_plugins.mmdet.data import is_coco, set_coco, set_other

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.layouts import Layout
+
 
 class MMSegmentation(EngineTarget):
     name = 'mmseg'
@@ -35,6 +37,10 @@ class MMSegmentation(EngineTarget):
     def backbone_names(self) -> list[str]:
         from mmseg.models import backbones
         return list(backbones.__all__)
+
+    def layouts(self) -> list[Layout]:
+        from densessl_plugins.mmseg.layouts import LAYOUTS
+        return [*super().layouts(), *LAYOUTS]
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl.transfer.roots import set_root

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ from densessl import TransferTarget
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
-    from densessl.transfer.target import State
+    from densessl.transfer.checkpoints import CheckpointLayout
+    from densessl.transfer.layouts import Layout
 
 
 class Timm(TransferTarget):
@@ -29,33 +29,28 @@ class Timm(TransferTarget):
                              f'all of them: timm.list_models()')
         model = _create(name, kwargs)
         # Dense training crops and whole downstream images are not the square a transformer was
-        # published with: where its family can take any size, let it.
-        for flag, value in (('dynamic_img_size', True), ('strict_img_size', False)):
-            if flag in inspect.signature(type(model).__init__).parameters and flag not in kwargs:
-                model = _create(name, {**kwargs, flag: value})
-                break
+        # published with: where its family can take any size, let it, and let Swin shift windows
+        # also in the stage that is a single window at 224 pixels, as detectors' Swins do.
+        takes = inspect.signature(type(model).__init__).parameters
+        flags = {'dynamic_img_size': True, 'always_partition': True}
+        if 'dynamic_img_size' not in takes:
+            flags['strict_img_size'] = False
+        flags = {flag: value for flag, value in flags.items()
+                 if flag in takes and flag not in kwargs}
+        if flags:
+            model = _create(name, {**kwargs, **flags})
         if not hasattr(model, 'forward_intermediates') or not getattr(model, 'feature_info', None):
             raise UsageError(f'timm.{name} has no forward_intermediates and gives no feature maps; '
                              f'choose a model of a family that has it (most have)')
         return as_maps(model)
 
-    def translate(self, state: State, source: str) -> State:
-        from densessl.transfer.group_norm import with_norm_names
-        from densessl.transfer.layouts import is_plain_resnet
-        if is_plain_resnet(state):
-            return with_norm_names(state, 'bn')   # whatever kind of norm it is
-        if source.partition('.')[0] == self.name:
-            return dict(state)
-        raise UsageError(
-            f'no exact translation of {source!r} to timm is known; possible are timm backbones '
-            f'and ResNets with a plain 7×7 stem from any library')
+    def layouts(self) -> list[Layout]:
+        from densessl_plugins.timm.layouts import LAYOUTS
+        return LAYOUTS
 
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        from densessl.transfer.layouts import resnet_shape
-        shape = resnet_shape(state)
-        if shape is None or shape.group_norm:
-            return super().counterpart(state, source)
-        return {'type': f'timm.{shape.name}'}
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.timm.checkpoints import CHECKPOINTS
+        return CHECKPOINTS
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:

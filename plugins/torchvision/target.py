@@ -1,7 +1,6 @@
 """The transfer target ``torchvision``: builds its classification models as dense backbones."""
 from __future__ import annotations
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from densessl.evaluation.class_images import ClassImages
-    from densessl.transfer.target import State
+    from densessl.transfer.checkpoints import CheckpointLayout
+    from densessl.transfer.layouts import Layout
 
 
 class Torchvision(TransferTarget):
@@ -59,26 +59,10 @@ class Torchvision(TransferTarget):
         from densessl_plugins.torchvision.sets import read_set
         return read_set(name, root)
 
-    def translate(self, state: State, source: str) -> State:
-        from densessl.transfer.group_norm import with_norm_names
-        from densessl.transfer.layouts import is_plain_resnet
-        if is_plain_resnet(state):
-            return with_norm_names(state, 'bn')   # whatever kind of norm it is
-        if source.partition('.')[0] == self.name:
-            return dict(state)
-        raise UsageError(
-            f'no exact translation of {source!r} to torchvision is known; possible are '
-            f'torchvision backbones and ResNets with a plain 7×7 stem from any library')
+    def layouts(self) -> list[Layout]:
+        from densessl_plugins.torchvision.layouts import LAYOUTS
+        return LAYOUTS
 
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        from densessl.transfer.group_norm import GROUPS, group_count
-        from densessl.transfer.layouts import resnet_shape
-        shape = resnet_shape(state)
-        if shape is None:
-            return super().counterpart(state, source)
-        backbone = {'type': f'torchvision.{shape.name}'}
-        if not shape.group_norm:
-            return backbone
-        norm = next((norm for norm, groups in GROUPS.items() if groups == group_count(source)),
-                    None)
-        return {**backbone, 'norm': norm} if norm else None
+    def checkpoints(self) -> list[CheckpointLayout]:
+        from densessl_plugins.torchvision.checkpoints import CHECKPOINTS
+        return CHECKPOINTS

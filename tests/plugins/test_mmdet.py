@@ -51,9 +51,9 @@ def test_translation_is_exact_for_plain_resnets_and_refused_elsewhere():
     theirs = build_backbone(dict(type='mmdet.ResNet', depth=50)).state_dict()
     translated = target.translate(state, 'torchvision.resnet50')
     assert {k: v.shape for k, v in translated.items()} == {k: v.shape for k, v in theirs.items()}
-    convnext = build_backbone(dict(type='timm.convnext_atto')).state_dict()
+    other = build_backbone(dict(type='timm.regnetx_002')).state_dict()
     with pytest.raises(UsageError, match='no exact translation'):
-        target.translate(convnext, 'timm.convnext_atto')
+        target.translate(other, 'timm.regnetx_002')
 
 
 def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, capsys):

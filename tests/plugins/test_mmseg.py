@@ -151,9 +151,12 @@ def test_a_cityscapes_layout_is_found(tmp_path):
 
 def test_translation_says_what_is_possible():
     target = TRANSFER_TARGETS.get('mmseg')()
-    state = build_backbone({'type': 'timm.resnet50d'}).state_dict()
-    with pytest.raises(UsageError, match='ResNets with a plain 7×7 stem'):
-        target.translate(state, 'timm.resnet50d')
+    state = build_backbone({'type': 'timm.regnetx_002'}).state_dict()
+    with pytest.raises(UsageError, match='ResNets with a plain 7×7 stem, ResNets with a deep'):
+        target.translate(state, 'timm.regnetx_002')
+    wide = build_backbone({'type': 'timm.wide_resnet50_2'}).state_dict()
+    with pytest.raises(UsageError, match='mmseg builds no ResNets with a plain 7×7 stem of this'):
+        target.translate(wide, 'timm.wide_resnet50_2')
     own = build_backbone({'type': 'mmseg.ResNetV1c', 'depth': 18}).state_dict()
     assert target.translate(own, 'mmseg.ResNetV1c').keys() == own.keys()
     source = {'type': 'mmseg.ResNetV1c', 'depth': 18}

@@ -65,6 +65,8 @@ def test_plain_resnets_of_other_libraries_translate_and_others_do_not(target):
     state = build_backbone({'type': 'timm.resnet18'}).state_dict()
     assert target.translate(state, 'timm.resnet18').keys() == state.keys()
     assert target.counterpart(state, {'type': 'timm.resnet18'}) == {'type': 'torchvision.resnet18'}
-    for kind in ('timm.resnet18d', 'timm.convnext_atto'):
-        with pytest.raises(UsageError, match='no exact translation'):
+    for kind, why in (('timm.resnet18d', 'builds no ResNets with a deep stem'),
+                      ('timm.convnext_atto', 'builds no ConvNeXts of this kind'),
+                      ('timm.regnetx_002', 'possible are torchvision backbones')):
+        with pytest.raises(UsageError, match=f'no exact translation .* {why}'):
             target.translate(build_backbone({'type': kind}).state_dict(), kind)

@@ -1,0 +1,19 @@
+"""Published checkpoints whose backbone is built by OpenMMLab's libraries.
+
+Their ResNets are alike in all of them; MMDetection's stands for them.
+"""
+from __future__ import annotations
+
+from densessl.transfer.checkpoints import CheckpointLayout
+
+# encoder_q is Sequential(backbone, neck) where it is there: the backbone saved a second time
+_PREFIX = r'(?:backbone|encoder_q\.0)\.'
+_OTHERS = (r'encoder_q\.1\.|encoder_k\.|target_net\.|momentum_encoder\.|online_net\.1\.|neck\.|'
+           r'head\.|predictor\.|queue|memory_bank\.|data_preprocessor\.')
+
+CHECKPOINTS = [
+    CheckpointLayout('mmselfsup', 'open-mmlab/mmselfsup, open-mmlab/mmpretrain, OpenSelfSup',
+                     prefix=_PREFIX, others=_OTHERS, heads=r'(?!)'),
+    CheckpointLayout('densecl', 'WXinlong/DenseCL', method='densecl', prefix=_PREFIX,
+                     others=_OTHERS, heads=r'(?!)', requires='queue2'),
+]

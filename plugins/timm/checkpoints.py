@@ -1,0 +1,25 @@
+"""Published checkpoints whose backbone is a timm model, or a Vision Transformer with its keys.
+
+Each entry was read from the code that writes such files; its ``origin`` names the repositories.
+"""
+from __future__ import annotations
+
+from densessl.transfer.checkpoints import CheckpointLayout
+from densessl.transfer.layouts import CONVNEXT, DEEP_STEM, SWIN, VIT
+
+CHECKPOINTS = [
+    # plain ResNets have torchvision's keys, and are built from there
+    CheckpointLayout(
+        'timm', 'huggingface/pytorch-image-models',
+        families=(VIT, SWIN, CONVNEXT, DEEP_STEM)),
+    CheckpointLayout(
+        'moco_v3', 'facebookresearch/moco-v3', method='moco_v3', prefix=r'base_encoder\.',
+        others=r'momentum_encoder\.|predictor\.', families=(VIT,)),
+    # the teacher is what its authors evaluate
+    CheckpointLayout(
+        'dino', 'facebookresearch/dino', method='dino', prefix=r'teacher\.(?:module\.)?backbone\.',
+        others=r'student\.|teacher\.(?:module\.)?head\.|dino_loss\.', families=(VIT,)),
+    CheckpointLayout(
+        'mae', 'facebookresearch/mae', method='mae', others=r'decoder_|mask_token',
+        requires='mask_token', families=(VIT,)),
+]
