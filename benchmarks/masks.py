@@ -134,12 +134,17 @@ def table(rows: dict[str, Row]) -> list[str]:
         cells = [f'`{name}`']
         for size in ('small', 'large'):
             cells += [f'{1000 * statistics.median(getattr(row, size)):.1f}',
-                      f'{speedup(rows, name, size):.1f}']
+                      spelled(speedup(rows, name, size))]
         cells += [f'{row.peak:.0f}' if row.peak else '–', f'{statistics.mean(row.regions):.0f}']
         values = [row.mean(which) for which in ('asa', 'recall', 'under')]
         cells += ['–' if value is None else f'{value:.1f}' for value in values]
         lines.append(f'| {" | ".join(cells)} |')
     return lines
+
+
+def spelled(ratio: float) -> str:
+    """A ratio; those above a thousand mean no more than that."""
+    return f'{ratio:.1f}' if ratio < 1000 else '> 1000'
 
 
 def speedup(rows: dict[str, Row], name: str, size: str) -> float:
