@@ -56,7 +56,7 @@ def write(tile: np.ndarray, text: str, y: int, left: int = 8) -> np.ndarray:
     smaller letters if it would not fit."""
     tile, font = np.ascontiguousarray(tile), cv2.FONT_HERSHEY_SIMPLEX
     width = cv2.getTextSize(text, font, SIZE, 2)[0][0]
-    size = SIZE * min(1, (tile.shape[1] - left - 4) / width)
+    size = SIZE * min(1, (tile.shape[1] - left - 16) / width)
     for color, width in (((255, 255, 255), 6), ((20, 20, 20), 2)):
         cv2.putText(tile, text, (left, y), font, size, color, width, cv2.LINE_AA)
     return tile

@@ -196,9 +196,9 @@ def test_an_array_makes_the_whole(folder, monkeypatch, capsys):
 def test_torchrun_splits_the_work(folder):
     """Two processes that torchrun starts, as they are, share the images and the cores."""
     done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port',
-         '29621', '-m', 'densessl.cli', 'make_masks', folder / 'in', folder / 'out',
-         '--generator', 'grid'], capture_output=True, text=True, timeout=120)
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+         '-m', 'densessl.cli', 'make_masks', folder / 'in', folder / 'out',
+         '--generator', 'grid'], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 'share 0 of 2' in done.stdout and 'share 1 of 2' in done.stdout
     assert done.stderr.count('3 made, 0 kept') == 2
