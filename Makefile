@@ -1,11 +1,11 @@
-# make demo · make test · make lint · make bench: each does all the set-up from a bare Python.
+# make demo · make test · make lint · make bench-…: each does all the set-up from a bare Python.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 QUICK  ?=
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-slow lint bench-masks bench-mask-store clean
 
 install: $(STAMP)
 
@@ -31,6 +31,14 @@ test-slow: install
 
 lint: install
 	@$(BIN)/ruff check .
+
+# One table of all mask generators, and a picture in work_dirs/bench_masks.
+bench-masks: install
+	@$(BIN)/python benchmarks/masks.py
+	@$(BIN)/python benchmarks/mask_gallery.py
+
+bench-mask-store: install
+	@$(BIN)/python benchmarks/mask_store.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

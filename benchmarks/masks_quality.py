@@ -1,20 +1,16 @@
 """How well regions fit what people outlined: three measures against human segmentations.
 
 Defined as in Stutz, Hermans & Leibe, *Superpixels: an evaluation of the state of the art*, CVIU
-2018 (https://arxiv.org/abs/1612.01601), Section 5; the data is BSDS500 (Arbeláez et al. 2011).
+2018 (https://arxiv.org/abs/1612.01601), Section 5.
 """
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 TOLERANCE = 2           # pixels by which a boundary may be off
-DATA = 'DENSESSL_BENCH_DATA'
 
 
 @dataclass(frozen=True)
@@ -70,18 +66,3 @@ def boundaries(labels: np.ndarray) -> np.ndarray:
     edge[:, 1:] |= right
     edge[:, :-1] |= right
     return edge
-
-
-def bench_data() -> Path | None:
-    """The folder of public data sets: ``$DENSESSL_BENCH_DATA``, else ``../shared/data`` beside the
-    repository; None if there is none."""
-    default = Path(__file__).parents[2] / 'shared' / 'data'
-    folder = Path(os.environ.get(DATA) or default)
-    return folder if folder.is_dir() else None
-
-
-def human_segmentations(folder: Path) -> Iterator[tuple[Path, list[np.ndarray]]]:
-    """Every photo of ``folder/images/val`` with its people's label maps."""
-    for path in sorted((folder / 'images' / 'val').glob('*.jpg')):
-        truths = sorted((folder / 'labels' / 'val').glob(f'{path.stem}_*.png'))
-        yield path, [cv2.imread(str(truth), cv2.IMREAD_UNCHANGED) for truth in truths]

@@ -26,6 +26,9 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
+        if getattr(stream, 'errors', None) == 'strict':
+            stream.reconfigure(errors='backslashreplace')
     parser = argparse.ArgumentParser(
         prog='densessl', description='Pretrain vision backbones without labels for dense '
         'prediction, and hand them to detection and segmentation libraries.')

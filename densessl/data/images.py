@@ -113,11 +113,18 @@ def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> I
         raise UsageError(f'cannot search {os.fsdecode(folder)}: {error.strerror}') from error
     for entry in found:
         name = prefix + entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, name + b'/', (*above, inode))
         # a broken link counts: it is reported as unreadable instead of silently left out
-        elif name.lower().endswith(suffixes) and (entry.is_file() or entry.is_symlink()):
+        elif name.lower().endswith(suffixes) and (entry.is_symlink() or entry.is_file()):
             yield name
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:         # a link to itself, or through a folder that may not be searched
+        return False
 
 
 def _from_text(source: Path) -> ImageList:

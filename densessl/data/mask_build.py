@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from ctypes import c_bool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ def _in_processes(images: ImageList, chunks: Iterator[range], out: Path,
     """Results in the order in which they come. Few chunks are under way at any time, so that an
     interrupt has little to wait for and a million images make no million futures."""
     context = multiprocessing.get_context('spawn')   # a forked copy of torch's threads would hang
-    stop = context.Event()
+    stop = context.RawValue(c_bool, False)   # an Event's lock would be lost with a killed worker
     setup = (pickle.dumps((images, out, generator)), stop)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, setup)
     running: set[Future[MaskSummary]] = set()
@@ -166,7 +167,7 @@ def _in_processes(images: ImageList, chunks: Iterator[range], out: Path,
             f'fewer workers than {workers}; what was made is kept), or started from a script '
             f'without "if __name__ == \'__main__\':"') from error
     finally:
-        stop.set()                                   # a worker ends after the image it is at
+        stop.value = True                            # a worker ends after the image it is at
         pool.shutdown(cancel_futures=True)
 
 
@@ -195,7 +196,7 @@ def _make_some(chunk: range) -> MaskSummary:
     images, store, generator, stop = _work
     summary = MaskSummary()
     for i in chunk:
-        if stop.is_set():
+        if stop.value:
             break
         summary.add(_make_one(images, i, store, generator))
     return summary

@@ -44,8 +44,17 @@ def felzenszwalb(image: np.ndarray, scale: float, sigma: float, min_size: int) -
     Returns:
         (H, W) int32 labels 0..n-1, numbered by their first pixel.
     """
-    keys, counts = _edge_bins(smooth(image, sigma))
-    return _segment(keys, counts, BIN_EDGES, np.float32(scale), np.int64(min_size))
+    return divide(edge_bins(image, sigma), scale, min_size)
+
+
+def edge_bins(image: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`divide` needs of an image, for as many scales as are wanted."""
+    return _edge_bins(smooth(image, sigma))
+
+
+def divide(bins: tuple[np.ndarray, np.ndarray], scale: float, min_size: int) -> np.ndarray:
+    """The rest of :func:`felzenszwalb`."""
+    return _segment(*bins, BIN_EDGES, np.float32(scale), np.int64(min_size))
 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:

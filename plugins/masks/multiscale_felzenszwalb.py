@@ -38,5 +38,7 @@ class MultiscaleFelzenszwalb(MaskGenerator):
         self.maps = len(scales)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        labels = [generator(image) for generator in self._each]
+        from densessl_plugins.masks.felzenszwalb_kernel import divide, edge_bins
+        bins = edge_bins(image, self._each[0].sigma)                    # of all scales
+        labels = [divide(bins, each.scale, each.min_size) for each in self._each]
         return np.stack(labels) if self.maps > 1 else labels[0]         # (maps, H, W) or (H, W)

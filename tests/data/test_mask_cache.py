@@ -10,6 +10,7 @@ from PIL import Image
 
 from densessl.data import build_lock, mask_cache
 from densessl.data.images import find_images
+from densessl.data.mask_check import check_masks
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
 from densessl.registry import MASK_GENERATORS
@@ -158,3 +159,19 @@ def test_other_ranks_learn_that_the_builder_failed(tmp_path, cache, quick):
 def test_other_ranks_do_not_wait_for_nobody(tmp_path, cache, quick):
     with pytest.raises(UsageError, match=r'nobody has built masks .* DENSESSL_CACHE'):
         store_for_training(draw(tmp_path / 'in', 1), GRID, is_builder=False)
+
+
+def test_a_store_of_another_hand_is_used(tmp_path):
+    """A folder of label maps with the least that `masks.json` must say."""
+    images = draw(tmp_path / 'in', 3)
+    for i in range(2):                              # one image has no mask
+        path = tmp_path / 'out' / images.name(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.repeat([[0, 1] * 8], 12, axis=0).astype(np.uint8)).save(path)
+    (tmp_path / 'out' / 'masks.json').write_text(
+        '{"generator": "mine", "parameters": {}, "version": 1, "complete": true}')
+    store, kept = store_for_training(images, dict(store=str(tmp_path / 'out')), is_builder=True)
+    assert [kept.name(i) for i in range(len(kept))] == [images.name(i) for i in range(2)]
+    assert store.read(kept.name(1)).max() == 1
+    assert dict(check_masks(kept, store)) == {}
+    assert list(dict(check_masks(images, store))) == [images.name(2)]

@@ -1,5 +1,6 @@
 """`make_masks`: `--check`, `--preview`, shares of the work by scheduler; odd images, end to end."""
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densessl.cli import main
 from densessl.commands.make_masks import add_arguments, run
 from densessl.data.images import find_images, image_size, read_image
 from densessl.data.mask_preview import overlay
@@ -194,9 +196,9 @@ def test_an_array_makes_the_whole(folder, monkeypatch, capsys):
 def test_torchrun_splits_the_work(folder):
     """Two processes that torchrun starts, as they are, share the images and the cores."""
     done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port',
-         '29621', '-m', 'densessl.cli', 'make_masks', folder / 'in', folder / 'out',
-         '--generator', 'grid'], capture_output=True, text=True, timeout=120)
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+         '-m', 'densessl.cli', 'make_masks', folder / 'in', folder / 'out',
+         '--generator', 'grid'], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 'share 0 of 2' in done.stdout and 'share 1 of 2' in done.stdout
     assert done.stderr.count('3 made, 0 kept') == 2
@@ -206,7 +208,8 @@ def test_torchrun_splits_the_work(folder):
 # -- odd images, from file to mask -----------------------------------------------------------------
 
 def write_odd_images(root):
-    """Every odd image of the issue; returns the size (H, W) as displayed of those that are good."""
+    """Odd images of every kind; returns the size (H, W) as displayed of those that are good, and
+    the names of the others."""
     root.mkdir()
     waves = (127 + 100 * np.sin(np.arange(30 * 40 * 3).reshape(30, 40, 3) / 50)).astype(np.uint8)
     picture = Image.fromarray(waves)
@@ -220,6 +223,7 @@ def write_odd_images(root):
     picture.save(root / 'rotated.jpg', exif=exif)
     picture.save(root / 'turned.png', exif=exif)
     Image.new('RGB', (1, 1)).save(root / 'pixel.png')
+    save(root / 'tall.png', RNG.integers(0, 256, (20000, 10, 3), dtype=np.uint8))
     save(root / 'wide.png', RNG.integers(0, 256, (10, 20000, 3), dtype=np.uint8))
     picture.save(root / 'animated.gif', save_all=True, append_images=[picture.rotate(180)])
     picture.save(root / 'ünïcode \U0001f40c é.png')
@@ -228,25 +232,41 @@ def write_odd_images(root):
     (root / 'truncated.jpg').write_bytes(jpeg[:-200])
     (root / 'zero.jpg').write_bytes(b'')
     (root / 'link.jpg').symlink_to('nowhere')
+    (root / 'circle.jpg').symlink_to('circle.jpg')
+    (root / 'unreadable.jpg').write_bytes(jpeg)
+    (root / 'unreadable.jpg').chmod(0)
     header = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + (60000).to_bytes(4, 'big') * 2 + b'\x08\2\0\0\0'
     (root / 'bomb.png').write_bytes(header + zlib.crc32(header[12:]).to_bytes(4, 'big'))
+    bad = {'truncated.jpg', 'zero.jpg', 'link.jpg', 'circle.jpg', 'bomb.png'}
+    bad |= set() if os.access(root / 'unreadable.jpg', os.R_OK) else {'unreadable.jpg'}     # root's
     plain = [*kinds, 'deep.png', 'deep16.tif', 'animated.gif', 'ünïcode \U0001f40c é.png',
              os.fsdecode(b'\xff\xfe.png')]
-    return dict.fromkeys(plain, (30, 40)) | {
+    good = dict.fromkeys(plain, (30, 40)) | {
         'rotated.jpg': (40, 30), 'turned.png': (40, 30), 'pixel.png': (1, 1),
-        'wide.png': (10, 20000)}
+        'wide.png': (10, 20000), 'tall.png': (20000, 10)}
+    return good | ({} if 'unreadable.jpg' in bad else {'unreadable.jpg': (40, 30)}), bad
 
 
-def test_every_odd_image_has_a_mask_or_is_listed(tmp_path, capsys):
-    good = write_odd_images(tmp_path / 'in')
-    assert command(tmp_path / 'in', tmp_path / 'out', '--set', 'scale=50', 'min_size=9',
-                   '--workers', 1) == 0
+@pytest.mark.parametrize('workers', [1, 2])
+def test_every_odd_image_has_a_mask_or_is_listed(tmp_path, workers, monkeypatch):
+    good, bad = write_odd_images(tmp_path / 'in')
+
+    def make(*words):
+        """The command on a terminal that can show plain letters only; what it printed."""
+        monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), 'ascii'))
+        code = main(['make_masks', str(tmp_path / 'in'), str(tmp_path / 'out'), *map(str, words)])
+        sys.stdout.flush()
+        return code, sys.stdout.buffer.getvalue().decode()
+    assert make('--set', 'scale=50', 'min_size=9', '--workers', workers)[0] == 0
     store = MaskStore(tmp_path / 'out')
-    assert set(store.skipped()) == {'truncated.jpg', 'zero.jpg', 'link.jpg', 'bomb.png'}
+    assert set(store.skipped()) == bad
     for name, size in good.items():
         assert store.read(name).shape == size == image_size(tmp_path / 'in' / name)
         assert read_image(tmp_path / 'in' / name).shape[:2] == size
-    assert store.info['masks'] == len(good) == len(find_images(tmp_path / 'in')) - 4
-    capsys.readouterr()
-    assert command(tmp_path / 'in', tmp_path / 'out', '--check') == 0, capsys.readouterr().out
-
+    assert store.info['masks'] == len(good) == len(find_images(tmp_path / 'in')) - len(bad)
+    assert make('--check')[0] == 0
+    assert make('--preview', 99)[0] == 0
+    odd = os.fsdecode(b'\xff\xfe.png')
+    store.path(odd).unlink()
+    code, printed = make('--check')
+    assert code == 1 and f'{odd!r}'.strip("'") in printed and '1 are wrong' in printed

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,36 @@ def test_an_installation_that_cannot_be_written_to_compiles_elsewhere_or_anew(tm
                                'XDG_CACHE_HOME': str(tmp_path / 'home'), 'NUMBA_CACHE_DIR': ''})
     assert done.stdout == 'divided\n', done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ['__pycache__', 'kernel.py']
+
+
+def test_threads_do_not_disturb_each_other():
+    """The kernel lets other threads run, which share its code and nothing else."""
+    scenes = [draw_scene(seed, size=(60, 80)).image for seed in range(6)]
+    expected = [own(image, 100, 0.8, 20) for image in scenes]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: own(scenes[i % 6], 100, 0.8, 20), range(90)))
+    assert all((labels == expected[i % 6]).all() for i, labels in enumerate(found))
+    assert len({labels.tobytes() for labels in expected}) == 6
+
+
+@pytest.mark.slow
+def test_processes_that_compile_at_the_same_time_leave_good_code(tmp_path):
+    """As the workers of a first build do; those of the next build compile nothing."""
+    code = ('import numpy as np, densessl_plugins.masks.felzenszwalb_kernel as k; '
+            'image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8); '
+            'labels = k.felzenszwalb(image, 100., .8, 2); '
+            'print(labels.sum(), *(sum(f.stats.cache_misses.values()) '
+            'for f in (k._edge_bins, k._segment)))')
+    environment = {**os.environ, 'NUMBA_CACHE_DIR': str(tmp_path)}
+
+    def start():
+        return subprocess.Popen([sys.executable, '-c', code], env=environment, text=True,
+                                stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    first = [start() for _ in range(3)]
+    printed = [process.communicate(timeout=300)[0].split() for process in first]
+    again = start().communicate(timeout=300)[0].split()
+    assert '1' in {word for words in printed for word in words[1:]}, 'nobody compiled'
+    assert again == [printed[0][0], '0', '0'] and len({words[0] for words in printed}) == 1
 
 
 def test_listing_the_generators_imports_no_compiler():

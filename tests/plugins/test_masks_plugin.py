@@ -45,6 +45,16 @@ def test_felzenszwalb_skimage_is_that_of_scikit_image():
     assert len(np.unique(halves)) == 2 and halves[0, 0] != halves[0, -1]
 
 
+def test_every_scale_is_divided_as_by_itself():
+    several = MASK_GENERATORS.build(dict(type='multiscale_felzenszwalb', scales=[20, 90, 400],
+                                         sigma=0.5, min_size=[5, 9, 30]))(NOISE)
+    for labels, scale, size in zip(several, (20, 90, 400), (5, 9, 30), strict=True):
+        one = MASK_GENERATORS.build(dict(type='felzenszwalb', scale=scale, sigma=0.5,
+                                         min_size=size))
+        assert (labels == one(NOISE)).all()
+    assert several[0].max() > several[1].max() > several[2].max() > 0
+
+
 def test_parameters_are_the_published_ones():
     for name, version in (('felzenszwalb', 2), ('felzenszwalb_skimage', 1)):
         generator = MASK_GENERATORS.build(dict(type=name))
