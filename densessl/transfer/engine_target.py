@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
 from densessl.transfer.layouts import is_plain_resnet, resnet_shape
-from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
+from densessl.transfer.recipe import (
+    freeze_stages,
+    match_input,
+    parameters_of,
+    train_norm,
+    unfreeze,
+)
 from densessl.transfer.target import TransferTarget
 
 if TYPE_CHECKING:
@@ -85,16 +91,36 @@ class EngineTarget(TransferTarget):
             raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
                              f'own; choose a config whose model has one')
         if recipe.applies('stem') and recipe.plain_stem:
-            lines += plain_stem(model.backbone)
-        parameters = parameters_of(self.models().get(model.backbone.type))
+            lines += recipe.priced('stem', self.fit_stem(model))
         if recipe.applies('frozen'):
-            lines += unfreeze(model.backbone, parameters)
+            lines += recipe.priced('frozen', self.unfreeze(model))
+        if recipe.freeze is not None:
+            lines += self.freeze(model.backbone, recipe.freeze)
         if recipe.applies('norm'):
-            lines += train_norm(model, parameters, recipe.distributed)
+            parameters = parameters_of(self.models().get(model.backbone.type))
+            lines += recipe.priced('norm', train_norm(model, parameters, recipe.distributed))
         if recipe.applies('input'):
-            lines += match_input(model.get('data_preprocessor') or cfg.data_preprocessor, recipe,
-                                 self.channel_order)
-        return lines
+            preprocessor = model.get('data_preprocessor') or cfg.data_preprocessor
+            lines += recipe.priced('input', match_input(preprocessor, recipe, self.channel_order))
+        return lines + recipe.kept()
+
+    def fit_stem(self, model: Any) -> list[str]:
+        """Give the model the stem of a plain ResNet, where it has another ResNet's."""
+        return plain_stem(model.backbone)
+
+    def unfreeze(self, model: Any) -> list[str]:
+        """Freeze nothing that receives pretrained weights."""
+        return unfreeze(model.backbone, parameters_of(self.models().get(model.backbone.type)))
+
+    def freeze(self, backbone: Any, stages: int) -> list[str]:
+        """Freeze the stem and the first stages of a backbone that the library can freeze."""
+        parameters = parameters_of(self.models().get(backbone.type))
+        if 'frozen_stages' not in parameters:
+            able = [name for name in self.backbone_names()
+                    if 'frozen_stages' in parameters_of(self.models().get(name))]
+            raise UsageError(f'--freeze: {self.name} cannot freeze stages of a {backbone.type}; '
+                             f'it can those of {", ".join(able)}')
+        return freeze_stages(backbone, parameters, stages)
 
 
 def plain_stem(backbone: Any) -> list[str]:

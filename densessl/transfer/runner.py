@@ -110,6 +110,9 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.started = time.perf_counter()
         self.every = min(50, max(1, runner.max_iters // 10))
+        sizes = [(one.numel(), one.requires_grad) for one in runner.model.parameters()]
+        trained, total = (sum(size for size, on in sizes if on or every) for every in (False, True))
+        say(runner, f'training {trained / 1e6:.2f} of {total / 1e6:.2f} million parameters')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
