@@ -16,6 +16,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'make_masks': 'make the region masks of a folder of images',
     'export': 'take the backbone out of a checkpoint',
     'finetune': 'fine-tune and score a backbone on labelled images',
+    'predict': 'draw what a fine-tuned model finds in images',
     'demo': 'the whole way on a built-in sample, with a report',
     'plugins': 'list the installed plugins',
 }

@@ -3,11 +3,13 @@ that mmengine's Runner trains."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.evaluation.predictions import Prediction
     from densessl.transfer.recipe import Recipe
     from densessl.transfer.target import State
 
@@ -121,6 +124,36 @@ class EngineTarget(TransferTarget):
             raise UsageError(f'--freeze: {self.name} cannot freeze stages of a {backbone.type}; '
                              f'it can those of {", ".join(able)}')
         return freeze_stages(backbone, parameters, stages)
+
+
+    def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
+        from mmengine.dataset import Compose, pseudo_collate
+        from mmengine.device import get_device
+        from mmengine.registry import DefaultScope
+        steps = [step for step in cfg.test_dataloader.dataset.pipeline
+                 if not step.type.startswith('Load')]      # neither the file nor annotations
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model, pipeline = self.models().build(cfg.model), Compose(steps)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(f'the weights do not fit the {cfg.model.type} of the config: '
+                             f'{str(error).splitlines()[1].strip()}') from error
+        model.to(get_device()).eval()
+
+        def predict(image: np.ndarray) -> Prediction:
+            ordered = image[..., ::-1] if self.channel_order == 'BGR' else image
+            size = image.shape[:2]
+            with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.no_grad():
+                data = pipeline({'img': np.ascontiguousarray(ordered), 'img_path': '', 'img_id': 0,
+                                 'img_shape': size, 'ori_shape': size})
+                return self.prediction(model.test_step(pseudo_collate([data]))[0])
+        return predict
+
+    def prediction(self, sample: Any) -> Prediction:
+        """What a data element of the library's models says about one image."""
+        from densessl.evaluation.predictions import Prediction
+        return Prediction.of(sample)
 
 
 def plain_stem(backbone: Any) -> list[str]:

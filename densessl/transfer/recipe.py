@@ -27,7 +27,7 @@ class Line:
 
 LINES = {   # what ``keep`` can name; the figures are of users' reports
     'frozen': Line('frozen stages and frozen BN statistics',
-                   'a frozen stem and frozen BN cost BYOL’s weights about 14 box AP on COCO'),
+                   'a frozen stem and frozen BN cost users about 14 box AP on COCO'),
     'norm': Line('the kind of BN and whether it is trained',
                  'BN that stays frozen is part of those 14 box AP'),
     'input': Line('mean, std and channel order',

@@ -87,8 +87,7 @@ class HandoffHook(Hook):
                 f'channel order (bgr_to_rgb) of its data_preprocessor')
 
     def _check_features(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
-        backbone = next(iter(self.target.backbone_modules(model).values()))
-        check = compare_features(weights.state, weights.meta, backbone)
+        check = compare_features(weights.state, weights.meta, self.target.features(model))
         self.report['features'] = {'stages': check.stages, 'restrided': check.restrided,
                                    'differences': check.differences}
         say(runner, f'function check: {check.summary()}')
@@ -124,6 +123,10 @@ class ProgressHook(Hook):
         loss = runner.message_hub.get_scalar('train/loss').mean(self.every)
         say(runner, f'{done:>6}/{runner.max_iters}  loss {loss:.4f}  {each:.2f} s an iteration  '
                     f'{left} left')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Without the buffers of the log: what is left opens with ``weights_only=True``."""
+        checkpoint.pop('message_hub', None)
 
     def before_val(self, runner: Runner) -> None:
         say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.api_wrappers import COCOPanoptic
 from mmdet.evaluation import CocoPanopticMetric
 from mmdet.registry import DATASETS, METRICS
+from mmdet.structures import INSTANCE_OFFSET
 from mmengine.logging import MMLogger
 
 from densessl.errors import UsageError
+from densessl.evaluation.predictions import Instances, Prediction
 from densessl.transfer.roots import SPLITS, missing_files, require
 from densessl.transfer.subset import leaf_datasets
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes
@@ -64,6 +67,21 @@ def register() -> None:
     """Make both known to configs; may be repeated."""
     DATASETS.register_module(module=PanopticFolder, force=True)
     METRICS.register_module(module=PanopticScores, force=True)
+
+
+def panoptic_prediction(sample: Any) -> Prediction:
+    """The classes of all pixels and the things among the segments."""
+    ids = sample.pred_panoptic_seg.sem_seg.squeeze(0).cpu().numpy()
+    found = [number for number in np.unique(ids).tolist() if number >= INSTANCE_OFFSET]
+    masks = np.array([ids == number for number in found], bool).reshape(-1, *ids.shape)
+    boxes = np.array([_box(mask) for mask in masks], float).reshape(-1, 4)
+    things = Instances(boxes, np.ones(len(found)), np.array(found, int) % INSTANCE_OFFSET, masks)
+    return Prediction(ids % INSTANCE_OFFSET, things)
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 @dataclass(frozen=True)

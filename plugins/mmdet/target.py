@@ -6,13 +6,15 @@ import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from densessl.transfer.engine_target import EngineTarget
 
 if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
+
+    from densessl.evaluation.predictions import Prediction
 
 
 SCORES = {   # by the name people use; COCO's and VOC's in the order of their papers' tables
@@ -81,6 +83,11 @@ class MMDetection(EngineTarget):
         layers = {name: part for name, part in head.named_children() if name.startswith('layer')}
         return {**modules, 'roi_head.shared_head': nn.ModuleDict(layers)}   # a BN after it is new
 
+    def features(self, model: nn.Module) -> nn.Module:
+        """The backbone and, in a C4 detector, its layer4 on the whole image instead of regions."""
+        backbone, *rest = self.backbone_modules(model).values()
+        return backbone if not rest else Chained(backbone, *rest[0].values())
+
     def fit_stem(self, model: Any) -> list[str]:
         lines = super().fit_stem(model)
         for name, part in _parts(model).items():
@@ -98,12 +105,32 @@ class MMDetection(EngineTarget):
                          'new images)')
         return lines
 
+    def prediction(self, sample: Any) -> Prediction:
+        from densessl_plugins.mmdet.panoptic import panoptic_prediction
+        if 'pred_panoptic_seg' in sample:
+            return panoptic_prediction(sample)
+        return super().prediction(sample)
+
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         scores = {name: round(float(metrics[key]) * (1 if key.startswith(IN_PERCENT) else 100), 2)
                   for name, key in SCORES.items() if key in metrics}
         if 'AP75' not in scores:
             scores.pop('AP', None)   # the mean over the one threshold of AP50
         return scores
+
+
+class Chained(nn.Module):
+    """A backbone with further stages, each applied to the map before it."""
+
+    def __init__(self, backbone: nn.Module, *stages: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.stages = backbone, nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = tuple(self.backbone(image))
+        for stage in self.stages:
+            maps = (*maps, stage(maps[-1]))
+        return maps
 
 
 def _parts(model: Any) -> dict[str, Any]:
