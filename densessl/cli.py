@@ -18,6 +18,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'finetune': 'fine-tune and score a backbone on labelled images',
     'benchmark': 'compare initializations at several numbers of labels',
     'probe': 'measure frozen or fine-tuned features on label maps or classes of images',
+    'predict': 'draw what a fine-tuned model finds in images',
     'demo': 'the whole way on a built-in sample, with a report',
     'plugins': 'list the installed plugins',
 }

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
                         help='lines of the recipe that stay as the config has them: frozen, norm, '
                         'input, stem')
+    parser.add_argument('--freeze', type=int, metavar='STAGES',
+                        help='train only part of the network: the stem (0) and this many stages '
+                        'stay as they were loaded (default: everything is trained)')
     parser.add_argument('--allow-partial', action='store_true',
                         help='go on when not every weight is loaded or the features differ')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
@@ -35,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     from densessl.transfer.finetune import finetune
     finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
              parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-             args.overwrite, args.launcher)
+             args.overwrite, args.launcher, args.freeze)
     return 0

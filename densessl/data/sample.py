@@ -1,4 +1,5 @@
-"""The built-in sample on disk: drawn scenes with label maps and COCO annotations.
+"""The built-in sample on disk: drawn scenes with label maps, and COCO annotations of objects and of
+all segments.
 
 ``writing.json`` marks a begun sample and becomes ``classes.json`` when it is complete, so that a
 killed run is completed by the next call.
@@ -16,13 +17,22 @@ from pathlib import Path
 
 import cv2
 
-from densessl.data.scenes import CLASSES, DRAWING, PALETTE, THINGS, Instance, draw_scene
+from densessl.data.sample_coco import (
+    instances_json,
+    objects,
+    panoptic_json,
+    panoptic_map,
+    panoptic_segments,
+)
+from densessl.data.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
 
+FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's
 
 _OURS = re.compile(
     r'((unlabelled|images/(train|val))/\d{5,}\.jpg|labels/(train|val)/\d{5,}\.png'
-    r'|annotations/instances_(train|val)\.json|(classes|writing)\.json)(\.part)?'
+    r'|annotations/(instances|panoptic)_(train|val)\.json|(classes|writing)\.json'
+    r'|annotations/panoptic_(train|val)/\d{5,}\.png)(\.part)?'
 )
 
 
@@ -57,10 +67,11 @@ def write_scenes(
         for number, (split, count) in enumerate(counts.items()):
             first_seed = (seed * len(counts) + number) * SPLIT_LIMIT
             write = partial(_write_scene, root, split, tuple(size), first_seed)
-            instances = list(run(write, range(count)))
+            written = list(run(write, range(count)))
             if split != 'unlabelled':
-                coco = json.dumps(_coco(instances, size)).encode()
-                _write(root / 'annotations' / f'instances_{split}.json', coco)
+                for kind, coco in (('instances', instances_json([one for one, _ in written], size)),
+                                   ('panoptic', panoptic_json([one for _, one in written], size))):
+                    _write(root / 'annotations' / f'{kind}_{split}.json', json.dumps(coco).encode())
     os.replace(root / 'writing.json', root / 'classes.json')
     return root
 
@@ -69,7 +80,8 @@ def _request(counts: dict[str, int], size: tuple[int, int], seed: int) -> dict:
     """What makes one sample differ from another, as it reads back from JSON."""
     if seed < 0 or not all(0 <= count < SPLIT_LIMIT for count in counts.values()):
         raise ValueError(f'seed={seed}, {counts}: need seed ≥ 0 and counts in 0..{SPLIT_LIMIT - 1}')
-    drawing = {'classes': CLASSES, 'things': THINGS, 'palette': PALETTE, 'drawing': DRAWING}
+    drawing = {'classes': CLASSES, 'things': THINGS, 'palette': PALETTE, 'drawing': DRAWING,
+               'files': FILES}
     return json.loads(json.dumps({**drawing, 'seed': seed, 'size': size, **counts}))
 
 
@@ -104,45 +116,24 @@ def _request_in(path: Path) -> dict | None:
 
 def _write_scene(
     root: Path, split: str, size: tuple[int, int], first_seed: int, index: int
-) -> list[Instance]:
-    """Write one scene and return its objects, for the COCO file (none for unlabelled ones)."""
+) -> tuple[list[dict], list[dict]]:
+    """Write one scene; return its objects and its segments, for the COCO files (none for unlabelled
+    ones)."""
     name = f'{index:05d}'
     if split == 'unlabelled' and (root / split / f'{name}.jpg').exists():
-        return []
+        return [], []
     scene = draw_scene(first_seed + index, size=size)
     folder = root / split if split == 'unlabelled' else root / 'images' / split
     picture = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     _write(folder / f'{name}.jpg', jpeg.tobytes())
     if split == 'unlabelled':
-        return []
-    png = cv2.imencode('.png', scene.labels)[1]
-    _write(root / 'labels' / split / f'{name}.png', png.tobytes())
-    return scene.instances
-
-
-def _coco(scenes: list[list[Instance]], size: tuple[int, int]) -> dict:
-    """The COCO annotations of a split; ids count from 1."""
-    height, width = size
-    images = [
-        {'id': number, 'file_name': f'{number - 1:05d}.jpg', 'height': height, 'width': width}
-        for number in range(1, len(scenes) + 1)
-    ]
-    annotations = [
-        {
-            'image_id': number,
-            'category_id': THINGS.index(instance.category) + 1,
-            'segmentation': [polygon.ravel().tolist() for polygon in instance.polygons],
-            'area': instance.area,
-            'bbox': list(instance.box),
-            'iscrowd': 0,
-        }
-        for number, instances in enumerate(scenes, 1)
-        for instance in instances
-    ]
-    annotations = [{'id': number, **each} for number, each in enumerate(annotations, 1)]
-    categories = [{'id': number, 'name': name} for number, name in enumerate(THINGS, 1)]
-    return {'images': images, 'annotations': annotations, 'categories': categories}
+        return [], []
+    colors = panoptic_map(scene)
+    for folder, image in ((root / 'labels' / split, scene.labels),
+                          (root / 'annotations' / f'panoptic_{split}', colors[..., ::-1])):
+        _write(folder / f'{name}.png', cv2.imencode('.png', image)[1].tobytes())
+    return objects(scene), panoptic_segments(colors)
 
 
 def _write(path: Path, content: bytes) -> None:

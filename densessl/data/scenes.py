@@ -40,6 +40,7 @@ class Scene:
 
     image: ndarray  # (H, W, 3) uint8 RGB
     labels: ndarray  # (H, W) uint8, index into CLASSES
+    objects: ndarray  # (H, W) uint8, 1 + index into `instances`, 0 where no object is
     instances: list[Instance]  # far to near
 
 
@@ -74,12 +75,14 @@ def draw_scene(seed: int, *, size: tuple[int, int] = (160, 160)) -> Scene:
     things = _keep_visible(_place_things(rng, x, y, horizon), size, min_area=60 * unit**2)
     light = np.array([rng.choice([-1, 1]) * rng.uniform(0.4, 1), -rng.uniform(0.4, 0.9), 0.8])
     light = (light / np.linalg.norm(light)).astype(np.float32)
-    for thing in things:
+    objects = np.zeros_like(labels)
+    for number, thing in enumerate(things, 1):
         if thing.foot is not None:
             _cast_shadow(image, thing, light, ground=y > horizon, blur=1.6 * unit)
         _paint_thing(rng, pigments, image, thing, light)
-        labels[thing.visible] = CLASSES.index(thing.kind)
-    return Scene(_photograph(rng, image, x, y), labels, [_instance(thing) for thing in things])
+        labels[thing.visible], objects[thing.visible] = CLASSES.index(thing.kind), number
+    picture = _photograph(rng, image, x, y)
+    return Scene(picture, labels, objects, [_instance(thing) for thing in things])
 
 
 def _pigments(rng: Generator) -> Iterator[tuple[ndarray, ndarray]]:

@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from densessl.evaluation.lettering import text_size, write
+
 Color = tuple[int, int, int]
 GOLDEN = 0.618033988749895      # steps of this share of the color wheel never come close early on
 WHITE, INK = (255, 255, 255), (16, 18, 24)
+TEXT = 14                       # pixels of the names of objects
 
 
 def region_color(index: int) -> Color:
@@ -125,11 +128,9 @@ def _tinted(image: np.ndarray, colors: np.ndarray, share: float, scale: int) -> 
 
 def _write(picture: np.ndarray, text: str, left: int, top: int, color: Color) -> None:
     """``text`` on a plate of ``color`` above (left, top), moved into the picture."""
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.5
-    (width, height), _ = cv2.getTextSize(text, font, size, 1)
+    width, height = text_size(text, TEXT)
     left = min(max(left, 0), max(picture.shape[1] - width - 6, 0))
-    top = max(top, height + 8)
-    cv2.rectangle(picture, (left, top - height - 8), (left + width + 6, top), color, -1)
+    top = max(top, height + 2)
+    cv2.rectangle(picture, (left, top - height - 2), (left + width + 6, top), color, -1)
     dark = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 140
-    cv2.putText(picture, text, (left + 3, top - 5), font, size, WHITE if dark else INK, 1,
-                cv2.LINE_AA)
+    write(picture, text, left + 3, top - height - 1, WHITE if dark else INK, TEXT)

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 FOLDER = 'predictions'     # in the work folder of a fine-tuning run
+VOID = 255                 # in a label map: of no class
 
 
 @HOOKS.register_module()
@@ -58,6 +59,23 @@ class Instances:
                          self.masks[keep] if len(self.masks) else self.masks)
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a model found in one image: a label map (H, W) of class indices and :data:`VOID`,
+    objects, or both."""
+
+    labels: np.ndarray | None = None
+    instances: Instances | None = None
+
+    @classmethod
+    def of(cls, sample: Any) -> Prediction:
+        """From a data element as models of mmengine's family return it."""
+        labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy() \
+            if 'pred_sem_seg' in sample else None
+        return cls(labels, _instances(sample.pred_instances) if 'pred_instances' in sample
+                   else None)
+
+
 def read_label_map(folder: Path, name: str) -> np.ndarray | None:
     """The predicted (H, W) label map of image ``name`` in a run's ``folder``, if there is one."""
     return cv2.imread(str(folder / FOLDER / f'{name}.png'), cv2.IMREAD_UNCHANGED)
@@ -73,15 +91,17 @@ def read_instances(folder: Path, name: str) -> Instances | None:
 
 
 def _write(path: Path, sample: Any) -> None:
-    if 'pred_sem_seg' in sample:
-        labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
-        cv2.imwrite(str(path.with_suffix('.png')), labels)
-    if 'pred_instances' in sample:
-        found = sample.pred_instances
-        masks = found.masks if 'masks' in found else np.zeros((0, 1, 1), bool)
-        np.savez_compressed(
-            path.with_suffix('.npz'), boxes=_numpy(found.bboxes), scores=_numpy(found.scores),
-            labels=_numpy(found.labels), masks=_numpy(masks).astype(bool))
+    found = Prediction.of(sample)
+    if found.labels is not None:
+        cv2.imwrite(str(path.with_suffix('.png')), found.labels.astype(np.uint8))
+    if found.instances is not None:
+        np.savez_compressed(path.with_suffix('.npz'), **vars(found.instances))
+
+
+def _instances(found: Any) -> Instances:
+    masks = found.masks if 'masks' in found else np.zeros((0, 1, 1), bool)
+    return Instances(_numpy(found.bboxes), _numpy(found.scores), _numpy(found.labels),
+                     _numpy(masks).astype(bool))
 
 
 def _numpy(values: Any) -> np.ndarray:

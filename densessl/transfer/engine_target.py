@@ -3,24 +3,33 @@ that mmengine's Runner trains."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
 from densessl.transfer.engine_layouts import added_norms, engine_layouts
 from densessl.transfer.group_norm import group_norm
-from densessl.transfer.recipe import match_input, parameters_of, train_norm, unfreeze
+from densessl.transfer.recipe import (
+    freeze_stages,
+    match_input,
+    parameters_of,
+    train_norm,
+    unfreeze,
+)
 from densessl.transfer.target import TransferTarget
 
 if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.evaluation.predictions import Prediction
     from densessl.transfer.keymap import State
     from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
@@ -75,19 +84,69 @@ class EngineTarget(TransferTarget):
             raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
                              f'own; choose a config whose model has one')
         if recipe.applies('stem') and recipe.plain_stem:
-            lines += plain_stem(model.backbone)
-        parameters = parameters_of(self.models().get(model.backbone.type))
+            lines += recipe.priced('stem', self.fit_stem(model))
         if recipe.applies('frozen'):
-            lines += unfreeze(model.backbone, parameters)
+            lines += recipe.priced('frozen', self.unfreeze(model))
+        if recipe.freeze is not None:
+            lines += self.freeze(model.backbone, recipe.freeze)
         if recipe.applies('norm'):
-            lines += train_norm(model, parameters, recipe.distributed)
+            parameters = parameters_of(self.models().get(model.backbone.type))
+            lines += recipe.priced('norm', train_norm(model, parameters, recipe.distributed))
             if recipe.groups and 'norm_cfg' in parameters:
                 model.backbone.norm_cfg = group_norm(recipe.groups)
                 lines.append(f'backbone.norm_cfg: GN of {recipe.groups} groups (as pretrained)')
         if recipe.applies('input'):
-            lines += match_input(model.get('data_preprocessor') or cfg.data_preprocessor, recipe,
-                                 self.channel_order)
-        return lines
+            preprocessor = model.get('data_preprocessor') or cfg.data_preprocessor
+            lines += recipe.priced('input', match_input(preprocessor, recipe, self.channel_order))
+        return lines + recipe.kept()
+
+    def fit_stem(self, model: Any) -> list[str]:
+        """Give the model the stem of a plain ResNet, where it has another ResNet's."""
+        return plain_stem(model.backbone)
+
+    def unfreeze(self, model: Any) -> list[str]:
+        """Freeze nothing that receives pretrained weights."""
+        return unfreeze(model.backbone, parameters_of(self.models().get(model.backbone.type)))
+
+    def freeze(self, backbone: Any, stages: int) -> list[str]:
+        """Freeze the stem and the first stages of a backbone that the library can freeze."""
+        parameters = parameters_of(self.models().get(backbone.type))
+        if 'frozen_stages' not in parameters:
+            able = [name for name in self.backbone_names()
+                    if 'frozen_stages' in parameters_of(self.models().get(name))]
+            raise UsageError(f'--freeze: {self.name} cannot freeze stages of a {backbone.type}; '
+                             f'it can those of {", ".join(able)}')
+        return freeze_stages(backbone, parameters, stages)
+
+
+    def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
+        from mmengine.dataset import Compose, pseudo_collate
+        from mmengine.device import get_device
+        from mmengine.registry import DefaultScope
+        steps = [step for step in cfg.test_dataloader.dataset.pipeline
+                 if not step.type.startswith('Load')]      # neither the file nor annotations
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model, pipeline = self.models().build(cfg.model), Compose(steps)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(f'the weights do not fit the {cfg.model.type} of the config: '
+                             f'{str(error).splitlines()[1].strip()}') from error
+        model.to(get_device()).eval()
+
+        def predict(image: np.ndarray) -> Prediction:
+            ordered = image[..., ::-1] if self.channel_order == 'BGR' else image
+            size = image.shape[:2]
+            with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.no_grad():
+                data = pipeline({'img': np.ascontiguousarray(ordered), 'img_path': '', 'img_id': 0,
+                                 'img_shape': size, 'ori_shape': size})
+                return self.prediction(model.test_step(pseudo_collate([data]))[0])
+        return predict
+
+    def prediction(self, sample: Any) -> Prediction:
+        """What a data element of the library's models says about one image."""
+        from densessl.evaluation.predictions import Prediction
+        return Prediction.of(sample)
 
 
 def plain_stem(backbone: Any) -> list[str]:

@@ -22,7 +22,7 @@ from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.group_norm import group_count
 from densessl.transfer.options import check_options
-from densessl.transfer.recipe import LINES, Recipe, clear_pretrained
+from densessl.transfer.recipe import Recipe, clear_pretrained
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.runs import finished_run, start_run
 from densessl.transfer.schedule import scale_schedule
@@ -38,7 +38,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              fraction: float = 1.0, work_dir: str | Path | None = None,
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
-             launcher: str = 'none') -> dict[str, float]:
+             launcher: str = 'none', freeze: int | None = None) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
     Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
@@ -57,6 +57,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         overwrite: run again in a folder that holds a run. Otherwise a finished run of the same
             settings is not repeated, and one of other settings is an error.
         launcher: ``none``, or mmengine's ``pytorch``, ``slurm``, ``mpi``.
+        freeze: how many stages stay as loaded, besides the stem; None: the whole network is
+            trained.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
@@ -70,7 +72,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep)}
+        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze}
     done = finished_run(folder, settings, overwrite)
     if done is not None:
         _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
@@ -89,7 +91,7 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
     started, folder = time.time(), Path(cfg.work_dir)
     if weights:
         weights.translate(target)
-    recipe = apply_recipe(cfg, target, weights, settings['keep'])
+    recipe = apply_recipe(cfg, target, weights, settings['keep'], settings['freeze'])
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -132,7 +134,7 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
 
 
 def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
-                 keep: Iterable[str] = ()) -> list[str]:
+                 keep: Iterable[str] = (), freeze: int | None = None) -> list[str]:
     """Clear other sources of weights and apply the recipe; return what was changed."""
     meta = weights.meta if weights else {}
     recipe = Recipe(
@@ -140,9 +142,9 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
         channel_order=meta.get('channel_order', 'RGB'),
         plain_stem=weights is None or is_plain_resnet(weights.state),
         distributed=cfg.get('launcher', 'none') != 'none',
-        groups=group_count(weights.meta['backbone']) if weights else None, keep=frozenset(keep))
+        groups=group_count(weights.meta['backbone']) if weights else None, keep=frozenset(keep),
+        freeze=freeze)
     lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
-    lines += [f'kept as in the config: {LINES[line]}' for line in sorted(recipe.keep)]
     return lines or ['the config follows it already']
 
 

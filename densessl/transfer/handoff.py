@@ -124,6 +124,7 @@ class FeatureCheck:
     differences: list[float]
     stages: int             # of the pretrained backbone
     restrided: bool = False   # the stage after the compared ones has another size in the target
+    numbers: list[int] = field(default_factory=list)   # of the compared stages, from 1
 
     @property
     def equal(self) -> bool:
@@ -133,9 +134,12 @@ class FeatureCheck:
         compared = len(self.differences)
         if not compared:
             return 'no stage has the size of the pretrained backbone’s'
-        text = f'stage{"s 1–" if compared > 1 else " "}{compared} of {self.stages} compared'
+        first, last = self.numbers[0], self.numbers[-1]
+        which = f'{first}–{last}' if last - first + 1 == compared > 1 else ', '.join(
+            map(str, self.numbers))
+        text = f'stage{"s" if compared > 1 else ""} {which} of {self.stages} compared'
         if self.restrided:
-            text += f' (stage {compared + 1} is re-strided by the config)'
+            text += f' (stage {last + 1} is re-strided by the config)'
         return f'{text}, largest relative difference {max(self.differences):.1e}'
 
     def require_equal(self, target: str) -> None:
@@ -145,10 +149,12 @@ class FeatureCheck:
                 f'the {target} backbone cannot be compared with the pretrained one: already its '
                 f'first stage has another size or number of channels')
         if not self.equal:
-            stage = next(i for i, diff in enumerate(self.differences, 1) if not diff <= TOLERANCE)
+            stage, difference = next(
+                (number, difference) for number, difference
+                in zip(self.numbers, self.differences, strict=True) if not difference <= TOLERANCE)
             raise UsageError(
                 f'the {target} backbone has the pretrained weights but computes other features: '
-                f'stage {stage} differs by {self.differences[stage - 1]:.1e} of its largest '
+                f'stage {stage} differs by {difference:.1e} of its largest '
                 f'activation (rounding stays under {TOLERANCE:.0e}). Likely causes: '
                 f"style='caffe' (the stride is in another convolution), another stem or "
                 f'downsampling, another normalization, activation or group count')
@@ -193,6 +199,7 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
         if a.shape != b.shape:
             check.restrided = a.shape[1] == b.shape[1]
             break
+        check.numbers.append(1 + next(i for i, one in enumerate(ours) if one is a))
         scale = a.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
         check.differences.append(float((a - b).abs().max() / scale))
     return check

@@ -1,6 +1,7 @@
-"""Data sets that a downstream config names itself, below another root folder."""
+"""Labelled data below a root folder: where it is, and what of it is missing."""
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,3 +41,44 @@ def require(wanted: Sequence[str], root: Path, hint: str) -> None:
         raise UsageError(f'no folder {root}; {hint}')
     if missing:
         raise UsageError(f'{root} has no {", no ".join(missing)}; {hint}')
+
+
+def reads(cfg: Any, types: Sequence[str], one: bool = False) -> bool:
+    """Whether all datasets for training and validation are of ``types``, and, with ``one``, there
+    is one for each."""
+    leaves = [leaf_datasets(cfg[f'{split}_dataloader'].dataset) for split in SPLITS]
+    return all(leaf.get('type') in types for found in leaves for leaf in found) and (
+        not one or all(len(found) == 1 for found in leaves))
+
+
+def devkit(root: str | Path, *parts: str) -> Path:
+    """``root``, or the folder ``VOCdevkit`` in it if that has one of ``parts`` and ``root`` has
+    none: users name either."""
+    root = Path(root)
+    inner = root / 'VOCdevkit'
+    return inner if not any((root / part).exists() for part in parts) and any(
+        (inner / part).exists() for part in parts) else root
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list of images, the first word of each line that is not empty.
+
+    Raises:
+        UsageError: there is none.
+    """
+    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    if not names:
+        raise UsageError(f'{path} lists no images')
+    return names
+
+
+def missing_files(paths: Sequence[Path], source: Path) -> None:
+    """Raise UsageError if some of ``paths``, which ``source`` lists, are not there. Compares with
+    listings of the folders: asking for each file is slow on a network."""
+    there: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [path for path in paths if path.name not in there[path.parent]]
+    if missing:
+        raise UsageError(f'{len(missing)} of the {len(paths)} {missing[0].suffix} files that '
+                         f'{source} lists are not there, such as {missing[0]}')

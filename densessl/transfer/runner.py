@@ -90,9 +90,9 @@ class HandoffHook(Hook):
                 f'channel order (bgr_to_rgb) of its data_preprocessor')
 
     def _check_features(self, runner: Runner, model: nn.Module, weights: Weights) -> None:
-        backbone = next(iter(self.target.backbone_modules(model).values()))
-        check = compare_features(weights.state, weights.meta, backbone,
-                                 self.target.added_modules(backbone, weights.placed))
+        features = self.target.features(model)
+        check = compare_features(weights.state, weights.meta, features,
+                                 self.target.added_modules(features, weights.placed))
         self.report['features'] = {'stages': check.stages, 'restrided': check.restrided,
                                    'differences': check.differences}
         say(runner, f'function check: {check.summary()}')
@@ -114,6 +114,9 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.started = time.perf_counter()
         self.every = min(50, max(1, runner.max_iters // 10))
+        sizes = [(one.numel(), one.requires_grad) for one in runner.model.parameters()]
+        trained, total = (sum(size for size, on in sizes if on or every) for every in (False, True))
+        say(runner, f'training {trained / 1e6:.2f} of {total / 1e6:.2f} million parameters')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
@@ -125,6 +128,10 @@ class ProgressHook(Hook):
         loss = runner.message_hub.get_scalar('train/loss').mean(self.every)
         say(runner, f'{done:>6}/{runner.max_iters}  loss {loss:.4f}  {each:.2f} s an iteration  '
                     f'{left} left')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Without the buffers of the log: what is left opens with ``weights_only=True``."""
+        checkpoint.pop('message_hub', None)
 
     def before_val(self, runner: Runner) -> None:
         say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')

@@ -1,9 +1,10 @@
 """The contract of a transfer target: a library that receives (and builds) backbones."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from torch import nn
 
 from densessl.errors import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mmengine import Config
 
     from densessl.evaluation.class_images import ClassImages
+    from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.recipe import Recipe
 
@@ -150,10 +152,24 @@ class TransferTarget:
         model (``{'backbone': model.backbone}``; a C4 detector adds its shared head)."""
         return {'backbone': model.backbone}
 
+    def features(self, model: nn.Module) -> nn.Module:
+        """What computes, in the downstream model, the feature maps of the pretrained backbone; as
+        far as it does."""
+        return model.backbone
+
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
         """Change a downstream config so that pretrained weights work in it; return one line for
         each change that was made."""
         raise UsageError(f'target {self.name!r} cannot fine-tune')
+
+    def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
+        """Build the model of a fine-tuning config with the weights ``state``; return what maps an
+        image (H, W, 3) uint8 RGB to its prediction.
+
+        Raises:
+            UsageError: the weights do not fit the model.
+        """
+        raise UsageError(f'target {self.name!r} cannot predict')
 
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The headline figures among an evaluation's ``metrics``, by the name people use."""

@@ -3,8 +3,7 @@ MMDetection's own datasets expects."""
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from densessl.errors import UsageError
-from densessl.transfer.roots import SPLITS, require, set_root
+from densessl.transfer.roots import SPLITS, missing_files, require, set_root
 from densessl.transfer.subset import leaf_datasets
 
 COCO_TYPES = ('CocoDataset', 'CocoFolder')
@@ -63,24 +62,20 @@ class Split:
         if unknown:
             raise UsageError(f'{path} has annotations of category {unknown[0]}, which is not among '
                              f'its categories ({", ".join(map(str, self.classes))})')
-        _require_images(self.root / self.images, names, path)
+        missing_files([self.root / self.images / name for name in names], path)
         self.files, self.objects = len(names), len(objects)
         self.unmasked = next((one.get('id') for one in objects if not one.get('segmentation')),
                              None)
         return self
 
 
-def is_coco(cfg: Any) -> bool:
-    """Whether training and validation each read one COCO-format file."""
-    leaves = [leaf_datasets(cfg[f'{split}_dataloader'].dataset) for split in SPLITS]
-    return all(len(found) == 1 and found[0].get('type') in COCO_TYPES for found in leaves)
-
-
 def set_coco(cfg: Any, root: str | None) -> list[str]:
     """Point a config of COCO at a folder laid out as COCO is; the model gets its categories."""
     leaves = {split: leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0] for split in SPLITS}
     base = Path(root or leaves['train'].get('data_root') or '')
-    train, val = (split.read() for split in _find(base, leaves))
+    require([], base, f'expected is a folder with {LAYOUT}')
+    found = find_parts(base, leaves, {'ann_file': ANNOTATIONS, 'img': IMAGES}, LAYOUT)
+    train, val = (Split(base, parts['ann_file'], parts['img']).read() for parts in found.values())
     if train.classes != val.classes:
         raise UsageError(f'{base / train.annotations} and {val.annotations} name other categories: '
                          f'{_difference(train.classes, val.classes)}')
@@ -95,7 +90,7 @@ def set_coco(cfg: Any, root: str | None) -> list[str]:
         if names != CocoDataset.METAINFO['classes']:
             leaf.metainfo = {'classes': names}
     cfg.test_dataloader = cfg.val_dataloader
-    for evaluator in _evaluators(cfg):
+    for evaluator in evaluators(cfg):
         if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
             evaluator.update(type='CocoScores', ann_file=str(base / val.annotations))
     cfg.test_evaluator = cfg.val_evaluator
@@ -109,7 +104,7 @@ def set_other(cfg: Any, root: str | None) -> list[str]:
     """Point a config of another of MMDetection's datasets at ``root``, and its metric with it."""
     old = leaf_datasets(cfg.val_dataloader.dataset)[0].get('data_root') or ''
     lines = set_root(cfg, root)
-    for evaluator in _evaluators(cfg):
+    for evaluator in evaluators(cfg):
         path = evaluator.get('ann_file')
         if root and path and path.startswith(old):
             evaluator.ann_file = str(Path(root) / path[len(old):].lstrip('/'))
@@ -117,53 +112,56 @@ def set_other(cfg: Any, root: str | None) -> list[str]:
     return lines
 
 
-def set_classes(node: Any, number: int) -> None:
+def set_classes(node: Any, number: int, stuff: int | None = None) -> None:
     """Set the number of classes wherever a detector's config has it. A region proposal network
-    tells objects from ground and keeps its one class."""
+    tells objects from ground and keeps its one class.
+
+    Args:
+        number: of classes; of those that are things, in a panoptic model.
+        stuff: of the other classes of a panoptic model.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ('num_classes', 'num_things_classes'):
                 node[key] = number
+            elif key == 'num_stuff_classes' and stuff is not None:
+                node[key] = stuff
             elif key == 'class_weight' and isinstance(value, (list, tuple)):
                 node[key] = [value[0]] * number + [value[-1]]   # the last is "no object"
             elif key != 'rpn_head':
-                set_classes(value, number)
+                set_classes(value, number, stuff)
     elif isinstance(node, (list, tuple)):
         for value in node:
-            set_classes(value, number)
+            set_classes(value, number, stuff)
 
 
-def _find(base: Path, leaves: dict[str, Any]) -> list[Split]:
-    """The files and folders of both splits, those that the config names first."""
-    found, missing = [], []
+def find_parts(base: Path, leaves: Mapping[str, Any], wanted: Mapping[str, Sequence[str]],
+               layout: str) -> dict[str, dict[str, str]]:
+    """Where the parts of each split are below ``base``, those that the config names first.
+
+    Args:
+        leaves: the split's dataset in the config, by split.
+        wanted: the patterns that a part may match, with ``{}`` for the split, by the part's key in
+            the dataset or in its ``data_prefix``.
+        layout: what is expected, for the message.
+
+    Raises:
+        UsageError: parts are missing; the message lists them all.
+    """
+    found: dict[str, dict[str, str]] = {}
+    missing = []
     for split, leaf in leaves.items():
-        parts = []
-        for own, names in ((leaf.get('ann_file'), ANNOTATIONS),
-                           ((leaf.get('data_prefix') or {}).get('img'), IMAGES)):
-            known = [name.format(split) for name in names]
-            there = [part for part in (own, *known) if part and (base / part).exists()]
-            parts.append(there[0] if there else '')
-            if not there:
+        found[split] = {}
+        for key, patterns in wanted.items():
+            own = leaf.get(key) or (leaf.get('data_prefix') or {}).get(key)
+            known = [pattern.format(split) for pattern in patterns]
+            found[split][key] = next(
+                (part for part in (own, *known) if part and (base / part).exists()), '')
+            if not found[split][key]:
                 missing.append(f'{known[1]} (or {known[0]})')
-        found.append(Split(base, *parts))
-    require([], base, f'expected is a folder with {LAYOUT}')
     if missing:
-        raise UsageError(f'{base} has no {", no ".join(missing)}; expected are {LAYOUT}')
+        raise UsageError(f'{base} has no {", no ".join(missing)}; expected are {layout}')
     return found
-
-
-def _require_images(folder: Path, names: list[str], source: Path) -> None:
-    """Compare with listings of the folders: asking for each file is slow on a network."""
-    there: dict[Path, set[str]] = {}
-    for name in names:
-        parent = (folder / name).parent
-        if parent not in there:
-            there[parent] = set(os.listdir(parent)) if parent.is_dir() else set()
-    missing = [name for name in names
-               if Path(name).name not in there[(folder / name).parent]]
-    if missing:
-        raise UsageError(f'{len(missing)} of the {len(names)} images that {source} lists are not '
-                         f'in {folder}, such as {missing[0]}')
 
 
 def _difference(train: dict[int, str], val: dict[int, str]) -> str:
@@ -176,6 +174,7 @@ def _reads_masks(pipeline: Any) -> bool:
     return any(step.get('with_mask') for step in pipeline or () if isinstance(step, dict))
 
 
-def _evaluators(cfg: Any) -> Iterator[Any]:
+def evaluators(cfg: Any) -> Iterator[Any]:
+    """The metrics of a config, which names one or lists several."""
     found = cfg.get('val_evaluator') or []
     yield from [found] if isinstance(found, dict) else found

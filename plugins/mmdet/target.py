@@ -6,7 +6,7 @@ import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from densessl.transfer.engine_target import EngineTarget
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
-    from densessl.transfer.recipe import Recipe
 
-SCORES = {   # by the name people use; COCO's in the order of its table, then VOC's
+
+SCORES = {   # by the name people use; COCO's and VOC's in the order of their papers' tables
     'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP',
     'box AP50': 'coco/bbox_mAP_50', 'mask AP50': 'coco/segm_mAP_50',
-    'AP50': 'pascal_voc/AP50',
+    'AP50': 'pascal_voc/AP50', 'AP': 'pascal_voc/mAP', 'AP75': 'pascal_voc/AP75',
+    'PQ': 'coco_panoptic/PQ', 'PQ things': 'coco_panoptic/PQ_th',
+    'PQ stuff': 'coco_panoptic/PQ_st', 'SQ': 'coco_panoptic/SQ', 'RQ': 'coco_panoptic/RQ',
 }
+IN_PERCENT = 'coco_panoptic/'   # the others are shares of 1
 
 
 class MMDetection(EngineTarget):
@@ -31,17 +35,20 @@ class MMDetection(EngineTarget):
 
     def prepare(self) -> None:
         from densessl.transfer.mmcv_ops import install
+        from densessl_plugins.mmdet import panoptic_quality
         install()
         # It says which optional parts it does not find.
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore')
+            panoptic_quality.install()
             import mmdet.datasets
             import mmdet.engine
             import mmdet.evaluation
             import mmdet.models
             import mmdet.visualization  # noqa: F401
-        from densessl_plugins.mmdet.coco import register
-        register()
+        from densessl_plugins.mmdet import c4, coco, panoptic, voc
+        for module in (c4, coco, panoptic, voc):
+            module.register()
 
     def models(self) -> Registry:
         from mmdet.registry import MODELS
@@ -61,8 +68,15 @@ class MMDetection(EngineTarget):
         return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl_plugins.mmdet.data import is_coco, set_coco, set_other
-        return set_coco(cfg, root) if is_coco(cfg) else set_other(cfg, root)
+        from densessl.transfer.roots import reads
+        from densessl_plugins.mmdet import data, panoptic, voc
+        if reads(cfg, data.COCO_TYPES, one=True):
+            return data.set_coco(cfg, root)
+        if reads(cfg, panoptic.TYPES, one=True):
+            return panoptic.set_panoptic(cfg, root)
+        if reads(cfg, voc.TYPES):
+            return voc.set_voc(cfg, root)
+        return data.set_other(cfg, root)
 
     def load_weights(self, cfg: Config, path: str) -> None:
         super().load_weights(cfg, path)
@@ -75,27 +89,65 @@ class MMDetection(EngineTarget):
         its RoI head applies to every region."""
         modules = super().backbone_modules(model)
         head = getattr(getattr(model, 'roi_head', None), 'shared_head', None)
-        return modules if head is None else {**modules, 'roi_head.shared_head': head}
+        if head is None:
+            return modules
+        layers = {name: part for name, part in head.named_children() if name.startswith('layer')}
+        return {**modules, 'roi_head.shared_head': nn.ModuleDict(layers)}   # a BN after it is new
 
-    def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
-        lines = super().apply_recipe(cfg, recipe)
-        parts = {'backbone': cfg.model.backbone, 'roi_head.shared_head': _shared_head(cfg.model)}
-        for name, part in parts.items():
-            if part is None:
-                continue
-            if recipe.applies('stem') and recipe.plain_stem and part.get('style') == 'caffe':
+    def features(self, model: nn.Module) -> nn.Module:
+        """The backbone and, in a C4 detector, its layer4 on the whole image instead of regions."""
+        backbone, *rest = self.backbone_modules(model).values()
+        return backbone if not rest else Chained(backbone, *rest[0].values())
+
+    def fit_stem(self, model: Any) -> list[str]:
+        lines = super().fit_stem(model)
+        for name, part in _parts(model).items():
+            if part.get('style') == 'caffe':
                 part.style = 'pytorch'
                 lines.append(f'{name}.style: caffe → pytorch (strides in the 3×3 convolution, as '
                              f'pretrained)')
-            if recipe.applies('frozen') and name != 'backbone' and part.get('norm_eval', True):
-                part.norm_eval = False
-                lines.append(f'{name}.norm_eval: True → False (BN statistics follow the new '
-                             f'images)')
         return lines
 
+    def unfreeze(self, model: Any) -> list[str]:
+        lines, shared = super().unfreeze(model), _shared_head(model)
+        if shared is not None and shared.get('norm_eval', True):
+            shared.norm_eval = False
+            lines.append('roi_head.shared_head.norm_eval: True → False (BN statistics follow the '
+                         'new images)')
+        return lines
+
+    def prediction(self, sample: Any) -> Prediction:
+        from densessl_plugins.mmdet.panoptic import panoptic_prediction
+        if 'pred_panoptic_seg' in sample:
+            return panoptic_prediction(sample)
+        return super().prediction(sample)
+
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
-        return {name: round(100 * float(metrics[key]), 2) for name, key in SCORES.items()
-                if key in metrics}
+        scores = {name: round(float(metrics[key]) * (1 if key.startswith(IN_PERCENT) else 100), 2)
+                  for name, key in SCORES.items() if key in metrics}
+        if 'AP75' not in scores:
+            scores.pop('AP', None)   # the mean over the one threshold of AP50
+        return scores
+
+
+class Chained(nn.Module):
+    """A backbone with further stages, each applied to the map before it."""
+
+    def __init__(self, backbone: nn.Module, *stages: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.stages = backbone, nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = tuple(self.backbone(image))
+        for stage in self.stages:
+            maps = (*maps, stage(maps[-1]))
+        return maps
+
+
+def _parts(model: Any) -> dict[str, Any]:
+    """The parts of a detector's config that hold pretrained layers."""
+    shared = _shared_head(model)
+    return {'backbone': model.backbone} | ({'roi_head.shared_head': shared} if shared else {})
 
 
 def _shared_head(model: Any) -> Any:

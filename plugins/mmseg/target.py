@@ -27,8 +27,9 @@ class MMSegmentation(EngineTarget):
             import mmseg.evaluation
             import mmseg.models
             import mmseg.visualization  # noqa: F401
-        from densessl_plugins.mmseg.data import register
-        register()
+        from densessl_plugins.mmseg import data, devkits
+        data.register()
+        devkits.register()
 
     def models(self) -> Registry:
         from mmseg.registry import MODELS
@@ -43,9 +44,15 @@ class MMSegmentation(EngineTarget):
         return [*super().layouts(), *LAYOUTS]
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.transfer.roots import set_root
-        from densessl_plugins.mmseg.data import set_label_folder
-        return set_label_folder(cfg, root) if 'labels' in cfg else set_root(cfg, root)
+        from densessl.transfer.roots import reads, set_root
+        from densessl_plugins.mmseg import data, devkits
+        if cfg.get('labels'):
+            return data.set_label_folder(cfg, root)
+        if reads(cfg, devkits.VOC_TYPES):
+            return devkits.set_voc(cfg, root)
+        if reads(cfg, devkits.CITYSCAPES_TYPES):
+            return devkits.set_cityscapes(cfg, root)
+        return set_root(cfg, root)
 
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         return {name: round(float(metrics[name]), 2) for name in ('mIoU', 'mAcc', 'aAcc')

@@ -104,11 +104,39 @@ def test_a_stock_config_is_made_fit_for_pretrained_weights(backbone18, tmp_path)
                                             cfg.model.auxiliary_head)} == {'BN'}
     assert cfg.model.data_preprocessor.mean == [120.0, 110.0, 100.0]
     assert [line.split(':')[0] for line in lines] == [
-        'model.pretrained', 'backbone.type', 'norm_cfg', 'data_preprocessor.mean',
-        'data_preprocessor.std']
+        'model.pretrained', 'backbone.type', 'why', 'norm_cfg', 'why', 'data_preprocessor.mean',
+        'data_preprocessor.std', 'why']
     kept, _ = read_downstream_config(str(path))
     lines = apply_recipe(kept, target, Weights.load(backbone18), keep=('stem', 'norm', 'input'))
     assert kept.model.backbone.type == 'ResNetV1c'
-    assert lines[1:] == ['kept as in the config: mean, std and channel order',
-                         'kept as in the config: the kind of BN and whether it is trained',
-                         'kept as in the config: the stem']
+    assert [line.partition(' (')[0] for line in lines[1:]] == [
+        'kept as in the config: mean, std and channel order',
+        'kept as in the config: the kind of BN and whether it is trained',
+        'kept as in the config: the stem']
+
+
+def test_only_part_of_the_network_is_trained(backbone18, label_folder, tiny, tmp_path, capsys):
+    """The frozen weights and BN statistics end as they began; the others do not."""
+    arguments = ['finetune', TWIN, '--backbone', str(backbone18), '--data-root', str(label_folder),
+                 '--work-dir', str(tmp_path / 'run'), '--freeze', '2', '--cfg-options',
+                 *(f'{key}={value}' for key, value in tiny.items())]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert 'backbone.frozen_stages: 2 (--freeze: the stem and stages 1–2 stay as loaded)' in said
+    assert 'training 11.' in said or 'training 10.' in said
+    before = torch.load(backbone18, weights_only=True)['state_dict']
+    after = torch.load(tmp_path / 'run' / 'iter_3.pth', weights_only=True)['state_dict']
+    for key, value in before.items():
+        frozen = key.startswith(('conv1', 'bn1', 'layer1', 'layer2'))
+        assert torch.equal(after[f'backbone.{key}'], value) == frozen, key
+    assert main([*arguments[:9], '5', *arguments[10:]]) == 2
+    assert main([*arguments, '--keep', 'frozen']) == 2
+    err = capsys.readouterr().err
+    assert 'has 4 stages; give 0' in err and 'contradict each other' in err
+
+
+def test_a_backbone_that_cannot_be_frozen_is_named():
+    cfg, target = read_downstream_config(TWIN)
+    cfg.model.backbone = dict(type='HRNet', extra={})
+    with pytest.raises(UsageError, match=r'cannot freeze stages of a HRNet; it can those of .*Swin'):
+        apply_recipe(cfg, target, None, freeze=1)

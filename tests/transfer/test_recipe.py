@@ -4,8 +4,10 @@ from mmengine import ConfigDict
 
 from densessl.errors import UsageError
 from densessl.transfer.recipe import (
+    LINES,
     Recipe,
     clear_pretrained,
+    freeze_stages,
     match_input,
     parameters_of,
     train_norm,
@@ -78,3 +80,31 @@ def test_arguments_behind_kwargs_are_found():
 def test_an_unknown_line_is_named():
     with pytest.raises(UsageError, match="did you mean 'frozen'"):
         Recipe(keep=frozenset({'frozn'}))
+
+
+def test_each_line_says_what_it_cost_others_and_how_it_is_left_out():
+    recipe = Recipe()
+    for name, line in LINES.items():
+        change, why = recipe.priced(name, ['a: 1 → 2'])
+        assert change == 'a: 1 → 2' and line.cost in why and f'--keep {name}' in why
+        assert recipe.priced(name, []) == []       # no price where nothing was changed
+    kept, = Recipe(keep=frozenset({'stem'})).kept()
+    assert LINES['stem'].keeps in kept and LINES['stem'].cost in kept
+
+
+@pytest.mark.parametrize(('stages', 'words'), [
+    (0, 'the stem stay'), (1, 'the stem and stage 1'), (3, 'the stem and stages 1–3')])
+def test_stages_are_frozen_from_the_stem_on(stages, words):
+    backbone = ConfigDict(type='R')
+    line, = freeze_stages(backbone, {'frozen_stages': -1, 'num_stages': 4}, stages)
+    assert backbone.frozen_stages == stages and words in line
+
+
+def test_what_cannot_be_frozen_is_refused():
+    for parameters, number in (({'num_stages': 4}, 4), ({'depths': (2, 2, 6)}, 3)):
+        with pytest.raises(UsageError, match=f'has {number} stages; give 0'):
+            freeze_stages(ConfigDict(type='R'), parameters, 5)
+    with pytest.raises(UsageError, match='must be 0'):
+        Recipe(freeze=-1)
+    with pytest.raises(UsageError, match='contradict each other'):
+        Recipe(freeze=1, keep=frozenset({'frozen'}))

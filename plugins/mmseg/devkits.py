@@ -1,0 +1,160 @@
+"""Label maps laid out as PASCAL VOC's development kit or as Cityscapes is."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmseg.datasets import CityscapesDataset, PascalVOCDataset
+from mmseg.registry import DATASETS
+
+from densessl.errors import UsageError
+from densessl.transfer.roots import SPLITS, devkit, missing_files, read_list, require
+from densessl.transfer.subset import leaf_datasets
+
+VOC_TYPES = ('PascalVOCDataset', 'VocLabels')
+CITYSCAPES_TYPES = ('CityscapesDataset', 'CityscapesFolder')
+LISTS = 'ImageSets/Segmentation'
+AUGMENTED = ('train_aug.txt', 'trainaug.txt')   # the names that users give the list of 10 582
+MAPS = ('SegmentationClassAug', 'SegmentationClass')
+VOC_LAYOUT = ('expected is VOC2012/ of a VOCdevkit: JPEGImages/NAME.jpg, '
+              'SegmentationClass/NAME.png, SegmentationClassAug/NAME.png and '
+              'ImageSets/Segmentation/ with train_aug.txt (or trainaug.txt, or train.txt and '
+              'aug.txt) and val.txt')
+CITYSCAPES_LAYOUT = ('expected are leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png and '
+                     'gtFine/{train,val}/CITY/NAME_gtFine_labelTrainIds.png (or _labelIds.png)')
+IMAGE = '_leftImg8bit.png'
+TRAIN_IDS, IDS = '_gtFine_labelTrainIds.png', '_gtFine_labelIds.png'
+# The ids of the 19 evaluated classes, in the order of their train ids
+# (mcordts/cityscapesScripts, helpers/labels.py); the others have no label.
+EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+
+
+class VocLabels(PascalVOCDataset):
+    """VOC's images and label maps by a list of names; each map from ``SegmentationClassAug``, or
+    from ``SegmentationClass`` where it is not in there."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        prefix = {'img_path': 'JPEGImages', 'seg_map_path': MAPS[1]}
+        super().__init__(**{'data_prefix': prefix, **kwargs})
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        found = super().load_data_list()
+        for one in found:
+            one['seg_map_path'] = str(_label_map(Path(self.data_root), one['seg_map_path']))
+        return found
+
+
+class CityscapesFolder(CityscapesDataset):
+    """``CityscapesDataset`` that also reads the ``labelIds`` maps which Cityscapes is delivered
+    with: no files have to be made first.
+
+    Args:
+        ids: whether the maps hold ids instead of train ids.
+    """
+
+    def __init__(self, *, ids: bool = False, **kwargs: Any) -> None:
+        self.to_train_ids = {value: EVALUATED.index(value) if value in EVALUATED else 255
+                             for value in range(35)} if ids else None
+        super().__init__(seg_map_suffix=IDS if ids else TRAIN_IDS, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        found = super().load_data_list()
+        if self.to_train_ids:
+            for one in found:
+                one['label_map'] = self.to_train_ids
+        return found
+
+
+def register() -> None:
+    """Make both known to configs; may be repeated."""
+    for dataset in (VocLabels, CityscapesFolder):
+        DATASETS.register_module(module=dataset, force=True)
+
+
+def set_voc(cfg: Any, root: str | None) -> list[str]:
+    """Point a config of VOC at a development kit.
+
+    Returns:
+        A line for each list of images.
+
+    Raises:
+        UsageError: lists, images or label maps are not there; the message says which.
+    """
+    leaves = {split: leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0] for split in SPLITS}
+    base = devkit(root or leaves['train'].get('data_root') or '', 'VOC2012', 'JPEGImages')
+    base = base / 'VOC2012' if (base / 'VOC2012').is_dir() else base
+    require(['JPEGImages', MAPS[1], f'{LISTS}/val.txt'], base, VOC_LAYOUT)
+    lists = {'train': _training_lists(base), 'val': [f'{LISTS}/val.txt']}
+    lines = []
+    for split, leaf in leaves.items():
+        sets = [{**leaf, 'type': 'VocLabels', 'ann_file': path, 'data_root': str(base),
+                 'data_prefix': {'img_path': 'JPEGImages', 'seg_map_path': MAPS[1]}}
+                for path in lists[split]]
+        cfg[f'{split}_dataloader'].dataset = sets[0] if len(sets) == 1 else {
+            'type': 'ConcatDataset', 'datasets': sets}
+        for path in lists[split]:
+            names = read_list(base / path)
+            missing_files([base / 'JPEGImages' / f'{name}.jpg' for name in names], base / path)
+            missing_files([_label_map(base, f'{name}.png') for name in names], base / path)
+            lines.append(f'{split}: {base / path}, {len(names)} images')
+    cfg.test_dataloader = cfg.val_dataloader
+    return lines
+
+
+def set_cityscapes(cfg: Any, root: str | None) -> list[str]:
+    """Point a config of Cityscapes at its folder, with whichever label maps are there.
+
+    Returns:
+        A line for each split.
+
+    Raises:
+        UsageError: images or label maps are not there; the message says which.
+    """
+    leaves = {split: leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0] for split in SPLITS}
+    base = Path(root or leaves['train'].get('data_root') or '')
+    require([f'{kind}/{split}' for kind in ('leftImg8bit', 'gtFine') for split in SPLITS], base,
+            CITYSCAPES_LAYOUT)
+    lines = []
+    for split, leaf in leaves.items():
+        images = sorted((base / 'leftImg8bit' / split).rglob(f'*{IMAGE}'))
+        if not images:
+            raise UsageError(f'{base / "leftImg8bit" / split} holds no images; '
+                             f'{CITYSCAPES_LAYOUT}')
+        suffix = _suffix(base, split, images)
+        leaf.update(type='CityscapesFolder', data_root=str(base), ids=suffix == IDS,
+                    data_prefix={'img_path': f'leftImg8bit/{split}',
+                                 'seg_map_path': f'gtFine/{split}'})
+        lines.append(f'{split}: {len(images)} images in {base}, label maps *{suffix}')
+    cfg.test_dataloader = cfg.val_dataloader
+    return lines
+
+
+def _label_map(base: Path, name: str) -> Path:
+    augmented = base / MAPS[0] / Path(name).name
+    return augmented if augmented.exists() else base / MAPS[1] / Path(name).name
+
+
+def _training_lists(base: Path) -> list[str]:
+    for name in AUGMENTED:
+        for folder in (LISTS, 'ImageSets/SegmentationAug'):
+            if (base / folder / name).is_file():
+                return [f'{folder}/{name}']
+    parts = [f'{LISTS}/train.txt', f'{LISTS}/aug.txt']
+    require(parts, base, VOC_LAYOUT)
+    return parts
+
+
+def _suffix(base: Path, split: str, images: list[Path]) -> str:
+    """The kind of label maps that all images have, train ids before ids."""
+    lacking = {}
+    for suffix in (TRAIN_IDS, IDS):
+        labels = {path.relative_to(base / 'gtFine').as_posix()
+                  for path in (base / 'gtFine' / split).rglob(f'*{suffix}')}
+        wanted = [image.relative_to(base / 'leftImg8bit').as_posix().replace(IMAGE, suffix)
+                  for image in images]
+        lacking[suffix] = [name for name in wanted if name not in labels]
+        if not lacking[suffix]:
+            return suffix
+    fewest = min(lacking.values(), key=len)
+    raise UsageError(f'{len(fewest)} of the {len(images)} images in {base}/leftImg8bit/{split} '
+                     f'have no label map, such as gtFine/{fewest[0]}; {CITYSCAPES_LAYOUT}')
