@@ -21,7 +21,7 @@ def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, 
     assert all(set(found) == {'mIoU', 'mAcc', 'aAcc'} for found in scores.values())
     random, own = (json.loads((tmp_path / name / 'scores.json').read_text()) for name in scores)
     assert own['scores'] == scores['own'] and own['settings']['fraction'] == 0.5
-    assert own['handoff']['keys'] == {'loaded': 120, 'missing': 0, 'unexpected': 0,
+    assert own['handoff']['keys'] == {'loaded': 120, 'missing': 0, 'added': 0, 'unexpected': 0,
                                       'mismatched': 0, 'altered': 0}
     assert own['handoff']['features']['restrided'] and own['handoff']['input'] < 1e-5
     assert len(own['handoff']['features']['differences']) == 3
