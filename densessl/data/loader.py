@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,6 +13,7 @@ from densessl.data.images import ImageList, UnreadableImage, read_image
 from densessl.data.masks import MaskStore
 from densessl.data.sampler import Position, PositionSampler
 from densessl.data.views import AugmentedView, make_views
+from densessl.data.workers import prepare_worker
 
 
 class ViewDataset(Dataset):
@@ -91,10 +91,4 @@ def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, ran
     return DataLoader(dataset, batch_size, sampler=sampler, num_workers=num_workers,
                       collate_fn=collate, pin_memory=pin_memory,
                       persistent_workers=num_workers > 0,
-                      prefetch_factor=4 if num_workers else None, worker_init_fn=_one_thread)
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; threads inside them would fight over the cores."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+                      prefetch_factor=4 if num_workers else None, worker_init_fn=prepare_worker)
