@@ -39,14 +39,18 @@ class ViewDataset(Dataset):
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         n, index = position
-        rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
-        maps = self.store.maps if self.store else 1
-        which = int(rng.integers(maps)) if maps > 1 else 0
+        rng, which = self.draw(n)
         i, image, mask = self._read(index, which)
         sample: dict[str, Any] = make_views(self.views, rng, image, mask, self.uniforms)
         if self.labels is not None:
             sample['target'] = [self.labels[i]] * len(self.views)
         return sample
+
+    def draw(self, n: int) -> tuple[np.random.Generator, int]:
+        """The generator of the sample at position ``n``, and which of its label maps it takes."""
+        rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
+        maps = self.store.maps if self.store else 1
+        return rng, int(rng.integers(maps)) if maps > 1 else 0
 
     def _read(self, index: int, which: int = 0) -> tuple[int, np.ndarray, np.ndarray | None]:
         """Read an image and label map ``which`` of it; one that cannot be read is replaced by the

@@ -79,8 +79,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
-        dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
-                              seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
+        dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store)
         runner.train()
@@ -174,6 +173,12 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
         raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
                          f'config, or --masks DIR')
     return store_for_training(images, cfg.masks.to_dict(), is_builder=is_builder)
+
+
+def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None) -> ViewDataset:
+    """The samples that a run with ``cfg`` sees; ``store`` gives the masks, if there are any."""
+    return ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
+                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
