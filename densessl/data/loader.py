@@ -33,6 +33,24 @@ class ViewDataset(Dataset):
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None) -> None:
         self.images, self.store, self.views = images, store, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
+        self.shared: list[torch.Tensor] = []     # the names, once a worker has been spawned
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that is not forked: the names travel in shared memory, not as a copy each.
+        A forked worker shares them anyway."""
+        if not self.shared:
+            self.shared = [torch.from_numpy(array.copy()).share_memory_()
+                           for array in self.images.buffers()]
+            self._attach()
+        without = self.images.over(np.zeros(0, np.uint8), np.zeros(1, np.int64))
+        return {**vars(self), 'images': without}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._attach()
+
+    def _attach(self) -> None:
+        self.images = self.images.over(*(tensor.numpy() for tensor in self.shared))
 
     def __len__(self) -> int:
         return len(self.images)
