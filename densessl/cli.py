@@ -14,6 +14,7 @@ from densessl.errors import UsageError
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
     'make_masks': 'make the region masks of a folder of images',
+    'views': 'draw the views that a config makes of some images',
     'export': 'take the backbone out of a checkpoint',
     'finetune': 'fine-tune and score a backbone on labelled images',
     'benchmark': 'compare initializations at several numbers of labels',

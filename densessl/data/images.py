@@ -33,7 +33,8 @@ class ImageList:
 
     root: Path
     source: Path
-    _names: bytes = field(repr=False)        # the names, one after the other, as the OS spells them
+    # the names, one after the other, as the OS spells them: bytes, or (n,) uint8 in shared memory
+    _names: bytes | np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
 
     @classmethod
@@ -60,12 +61,23 @@ class ImageList:
 
     def digest(self) -> str:
         """A hash of the names in their order: 16 hexadecimal digits."""
-        return hashlib.sha256(self._names + self._ends.tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(self._names)
+        digest.update(self._ends)
+        return digest.hexdigest()[:16]
+
+    def buffers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The names in two arrays, (n,) uint8 and (N + 1,) int64, for :meth:`over` to take."""
+        names = self._names
+        return np.frombuffer(names, np.uint8) if isinstance(names, bytes) else names, self._ends
+
+    def over(self, names: np.ndarray, ends: np.ndarray) -> ImageList:
+        """The same list over other copies of its :meth:`buffers`."""
+        return ImageList(self.root, self.source, names, ends)
 
     def _raw(self, i: int) -> bytes:
         if not 0 <= i < len(self):
             raise IndexError(f'image {i} of {len(self)}')
-        return self._names[self._ends[i]:self._ends[i + 1]]
+        return bytes(self._names[self._ends[i]:self._ends[i + 1]])
 
 
 def find_images(source: str | Path) -> ImageList:
@@ -177,10 +189,21 @@ def _folders_around(source: Path) -> Iterator[Path]:
 
 
 def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
-    """The images at ``paths`` relative to ``folder``, each once, in the order of the list."""
-    full = list(dict.fromkeys(os.path.normpath(os.path.join(folder, path)) for path in paths))
-    inside = os.path.join(folder, '')
-    if not all(path.startswith(inside) for path in full):
-        folder = Path(os.path.commonpath([os.path.dirname(path) for path in full]))
-        inside = os.path.join(folder, '')
-    return ImageList.of(folder, source, [os.fsencode(path[len(inside):]) for path in full])
+    """The images at ``paths`` relative to ``folder``, each once, in the order of the list.
+
+    Written for a million paths: what can be done to all of them at once is."""
+    names = list(dict.fromkeys(map(os.path.normpath, paths)))
+    if any(name.startswith((os.sep, '..')) for name in names):      # absolute, or not inside
+        start = os.path.join(folder, '')
+        if not all(name.startswith(os.sep) for name in names):
+            names = list(dict.fromkeys(os.path.normpath(start + name) if name[0] != os.sep else name
+                                       for name in names))
+        if not all(name.startswith(start) for name in names):
+            # what the first and the last in sorted order share, all share
+            start = os.path.join(os.path.commonpath([os.path.dirname(name) for name in
+                                                     (min(names), max(names))]), '')
+        folder, names = Path(start), [name[len(start):] for name in names]
+    encoded = os.fsencode('\0'.join(names)).split(b'\0')
+    if len(encoded) != len(names):
+        raise UsageError(f'{source} has a path with a NUL character in it')
+    return ImageList.of(folder, source, encoded)

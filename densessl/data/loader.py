@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,6 +13,7 @@ from densessl.data.images import ImageList, UnreadableImage, read_image
 from densessl.data.masks import MaskStore
 from densessl.data.sampler import Position, PositionSampler
 from densessl.data.views import AugmentedView, make_views
+from densessl.data.workers import prepare_worker
 
 
 class ViewDataset(Dataset):
@@ -33,20 +33,42 @@ class ViewDataset(Dataset):
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None) -> None:
         self.images, self.store, self.views = images, store, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
+        self.shared: list[torch.Tensor] = []     # the names, once a worker has been spawned
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that is not forked: the names travel in shared memory, not as a copy each.
+        A forked worker shares them anyway."""
+        if not self.shared:
+            self.shared = [torch.from_numpy(array.copy()).share_memory_()
+                           for array in self.images.buffers()]
+            self._attach()
+        without = self.images.over(np.zeros(0, np.uint8), np.zeros(1, np.int64))
+        return {**vars(self), 'images': without}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._attach()
+
+    def _attach(self) -> None:
+        self.images = self.images.over(*(tensor.numpy() for tensor in self.shared))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         n, index = position
-        rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
-        maps = self.store.maps if self.store else 1
-        which = int(rng.integers(maps)) if maps > 1 else 0
+        rng, which = self.draw(n)
         i, image, mask = self._read(index, which)
         sample: dict[str, Any] = make_views(self.views, rng, image, mask, self.uniforms)
         if self.labels is not None:
             sample['target'] = [self.labels[i]] * len(self.views)
         return sample
+
+    def draw(self, n: int) -> tuple[np.random.Generator, int]:
+        """The generator of the sample at position ``n``, and which of its label maps it takes."""
+        rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
+        maps = self.store.maps if self.store else 1
+        return rng, int(rng.integers(maps)) if maps > 1 else 0
 
     def _read(self, index: int, which: int = 0) -> tuple[int, np.ndarray, np.ndarray | None]:
         """Read an image and label map ``which`` of it; one that cannot be read is replaced by the
@@ -91,10 +113,4 @@ def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, ran
     return DataLoader(dataset, batch_size, sampler=sampler, num_workers=num_workers,
                       collate_fn=collate, pin_memory=pin_memory,
                       persistent_workers=num_workers > 0,
-                      prefetch_factor=4 if num_workers else None, worker_init_fn=_one_thread)
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; threads inside them would fight over the cores."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+                      prefetch_factor=4 if num_workers else None, worker_init_fn=prepare_worker)

@@ -62,6 +62,18 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
     return store, _with_masks(images, store, say=is_builder)
 
 
+def existing_store(images: ImageList, masks: dict[str, Any]
+                   ) -> tuple[MaskStore | None, MaskGenerator | None]:
+    """What there is of the masks that a config asks for, without building any: the store, if an
+    earlier run has left one, and the generator that makes the others."""
+    parameters = dict(masks)
+    folder = parameters.pop('store', None)
+    generator = _build(parameters) if parameters else None
+    root = Path(folder).expanduser() if folder else cache_folder(images, generator)
+    is_there = generator is None or (root / INFO).exists()
+    return MaskStore(root) if is_there else None, generator
+
+
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
     """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
     images, generators, parameters or versions have another folder. Images whose files change under

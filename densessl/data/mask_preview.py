@@ -62,13 +62,13 @@ def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def fit(image: np.ndarray) -> np.ndarray:
-    """(HEIGHT, WIDTH, 3): the image as large as fits, centered on white."""
-    scale = min(HEIGHT / image.shape[0], WIDTH / image.shape[1])
+def fit(image: np.ndarray, high: int = HEIGHT, wide: int = WIDTH) -> np.ndarray:
+    """(high, wide, 3): the image as large as fits, centered on white."""
+    scale = min(high / image.shape[0], wide / image.shape[1])
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    tile = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    tile = np.full((high, wide, 3), 255, np.uint8)
+    top, left = (high - height) // 2, (wide - width) // 2
     tile[top:top + height, left:left + width] = small
     return tile
 

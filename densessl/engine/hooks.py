@@ -3,16 +3,16 @@ update takes several of mmengine's iterations."""
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, get_world_size
-from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.device import get_device
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import distributed
 
 
 class Interrupted(Exception):
@@ -38,11 +38,13 @@ class StepHook(Hook):
 
     def __init__(self, factor: Callable[[int], float], seed: int, steps: int) -> None:
         self.factor, self.seed, self.steps = factor, seed, steps
+        # without a GPU, torch.manual_seed queues a call for one, with a traceback, for ever
+        self.reseed = (torch.default_generator.manual_seed if get_device() == 'cpu'
+                       else torch.manual_seed)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Reseed from (seed, iteration): dropout and the like are the same after a resume."""
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, 2, runner.iter))
-                              .generate_state(1)[0]))
+        self.reseed(int(np.random.SeedSequence((self.seed, 2, runner.iter)).generate_state(1)[0]))
         rate = self.factor(runner.iter // micro_batches(runner))
         for group in runner.optim_wrapper.optimizer.param_groups:
             group.setdefault('base_lr', group['lr'])   # kept in the optimizer's own state
@@ -57,61 +59,28 @@ class StepHook(Hook):
             getattr(runner.model, 'module', runner.model).after_step(step - 1, self.steps)
 
 
-class LogValuesHook(RuntimeInfoHook):
-    """mmengine's hook without its device sync in every iteration: losses stay on the device and
-    are read together, once a logging interval. Adds images/s.
-
-    Args:
-        interval: iterations between two readings, the logger's interval.
-        batch_size: samples an iteration of one process.
-    """
-
-    def __init__(self, interval: int, batch_size: int) -> None:
-        self.interval, self.batch_size = interval, batch_size
-        self.pending: list[dict[str, Tensor]] = []
-        self.since = 0.0
-
-    def before_train(self, runner: Runner) -> None:
-        super().before_train(runner)
-        self.since = time.perf_counter()
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: dict[str, Tensor] | None = None) -> None:
-        self.pending.append(outputs or {})
-        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            self._read(runner)
-
-    def _read(self, runner: Runner) -> None:
-        names = list(self.pending[0])
-        if names:
-            table = torch.stack([torch.stack([row[name].float() for name in names])
-                                 for row in self.pending])
-            all_reduce(table, 'mean')   # over processes: each sees the loss of its own images
-            table = table.cpu()
-            for row in table.tolist():
-                for name, value in zip(names, row, strict=True):
-                    runner.message_hub.update_scalar(f'train/{name}', value)
-            if not torch.isfinite(table).all():
-                raise FloatingPointError(
-                    f'the loss is not finite around iteration {runner.iter + 1}: lower the '
-                    f'learning rate or lengthen the warm-up; the last checkpoint is good')
-        seconds = time.perf_counter() - self.since
-        images = len(self.pending) * self.batch_size * get_world_size()
-        runner.message_hub.update_scalar('train/images_per_s', images / seconds)
-        self.pending, self.since = [], time.perf_counter()
-
-
 class StopHook(Hook):
     """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
-    checkpoint, stop. A second signal stops at once."""
+    checkpoint, stop. A second signal stops at once.
+
+    Of several processes each may be signalled at another time, or only one of them, but all must
+    stop after the same iteration. They tell one another through a group of their own on the CPU:
+    what is asked in one iteration is exchanged while the next one runs, so that nobody waits for
+    the device or for the others.
+    """
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
         self.asked = 0
         self.previous: dict[int, Any] = {}
+        self.group: Any = None
+        self.exchange: Any = None                  # the reduction that runs
+        self.flag = np.zeros(1, np.int64)          # what it reduces
 
     def before_train(self, runner: Runner) -> None:
+        if get_world_size() > 1:
+            self.group = distributed.new_group(backend='gloo')
         for number in (signal.SIGINT, signal.SIGTERM):
             self.previous[number] = signal.signal(number, self._ask)
 
@@ -126,19 +95,27 @@ class StopHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
-        asked = self.asked
-        if get_world_size() > 1:   # all ranks stop at the same iteration or none does
-            asked = self._any_rank(asked) if runner.iter % 10 == 9 else 0
-        if asked:
+        if self._anybody_asked() if self.group else self.asked:
             runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter + 1}.pth', by_epoch=False)
+            if self.group:   # whoever leaves first is the launcher's reason to kill the others
+                distributed.barrier(self.group)
             raise Interrupted(f'stopped after iteration {runner.iter + 1}; '
                               f'add --resume to the command to go on')
 
-    def _any_rank(self, asked: int) -> int:
-        flag = torch.tensor(asked, device='cuda' if torch.distributed.get_backend() == 'nccl'
-                            else 'cpu')
-        all_reduce(flag, 'max')
-        return int(flag)
+    def _anybody_asked(self) -> bool:
+        """Whether any process had been asked by the end of the last iteration."""
+        anybody = False
+        if self.exchange:
+            self.exchange.wait()
+            anybody = bool(self.flag[0])
+        if not anybody:
+            self.flag[0] = self.asked
+            self.exchange = distributed.all_reduce(torch.from_numpy(self.flag),
+                                                   distributed.ReduceOp.MAX, self.group,
+                                                   async_op=True)
+        return anybody
 
     def after_train(self, runner: Runner) -> None:
+        if self.exchange:
+            self.exchange.wait()
         self._restore()

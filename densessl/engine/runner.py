@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from densessl.dist import synchronize_batch_norm
+from densessl.engine.compilation import compile_backbones
 from densessl.errors import UsageError
 from densessl.files import atomic_path
 
@@ -54,6 +55,12 @@ class PretrainRunner(Runner):
                 module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbones, where mmengine would compile the whole of ``train_step``."""
+        if options := self.cfg.get('compile'):
+            count = compile_backbones(getattr(self.model, 'module', self.model), options)
+            self.logger.info(f'{count} networks are compiled: the first iterations take minutes')
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *_: Any, by_epoch: bool = False,

@@ -21,7 +21,9 @@ from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
 from densessl.engine.health import CollapseHook
-from densessl.engine.hooks import Interrupted, LogValuesHook, StepHook, StopHook
+from densessl.engine.hooks import Interrupted, StepHook, StopHook
+from densessl.engine.log import LogValuesHook, WaitingLogProcessor
+from densessl.engine.loop import PretrainLoop
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
 from densessl.errors import UsageError, check_arguments, did_you_mean
@@ -77,8 +79,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
-        dataset = ViewDataset(images, store, [view_class_of(method)(**view) for view in cfg.views],
-                              seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
+        dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store)
         runner.train()
@@ -174,6 +175,13 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return store_for_training(images, cfg.masks.to_dict(), is_builder=is_builder)
 
 
+def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None) -> ViewDataset:
+    """The samples that a run with ``cfg`` sees; ``store`` gives the masks, if there are any."""
+    view_class = view_class_of(METHODS.get(cfg.model.type))
+    return ViewDataset(images, store, [view_class(**view) for view in cfg.views],
+                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
+
+
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
                  launcher: str, resume: bool) -> PretrainRunner:
     """Turn our config's words into the arguments of mmengine's Runner."""
@@ -191,15 +199,15 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         logger=dict(type='LoggerHook', interval=cfg.log_interval, log_metric_by_epoch=False),
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
                         max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
-        sampler_seed=None, param_scheduler=None)
+        timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps * plan.accumulate),
+        train_cfg=dict(type=PretrainLoop, max_iters=plan.steps * plan.accumulate),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
                       CollapseHook(cfg.log_interval), StopHook(),
                       *cfg.get('custom_hooks', [])],
-        log_processor=dict(by_epoch=False, window_size=cfg.log_interval),
+        log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=folder.name, cfg=cfg,
         provenance=_provenance(cfg, config, plan, dataset),

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from densessl.data.images import find_images, read_image
 from densessl.data.loader import ViewDataset, collate
 from densessl.data.masks import MaskStore
 from densessl.data.photometric import ViewPreprocessor
-from densessl.data.views import AugmentedView
 from densessl.demo import PRETRAINED, RANDOM
+from densessl.engine.train import dataset_of
 from densessl.evaluation import figures, page
 from densessl.evaluation.predictions import Instances, read_instances, read_label_map
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from densessl.demo import Demo
 
 SIDE = 384                                           # pixels of a panel's longer side
-FIRST, SECOND = (64, 156, 255), (255, 140, 40)       # the colors of the two views
+FRAMES = ((64, 156, 255), (255, 140, 40))            # the colors of the two views
 CERTAIN = 0.3                                        # score of the objects that are drawn
 
 
@@ -43,8 +44,7 @@ def view_gallery(demo: Demo) -> str:
     """Scenes with the crops of both views, and the views as the network sees them."""
     cfg = demo.method
     images, store = find_images(demo.sample / 'unlabelled'), MaskStore(demo.masks)
-    dataset = ViewDataset(images, store, [AugmentedView(**view) for view in cfg.views],
-                          seed=cfg.seed, uniforms=cfg.uniforms)
+    dataset = dataset_of(cfg, images, store)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     cells = [page.rows(_view_panels(dataset, preprocessor, i), columns=3)
              for i in range(min(demo.cfg.pictures.views, len(images)))]
@@ -56,7 +56,7 @@ def crops_of(dataset: ViewDataset, position: tuple[int, int]
     """The crops (top, left, height, width) that the views of a sample are cut from: drawn again
     in the order of ``make_views``, since a sample is a function of its position."""
     n, index = position
-    rng = np.random.default_rng((dataset.seed, 1, n))
+    rng, _ = dataset.draw(n)
     height, width = read_image(dataset.images.path(index)).shape[:2]
     boxes = []
     for view in dataset.views:
@@ -83,17 +83,21 @@ def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -
     shared = set.intersection(*(set(np.unique(mask).tolist()) for mask in masks))
     colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
     scene = figures.framed(read_image(dataset.images.path(i)), crops_of(dataset, (i, i)),
-                           (FIRST, SECOND))
+                           FRAMES)
     panels = [page.picture(_sized(scene), f'{len(shared)} regions in both',
                            'a scene with the crops of both views')]
     for number, (view, mask) in enumerate(zip(views, masks, strict=True)):
-        seen = (view.image[0] * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
-        seen = (seen.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-        scale = max(1, round(SIDE / len(seen)))
-        panel = figures.outlined_in_colors(seen, mask, colors, scale=scale)
-        panels.append(page.picture(_sized(panel), f'view {number + 1}',
-                                   chip=(FIRST, SECOND)[number]))
+        pixels = seen(view.image[0], preprocessor)
+        scale = max(1, round(SIDE / len(pixels)))
+        panel = figures.outlined_in_colors(pixels, mask, colors, scale=scale)
+        panels.append(page.picture(_sized(panel), f'view {number + 1}', chip=FRAMES[number]))
     return panels
+
+
+def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
+    """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
+    image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
+    return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)
 
 
 def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str, Any]

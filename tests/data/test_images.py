@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
+from densessl.data.images import ImageList, UnreadableImage, _listed, find_images, read_image
 from densessl.errors import UsageError
 
 WAVES = np.stack([127 + 120 * np.sin(x / 9 + y / (5 + 3 * c)) for c in range(3)
@@ -82,6 +82,23 @@ def test_a_list_of_paths_elsewhere(tmp_path):
     source.write_text(f'../p/a.jpg\n{tmp_path}/q/b.jpg\n')
     images = find_images(source)
     assert images.root == tmp_path and names(images) == ['p/a.jpg', 'q/b.jpg']
+
+def test_lists_agree_with_taking_one_path_at_a_time(tmp_path):
+    """Whatever mixture of relative, absolute, outside and repeated paths a list holds."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'list'
+    heads = ['', './', 'a/', 'a/b/', 'a/b-x/', 'a//b/', 'a/../', '..a/', '../', '../list/',
+             f'{tmp_path}/', f'{folder}/', f'{folder}/a/', '/']
+    for _ in range(300):
+        some = rng.choice(heads, size=rng.integers(1, 4))
+        paths = [f'{rng.choice(some)}{rng.integers(5)}.jpg' for _ in range(rng.integers(1, 9))]
+        full = list(dict.fromkeys(os.path.normpath(folder / path) for path in paths))
+        root = str(folder)
+        if not all(path.startswith(f'{root}/') for path in full):
+            root = os.path.commonpath([os.path.dirname(path) for path in full])
+        images = _listed(folder / 'list.txt', folder, paths)
+        assert str(images.root) == root, paths
+        assert [str(images.path(i)) for i in range(len(images))] == full, paths
 
 
 @pytest.mark.parametrize('file, folder', [

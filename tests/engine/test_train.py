@@ -3,34 +3,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from runs import TINY
 
 from densessl.cli import main
-from densessl.data.sample import write_scenes
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 
-TINY = ['views.0.size=64', 'views.1.size=64', 'model.projection=[32,16]', 'model.num_regions=4',
-        'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0', 'log_interval=2']
-
-
-@pytest.fixture(scope='session')
-def scenes(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp('scenes'), unlabelled=12, train=2, val=2,
-                        size=(80, 80)) / 'unlabelled'
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path_factory, monkeypatch, tmp_path):
-    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('surroundings')
 
 
 def train(scenes, work_dir, *more, options=()):
@@ -178,20 +163,3 @@ def test_two_processes_do_what_one_does(scenes, whole, tmp_path):
                  .read_text().splitlines()] for folder in (whole, Path('two')))
     assert two[0] == pytest.approx(one[0], rel=1e-3)
     assert read_checkpoint('two/iter_6.pth')['meta']['densessl']['global_batch'] == 4
-
-
-def test_a_signal_saves_and_stops(scenes, tmp_path):
-    """SIGTERM in the middle of a run: a checkpoint, one line, exit code 1; --resume goes on."""
-    command = [sys.executable, '-m', 'densessl.cli', 'train', 'demo/detcon_r18', '--data',
-               str(scenes), '--work-dir', 'run', '--epochs', '2000', '--cfg-options', *TINY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    deadline = time.time() + 120
-    while time.time() < deadline and not any(
-            path.stat().st_size for path in Path('run').glob('*/vis_data/scalars.json')):
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 1, error
-    assert 'add --resume to the command to go on' in error.splitlines()[-1]
-    assert read_checkpoint(newest_checkpoint('run'))['meta']['iter'] >= 2

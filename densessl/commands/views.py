@@ -1,0 +1,47 @@
+"""``densessl views``: a picture of the views that a config makes of some images."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('config', help='path or name of a pretraining config')
+    parser.add_argument('--data', help='folder of images, text file of paths, or COCO JSON '
+                        "(default: the config's)")
+    parser.add_argument('--masks', help='a mask store (default: the one an earlier run left in the '
+                        'cache, else masks are made for the picture)')
+    parser.add_argument('--out', type=Path, default=Path('views.jpg'),
+                        help='the picture, .jpg or .png (default: views.jpg)')
+    parser.add_argument('-n', '--number', type=int, default=6, metavar='N',
+                        help='how many images (default: 6)')
+    parser.add_argument('--seed', type=int, help="of the run (default: the config's)")
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
+                        help='override keys of the config')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the picture: the first samples that a run with this config, data and seed would see.
+
+    Raises:
+        UsageError: wrong config, data, masks or numbers.
+    """
+    from densessl.config import load_config, parse_options
+    from densessl.errors import UsageError
+    from densessl.evaluation.view_sheet import write_sheet
+
+    if args.number < 1:
+        raise UsageError(f'-n takes a number of images, at least 1, not {args.number}')
+    if args.out.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
+        raise UsageError(f'--out must end in .jpg or .png, not {args.out}')
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    if args.seed is not None:
+        cfg.seed = args.seed
+    data = args.data or cfg.get('data')
+    if not data:
+        raise UsageError(f'{args.config}: no images: give any folder of images (or a text file of '
+                         f'paths, or a COCO JSON) with --data DIR')
+    count = write_sheet(args.out, cfg, args.config, data=data, masks=args.masks, count=args.number)
+    print(f'{args.out}: the first {count} samples of a run with {args.config}')
+    return 0

@@ -1,0 +1,44 @@
+"""torch.compile of the networks of a method, by a config's ``compile``."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+
+from densessl.errors import UsageError, check_arguments
+from densessl.method import Method
+
+
+def compile_backbones(method: Method, options: bool | dict[str, Any]) -> int:
+    """Compile the backbone's forward pass, and that of networks of the same class beside it (a
+    target or key network). Names of parameters and hooks on the modules stay what they are.
+
+    Args:
+        options: True, or keyword arguments of ``torch.compile``.
+
+    Returns:
+        How many networks are compiled, each when it is first used.
+
+    Raises:
+        UsageError: unknown options, or torch cannot compile on this machine.
+    """
+    arguments = {} if options is True else dict(options)
+    check_arguments(torch.compile, {'model': None, **arguments}, 'compile')
+    _try(arguments)
+    networks = [child for child in method.children() if type(child) is type(method.backbone)]
+    for network in networks:
+        network.forward = torch.compile(network.forward, **arguments)
+    return len(networks)
+
+
+def _try(arguments: dict[str, Any]) -> None:
+    """Compile something small, since what is missing shows only then."""
+    try:
+        torch.compile(torch.square, **arguments)(torch.ones(2, device=get_device()))
+    except Exception as error:      # of many kinds: a missing compiler, backend or header
+        reason = next((line for line in str(error).splitlines() if line.strip()), '')
+        raise UsageError(
+            f'compile: torch.compile does not work on this machine ({type(error).__name__}: '
+            f'{reason[:160]}); on a CPU it needs a C++ compiler (g++, or the one that CXX names); '
+            f'without it leave compile out') from error

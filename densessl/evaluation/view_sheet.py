@@ -1,0 +1,174 @@
+"""A sheet of what training sees: images with their crops, and both views after all augmentation."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine import Config
+from torch import Tensor
+
+from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
+from densessl.data.loader import ViewDataset, collate
+from densessl.data.mask_cache import existing_store
+from densessl.data.mask_preview import fit, mosaic
+from densessl.data.mask_store import MaskStore, write_atomically
+from densessl.data.masks import MaskGenerator
+from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
+from densessl.data.sampler import PositionSampler
+from densessl.engine.train import check_config, dataset_of
+from densessl.errors import UsageError
+from densessl.evaluation import figures
+from densessl.evaluation.gallery import FRAMES, crops_of, seen
+
+SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
+
+
+class ReadOrMade:
+    """The label maps of the few images of a sheet: from a store, or made when they are asked for.
+
+    Args:
+        images: where the images are.
+        store: label maps that are there already, or None.
+        generator: makes those that are not, or None.
+    """
+
+    def __init__(self, images: ImageList, store: MaskStore | None,
+                 generator: MaskGenerator | None) -> None:
+        self.images, self.store, self.generator = images, store, generator
+        self.maps = (store or generator).maps
+
+    def path(self, name: str, which: int = 0) -> Path:
+        """Where the label map is, or the image that it is made of."""
+        return self.store.path(name, which) if self.store else self.images.root / name
+
+    def read(self, name: str, which: int = 0) -> np.ndarray:
+        """(H, W) integers of image ``name``."""
+        if self.store and (not self.generator or self.store.has(name)):
+            return self.store.read(name, which)
+        masks = self.generator.for_image(name, read_image(self.images.root / name))
+        return masks[which] if self.maps > 1 else masks
+
+
+def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
+                count: int = 6) -> int:
+    """Write the first ``count`` samples of a run: a row each, on the left the image with the crops
+    of its views, then the views as the network gets them; region outlines if the method has masks.
+
+    Args:
+        path: the picture, a JPEG or PNG.
+        cfg: the pretraining config, named ``config``.
+        data: folder of images, text file of paths or COCO JSON.
+        masks: a mask store; if None the one of an earlier run is read, or masks are made.
+
+    Returns:
+        How many samples are in it.
+
+    Raises:
+        UsageError: wrong config, data or masks; ``path`` cannot be written.
+    """
+    method = check_config(cfg, config)
+    images = find_images(data)
+    store = _masks(cfg, images, masks, config) if method.needs_masks else None
+    dataset = dataset_of(cfg, images, store)
+    preprocessor = ViewPreprocessor(**cfg.normalization)
+    positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
+    rows = [_row(dataset, preprocessor, next(positions))
+            for _ in range(min(count, len(images)))]
+    _, pixels = cv2.imencode(path.suffix, mosaic(rows)[..., ::-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, pixels.tobytes())
+    return len(rows)
+
+
+def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
+    if masks:
+        return ReadOrMade(images, MaskStore(masks), None)
+    if not cfg.get('masks'):
+        raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
+                         f'dict(type=…) in the config, or --masks DIR')
+    return ReadOrMade(images, *existing_store(images, cfg.masks.to_dict()))
+
+
+def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
+         ) -> list[np.ndarray]:
+    try:
+        batch = collate([dataset[position]])
+    except (UnreadableImage, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    views = preprocessor(batch)['views']
+    labels = [None if view.mask is None else view.mask[0].numpy() for view in views]
+    shared = (set() if labels[0] is None else
+              set.intersection(*(set(np.unique(one).tolist()) for one in labels)))
+    colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
+    panels = [_captioned(_original(dataset, position), dataset.images.name(position[1]), None)]
+    for i, (view, mask) in enumerate(zip(views, labels, strict=True)):
+        panel = _tiled(seen(view.image[0], preprocessor))
+        if mask is not None and mask.shape == panel.shape[:2]:
+            panel = figures.outlined_in_colors(panel, mask, colors,
+                                               scale=max(1, round(SIDE / len(panel))))
+        words = described(batch['photometric'][i][0]) if 'photometric' in batch else ''
+        panels.append(_captioned(panel, words, FRAMES[i % len(FRAMES)]))
+    return panels
+
+
+def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
+    """The image, small, with the outlines of its regions and the crops of its views framed."""
+    n, index = position
+    _, which = dataset.draw(n)
+    image = read_image(dataset.images.path(index))
+    boxes = np.array(crops_of(dataset, position))
+    share = min(1.0, SIDE / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    if dataset.store:
+        mask = dataset.store.read(dataset.images.name(index), which)
+        size = small.shape[1::-1]
+        mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        picture = figures.outlined(small, mask, scale=2)
+    else:
+        picture = figures.enlarged(small, 2)
+    scaled = [tuple(int(x) for x in box) for box in (2 * share * boxes).round()]
+    colors = [FRAMES[i % len(FRAMES)] for i in range(len(scaled))]
+    return figures.framed(picture, scaled, colors, scale=1)
+
+
+def _tiled(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as it is; the patches (T, H, W, 3) of one view as a square grid."""
+    if pixels.ndim == 3:
+        return pixels
+    columns = math.isqrt(len(pixels) - 1) + 1
+    blank = np.full_like(pixels[0], 255)
+    tiles = [*pixels, *[blank] * (-len(pixels) % columns)]
+    return mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)])
+
+
+def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> np.ndarray:
+    """A panel of fixed size: the picture, as large as fits, and words on a strip below it."""
+    panel = fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
+    strip = np.full((STRIP, panel.shape[1], 3), 255, np.uint8)
+    if color is not None:
+        cv2.rectangle(strip, (0, 6), (10, 16), color, -1)
+    plain = words.encode('ascii', 'replace').decode()     # what OpenCV can draw
+    cv2.putText(strip, plain, (16 if color is not None else 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
+                figures.INK, 1, cv2.LINE_AA)
+    return np.vstack([panel, strip])
+
+
+def described(row: Tensor) -> str:
+    """A sample's photometric parameters (P,) in words, those alone that change a pixel; b, c, s
+    and h are the jitter's brightness, contrast, saturation and hue."""
+    value: dict[str, Any] = dict(zip(PARAMETERS, row.tolist(), strict=True))
+    words = []
+    if value['order'] != NO_JITTER:
+        words += [f'{name[0]} {value[name]:.2f}' for name in
+                  ('brightness', 'contrast', 'saturation')]
+        words.append(f'h {value["hue"]:+.2f}')
+    if value['gray']:
+        words.append('gray')
+    if value['sigma']:
+        words.append(f'blur {value["sigma"]:.1f}')
+    if value['solarize'] != NO_SOLARIZE:
+        words.append('solarized')
+    return ' '.join(words)

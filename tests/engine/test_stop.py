@@ -1,0 +1,85 @@
+"""A run that is stopped from outside: by a signal it saves a checkpoint and ends; killed outright
+it leaves its last one, and resumes from it exactly."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from runs import TINY
+
+from densessl.cli import main
+from densessl.engine.runner import newest_checkpoint, read_checkpoint
+
+pytestmark = pytest.mark.usefixtures('surroundings')
+TRAIN = ['densessl.cli', 'train', 'demo/detcon_r18', '--work-dir', 'run']
+TORCHRUN = ['torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29617', '-m']
+
+
+def start(launcher, scenes, *more, options=()):
+    """A run in a session, and so a process group, of its own."""
+    command = [sys.executable, '-m', *launcher, *TRAIN, '--data', str(scenes), *more,
+               '--cfg-options', *TINY, *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                            start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+
+def wait_for(process, pattern):
+    """Wait until the run has written a file that is not empty."""
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        if any(path.stat().st_size for path in Path('run').glob(pattern)):
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f'no {pattern}: {process.communicate()[1]}')
+
+
+@pytest.mark.parametrize('who, number', [('run', signal.SIGTERM), ('torchrun', signal.SIGINT)])
+def test_a_signal_saves_and_stops(who, number, scenes):
+    """A signal to the whole process group of a run, its loader's workers too, as schedulers and
+    terminals send it; and one to torchrun, which passes it to the groups of both its processes:
+    one line, exit code 1."""
+    launcher, more = (TORCHRUN, ['--launcher', 'pytorch']) if who == 'torchrun' else ([], [])
+    process = start(launcher, scenes, '--epochs', '2000', *more,
+                    options=['train_dataloader.num_workers=1'])
+    wait_for(process, '*/vis_data/scalars.json')
+    if who == 'run':
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    told = [line for line in error.splitlines() if line.startswith('densessl train: stopped')]
+    assert told and len(set(told)) == 1, error     # both processes after the same iteration
+    assert 'add --resume to the command to go on' in told[0]
+    assert 'exited unexpectedly' not in error and 'forcefully' not in error
+    done = read_checkpoint(newest_checkpoint('run'))['meta']['iter']
+    assert done >= 2 and f'after iteration {done};' in told[0]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_bits(scenes):
+    """kill -9 at any moment, then --resume, with another number of loader workers: the weights are
+    those of a run that nobody killed."""
+    options = ['checkpoint.every_epochs=0.34', 'checkpoint.keep=9']
+    arguments = [*TRAIN[1:], '--data', str(scenes), '--epochs', '3', '--cfg-options', *TINY]
+    process = start([], scenes, '--epochs', '3', options=[*options,
+                                                          'train_dataloader.num_workers=2'])
+    wait_for(process, 'iter_2.pth')
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    killed_at = read_checkpoint(newest_checkpoint('run'))['meta']['iter']
+    assert 2 <= killed_at < 9, 'killed in the middle'
+    assert main([*arguments[:3], 'run', *arguments[4:6], '--resume', *arguments[6:]]) == 0
+    assert main([*arguments[:3], 'whole', *arguments[4:]]) == 0
+    one, two = (read_checkpoint(f'{folder}/iter_9.pth') for folder in ('run', 'whole'))
+    assert all(torch.equal(value, two['state_dict'][key])
+               for key, value in one['state_dict'].items())
+    assert json.dumps(one['meta']['identity']) == json.dumps(two['meta']['identity'])

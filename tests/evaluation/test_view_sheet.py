@@ -1,0 +1,129 @@
+"""`densessl views`: a sheet for methods with masks and without, and its refusals."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densessl.cli import main
+from densessl.config import load_config
+from densessl.data.images import find_images, read_image
+from densessl.data.loader import ViewDataset, collate
+from densessl.data.masks import MaskStore, make_masks
+from densessl.data.photometric import ViewPreprocessor, parameters
+from densessl.data.sample import write_scenes
+from densessl.data.views import AugmentedView
+from densessl.evaluation import view_sheet
+from densessl.evaluation.gallery import crops_of, seen
+from densessl.registry import MASK_GENERATORS
+
+ROW = view_sheet.SIDE + view_sheet.STRIP + 8      # 8: the gap between tiles
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp('views'), unlabelled=4, train=1, val=1,
+                        size=(80, 96)) / 'unlabelled'
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize('config', ['demo/detcon_r18', 'demo/simclr_r18'])
+def test_sheet_has_a_row_a_sample_and_is_the_same_again(config, scenes, tmp_path, capsys):
+    command = ['views', config, '--data', str(scenes), '-n', '3', '--out']
+    assert main([*command, 'one.png']) == 0
+    assert main([*command, 'two.png']) == 0
+    assert main([*command, 'three.png', '--seed', '1']) == 0
+    assert 'one.png: the first 3 samples of a run' in capsys.readouterr().out
+    one, two, three = (cv2.imread(f'{name}.png') for name in ('one', 'two', 'three'))
+    assert one.shape[0] == 3 * ROW and one.std() > 20
+    assert np.array_equal(one, two) and not np.array_equal(one, three)
+    assert not (tmp_path / 'cache').exists(), 'a picture builds no mask store'
+
+
+def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
+    """Panels show the pixels and region outlines of the run's first samples, in their order."""
+    shown = []
+    outlined = view_sheet.figures.outlined_in_colors
+
+    def spy(image, labels, colors, *, scale):
+        shown.append((image, labels))
+        return outlined(image, labels, colors, scale=scale)
+    monkeypatch.setattr(view_sheet.figures, 'outlined_in_colors', spy)
+    assert main(['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '2']) == 0
+    cfg = load_config('demo/detcon_r18')
+    images = find_images(scenes)
+    make_masks(images, 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
+    dataset = ViewDataset(images, MaskStore('masks'), [AugmentedView(**v) for v in cfg.views],
+                          seed=cfg.seed, uniforms=cfg.uniforms)
+    order = np.random.default_rng((cfg.seed, 0)).permutation(len(images))
+    preprocessor = ViewPreprocessor(**cfg.normalization)
+    expected = [(seen(view.image[0], preprocessor), view.mask[0].numpy()) for n in range(2)
+                for view in preprocessor(collate([dataset[(n, int(order[n]))]]))['views']]
+    assert len(shown) == len(expected) == 4
+    for (pixels, labels), (their_pixels, their_labels) in zip(shown, expected, strict=True):
+        assert np.array_equal(pixels, their_pixels) and np.array_equal(labels, their_labels)
+
+
+def test_a_given_store_is_read(scenes, capsys):
+    make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(dict(type='grid', rows=2)))
+    arguments = ['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '1', '--out']
+    assert main([*arguments, 'a.png', '--masks', 'masks']) == 0
+    assert main([*arguments, 'b.png']) == 0
+    assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
+
+
+def test_frames_are_the_crops_when_an_image_has_several_label_maps(scenes):
+    """Which of the maps is taken is drawn before the crops."""
+    images = find_images(scenes)
+
+    class Two:
+        maps = 2
+
+        def read(self, name, which):
+            return np.full(read_image(images.root / name).shape[:2], which, np.uint8)
+    dataset = ViewDataset(images, Two(), [AugmentedView(size=32, flip=0.0)] * 2)
+    for n in range(4):
+        sample = dataset[(n, n)]
+        image = read_image(images.path(n))
+        for view, (top, left, height, width), cut in zip(
+                dataset.views, crops_of(dataset, (n, n)), sample['image'], strict=True):
+            assert np.array_equal(view.cut(image, (top, left, height, width), False), cut)
+        assert (sample['mask'][0] == dataset.draw(n)[1]).all()
+
+
+def test_patches_are_drawn_as_a_grid():
+    image = torch.arange(5).view(5, 1, 1, 1).expand(5, 3, 4, 4).float()     # (T, 3, H, W)
+    preprocessor = ViewPreprocessor(mean=(0, 0, 0), std=(10, 10, 10))
+    grid = view_sheet._tiled(seen(image, preprocessor))
+    assert grid.shape == (2 * 12, 3 * 12, 3)                                # 8: gaps
+    assert grid[0, [0, 12, 24], 0].tolist() == [0, 10, 20] and grid[12, 12, 0] == 40
+    assert (grid[12:, 24:] == 255).all(), 'five patches leave the sixth place empty'
+
+
+def test_words_name_what_changes_a_pixel():
+    rng = np.random.default_rng(0)
+    row = parameters(rng, jitter=dict(p=1.0, brightness=0.4, hue=0.1), gray=1.0,
+                     blur=dict(p=1.0, sigma=(1.0, 1.0)), solarize=dict(p=1.0))
+    assert view_sheet.described(torch.from_numpy(row)) == (
+        f'b {row[0]:.2f} c 1.00 s 1.00 h {row[3]:+.2f} gray blur 1.0 solarized')
+    assert view_sheet.described(torch.from_numpy(parameters(rng))) == ''
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['nosuch'], "no config 'nosuch'"),
+    (['demo/detcon_r18'], 'no images: give any folder'),
+    (['demo/detcon_r18', '--data', 'nowhere'], 'no such folder or file of images'),
+    (['demo/detcon_r18', '--data', '{scenes}', '-n', '0'], 'at least 1, not 0'),
+    (['demo/detcon_r18', '--data', '{scenes}', '--out', 'a.gif'], 'must end in .jpg or .png'),
+    (['demo/detcon_r18', '--data', '{scenes}', '--masks', '{scenes}'], 'is not a mask store'),
+])
+def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
+    assert main(['views', *(word.format(scenes=scenes) for word in arguments)]) == 2
+    error, = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith('densessl views: ') and message in error
