@@ -34,7 +34,7 @@ def data(tmp_path):
     """Photographs in kind: JPEGs from less than a view's size to more than eight times it."""
     (tmp_path / 'in').mkdir()
     for i, (height, width) in enumerate(SIZES):
-        waves = 127 + 90 * np.sin(np.mgrid[:height, :width].sum(0) / (height / 9))
+        waves = 127 + 90 * np.sin(np.mgrid[:height, :width].sum(0) / (height / 3))
         shades = np.linspace(0.6, 1.0, width)[None, :, None] * [1.0, 0.8, 0.6]
         cv2.imwrite(str(tmp_path / 'in' / f'{i}.jpg'), waves[..., None] * shades)
     images = find_images(tmp_path / 'in')
