@@ -3,14 +3,20 @@
 OpenCV decodes ordinary JPEG and PNG files, which is nearly all of them. Pillow reads every file's
 header first (0.02 ms), so that a decompression bomb is refused before it is decoded and whatever
 OpenCV would show differently (alpha, palettes, CMYK, animation, damage) is left to Pillow.
+
+The header also tells the size before the pixels are decoded, so that who needs less of them than
+there are (:mod:`densessl.data.views`) can have a JPEG decoded at half, a quarter or an eighth of
+its size, which its transform gives for less work than the whole.
 """
 from __future__ import annotations
 
 import errno
 import io
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +25,13 @@ from PIL import Image, UnidentifiedImageError
 # Only these are tried: Pillow also has formats that run other programs or fetch other files.
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'DIB', 'TIFF', 'WEBP', 'AVIF', 'JPEG2000', 'PPM')
 _ORIENTATION = 0x0112                       # the EXIF tag
+_START_OF_JPEG = b'\xff\xd8'
 _END_OF_JPEG = b'\xff\xd9'
 _END_OF_PNG = b'\0\0\0\0IEND\xaeB`\x82'
+_RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)   # spares a conversion; OpenCV has it from 4.11 on
+_COLOR = _RGB or cv2.IMREAD_COLOR
+_REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+            8: cv2.IMREAD_REDUCED_GRAYSCALE_8}        # with _COLOR: not gray
 _PNG_METADATA = (b'eXIf', b'Raw profile type', b'tiff:Orientation')   # may say which way is up
 
 
@@ -35,6 +46,66 @@ class UnreadableImage(Exception):
         return f'{self.args[0]}: {self.reason}'
 
 
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image file in memory, of which only the header was read if that suffices.
+
+    Attributes:
+        path: of the file.
+        size: (H, W) as displayed.
+        reducible: whether :meth:`pixels` can give less than all pixels.
+    """
+
+    path: str | Path
+    size: tuple[int, int]
+    reducible: bool
+    _data: bytes
+    _decoded: np.ndarray | None = None    # of the rare kinds that had to be decoded to know them
+
+    def pixels(self, reduction: int = 1) -> np.ndarray:
+        """Decode.
+
+        Args:
+            reduction: 1; if the image is :attr:`reducible` also 2, 4 or 8: a pixel is then the
+                mean of about reduction × reduction ones, as the JPEG's transform gives it.
+
+        Returns:
+            (⌈H / reduction⌉, ⌈W / reduction⌉, 3) uint8 RGB.
+
+        Raises:
+            UnreadableImage: the file is damaged behind its header.
+        """
+        assert reduction == 1 or self.reducible, 'reduced pixels of an image that has none'
+        pixels = self._decoded
+        if pixels is None and reduction > 1:
+            pixels = _opencv(self._data, reduction)
+            expected = tuple(-(-side // reduction) for side in self.size)
+            if pixels is None or pixels.shape[:2] != expected:
+                raise UnreadableImage(self.path, f'no pixels at 1/{reduction} of its size')
+        elif pixels is None:
+            pixels = _attempt(self.path, _decode, self._data)
+        return np.ascontiguousarray(pixels)
+
+
+def open_image(path: str | Path) -> StoredImage:
+    """Read an image file and its header; the pixels follow when they are asked for.
+
+    Raises:
+        UnreadableImage: missing, empty, truncated, no image, or more pixels than Pillow's limit
+            for decompression bombs (2 × ``PIL.Image.MAX_IMAGE_PIXELS``).
+    """
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        dangling = error.errno == errno.ENOENT and os.path.islink(path)
+        reason = 'a link to a file that does not exist' if dangling else str(error.strerror)
+        raise UnreadableImage(path, reason) from error
+    if not data:
+        raise UnreadableImage(path, 'the file is empty')
+    return _attempt(path, _open, path, data)
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image as it is displayed.
 
@@ -45,24 +116,9 @@ def read_image(path: str | Path) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UnreadableImage: missing, empty, truncated, no image, or more pixels than Pillow's limit
-            for decompression bombs (2 × ``PIL.Image.MAX_IMAGE_PIXELS``).
+        UnreadableImage: as :func:`open_image`, or damaged.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        dangling = error.errno == errno.ENOENT and os.path.islink(path)
-        reason = 'a link to a file that does not exist' if dangling else str(error.strerror)
-        raise UnreadableImage(path, reason) from error
-    if not data:
-        raise UnreadableImage(path, 'the file is empty')
-    try:
-        pixels = _decode(data)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(path, 'not an image, or of an unknown kind') from error
-    except Exception as error:     # decoders raise anything on damaged data; the file is at fault
-        raise UnreadableImage(path, str(error) or type(error).__name__) from error
-    return np.ascontiguousarray(pixels)
+    return open_image(path).pixels()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -77,6 +133,30 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (width, height) if _orientation(image) >= 5 else (height, width)
     except Exception:       # rare kinds, and all errors: the reader knows them and says what it is
         return read_image(path).shape[:2]
+
+
+def _attempt(path: str | Path, function: Any, *arguments: Any) -> Any:
+    """``function(*arguments)``, whatever it raises turned into :class:`UnreadableImage`."""
+    try:
+        return function(*arguments)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(path, 'not an image, or of an unknown kind') from error
+    except Exception as error:     # decoders raise anything on damaged data; the file is at fault
+        raise UnreadableImage(path, str(error) or type(error).__name__) from error
+
+
+def _open(path: str | Path, data: bytes) -> StoredImage:
+    """What the header tells of an ordinary JPEG; of anything else, the pixels."""
+    if data[:2] == _START_OF_JPEG:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            if _is_ordinary(data, image):
+                width, height = image.size
+                turn = _orientation(image)
+                size = (width, height) if turn >= 5 else (height, width)
+                # an upright image's pixels are grouped from its own corner, as a crop's are
+                return StoredImage(path, size, turn not in range(2, 9), data)
+    pixels = _decode(data)
+    return StoredImage(path, pixels.shape[:2], False, b'', pixels)
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -111,13 +191,13 @@ def _is_ordinary(data: bytes, image: Image.Image) -> bool:
             and data.endswith(_END_OF_PNG) and not any(tag in data for tag in _PNG_METADATA))
 
 
-def _opencv(data: bytes) -> np.ndarray | None:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+def _opencv(data: bytes, reduction: int = 1) -> np.ndarray | None:
+    flags = _COLOR | _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:              # for example above its own limit on width: Pillow's turn
         return None
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels if pixels is None or _RGB else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _deep_tiff(data: bytes) -> np.ndarray:

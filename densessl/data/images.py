@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from densessl.data.decode import UnreadableImage, image_size, read_image
+from densessl.data.decode import UnreadableImage, image_size, open_image, read_image
 from densessl.errors import UsageError
 
-__all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'image_size', 'read_image']
+__all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'image_size', 'open_image',
+           'read_image']
 
 EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
                        '.jp2 .ppm .pgm .pbm .pnm'.split())

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from densessl.data.images import ImageList, UnreadableImage, read_image
+from densessl.data.images import ImageList, UnreadableImage, open_image
 from densessl.data.masks import MaskStore
 from densessl.data.sampler import Position, PositionSampler
-from densessl.data.views import AugmentedView, make_views
+from densessl.data.views import AugmentedView, cut_views, draw_views
 from densessl.data.workers import prepare_worker
 
 
@@ -56,13 +56,20 @@ class ViewDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
+        """A broken image is replaced by the next in the list, so that one among a million stops
+        no run and the same run meets the same pixels again."""
         n, index = position
-        rng, which = self.draw(n)
-        i, image, mask = self._read(index, which)
-        sample: dict[str, Any] = make_views(self.views, rng, image, mask, self.uniforms)
-        if self.labels is not None:
-            sample['target'] = [self.labels[i]] * len(self.views)
-        return sample
+        for offset in range(min(8, len(self.images))):
+            i = (index + offset) % len(self.images)
+            try:
+                sample = self._sample(n, i)
+            except UnreadableImage as error:
+                print(f'densessl: {error}; the next image takes its place', file=sys.stderr)
+                continue
+            if self.labels is not None:
+                sample['target'] = [self.labels[i]] * len(self.views)
+            return sample
+        raise RuntimeError(f'8 images in a row cannot be read, from {self.images.path(index)} on')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""
@@ -70,39 +77,54 @@ class ViewDataset(Dataset):
         maps = self.store.maps if self.store else 1
         return rng, int(rng.integers(maps)) if maps > 1 else 0
 
-    def _read(self, index: int, which: int = 0) -> tuple[int, np.ndarray, np.ndarray | None]:
-        """Read an image and label map ``which`` of it; one that cannot be read is replaced by the
-        next in the list, so that a broken file among a million stops no run and the same run meets
-        the same pixels again."""
-        for offset in range(min(8, len(self.images))):
-            i = (index + offset) % len(self.images)
-            try:
-                image = read_image(self.images.path(i))
-            except UnreadableImage as error:
-                print(f'densessl: {error}; the next image takes its place', file=sys.stderr)
-                continue
-            if self.store is None:
-                return i, image, None
-            mask = self.store.read(self.images.name(i), which)
-            if mask.shape != image.shape[:2]:
-                raise RuntimeError(
-                    f'mask {self.store.path(self.images.name(i), which)} is {mask.shape[1]}×'
-                    f'{mask.shape[0]} but its image is {image.shape[1]}×{image.shape[0]}: the '
-                    f'image has changed since; delete the mask and make it again')
-            return i, image, mask
-        raise RuntimeError(f'8 images in a row cannot be read, from {self.images.path(index)} on')
+    def _sample(self, n: int, i: int) -> dict[str, list[np.ndarray]]:
+        """Image ``i`` with the random numbers of position ``n``: everything is drawn before a
+        pixel is decoded, so that no more than the crops need is."""
+        rng, which = self.draw(n)
+        stored = open_image(self.images.path(i))
+        drawn = draw_views(self.views, rng, *stored.size, self.uniforms)
+        reduction = min(each.view.reduction(each.box) for each in drawn) if stored.reducible else 1
+        image = stored.pixels(reduction)
+        mask = self._mask(i, which, stored.size) if self.store else None
+        return cut_views(drawn, image, mask, reduction)
+
+    def _mask(self, i: int, which: int, size: tuple[int, int]) -> np.ndarray:
+        """Label map ``which`` of image ``i``; RuntimeError, which stops the run, if it is missing,
+        damaged or not of ``size``."""
+        name = self.images.name(i)
+        try:
+            mask = self.store.read(name, which)
+        except UnreadableImage as error:
+            raise RuntimeError(f'{error}; make it again') from error
+        if mask.shape != size:
+            raise RuntimeError(
+                f'mask {self.store.path(name, which)} is {mask.shape[1]}×{mask.shape[0]} but its '
+                f'image is {size[1]}×{size[0]}: the image has changed since; delete the mask and '
+                f'make it again')
+        return mask
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples: a list over views of (B, …) tensors for each key. ``regions`` is one more
-    than the largest region id of the batch, known here without asking the device."""
+    """Stack samples: a list over views of (B, …) tensors for each key, each tensor allocated once
+    (in a loader worker in the shared memory that the training process reads).
+
+    ``mask`` is uint8 if all ids of the batch's masks are stored so, else int32. ``regions`` is one
+    more than the largest region id of the batch, known here without asking the device."""
     batch: dict[str, Any] = {
-        key: [torch.from_numpy(np.stack(view)) for view in zip(*(s[key] for s in samples),
-                                                               strict=True)]
+        key: [_stacked(view) for view in zip(*(s[key] for s in samples), strict=True)]
         for key in samples[0]}
     if 'mask' in batch:
         batch['regions'] = 1 + max(int(mask.max()) for mask in batch['mask'])
     return batch
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    arrays = [np.asarray(array) for array in arrays]
+    if any(array.dtype == np.uint16 for array in arrays):    # which PyTorch can hardly use
+        arrays = [array.astype(np.int32) for array in arrays]
+    if len({array.dtype for array in arrays}) > 1:
+        arrays = [array.astype(np.result_type(*arrays), copy=False) for array in arrays]
+    return default_collate([torch.from_numpy(array) for array in arrays])
 
 
 def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, rank: int = 0,

@@ -7,6 +7,7 @@ A sample at position n of the training sequence draws everything that belongs to
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,6 +19,7 @@ from densessl.errors import UsageError
 if TYPE_CHECKING:
     from densessl.method import Method
 
+REDUCTIONS = (1, 2, 4, 8)
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
 
 
@@ -36,13 +38,19 @@ class AugmentedView:
         gray_first: whether color is lost before the jitter (MoCo v1) or after it.
         blur: ``dict(p, sigma=(low, high))``, sigma in pixels.
         solarize: ``dict(p, threshold)``, threshold in [0, 1].
+        reduced: whether a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this and every
+            other view's crop is still at least ``size`` pixels wide and high then. Nothing
+            changes for images below 2 × ``size``. Above, the resize alone would skip pixels
+            (``area`` excepted), which the published pipelines do differently: Pillow averages,
+            TensorFlow skips. The reduced decode averages first, so it is nearer to Pillow's
+            resize than the whole decode is; and a crop moves by less than the reduction.
     """
 
     def __init__(self, *, size: int, area: tuple[float, float] = (0.08, 1.0),
                  ratio: tuple[float, float] = (3 / 4, 4 / 3), interpolation: str = 'bicubic',
                  flip: float = 0.5, jitter: dict[str, float] | None = None, gray: float = 0.0,
                  gray_first: bool = False, blur: dict[str, Any] | None = None,
-                 solarize: dict[str, float] | None = None) -> None:
+                 solarize: dict[str, float] | None = None, reduced: bool = True) -> None:
         if interpolation not in INTERPOLATIONS:
             raise UsageError(f'interpolation {interpolation!r} is unknown; '
                              f'choices: {", ".join(INTERPOLATIONS)}')
@@ -52,6 +60,7 @@ class AugmentedView:
             raise UsageError(f'size {size} must be at least 1 pixel')
         self.size, self.area, self.ratio = size, tuple(area), tuple(ratio)
         self.interpolation, self.flip = INTERPOLATIONS[interpolation], flip
+        self.reduced = reduced
         self.photometric = dict(jitter=jitter, gray=gray, gray_first=gray_first, blur=blur,
                                 solarize=solarize)
 
@@ -65,6 +74,18 @@ class AugmentedView:
         """
         box = draw_crop(rng, height, width, self.area, self.ratio)
         return box, bool(rng.random() < self.flip), parameters(rng, **self.photometric)
+
+    def frame(self, geometry: Any) -> tuple[int, int, int, int]:
+        """The part of the image (top, left, height, width) that a drawn geometry is cut from, for
+        pictures of it."""
+        return geometry
+
+    def reduction(self, box: tuple[int, int, int, int]) -> int:
+        """By how much, 1, 2, 4 or 8, the image may be reduced before ``box`` is cut from it; always
+        1 for a subclass that draws a geometry of its own."""
+        if not self.reduced or type(self).draw is not AugmentedView.draw:
+            return 1
+        return max(r for r in REDUCTIONS if r == 1 or min(box[2:]) >= r * self.size)
 
     def cut(self, array: np.ndarray, box: tuple[int, int, int, int], flip: bool,
             *, label: bool = False) -> np.ndarray:
@@ -80,8 +101,9 @@ class AugmentedView:
 
 def view_class_of(method: type[Method]) -> type[AugmentedView]:
     """What a method's views are. A class of the method's own may cut a view into T images: its
-    ``draw`` returns (geometry, flip, photometric parameters) with a geometry of its own making, and
-    its ``cut(array, geometry, flip, label=…)`` returns (T, S, S, 3) or (T, S, S). Parameters belong
+    ``draw`` returns (geometry, flip, photometric parameters) with a geometry of its own making,
+    its ``cut(array, geometry, flip, label=…)`` returns (T, S, S, 3) or (T, S, S), its ``frame``
+    where in the image that is. Parameters belong
     to the view; its T images share them."""
     return method.view_class or AugmentedView
 
@@ -107,29 +129,63 @@ def draw_crop(rng: np.random.Generator, height: int, width: int, area: tuple[flo
     return (height - h) // 2, (width - w) // 2, h, w
 
 
+@dataclass(frozen=True)
+class DrawnView:
+    """What was drawn for one view of one sample, before any pixel is known."""
+
+    view: AugmentedView
+    box: tuple[int, int, int, int]
+    flip: bool
+    photometric: np.ndarray      # (P,) float32
+    uniforms: np.ndarray         # (U,) float32
+
+
+def draw_views(views: list[AugmentedView], rng: np.random.Generator, height: int, width: int,
+               uniforms: int) -> list[DrawnView]:
+    """Draw all views of one sample of an image of ``height`` × ``width`` pixels; ``uniforms`` is
+    how many uniform numbers each view carries for the method."""
+    drawn = []
+    for view in views:
+        box, flip, photometric = view.draw(rng, height, width)
+        assert len(photometric) == len(PARAMETERS)
+        drawn.append(DrawnView(view, box, flip, photometric, rng.random(uniforms, np.float32)))
+    return drawn
+
+
+def cut_views(drawn: list[DrawnView], image: np.ndarray, mask: np.ndarray | None,
+              reduction: int = 1) -> dict[str, list[np.ndarray]]:
+    """Cut all views of one sample; see :func:`make_views`. ``image`` may be ``reduction`` times
+    smaller than what was drawn for; boxes then snap to its pixels, in the mask as in the image."""
+    sample: dict[str, list[np.ndarray]] = {
+        'image': [], 'photometric': [each.photometric for each in drawn],
+        'uniforms': [each.uniforms for each in drawn]}
+    if mask is not None:
+        # INTER_NEAREST_EXACT knows no 32-bit integers but float32 holds every id below 2^24
+        mask = mask if mask.dtype in (np.uint8, np.uint16) else mask.astype(np.float32)
+        sample['mask'] = []
+    for each in drawn:
+        inner, box = each.box, each.box
+        if reduction > 1:
+            inner = tuple(side // reduction for side in box)
+            box = tuple(side * reduction for side in inner)
+        sample['image'].append(each.view.cut(image, inner, each.flip))
+        if mask is not None:
+            ids = each.view.cut(mask, box, each.flip, label=True)
+            sample['mask'].append(ids.astype(np.int32) if ids.dtype == np.float32 else ids)
+    return sample
+
+
 def make_views(views: list[AugmentedView], rng: np.random.Generator, image: np.ndarray,
                mask: np.ndarray | None, uniforms: int) -> dict[str, list[np.ndarray]]:
-    """Cut all views of one sample.
+    """Draw and cut all views of one sample.
 
     Args:
         image: (H, W, 3) uint8 RGB; mask: (H, W) integer label map or None.
         uniforms: how many uniform numbers each view carries for the method.
 
     Returns:
-        Lists over views: ``image`` (S, S, 3) uint8, ``mask`` (S, S) int32 (absent without a
-        mask), ``photometric`` (P,) float32, ``uniforms`` (U,) float32.
+        Lists over views: ``image`` (S, S, 3) uint8, ``mask`` (S, S) uint8 or uint16 as the label
+        map is, else int32 (absent without a mask), ``photometric`` (P,) float32, ``uniforms``
+        (U,) float32.
     """
-    sample: dict[str, list[np.ndarray]] = {'image': [], 'photometric': [], 'uniforms': []}
-    if mask is not None:
-        # INTER_NEAREST_EXACT knows no 32-bit integers but float32 holds every id below 2^24
-        mask = mask if mask.dtype in (np.uint8, np.uint16) else mask.astype(np.float32)
-        sample['mask'] = []
-    for view in views:
-        box, flip, photometric = view.draw(rng, *image.shape[:2])
-        sample['image'].append(view.cut(image, box, flip))
-        sample['photometric'].append(photometric)
-        sample['uniforms'].append(rng.random(uniforms, dtype=np.float32))
-        if mask is not None:
-            sample['mask'].append(view.cut(mask, box, flip, label=True).astype(np.int32))
-    assert len(sample['photometric'][0]) == len(PARAMETERS)
-    return sample
+    return cut_views(draw_views(views, rng, *image.shape[:2], uniforms), image, mask)

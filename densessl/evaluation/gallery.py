@@ -54,13 +54,13 @@ def view_gallery(demo: Demo) -> str:
 def crops_of(dataset: ViewDataset, position: tuple[int, int]
              ) -> list[tuple[int, int, int, int]]:
     """The crops (top, left, height, width) that the views of a sample are cut from: drawn again
-    in the order of ``make_views``, since a sample is a function of its position."""
+    in the order of ``draw_views``, since a sample is a function of its position."""
     n, index = position
     rng, _ = dataset.draw(n)
     height, width = read_image(dataset.images.path(index)).shape[:2]
     boxes = []
     for view in dataset.views:
-        boxes.append(view.draw(rng, height, width)[0])
+        boxes.append(view.frame(view.draw(rng, height, width)[0]))
         rng.random(dataset.uniforms, dtype=np.float32)
     return boxes
 

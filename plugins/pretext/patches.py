@@ -76,6 +76,9 @@ class PatchGrid(AugmentedView):
         boxes = PatchBoxes(crop, corners + rng.integers(room + 1, size=corners.shape))
         return boxes, bool(rng.random() < self.flip), parameters(rng, **self.photometric)
 
+    def frame(self, geometry: PatchBoxes) -> tuple[int, int, int, int]:
+        return geometry.crop
+
     def cut(self, array: np.ndarray, box: PatchBoxes, flip: bool, *, label: bool = False
             ) -> np.ndarray:
         """Cut an image (H, W, 3) into (T, S, S, 3) or, with ``label``, a label map (H, W) into

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms.v2 as T
 import torchvision.transforms.v2.functional as TF
+from scipy import stats
 
 from densessl.data import photometric as ph
+from densessl.data.photometric_kernel import augment_and_normalize
 
 BYOL = dict(jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2,
             blur=dict(p=0.5, sigma=(0.1, 2.0)), solarize=dict(p=0.2, threshold=0.5))
@@ -106,3 +109,147 @@ def test_preprocessor_normalizes_outside_autocast_and_autograd():
     torch.testing.assert_close(view.image[0, :, 0, 0], torch.tensor([0.0, 1.0, 2.0]),
                                atol=1e-5, rtol=0)
     assert view.regions == 1 and view.mask.shape == (2, 8, 8) and view.target is None
+
+
+# -- on the CPU, compiled --------------------------------------------------------------------------
+
+CHAINS = dict(
+    byol=BYOL,
+    all_of_it=dict(jitter=dict(p=1.0, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.5),
+                   gray=0.3, blur=dict(p=1.0, sigma=(0.1, 2.0)), solarize=dict(p=0.5)),
+    gray_first=dict(jitter=dict(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
+                    gray=0.5, gray_first=True))
+
+
+def pixels(images):
+    """(B, 3, H, W) in [0, 1] → (B, H, W, 3) uint8, and as floats what those pixels are."""
+    whole = (images * 255).round()
+    return whole.to(torch.uint8).permute(0, 2, 3, 1).contiguous(), whole / 255
+
+
+def compiled(whole, rows, blur_kernel=23):
+    return augment_and_normalize(whole, rows, torch.zeros(3), torch.ones(3), blur_kernel)
+
+
+def drawn(chain, number, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([ph.parameters(rng, **chain) for _ in range(number)]))
+
+
+@pytest.mark.parametrize('chain', CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize('shape', [(40, 40), (33, 57), (5, 9), (1, 1)])
+def test_compiled_equals_torch(images, chain, shape):
+    whole, floats = pixels(torch.nn.functional.interpolate(images, shape).repeat(12, 1, 1, 1))
+    rows = drawn(chain, len(whole))
+    expected, got = ph.augment(floats, rows), compiled(whole, rows)
+    assert got.shape == expected.shape and got.is_contiguous(memory_format=torch.channels_last)
+    difference = (got - expected).abs()
+    # a pixel at the threshold of solarization may fall on the other side of it
+    assert difference.mean() < 1e-5 and (difference > 1e-4).float().mean() < 1e-4
+
+
+def test_compiled_normalizes(images):
+    whole, floats = pixels(images)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
+    expected = (floats - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    row = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(4, 1)
+    torch.testing.assert_close(augment_and_normalize(whole, row, mean, std), expected,
+                               atol=1e-5, rtol=0)
+
+
+def test_compiled_depends_on_no_other_view_and_no_thread(images):
+    whole, _ = pixels(images.repeat(4, 1, 1, 1))
+    rows, threads = drawn(BYOL, 16), torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(compiled(whole, rows))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
+    for i in range(16):
+        assert torch.equal(compiled(whole[i:i + 1], rows[i:i + 1])[0], results[0][i])
+    assert compiled(whole[:0], rows[:0]).shape == (0, 3, 40, 40)
+
+
+THEIRS = {
+    'brightness': (ph.BRIGHTNESS, TF.adjust_brightness, (0.2, 1.8)),
+    'contrast': (ph.CONTRAST, TF.adjust_contrast, (0.2, 1.8)),
+    'saturation': (ph.SATURATION, TF.adjust_saturation, (0.2, 1.8)),
+    'hue': (ph.HUE, TF.adjust_hue, (-0.5, 0.5)),
+    'gray': (ph.GRAY, lambda x, _: TF.rgb_to_grayscale(x, 3), (1, 1)),
+    'blur': (ph.SIGMA, lambda x, s: TF.gaussian_blur(x, [23, 23], [s, s]), (0.1, 2.0)),
+    'solarize': (ph.SOLARIZE, lambda x, t: TF.solarize(x, t), (0.1, 0.9)),
+}
+
+
+def by_torchvision(image, row):
+    """(3, H, W), uint8 or float, through torchvision's operations, one after the other."""
+    ranges = 255 if image.dtype == torch.uint8 else 1
+    names = [ph.PARAMETERS[c] for c in ph.ORDERS[int(row[ph.ORDER])]
+             ] if row[ph.ORDER] != ph.NO_JITTER else []
+    for name in (*names, 'gray', 'blur', 'solarize'):
+        column, operation, _ = THEIRS[name]
+        value = row[column].item()
+        if (name in ('gray', 'blur') and not value) or (name == 'solarize' and value > 1):
+            continue
+        image = operation(image, value * ranges if name == 'solarize' else value)
+    return image
+
+
+@pytest.mark.parametrize('name', THEIRS)
+def test_compiled_operation_is_torchvisions(images, name):
+    """On uint8 pixels, as published pipelines compute; theirs rounds after the operation."""
+    column, _, (low, high) = THEIRS[name]
+    whole, _ = pixels(images.repeat(5, 1, 1, 1))
+    rows = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(20, 1)
+    rows[:, column] = torch.linspace(low, high, 20)
+    rows[:, ph.ORDER] = 0 if column in ph.JITTER else ph.NO_JITTER
+    for image, row, result in zip(whole, rows, compiled(whole, rows), strict=True):
+        theirs = by_torchvision(image.permute(2, 0, 1), row).float() / 255
+        assert (result - theirs).abs().mean() < 1.5 / 255
+
+
+@pytest.mark.parametrize('chain', [BYOL, CHAINS['all_of_it']], ids=['byol', 'all_of_it'])
+def test_compiled_chain_is_torchvisions(images, chain):
+    """Whole chains on floats, where both are exact."""
+    whole, floats = pixels(images.repeat(10, 1, 1, 1))
+    rows = drawn(chain, 40, seed=1)
+    for image, row, result in zip(floats, rows, compiled(whole, rows), strict=True):
+        assert (result - by_torchvision(image, row)).abs().mean() < 1.5 / 255
+
+
+def test_parameters_are_drawn_as_torchvision_draws_them():
+    """Two-sample Kolmogorov–Smirnov distances; 0.04 is a chance of 0.3 % with 4000 draws each."""
+    strengths = dict(brightness=0.4, contrast=0.3, saturation=0.2, hue=0.1)
+    rng = np.random.default_rng(0)
+    rows = np.stack([ph.parameters(rng, jitter=dict(p=1.0, **strengths),
+                                   blur=dict(p=1.0, sigma=(0.1, 2.0))) for _ in range(4000)])
+    torch.manual_seed(0)
+    jitter, blur = T.ColorJitter(**strengths), T.GaussianBlur(23, (0.1, 2.0))
+    theirs = [jitter.make_params([]) for _ in range(4000)]
+    for i, name in enumerate(('brightness', 'contrast', 'saturation', 'hue')):
+        values = [draw[f'{name}_factor'] for draw in theirs]
+        assert stats.ks_2samp(rows[:, ph.PARAMETERS.index(name)], values).statistic < 0.04, name
+        for turn in range(4):     # how often an operation comes first, second, …
+            ours = np.mean([ph.ORDERS[int(order)][turn] == i for order in rows[:, ph.ORDER]])
+            other = np.mean([int(draw['fn_idx'][turn]) == i for draw in theirs])
+            assert abs(ours - other) < 0.04
+    sigmas = [blur.make_params([])['sigma'][0] for _ in range(4000)]
+    assert stats.ks_2samp(rows[:, ph.SIGMA], sigmas).statistic < 0.04
+
+
+def test_views_of_several_images_share_their_parameters(images):
+    whole, _ = pixels(images)
+    rows = drawn(BYOL, 2)
+    got = ph.ViewPreprocessor().photometry(whole.unflatten(0, (2, 2)), rows)
+    expected = ph.ViewPreprocessor().photometry(whole, rows[[0, 0, 1, 1]])
+    assert got.shape == (2, 2, 3, 40, 40) and torch.equal(got.flatten(0, 1), expected)
+
+
+def test_off_the_cpu_torch_does_the_same(images):
+    """The path of other devices, of which PyTorch's stand-in shows the shape and the layout."""
+    there = ph.ViewPreprocessor().to('meta')
+    out = there.photometry(pixels(images)[0].to('meta'), drawn({}, 4))
+    assert out.shape == (4, 3, 40, 40) and out.is_contiguous(memory_format=torch.channels_last)

@@ -3,11 +3,15 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision.transforms.v2 as T
+from scipy import stats
 
 from densessl.data.sampler import PositionSampler
-from densessl.data.views import AugmentedView, draw_crop, make_views
+from densessl.data.views import AugmentedView, cut_views, draw_crop, draw_views, make_views
 from densessl.errors import UsageError
 
 
@@ -44,8 +48,8 @@ def test_image_and_mask_move_together(dtype):
         sample = make_views([view, view], np.random.default_rng(n), image, mask, 4)
         for crop, ids in zip(sample['image'], sample['mask'], strict=True):
             assert crop.shape == (96, 96, 3) and crop.dtype == np.uint8
-            assert ids.shape == (96, 96) and ids.dtype == np.int32
-            agree = np.abs(crop[..., 1].astype(int) - 2 * ids) <= 2
+            assert ids.shape == (96, 96) and ids.dtype == dtype
+            agree = np.abs(crop[..., 1].astype(int) - 2 * ids.astype(int)) <= 2
             assert agree.mean() > 0.7, 'only pixels at borders may be mixed'
 
 
@@ -66,6 +70,52 @@ def test_views_are_a_function_of_the_generator_alone():
                zip(first[key], again[key], strict=True))
     assert not np.array_equal(first['image'][0], other['image'][0])
     assert not np.array_equal(first['image'][0], first['image'][1])
+
+
+def test_crops_are_torchvisions():
+    """The crops of ``RandomResizedCrop``, by the distribution of area, ratio and place."""
+    scale, ratio = (0.08, 1.0), (3 / 4, 4 / 3)
+    rng = np.random.default_rng(0)
+    ours = np.array([draw_crop(rng, 375, 500, scale, ratio) for _ in range(4000)])
+    torch.manual_seed(0)
+    picture = torch.empty(1, 375, 500)
+    theirs = np.array([T.RandomResizedCrop.get_params(picture, scale, ratio)
+                       for _ in range(4000)])
+    for of in (lambda b: b[:, 2] * b[:, 3], lambda b: b[:, 3] / b[:, 2], lambda b: b[:, 0],
+               lambda b: b[:, 1]):
+        assert stats.ks_2samp(of(ours), of(theirs)).statistic < 0.04   # 0.035 is 1 % significant
+
+
+def test_reduction_leaves_enough_for_every_crop():
+    view = AugmentedView(size=100)
+    assert [view.reduction((0, 0, h, w)) for h, w in
+            [(99, 900), (199, 300), (200, 300), (399, 400), (400, 400), (2000, 801), (9999, 9999)]
+            ] == [1, 1, 2, 2, 4, 8, 8]
+    assert AugmentedView(size=100, reduced=False).reduction((0, 0, 800, 800)) == 1
+
+    class Patches(AugmentedView):
+        def draw(self, rng, height, width):
+            return (0, 0, height, width), False, super().draw(rng, height, width)[2]
+    assert Patches(size=100).reduction((0, 0, 800, 800)) == 1
+
+
+@pytest.mark.parametrize('reduction', [2, 4])
+def test_reduced_image_and_whole_mask_move_together(reduction):
+    """From a smaller picture the same crops come, to within a pixel of it, and the mask with
+    them to the pixel."""
+    ramp = np.mgrid[:601, :803]
+    mask = (ramp[0] // 8 * 101 + ramp[1] // 8).astype(np.uint16)
+    whole = np.stack([ramp[0] // 4, ramp[1] // 4, ramp[0] * 0], 2).astype(np.uint8)
+    image = cv2.resize(whole, (-(-803 // reduction), -(-601 // reduction)),
+                       interpolation=cv2.INTER_AREA)
+    view = AugmentedView(size=48, area=(0.3, 1.0), interpolation='bilinear')
+    for n in range(10):
+        drawn = draw_views([view, view], np.random.default_rng(n), 601, 803, 2)
+        full, small = cut_views(drawn, whole, mask), cut_views(drawn, image, mask, reduction)
+        for one, two, ids in zip(full['image'], small['image'], small['mask'], strict=True):
+            assert np.abs(one.astype(int) - two).max() <= 2 + reduction / 4
+            assert np.abs(two[..., 0] // 2 - ids.astype(int) // 101).max() <= 1
+            assert np.abs(two[..., 1] // 2 - ids.astype(int) % 101).max() <= 1
 
 
 @pytest.mark.parametrize('wrong, word', [(dict(interpolation='cubic'), 'bicubic'),
