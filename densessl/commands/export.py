@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
     """Export; print what was written and how it was checked."""
     from rich.console import Console
 
+    from densessl.transfer.backbone_file import describe
     from densessl.transfer.export import export_backbone
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
                            args.safetensors)
     for line in done.notes:
         print(line)
-    meta, numbers = done.meta, sum(value.numel() for value in done.state.values())
-    _say(done.path, done, f'{meta["backbone"]["type"]}, {meta["method"]}, '
-         f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}; '
-         f'{len(done.state)} tensors, {numbers / 1e6:.1f} M values')
+    numbers = sum(value.numel() for value in done.state.values())
+    _say(done.path, done, f'{describe(done.meta)}; {len(done.state)} tensors, '
+         f'{numbers / 1e6:.1f} M values')
     if done.safetensors is not None:
         _say(done.safetensors, done, 'the same as safetensors')
     if done.copy is not None:

@@ -32,11 +32,12 @@ def save_backbone(path: Path, state: State, meta: dict[str, Any]) -> None:
     meta = {**meta, 'sha256': weights_hash(state)}
     with atomic_path(path) as unfinished:
         if path.suffix == SAFETENSORS:
-            from safetensors.torch import save_file
+            from safetensors.torch import save
             # a copy each: the format has no views, shared storages or strides
-            save_file({key: value.detach().clone(memory_format=torch.contiguous_format)
-                       for key, value in state.items()}, unfinished,
-                      metadata={'format': 'pt', 'densessl': json.dumps(meta)})
+            unfinished.write_bytes(save(
+                {key: value.detach().clone(memory_format=torch.contiguous_format)
+                 for key, value in state.items()},
+                metadata={'format': 'pt', 'densessl': json.dumps(meta)}))
         else:
             torch.save({'state_dict': state, 'meta': meta}, unfinished)
 
@@ -82,7 +83,8 @@ def load_weights_only(path: Path) -> dict[str, Any]:
     try:
         content = _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
     except pickle.UnpicklingError as error:
-        reason = ('it holds Python objects, and opening them would run code of whoever wrote it'
+        reason = ('it holds Python objects, and opening them would run code of whoever wrote it '
+                  '(densessl export --from auto reads the weights beside them)'
                   if _OBJECTS.search(str(error)) else 'it is no PyTorch file')
         raise UsageError(f'{path} is refused: {reason}') from error
     return _dict(content, path)
@@ -122,6 +124,14 @@ def weights_hash(state: State) -> str:
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def describe(meta: dict[str, Any]) -> str:
+    """Where weights are from, in a few words."""
+    imported = meta.get('imported')
+    origin = (f'imported from {imported["file"]}' if imported else
+              f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
+    return f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}'
 
 
 def check_provenance(meta: dict[str, Any], path: Path) -> None:

@@ -95,7 +95,7 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
 
 def layout_names() -> list[str]:
     """What ``export --from`` takes besides a prefix."""
-    return [AUTO, *dict.fromkeys(layout.name for _, layout in _layouts())]
+    return [AUTO, *sorted({layout.name for _, layout in _layouts()})]
 
 
 def _layouts() -> list[tuple[TransferTarget, CheckpointLayout]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.transfer.backbone_file import load_backbone_file, save_backbone
+from densessl.transfer.backbone_file import describe, load_backbone_file, save_backbone
 from densessl.transfer.keymap import State
 from densessl.transfer.target import TransferTarget
 
@@ -53,5 +53,4 @@ class Weights:
         target.load_weights(cfg, str(copy))
 
     def __str__(self) -> str:
-        return (f'{self.path}: {self.source}, {self.meta["method"]}, '
-                f'{self.meta.get("epochs", "?")} epochs on {self.meta.get("data", "?")}')
+        return f'{self.path}: {describe(self.meta)}'

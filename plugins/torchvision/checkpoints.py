@@ -51,7 +51,7 @@ CHECKPOINTS = [
     CheckpointLayout(
         'detcon', 'isaaccorley/detcon-pytorch', method='detcon', keys=SEQUENTIAL,
         prefix=r'(?:network\.)?encoder\.',
-        others=r'(?:network\.)?projector\.|predictor\.|temperature$|\w+_ema\.'),
+        others=r'(?:network\.)?projector\.|predictor\.|temperature$|\w+_ema\.', **TO_UNIT_RANGE),
     CheckpointLayout(
         'lightly', 'lightly-ai/lightly', keys=SEQUENTIAL, prefix=r'backbone\.',
         others=r'backbone_momentum\.|\w*(?:head|prototypes|queue|criterion)\w*(?:\.|$)'),

@@ -1,4 +1,7 @@
 """Translations between libraries, each proven by the features of both networks."""
+import logging
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torchvision
@@ -12,7 +15,9 @@ from densessl.transfer.export import export_backbone
 from densessl.transfer.handoff import compare_features, compare_keys, normalize, reference_image
 from densessl.transfer.keymap import KeyMap, Rename
 from densessl.transfer.layouts import relative_positions
+from densessl.transfer.runner import HandoffHook
 from densessl.transfer.target import neutral_weights
+from densessl.transfer.weights import Weights
 
 META = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 61.0, 62.0], 'channel_order': 'RGB'}
 SWIN = {'type': 'timm.swin_tiny_patch4_window7_224', 'embed_dim': 12, 'depths': (2, 2, 2, 2),
@@ -202,3 +207,22 @@ def test_a_swin_export_counts_the_new_norms_apart(make_checkpoint, tmp_path):
     state = torch.load(done.copy, weights_only=True)['state_dict']
     missing, unexpected = build_backbone(done.counterpart).load_state_dict(state, strict=False)
     assert unexpected == [] and sorted(missing) == sorted(done.keys.added)
+
+
+def test_a_detector_with_a_swin_starts_from_a_translated_one(make_checkpoint, tmp_path):
+    weights = Weights.load(export_backbone(make_checkpoint(SWIN), tmp_path / 'b.pth').path)
+    target = TRANSFER_TARGETS.get('mmdet')()
+    weights.translate(target)
+    model = nn.Module()
+    model.backbone = build_backbone({'type': 'mmdet.SwinTransformer', 'embed_dims': 12,
+                                     'depths': (2, 2, 2, 2), 'num_heads': (1, 2, 4, 8)})
+    model.backbone.load_state_dict(weights.placed, strict=False)
+    hook = HandoffHook(target, weights, check_input=False, allow_partial=False)
+    hook.before_train(SimpleNamespace(model=model, logger=logging.getLogger('test')))
+    assert hook.report['keys'] == {'loaded': 127, 'missing': 0, 'unexpected': 0, 'mismatched': 0,
+                                   'altered': 0, 'added': 6}
+    assert len(hook.report['features']['differences']) == 4
+    assert isinstance(model.backbone.norm0, nn.LayerNorm)            # the model itself keeps it
+    nn.init.normal_(model.backbone.stages[0].blocks[0].norm1.weight)
+    with pytest.raises(UsageError, match='1 not loaded or changed afterwards'):
+        hook.before_train(SimpleNamespace(model=model, logger=logging.getLogger('test')))
