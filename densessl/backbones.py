@@ -88,3 +88,18 @@ def feature_stages(backbone: nn.Module, size: int = 224) -> list[Stage]:
         raise UsageError(f'the backbone {type(backbone).__name__} does not take an image of '
                          f'{size}×{size} pixels: {error}') from error
     return [Stage(map_.shape[1], round(size / map_.shape[-1])) for map_ in maps]
+
+
+def feature_stage(backbone: nn.Module, index: int, size: int = 224) -> Stage:
+    """One of :func:`feature_stages`, by its index; negative ones count from the last.
+
+    Raises:
+        UsageError: the backbone has no such feature map.
+    """
+    stages = feature_stages(backbone, size)
+    if not -len(stages) <= index < len(stages):
+        strides = ', '.join(str(stage.stride) for stage in stages)
+        raise UsageError(f'stage {index}: the backbone {type(backbone).__name__} has '
+                         f'{len(stages)} feature maps (strides {strides}), 0 to '
+                         f'{len(stages) - 1}, or from the end -1 to -{len(stages)}')
+    return stages[index]

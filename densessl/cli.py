@@ -9,7 +9,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -58,11 +58,22 @@ def _run(args: argparse.Namespace) -> int:
     except UsageError as error:
         if args.debug:
             raise
-        print(f'densessl {args.command}: {error}', file=sys.stderr)
+        print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
         return 2
+    except RunFailed as error:
+        if args.debug:
+            raise
+        print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1
+
+
+def _line(error: Exception) -> str:
+    """The message; of an error from a loader's worker, what stands behind its traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
 
 
 def _canonical(word: str) -> str:

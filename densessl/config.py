@@ -45,7 +45,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config by path or name and apply overrides.
 
     Args:
-        options: overrides by dotted key (``{'optim_wrapper.optimizer.lr': 0.1}``).
+        options: overrides by dotted key (``{'schedule.base_lr': 0.1}``).
 
     Raises:
         UsageError: no such config, a config that cannot be read, or an override of a key that

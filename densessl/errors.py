@@ -11,6 +11,10 @@ class UsageError(ValueError):
     """Wrong usage or input. The message names the value, the choices and the remedy."""
 
 
+class RunFailed(RuntimeError):
+    """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the choice closest to ``name``, or an empty string."""
     close = get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from densessl.config import find_config, load_config, parse_options
-from densessl.engine.train import check_config
+from densessl.engine.check import check_config
 from densessl.errors import UsageError
 
 

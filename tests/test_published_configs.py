@@ -11,8 +11,8 @@ from torch import nn
 
 from densessl.config import load_config
 from densessl.ema import cosine_tau
+from densessl.engine.check import check_config
 from densessl.engine.plan import choose_row, make_plan
-from densessl.engine.train import check_config
 from densessl.registry import METHODS
 
 IMAGENET = 1_281_167

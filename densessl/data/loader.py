@@ -14,6 +14,7 @@ from densessl.data.masks import MaskStore
 from densessl.data.sampler import Position, PositionSampler
 from densessl.data.views import AugmentedView, cut_views, draw_views
 from densessl.data.workers import prepare_worker
+from densessl.errors import RunFailed
 
 
 class ViewDataset(Dataset):
@@ -69,7 +70,7 @@ class ViewDataset(Dataset):
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
             return sample
-        raise RuntimeError(f'8 images in a row cannot be read, from {self.images.path(index)} on')
+        raise RunFailed(f'8 images in a row cannot be read, from {self.images.path(index)} on')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""
@@ -89,15 +90,15 @@ class ViewDataset(Dataset):
         return cut_views(drawn, image, mask, reduction)
 
     def _mask(self, i: int, which: int, size: tuple[int, int]) -> np.ndarray:
-        """Label map ``which`` of image ``i``; RuntimeError, which stops the run, if it is missing,
-        damaged or not of ``size``."""
+        """Label map ``which`` of image ``i``; RunFailed if it is missing, damaged or not of
+        ``size``."""
         name = self.images.name(i)
         try:
             mask = self.store.read(name, which)
         except UnreadableImage as error:
-            raise RuntimeError(f'{error}; make it again') from error
+            raise RunFailed(f'{error}; delete the mask and make it again') from error
         if mask.shape != size:
-            raise RuntimeError(
+            raise RunFailed(
                 f'mask {self.store.path(name, which)} is {mask.shape[1]}×{mask.shape[0]} but its '
                 f'image is {size[1]}×{size[0]}: the image has changed since; delete the mask and '
                 f'make it again')

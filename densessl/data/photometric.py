@@ -9,7 +9,7 @@ operation is torchvision's, with a parameter of its own for every sample. On a G
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from densessl.config import check_keys
+from densessl.errors import UsageError
 from densessl.method import View
 from densessl.registry import METHODS
 
@@ -52,6 +54,41 @@ def parameters(rng: np.random.Generator, *, jitter: dict[str, float] | None = No
     if solarize and rng.random() < solarize['p']:
         row[SOLARIZE] = solarize.get('threshold', 0.5)
     return row
+
+
+def check_parameters(*, jitter: dict[str, float] | None, gray: float, gray_first: bool,
+                     blur: dict[str, Any] | None, solarize: dict[str, float] | None) -> None:
+    """Raise UsageError for arguments that :func:`parameters` cannot draw from."""
+    for name, given, known in (
+            ('jitter', jitter, ('p', 'brightness', 'contrast', 'saturation', 'hue')),
+            ('blur', blur, ('p', 'sigma')), ('solarize', solarize, ('p', 'threshold'))):
+        if given is None:
+            continue
+        if not isinstance(given, Mapping):
+            raise UsageError(f'{name} must be a dict of {", ".join(known)}, not {given!r}')
+        check_keys(name, given, known)
+        needed = known[:2] if name == 'blur' else known[:1]
+        if missing := [key for key in needed if key not in given]:
+            raise UsageError(f'{name} needs {" and ".join(missing)}; it takes {", ".join(known)}')
+        for key, value in given.items():
+            low, high = value if key == 'sigma' and is_range(value) else (value, value)
+            if not is_range((low, high)) or low < 0 or (key in ('p', 'threshold') and high > 1) \
+                    or (key == 'hue' and high > 0.5):
+                raise UsageError(f'{name}.{key} {value!r} is out of range')
+    check_probability('gray', gray)
+
+
+def check_probability(name: str, value: Any) -> None:
+    """Raise UsageError unless ``value`` is a number in [0, 1]."""
+    if not is_range((value, value)) or not 0 <= value <= 1:
+        raise UsageError(f'{name} must be a probability in 0 … 1, not {value!r}')
+
+
+def is_range(value: Any) -> bool:
+    """Whether ``value`` is two numbers, the first not above the second."""
+    return (isinstance(value, (list, tuple)) and len(value) == 2
+            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+            and value[0] <= value[1])
 
 
 @METHODS.register_module()

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from densessl.data.photometric import PARAMETERS, parameters
+from densessl.data.photometric import (
+    PARAMETERS,
+    check_parameters,
+    check_probability,
+    is_range,
+    parameters,
+)
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,15 +60,19 @@ class AugmentedView:
         if interpolation not in INTERPOLATIONS:
             raise UsageError(f'interpolation {interpolation!r} is unknown; '
                              f'choices: {", ".join(INTERPOLATIONS)}')
-        if not 0 < area[0] <= area[1] <= 1:
-            raise UsageError(f'area {tuple(area)} must satisfy 0 < low <= high <= 1')
-        if size < 1:
-            raise UsageError(f'size {size} must be at least 1 pixel')
+        if not is_range(area) or not 0 < area[0] <= area[1] <= 1:
+            raise UsageError(f'area {area!r} must be two numbers, 0 < low <= high <= 1')
+        if not is_range(ratio) or ratio[0] <= 0:
+            raise UsageError(f'ratio {ratio!r} must be two numbers, 0 < low <= high')
+        if not isinstance(size, int) or size < 1:
+            raise UsageError(f'size {size!r} must be a whole number of at least 1 pixel')
+        check_probability('flip', flip)
         self.size, self.area, self.ratio = size, tuple(area), tuple(ratio)
         self.interpolation, self.flip = INTERPOLATIONS[interpolation], flip
         self.reduced = reduced
         self.photometric = dict(jitter=jitter, gray=gray, gray_first=gray_first, blur=blur,
                                 solarize=solarize)
+        check_parameters(**self.photometric)
 
     def draw(self, rng: np.random.Generator, height: int, width: int
              ) -> tuple[tuple[int, int, int, int], bool, np.ndarray]:

@@ -13,16 +13,17 @@ COLLAPSED = 0.02   # a random ResNet gives about 0.1–0.3, a trained one more
 
 
 def spread(features: Tensor) -> Tensor:
-    """How far apart the images of a batch are: √(Σ_c Var_b[f_c / ‖f‖]) = √(1 − ‖mean f/‖f‖‖²).
+    """How far apart the images of a batch are: √(Σ_c Var_b[f_c / ‖f‖]), which is
+    √(1 − ‖mean f/‖f‖‖²) unless features are 0.
 
     Args:
         features: (B, C, h, w) map.
 
     Returns:
-        Scalar in [0, 1]: 0 if all images have the same pooled features.
+        Scalar in [0, 1]: 0 if all images have the same pooled features, or none.
     """
     f = F.normalize(features.detach().float().mean((2, 3)), dim=1)    # (B, C)
-    return (1 - f.mean(0).square().sum()).clamp(min=0).sqrt()
+    return (f.square().sum(1).mean() - f.mean(0).square().sum()).clamp(min=0).sqrt()
 
 
 class CollapseHook(Hook):
@@ -44,7 +45,7 @@ class CollapseHook(Hook):
         method.backbone.register_forward_hook(self._see)
 
     def _see(self, module: nn.Module, inputs: Any, maps: Any) -> None:
-        if self.look:
+        if self.look and len(maps[-1]) > 1:   # one image is never apart from itself
             self.value = spread(maps[-1])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

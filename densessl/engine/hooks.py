@@ -3,6 +3,7 @@ update takes several of mmengine's iterations."""
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import distributed
+
+SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
 
 
 class Interrupted(Exception):
@@ -61,7 +64,8 @@ class StepHook(Hook):
 
 class StopHook(Hook):
     """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
-    checkpoint, stop. A second signal stops at once.
+    checkpoint, stop. A second signal stops at once, if it is not one of the several by which
+    launchers say the same.
 
     Of several processes each may be signalled at another time, or only one of them, but all must
     stop after the same iteration. They tell one another through a group of their own on the CPU:
@@ -72,7 +76,7 @@ class StopHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.since = 0, 0.0
         self.previous: dict[int, Any] = {}
         self.group: Any = None
         self.exchange: Any = None                  # the reduction that runs
@@ -85,8 +89,11 @@ class StopHook(Hook):
             self.previous[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.asked = number
-        self._restore()
+        if not self.asked:
+            self.asked, self.since = number, time.monotonic()
+        elif time.monotonic() - self.since > SAME_REQUEST:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self.previous.items():
@@ -95,7 +102,8 @@ class StopHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
-        if self._anybody_asked() if self.group else self.asked:
+        asked = self._anybody_asked() if self.group else self.asked
+        if asked and (runner.iter + 1) % micro_batches(runner) == 0:   # never within an update
             runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter + 1}.pth', by_epoch=False)
             if self.group:   # whoever leaves first is the launcher's reason to kill the others
                 distributed.barrier(self.group)

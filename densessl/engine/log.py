@@ -12,6 +12,8 @@ from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import LogProcessor, Runner
 from torch import Tensor
 
+from densessl.errors import RunFailed
+
 WAITING = 0.05    # share of the time waiting for data, above which more workers are advised
 
 
@@ -47,6 +49,13 @@ class LogValuesHook(RuntimeInfoHook):
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             self._read(runner)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """No checkpoint, which would take the place of an older one, after a loss that no one has
+        looked at and that is not finite."""
+        values = [value.float() for row in self.pending for value in row.values()]
+        if values and not torch.isfinite(torch.stack(values)).all():
+            raise _not_finite(runner)
+
     def _read(self, runner: Runner) -> None:
         values = self._losses(runner)        # waits for the device, so the time is the device's
         now, waited = time.perf_counter(), runner.train_loop.waited
@@ -72,10 +81,13 @@ class LogValuesHook(RuntimeInfoHook):
         all_reduce(means, 'mean')   # each process sees the loss of its own images
         means = means.tolist()
         if not all(map(math.isfinite, means)):
-            raise FloatingPointError(
-                f'the loss is not finite around iteration {runner.iter + 1}: lower the '
-                f'learning rate or lengthen the warm-up; the last checkpoint is good')
+            raise _not_finite(runner)
         return dict(zip(names, means, strict=True))
+
+
+def _not_finite(runner: Runner) -> RunFailed:
+    return RunFailed(f'the loss is not finite around iteration {runner.iter + 1}: lower the '
+                     f'learning rate or lengthen the warm-up; the last checkpoint is good')
 
 
 class WaitingLogProcessor(LogProcessor):

@@ -19,6 +19,7 @@ from torch import nn
 
 from densessl.dist import synchronize_batch_norm
 from densessl.engine.compilation import compile_backbones
+from densessl.engine.settings import changes
 from densessl.errors import UsageError
 from densessl.files import atomic_path
 
@@ -100,12 +101,9 @@ class PretrainRunner(Runner):
         """Go on where a checkpoint left off. The generators need no state: what is random is a
         function of seed and position."""
         checkpoint = self.load_checkpoint(filename, 'cpu')
-        was = checkpoint['meta'].get('identity', {})
-        for key, value in self.identity.items():
-            if was.get(key, value) != value:
-                raise UsageError(f'cannot resume {filename}: it was made with {key} '
-                                 f'{was[key]}, this run has {value}; give the same value, or '
-                                 f'start anew in another --work-dir')
+        for key, old, new in changes(checkpoint['meta'].get('identity', {}), self.identity):
+            raise UsageError(f'cannot resume {filename}: it was made with {key} {old}, this run '
+                             f'has {new}; give the same value, or start anew in another --work-dir')
         self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
         self.train_loop._iter = checkpoint['meta']['iter']
         self.logger.info(f'resumed {filename} after iteration {self.iter}')

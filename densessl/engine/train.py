@@ -9,33 +9,27 @@ import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
-from mmengine.registry import OPTIMIZERS
 from torch import distributed
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl import __version__
-from densessl.config import check_keys, load_config
+from densessl.config import load_config
 from densessl.data.images import ImageList, find_images
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import view_class_of
-from densessl.engine import lars, precision  # noqa: F401  they register what configs name
+from densessl.engine.check import check_config
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
 from densessl.engine.log import LogValuesHook, WaitingLogProcessor
 from densessl.engine.loop import PretrainLoop
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
-from densessl.errors import UsageError, check_arguments, did_you_mean
+from densessl.engine.settings import changes, settings_of
+from densessl.errors import UsageError
 from densessl.method import Method
 from densessl.registry import METHODS
-
-KEYS = {
-    'data', 'masks', 'views', 'uniforms', 'normalization', 'model', 'epochs', 'global_batch',
-    'schedule', 'optim_wrapper', 'recipe', 'train_dataloader', 'checkpoint', 'log_interval', 'seed',
-    'sync_bn', 'find_unused_parameters', 'channels_last', 'compile', 'custom_hooks',
-    'custom_imports', 'visualizer', 'env_cfg', 'default_scope', 'work_dir',
-}
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
@@ -75,13 +69,16 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         images = _images(data or cfg.get('data'), config)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
         plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
-        _refuse_accumulation(plan, allow_smaller_negatives)
+        published = load_config(config)
+        choose_row(published, epochs)
+        _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
         dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
-        _announce(runner, cfg, plan, images, store)
+        _announce(runner, cfg, plan, images, store,
+                  changes(settings_of(published), settings_of(cfg)))
         runner.train()
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
         runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
@@ -91,36 +88,6 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     return checkpoint
 
 
-def check_config(cfg: Config, config: str) -> type[Method]:
-    """Refuse unknown keys and arguments before anything is started; return the method's class."""
-    check_keys(config, (key for key in cfg if not key.startswith('_')), KEYS)
-    if 'model' not in cfg or 'type' not in cfg.model:
-        raise UsageError(f'{config} is not a pretraining config: it has no model.type')
-    method = METHODS.get(cfg.model.type)
-    check_arguments(method, _but_type(cfg.model), 'model')
-    if method.views not in (None, len(cfg.views)):
-        raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
-                         f'not {len(cfg.views)}')
-    for i, view in enumerate(cfg.views):
-        check_arguments(view_class_of(method), view, f'views[{i}]')
-    optimizer = cfg.optim_wrapper.optimizer
-    if OPTIMIZERS.get(optimizer.type) is None:
-        raise UsageError(f'unknown optimizer {optimizer.type!r}'
-                         f'{did_you_mean(optimizer.type, OPTIMIZERS.module_dict)}')
-    check_arguments(OPTIMIZERS.get(optimizer.type), {'lr': 0, 'params': (), **_but_type(optimizer)},
-                    'optim_wrapper.optimizer')
-    if cfg.optim_wrapper.type == 'AmpOptimWrapper' and get_device() != 'cuda':
-        raise UsageError('optim_wrapper.type AmpOptimWrapper needs a GPU; BFloat16OptimWrapper '
-                         'runs on CPUs, too')
-    check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
-    check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
-    return method
-
-
-def _but_type(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in arguments.items() if key != 'type'}
-
-
 def _refuse_overwriting(folder: Path, resume: bool) -> None:
     newest = newest_checkpoint(folder)
     if newest and not resume:
@@ -128,15 +95,21 @@ def _refuse_overwriting(folder: Path, resume: bool) -> None:
                          f'or choose another --work-dir')
 
 
-def _refuse_accumulation(plan: Plan, allowed: bool) -> None:
-    """Accumulated gradients are not those of the bigger batch: negatives and batch statistics
-    still come from one iteration."""
-    if plan.accumulate > 1 and not allowed:
+def _refuse_accumulation(cfg: Config, method: type[Method], plan: Plan, allowed: bool) -> None:
+    """Accumulated gradients are not those of the bigger batch where images of a batch meet: as
+    negatives, or in batch norm."""
+    if plan.accumulate == 1 or allowed:
+        return
+    normed = any(isinstance(module, _BatchNorm)
+                 for module in METHODS.build(cfg.model.to_dict()).modules())
+    meet = [words for words, there in (
+        ('an anchor would meet the negatives', method.batch_negatives),
+        ('batch norm would see the statistics', normed)) if there]
+    if meet:
         raise UsageError(
-            f'accumulative_counts {plan.accumulate}: an anchor would meet the negatives, and batch '
-            f'norm the statistics, of {plan.global_batch // plan.accumulate} images, not of '
-            f'{plan.global_batch}; use more processes, or accept it with '
-            f'--allow-smaller-negatives')
+            f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
+            f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
+            f'processes, or accept it with --allow-smaller-negatives')
 
 
 def _images(data: str | None, config: str) -> ImageList:
@@ -193,26 +166,29 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
+    iterations = plan.steps * plan.accumulate
+    interval = min(cfg.log_interval, iterations)   # a short run has its line, too
     every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
     hooks = dict(
-        runtime_info=LogValuesHook(cfg.log_interval, plan.batch_size),
-        logger=dict(type='LoggerHook', interval=cfg.log_interval, log_metric_by_epoch=False),
+        runtime_info=LogValuesHook(interval, plan.batch_size),
+        logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
                         max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
-        train_cfg=dict(type=PretrainLoop, max_iters=plan.steps * plan.accumulate),
+        train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(cfg.log_interval), StopHook(),
+                      CollapseHook(interval), StopHook(),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=folder.name, cfg=cfg,
         provenance=_provenance(cfg, config, plan, dataset),
-        identity=dict(method=cfg.model.type, global_batch=plan.global_batch, steps=plan.steps,
-                      images=len(dataset), seed=cfg.seed))
+        identity={**settings_of(cfg), 'global_batch': plan.global_batch, 'steps': plan.steps,
+                  'iterations an update': plan.accumulate, 'seed': cfg.seed,
+                  'images': f'{len(dataset)} (list {dataset.images.digest()})'})
 
 
 def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
@@ -226,7 +202,7 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
-              store: MaskStore | None) -> None:
+              store: MaskStore | None, changed: list[tuple[str, Any, Any]]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -240,8 +216,9 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    if plan.notes:
-        log('differs from the recipe: ' + '; '.join(plan.notes))
+    notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
+    if notes:
+        log('differs from the recipe: ' + '; '.join(notes))
 
 
 __all__ = ['Interrupted', 'train']

@@ -18,7 +18,8 @@ from densessl.data.mask_store import MaskStore, write_atomically
 from densessl.data.masks import MaskGenerator
 from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
 from densessl.data.sampler import PositionSampler
-from densessl.engine.train import check_config, dataset_of
+from densessl.engine.check import check_config
+from densessl.engine.train import dataset_of
 from densessl.errors import UsageError
 from densessl.evaluation import figures
 from densessl.evaluation.gallery import FRAMES, crops_of, seen

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densessl.backbones import build_backbone, feature_stages
+from densessl.backbones import build_backbone, feature_stage
 from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
 from densessl.heads import mlp, pool_regions
 from densessl.method import Method, View
@@ -38,7 +38,7 @@ class DetConB(Method):
                  stage: int = -1, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)                             # f_θ
-        channels = feature_stages(self.backbone)[stage].channels
+        channels = feature_stage(self.backbone, stage).channels
         hidden, out = projection
         self.projector = mlp(channels, hidden, out)                          # g_θ
         self.predictor = mlp(out, hidden, out)                               # q_θ

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from densessl.backbones import build_backbone, feature_stages
+from densessl.backbones import build_backbone, feature_stage
 from densessl.heads import pool_regions
 from densessl.method import Method, View
 from densessl_plugins.detcon.loss import detcon_nce
@@ -37,7 +37,7 @@ class DetConS(Method):
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)                             # f
-        channels = feature_stages(self.backbone)[stage].channels
+        channels = feature_stage(self.backbone, stage).channels
         hidden = hidden or channels
         self.projector = nn.Sequential(                                      # g
             nn.Linear(channels, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),

@@ -38,6 +38,8 @@ class MoCo(Method):
         super().__init__(data_preprocessor)
         if version not in (1, 2):
             raise UsageError(f'moco version {version!r}: 1 or 2')
+        if bn_groups < 1:
+            raise UsageError(f'moco bn_groups {bn_groups}: at least 1')
         self.backbone = build_backbone(backbone)                            # f_q …
         channels = feature_stages(self.backbone)[-1].channels
         self.projector = (nn.Linear(channels, projection) if version == 1 else nn.Sequential(
@@ -67,6 +69,9 @@ class MoCo(Method):
 
     def encode(self, x: Tensor, backbone: nn.Module, projector: nn.Module) -> Tensor:
         """Encode, normalizing batch statistics within each of ``bn_groups`` groups."""
+        if len(x) % self.bn_groups:
+            raise UsageError(f'moco bn_groups {self.bn_groups} must divide the {len(x)} images '
+                             f'of a process')
         return torch.cat([projector(backbone(group)[-1].mean((2, 3)))
                           for group in x.chunk(self.bn_groups)])
 

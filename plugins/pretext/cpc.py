@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densessl.backbones import build_backbone, feature_stages
+from densessl.backbones import build_backbone, feature_stage
 from densessl.dist import gather, rank
 from densessl.errors import UsageError
 from densessl.method import Method, View
@@ -51,7 +51,7 @@ class CPC(Method):
         if not steps or min(steps) < 1:
             raise UsageError(f'steps {tuple(steps)} of cpc: at least one, each at least 1 row')
         self.backbone = build_backbone(backbone)                           # g_enc
-        channels = feature_stages(self.backbone)[stage].channels
+        channels = feature_stage(self.backbone, stage).channels
         self.predictors = nn.ModuleList(
             RowPredictor(channels, tuple(steps), projection, hidden, blocks)
             for _ in range(directions))
