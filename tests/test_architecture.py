@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,7 @@ def words_of(path: Path) -> list[tuple[int, str]]:
 
 
 def offences(path: Path, forbidden: set[str]) -> list[str]:
-    import re
-    return [f'{path.relative_to(ROOT)}:{line}: {word!r}' for line, word in words_of(path)
+    return [f'{path.name}:{line}: {word!r}' for line, word in words_of(path)
             if forbidden & set(re.split(r'[^a-z0-9]+', word.lower()))
             or forbidden & set(re.split(r'[^a-z0-9_]+', word.lower()))]
 
@@ -76,12 +76,13 @@ def test_the_core_names_no_plugin(path):
 
 
 def test_the_check_can_fail(tmp_path):
-    bad = ROOT / 'densessl' / 'imaginary.py'
     assert forbidden_names() >= {'detcon', 'detconb', 'felzenszwalb', 'torchvision', 'mmseg'}
-    tree = "import torchvision\nx = 'use detcon here'\n"
-    path = tmp_path / bad.name
-    path.write_text(tree)
-    assert len([w for _, w in words_of(path) if {'detcon', 'torchvision'} & set(w.split())]) == 2
+    path = tmp_path / 'imaginary.py'
+    path.write_text('"""Of detcon a docstring may speak."""\nimport torchvision.models\n'
+                    "x = 'use detcon here'\ndef felzenszwalb(mmseg_model): return DetConB\n"
+                    'y = detconstruct\n')
+    found = offences(path, forbidden_names())
+    assert sorted(int(line.split(':')[1]) for line in found) == [2, 3, 4, 4, 4]
 
 
 def test_every_plugin_folder_is_declared():

@@ -206,6 +206,17 @@ def test_moco_equals_the_whole_batch_in_the_same_groups():
             torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 
 
+def gathered_images(rank):
+    images = torch.arange(48.).view(2, 3, 2, 4).contiguous(memory_format=torch.channels_last)
+    return images if rank is None else gather(images + 100 * rank)
+
+
+def test_gather_keeps_the_order_of_channels_last_images():
+    whole = gathered_images(None)
+    for part in on_two_processes(gathered_images):
+        assert torch.equal(part, torch.cat([whole, whole + 100]))
+
+
 @pytest.mark.parametrize('shape', [(3,), (2, 3, 4)])
 def test_alone_it_is_the_ordinary_batch_norm(shape):
     x = torch.randn(4, *shape)

@@ -9,9 +9,12 @@ import torch
 from batches import ALL, SMALL, batch_for, total
 from torch import nn
 
+from densessl.backbones import build_backbone
+from densessl.ema import cosine_tau
 from densessl.engine.health import CollapseHook
 from densessl.method import Method, View
 from densessl.registry import METHODS
+from densessl.transfer.export import export_backbone
 
 BACKBONE = dict(type='torchvision.resnet18')
 
@@ -79,7 +82,14 @@ def test_targets_move_only_after_the_step(method):
                 p.add_(0.1)
     with torch.no_grad():
         method.after_step(0, 10)
+    tau = (cosine_tau(0, 10, method.tau_base) if hasattr(method, 'tau_base')
+           else getattr(method, 'momentum', None))
     for name in targets_of(method):
+        online = method.get_submodule(name.removeprefix('target_'))
+        for (key, p), theta in zip(method.get_submodule(name).named_parameters(),
+                                   online.parameters(), strict=True):
+            expected = tau * before[f'{name}.{key}'] + (1 - tau) * theta   # ξ ← τ·ξ + (1 − τ)·θ
+            torch.testing.assert_close(p, expected, msg=f'{name}.{key}')
         moved = [not torch.equal(p, before[f'{name}.{key}'])
                  for key, p in method.get_submodule(name).named_parameters()]
         assert all(moved), f'{name} has not followed'
@@ -100,6 +110,18 @@ def test_the_backbone_is_what_is_kept(method):
     assert 'backbone.layer4.1.bn2.weight' in keys and len(keys) == 120
     maps = method(views_of(method), mode='tensor')[0]
     assert [tuple(m.shape[1:]) for m in maps][-1] == (512, 2, 2)
+
+
+def test_export_takes_out_the_backbone(method, tmp_path):
+    facts = dict(method=method.name, backbone=BACKBONE, mean=[0.0] * 3, std=[1.0] * 3,
+                 channel_order='RGB')
+    torch.save({'state_dict': method.state_dict(), 'meta': {'densessl': facts}},
+               tmp_path / 'iter_1.pth')
+    exported = export_backbone(tmp_path / 'iter_1.pth')
+    backbone = build_backbone(BACKBONE)
+    backbone.load_state_dict(torch.load(exported.path, weights_only=True)['state_dict'])
+    for name, value in method.backbone.state_dict().items():
+        assert torch.equal(backbone.state_dict()[name], value), name
 
 
 def test_a_collapsed_batch_is_reported(method):

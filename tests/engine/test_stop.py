@@ -19,7 +19,7 @@ from densessl.engine.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 TRAIN = ['densessl.cli', 'train', 'demo/detcon_r18', '--work-dir', 'run']
-TORCHRUN = ['torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29617', '-m']
+TORCHRUN = ['torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m']
 
 
 def start(launcher, scenes, *more, options=()):

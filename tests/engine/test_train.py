@@ -99,6 +99,15 @@ def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
     os.link(whole / 'iter_4.pth', part / 'iter_4.pth')
     assert train(scenes, part, '--resume', options=['train_dataloader.batch_size=6']) == 2
     assert 'it was made with global_batch 4, this run has 6' in capsys.readouterr().err
+    for option, message in (
+            ('model.temperature=0.3', 'model.temperature 0.1, this run has 0.3'),
+            ('schedule.base_lr=9', 'schedule.base_lr 0.05, this run has 9'),
+            ('views.1.flip=0.1', 'views.1.flip 0.5, this run has 0.1'),
+            ('train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2',
+             'iterations an update 1, this run has 2')):
+        options = option.split()
+        assert train(scenes, part, '--resume', '--allow-smaller-negatives', options=options) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_resume_with_nothing_to_resume_starts(scenes, tmp_path):
