@@ -17,7 +17,7 @@ sample = dict(unlabelled=600, train=24, val=48, size=(160, 160))
 pretraining = dict(
     name='DetCon',                      # what the report calls the weights
     config='demo/detcon_r18',
-    epochs=10,
+    epochs=6,
     options={})                         # overrides by dotted key
 
 finetuning = [
@@ -40,7 +40,7 @@ finetuning = [
         curve='coco/bbox_mAP',
         curve_scale=100,                # the log has it as a share, the score is in percent
         fraction=1.0,
-        options={'train_cfg.max_iters': 240, 'train_cfg.val_interval': 60,
+        options={'train_cfg.max_iters': 200, 'train_cfg.val_interval': 50,
                  'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
 ]
 

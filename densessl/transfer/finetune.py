@@ -92,6 +92,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
     if weights:
         weights.translate(target)
     recipe = apply_recipe(cfg, target, weights, settings['keep'], settings['freeze'])
+    if weights and not allow_partial:
+        weights.require_place(cfg.model.backbone, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -1,12 +1,14 @@
 """Pretrained weights on their way into a downstream model."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
+from densessl.errors import UsageError
 from densessl.transfer.backbone_file import describe, load_backbone_file, save_backbone
 from densessl.transfer.keymap import State
 from densessl.transfer.target import TransferTarget
@@ -45,6 +47,25 @@ class Weights:
             UsageError: no exact translation is known.
         """
         self.placed = target.translate(self.state, self.source)
+
+    def require_place(self, backbone: Mapping[str, Any], target: TransferTarget) -> None:
+        """Refuse weights of another architecture before anything is written.
+
+        Args:
+            backbone: of the downstream config, as the recipe left it.
+
+        Raises:
+            UsageError: not one of the translated weights has a place in it.
+        """
+        kwargs = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
+        places = target.build_backbone(backbone['type'], **kwargs).state_dict()
+        if not any(key in places for key in self.placed):
+            own = target.counterpart(self.placed, self.meta['backbone'])
+            kind = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'
+            raise UsageError(
+                f'{self.path} holds {self.source}, which {target.name} builds as {kind}; '
+                f'the backbone of this config is a {backbone["type"]} and has a place for none of '
+                f'the weights: choose a config with the right one, or set model.backbone')
 
     def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
         """Write the translated weights to ``folder`` and have the downstream config load them."""

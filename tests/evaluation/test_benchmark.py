@@ -150,7 +150,7 @@ def test_wrong_arguments_end_before_any_run(arguments, words, tmp_path, capsys, 
 def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label_folder, tiny,
                                                           tmp_path, runs_here):
     from densessl.transfer.export import export_backbone
-    path = export_backbone(make_checkpoint({'type': 'timm.convnext_atto'})).path
+    path = export_backbone(make_checkpoint({'type': 'torchvision.regnet_y_400mf'})).path
     with pytest.raises(UsageError, match='no exact translation'):
         run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones={'x': str(path)}))
     assert runs_here.names == [] and not (tmp_path / 'b').exists()
