@@ -1,11 +1,13 @@
-# make demo · make test · make lint · make bench-…: each does all the set-up from a bare Python.
+# make demo · make test · make lint · make bench: each does all the set-up from a bare Python.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 QUICK  ?=
+PEERS  := .bench-venv
 
-.PHONY: install demo test test-slow lint bench-masks bench-mask-store clean
+.PHONY: install demo test test-slow lint clean bench bench-masks bench-mask-store bench-input \
+    bench-loss bench-train
 
 install: $(STAMP)
 
@@ -32,6 +34,8 @@ test-slow: install
 lint: install
 	@$(BIN)/ruff check .
 
+bench: bench-masks bench-mask-store bench-input bench-loss bench-train
+
 # One table of all mask generators, and a picture in work_dirs/bench_masks.
 bench-masks: install
 	@$(BIN)/python benchmarks/masks.py
@@ -40,5 +44,27 @@ bench-masks: install
 bench-mask-store: install
 	@$(BIN)/python benchmarks/mask_store.py
 
+# The input pipeline beside lightly and torchvision; a peer that cannot be installed is named.
+bench-input: $(PEERS)/.installed
+	@$(PEERS)/bin/python benchmarks/input.py $(if $(IMAGES),--images $(IMAGES))
+
+bench-loss: install
+	@$(BIN)/python benchmarks/detcon_loss.py
+
+bench-train: install
+	@$(BIN)/python benchmarks/train_loop.py
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/train_options.py
+
+# Peers live in an environment of their own, on top of ours, and never become a dependency.
+$(PEERS)/.installed: $(STAMP)
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -c 'import sysconfig, pathlib; here = sysconfig.get_path("purelib"); \
+	    theirs = here.replace("$(PEERS)", "$(VENV)"); \
+	    pathlib.Path(here, "ours.pth").write_text(f"import site; site.addsitedir({theirs!r})")'
+	@$(PEERS)/bin/python -m pip install --quiet lightly || echo "lightly cannot be installed here"
+	@$(PEERS)/bin/python -m pip install --quiet kornia || echo "kornia cannot be installed here"
+	@touch $(PEERS)/.installed
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .ruff_cache

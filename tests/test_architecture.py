@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from densessl import hookspecs
+from densessl.cli import COMMANDS
 from densessl.plugins import HOOKS, load_plugins, name_of
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +149,15 @@ def test_no_file_or_function_outgrows_its_reader():
     assert long == []
 
 
+def test_every_command_has_its_door_in_tools():
+    for name in COMMANDS:
+        door = ROOT / 'tools' / f'{name}.py'
+        assert f"main(['{name}', *sys.argv[1:]])" in door.read_text()
+        assert (ROOT / 'densessl' / 'commands' / f'{name}.py').is_file()
+    assert {path.stem for path in (ROOT / 'tools').glob('*.py')} == set(COMMANDS)
+
+
 def test_there_are_no_drawers_for_odds_and_ends():
-    names = {path.name for path in ROOT.rglob('*.py') if '.venv' not in path.parts}
+    names = {path.name for path in ROOT.rglob('*.py')
+             if not any(part.startswith('.') for part in path.relative_to(ROOT).parts)}
     assert not names & {'utils.py', 'helpers.py', 'misc.py', 'common.py'}

@@ -50,7 +50,9 @@ def test_what_is_written_is_clean(tmp_path):
 
 
 @pytest.mark.parametrize('name, message', [('My-Own', 'is no plugin name'),
-                                           ('masks', 'is installed already')])
+                                           ('class', 'no word of Python'),
+                                           ('masks', "is taken by the plugin 'masks'"),
+                                           ('detcon_s', "is taken by the plugin 'detcon'")])
 def test_bad_names_are_refused(name, message, tmp_path, capsys):
     assert main(['plugins', 'new', name, '--out', str(tmp_path / 'new')]) == 2
     assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@ writes a complete plugin to start from."""
 from __future__ import annotations
 
 import argparse
+import keyword
 from pathlib import Path
 
 TEMPLATE = Path(__file__).parents[1] / 'plugin_template'
@@ -14,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new = actions.add_parser('new', help='write a new plugin: a method, a mask generator, a '
                              'config, a test and a project file')
     new.add_argument('name', help='lower-case letters, digits and underscores')
+    new.add_argument('--debug', action='store_true', default=argparse.SUPPRESS,
+                     help='show tracebacks of errors')
     new.add_argument('--out', type=Path, help='the new folder (default: densessl-NAME)')
 
 
@@ -60,11 +63,16 @@ def write_plugin(name: str, folder: Path) -> Path:
             there already.
     """
     from densessl.errors import UsageError
-    from densessl.plugins import load_plugins
-    if not (name.isidentifier() and name == name.lower()):
-        raise UsageError(f'{name!r} is no plugin name: lower-case letters, digits and underscores')
-    if name in {plugin.name for plugin in load_plugins()}:
-        raise UsageError(f'a plugin {name!r} is installed already; choose another name')
+    from densessl.plugins import load_plugins, name_of
+    if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
+        raise UsageError(f'{name!r} is no plugin name: lower-case letters, digits and underscores, '
+                         f'and no word of Python itself')
+    for plugin in load_plugins():
+        names = {name_of(thing) for hook, things in plugin.provides.items()
+                 if hook != 'config_folders' for thing in things}
+        if name in {plugin.name, *names}:
+            raise UsageError(f'the name {name!r} is taken by the plugin {plugin.label}; '
+                             f'choose another')
     if folder.exists():
         raise UsageError(f'{folder} is there already; choose another --out')
     words = dict(name=name, package=f'densessl_{name}',
