@@ -19,10 +19,14 @@ BACKBONES = {
     'mmdet ResNet': dict(type='mmdet.ResNet', depth=18),
     'mmseg MiT': dict(type='mmseg.MixVisionTransformer', embed_dims=16),
 }
+LIGHT = ('torchvision ResNet', 'timm ConvNeXt', 'timm ViT', 'mmdet ResNet', 'mmseg MiT')
+PAIRS = [   # the larger ones with every method take minutes; with two methods they are always tried
+    pytest.param(name, backbone, id=f'{name}-{backbone}', marks=(
+        [] if backbone in LIGHT or name in ('detcon', 'simclr') else [pytest.mark.slow]))
+    for name in ALL for backbone in BACKBONES]
 
 
-@pytest.mark.parametrize('backbone', BACKBONES)
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('name, backbone', PAIRS)
 def test_a_step(name, backbone):
     torch.manual_seed(0)
     method = METHODS.build(dict(type=name, backbone=BACKBONES[backbone], **SMALL.get(name, {})))
