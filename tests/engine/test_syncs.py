@@ -37,10 +37,10 @@ class CountSyncs(Hook):
             float(outputs['loss'])
 
 
-@pytest.mark.parametrize('twin', ['detcon_r18', 'simclr_r18', 'moco_r18', 'byol_r18'])
+@pytest.mark.parametrize('twin', ['detcon_r18', 'moco_r18'])
 @pytest.mark.parametrize('cause', [False, True])
 def test_no_iteration_between_two_lines_waits(twin, cause, scenes, tmp_path, monkeypatch):
-    if cause and twin != 'simclr_r18':
+    if cause and twin != 'moco_r18':
         pytest.skip('once is enough to see that the check can fail')
     counted.clear()
 

@@ -69,8 +69,9 @@ def test_instances_are_tinted_boxed_and_named_within_the_picture():
 
 def test_the_drawn_crops_are_those_that_the_views_are_cut_from(tmp_path):
     write_scenes(tmp_path / 's', unlabelled=3, train=0, val=0)
-    views = [AugmentedView(size=48, jitter=dict(p=1.0, hue=0.1), blur=dict(p=0.5, sigma=(0.1, 1))),
-             AugmentedView(size=48, solarize=dict(p=0.5, threshold=0.5))]
+    views = [AugmentedView(size=48, reduced=False, jitter=dict(p=1.0, hue=0.1),
+                           blur=dict(p=0.5, sigma=(0.1, 1))),
+             AugmentedView(size=48, reduced=False, solarize=dict(p=0.5, threshold=0.5))]
     dataset = ViewDataset(find_images(tmp_path / 's' / 'unlabelled'), None, views, seed=3)
     for i in range(3):
         sample = dataset[(i, i)]
