@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from masks_quality import bench_data
+from mask_pictures import bench_data
 
 from densessl.data.images import ImageList, find_images, read_image
 from densessl.data.masks import MaskStore, make_masks
@@ -24,7 +24,7 @@ def prepare(folder: Path, source: Path | None, number: int) -> tuple[ImageList, 
         source: any folder of images; None for the photographs of coco256 where public data sets
             are at hand, else drawn scenes.
     """
-    if source is None and bench_data() and (bench_data() / 'coco256').is_dir():
+    if source is None and (bench_data() / 'coco256').is_dir():
         source = bench_data() / 'coco256'
     shutil.rmtree(folder, ignore_errors=True)
     (folder / 'images').mkdir(parents=True)

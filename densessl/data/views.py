@@ -46,10 +46,10 @@ class AugmentedView:
         solarize: ``dict(p, threshold)``, threshold in [0, 1].
         reduced: whether a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this and every
             other view's crop is still at least ``size`` pixels wide and high then. Nothing
-            changes for images below 2 × ``size``. Above, the resize alone would skip pixels
-            (``area`` excepted), which the published pipelines do differently: Pillow averages,
-            TensorFlow skips. The reduced decode averages first, so it is nearer to Pillow's
-            resize than the whole decode is; and a crop moves by less than the reduction.
+            changes for crops below 2 × ``size``. Above, bicubic and bilinear resizing alone skip
+            pixels, as TensorFlow's does but not Pillow's, which averages; a reduced image was
+            averaged by the decoder, which is nearer to Pillow's (docs/input.md has the
+            numbers). The crop snaps to the reduced pixels: it moves by less than one of them.
     """
 
     def __init__(self, *, size: int, area: tuple[float, float] = (0.08, 1.0),

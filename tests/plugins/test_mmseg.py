@@ -131,7 +131,7 @@ def test_the_published_protocol_is_what_is_configured(tmp_path):
     assert [(conv.kernel_size, conv.out_channels, conv.dilation) for conv in convs] == [
         ((3, 3), 256, (6, 6))] * 2
     assert head.conv_seg.kernel_size == (1, 1) and head.dropout is None
-    with pytest.raises(UsageError, match='no leftImg8bit/train, no leftImg8bit/val, no gtFine/train'):
+    with pytest.raises(UsageError, match=r'no leftImg8bit/train, .* no gtFine/train'):
         target.set_data(cfg, str(tmp_path))
     with pytest.raises(UsageError, match='no folder data/cityscapes'):
         target.set_data(read_downstream_config('downstream/fcn_r50_cityscapes')[0], None)
