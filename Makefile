@@ -7,7 +7,7 @@ QUICK  ?=
 PEERS  := .bench-venv
 
 .PHONY: install demo test test-slow lint clean bench bench-masks bench-mask-store bench-input \
-    bench-loss bench-train
+    bench-loss bench-train bench-train-options
 
 install: $(STAMP)
 
@@ -54,6 +54,8 @@ bench-loss: install
 bench-train: install
 	@$(BIN)/python benchmarks/train_loop.py
 	@$(BIN)/python benchmarks/startup.py
+
+bench-train-options: install
 	@$(BIN)/python benchmarks/train_options.py
 
 # Peers live in an environment of their own, on top of ours, and never become a dependency.

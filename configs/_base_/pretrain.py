@@ -3,6 +3,7 @@ seed = 0
 uniforms = 64            # uniform numbers a view carries for its method (regions are drawn by them)
 log_interval = 50        # iterations between two lines; losses are read from the device only then
 checkpoint = dict(every_epochs=10, keep=2)
+channels_last = True     # memory format of the networks and of the views
 compile = False          # True or arguments of torch.compile: the backbone's forward pass
 train_dataloader = dict(
     batch_size=None,     # images a process and iteration; None: global_batch / processes
