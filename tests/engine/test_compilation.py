@@ -95,7 +95,7 @@ def test_what_cannot_be_compiled_is_one_line(options, message, scenes, tmp_path,
 def test_a_backend_that_fails_is_named():
     def broken(graph, inputs):
         raise OSError('no compiler here')
-    with pytest.raises(UsageError, match='does not work on this machine .*leave compile out'):
+    with pytest.raises(UsageError, match=r'does not work on this machine .*leave compile out'):
         compile_backbones(build('simclr'), {'backend': broken})
 
 
