@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from importlib import import_module
 
 from densessl.errors import RunFailed, UsageError
@@ -55,16 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     try:
         return import_module(f'densessl.commands.{args.command}').run(args) or 0
-    except UsageError as error:
+    except (UsageError, RunFailed) as error:
         if args.debug:
-            raise
+            traceback.print_exc()
         print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
-        return 2
-    except RunFailed as error:
-        if args.debug:
-            raise
-        print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1

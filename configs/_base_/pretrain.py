@@ -4,7 +4,8 @@ uniforms = 64            # uniform numbers a view carries for its method (region
 log_interval = 50        # iterations between two lines; losses are read from the device only then
 checkpoint = dict(every_epochs=10, keep=2)
 channels_last = True     # memory format of the networks and of the views
-compile = False          # True or arguments of torch.compile: the backbone's forward pass
+# compile = True or dict(…), arguments of torch.compile: the backbone's forward pass; off if unset,
+# not False here, since mmengine would not let a config put a dict in its place
 train_dataloader = dict(
     batch_size=None,     # images a process and iteration; None: global_batch / processes
     num_workers=8)       # loader processes for each training process

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import keyword
+import re
 from pathlib import Path
 
+from densessl import __all__
+
 TEMPLATE = Path(__file__).parents[1] / 'plugin_template'
+IMPORTED = {'Any', 'Path', 'Tensor', *__all__}     # names that a written file imports
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +68,11 @@ def write_plugin(name: str, folder: Path) -> Path:
     """
     from densessl.errors import UsageError
     from densessl.plugins import load_plugins, name_of
-    if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
-        raise UsageError(f'{name!r} is no plugin name: lower-case letters, digits and underscores, '
-                         f'and no word of Python itself')
+    class_name = ''.join(word.capitalize() for word in name.split('_'))
+    if (not re.fullmatch('[a-z][a-z0-9_]*', name) or class_name in IMPORTED
+            or {name, class_name} & set(keyword.kwlist)):
+        raise UsageError(f'{name!r} is no plugin name: a lower-case letter, then letters, digits '
+                         f'and underscores, and no word of Python or of densessl itself')
     for plugin in load_plugins():
         names = {name_of(thing) for hook, things in plugin.provides.items()
                  if hook != 'config_folders' for thing in things}
@@ -75,8 +81,7 @@ def write_plugin(name: str, folder: Path) -> Path:
                              f'choose another')
     if folder.exists():
         raise UsageError(f'{folder} is there already; choose another --out')
-    words = dict(name=name, package=f'densessl_{name}',
-                 Class=''.join(word.capitalize() for word in name.split('_')))
+    words = dict(name=name, package=f'densessl_{name}', Class=class_name)
     places = {'package/configs/config.py': f'{words["package"]}/configs/{name}_r18.py',
               'tests/test_plugin.py': f'tests/test_{name}.py'}
     for source in sorted(TEMPLATE.rglob('*.txt')):

@@ -73,9 +73,9 @@ def fit(image: np.ndarray, high: int = HEIGHT, wide: int = WIDTH) -> np.ndarray:
     return tile
 
 
-def mosaic(rows: list[list[np.ndarray]]) -> np.ndarray:
-    """Rows of tiles of one size, a white gap around each."""
-    padded = [np.hstack([cv2.copyMakeBorder(tile, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT,
-                                            value=(255, 255, 255)) for tile in row])
-              for row in rows]
+def mosaic(rows: list[list[np.ndarray]], gap: tuple[int, int, int] = (255, 255, 255)
+           ) -> np.ndarray:
+    """Rows of tiles of one size, a gap of that color to the right of and below each."""
+    padded = [np.hstack([cv2.copyMakeBorder(tile, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=gap)
+                         for tile in row]) for row in rows]
     return np.vstack(padded)

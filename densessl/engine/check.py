@@ -12,6 +12,7 @@ from densessl.config import check_keys
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
+from densessl.engine.compilation import checked_options
 from densessl.errors import UsageError, check_arguments, did_you_mean
 from densessl.method import Method
 from densessl.registry import METHODS
@@ -55,6 +56,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
             raise UsageError(f'normalization.{key} must be three numbers (R, G, B), '
                              f'not {cfg.normalization[key]!r}')
     _check_optimizer(cfg.optim_wrapper)
+    checked_options(cfg.get('compile'))
     check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
     check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
     return method

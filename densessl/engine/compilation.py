@@ -1,6 +1,7 @@
 """torch.compile of the networks of a method, by a config's ``compile``."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,26 +11,40 @@ from densessl.errors import UsageError, check_arguments
 from densessl.method import Method
 
 
-def compile_backbones(method: Method, options: bool | dict[str, Any]) -> int:
+def compile_backbones(method: Method, arguments: dict[str, Any]) -> int:
     """Compile the backbone's forward pass, and that of networks of the same class beside it (a
     target or key network). Names of parameters and hooks on the modules stay what they are.
 
     Args:
-        options: True, or keyword arguments of ``torch.compile``.
+        arguments: of ``torch.compile``, from :func:`checked_options`.
 
     Returns:
         How many networks are compiled, each when it is first used.
 
     Raises:
-        UsageError: unknown options, or torch cannot compile on this machine.
+        UsageError: torch cannot compile on this machine.
     """
-    arguments = {} if options is True else dict(options)
-    check_arguments(torch.compile, {'model': None, **arguments}, 'compile')
     _try(arguments)
     networks = [child for child in method.children() if type(child) is type(method.backbone)]
     for network in networks:
         network.forward = torch.compile(network.forward, **arguments)
     return len(networks)
+
+
+def checked_options(options: Any) -> dict[str, Any] | None:
+    """The arguments of ``torch.compile`` that a config's ``compile`` means; None: do not compile.
+
+    Raises:
+        UsageError: neither True, False, None nor a dict of arguments that there are.
+    """
+    if options is None or options is False:
+        return None
+    if options is not True and not isinstance(options, Mapping):
+        raise UsageError(f'compile must be True, False or a dict of arguments of torch.compile, '
+                         f'not {options!r}')
+    arguments = {} if options is True else dict(options)
+    check_arguments(torch.compile, {'model': None, **arguments}, 'compile')
+    return arguments
 
 
 def _try(arguments: dict[str, Any]) -> None:

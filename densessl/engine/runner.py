@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from densessl.dist import synchronize_batch_norm
-from densessl.engine.compilation import compile_backbones
+from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.settings import changes
 from densessl.errors import UsageError
 from densessl.files import atomic_path
@@ -59,8 +59,9 @@ class PretrainRunner(Runner):
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbones, where mmengine would compile the whole of ``train_step``."""
-        if options := self.cfg.get('compile'):
-            count = compile_backbones(getattr(self.model, 'module', self.model), options)
+        arguments = checked_options(self.cfg.get('compile'))
+        if arguments is not None:
+            count = compile_backbones(getattr(self.model, 'module', self.model), arguments)
             self.logger.info(f'{count} networks are compiled: the first iterations take minutes')
 
     @master_only

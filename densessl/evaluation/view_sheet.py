@@ -13,7 +13,7 @@ from torch import Tensor
 from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
 from densessl.data.loader import ViewDataset, collate
 from densessl.data.mask_cache import existing_store
-from densessl.data.mask_preview import fit, mosaic
+from densessl.data.mask_preview import GAP, fit, mosaic
 from densessl.data.mask_store import MaskStore, write_atomically
 from densessl.data.masks import MaskGenerator
 from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
@@ -25,6 +25,7 @@ from densessl.evaluation import figures
 from densessl.evaluation.gallery import FRAMES, crops_of, seen
 
 SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
+GROUND = (214, 205, 240)     # between patches
 
 
 class ReadOrMade:
@@ -136,13 +137,15 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
 
 
 def _tiled(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) as it is; the patches (T, H, W, 3) of one view as a square grid."""
+    """(H, W, 3) as it is; the patches (T, H, W, 3) of one view as a square grid, on a color that
+    photographs seldom have, so that white and black patches end visibly."""
     if pixels.ndim == 3:
         return pixels
     columns = math.isqrt(len(pixels) - 1) + 1
-    blank = np.full_like(pixels[0], 255)
+    blank = np.full_like(pixels[0], GROUND)
     tiles = [*pixels, *[blank] * (-len(pixels) % columns)]
-    return mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)])
+    grid = mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
+    return grid[:-GAP, :-GAP]    # no gap after the last ones
 
 
 def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> np.ndarray:

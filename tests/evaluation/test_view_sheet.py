@@ -70,6 +70,31 @@ def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
         assert np.array_equal(pixels, their_pixels) and np.array_equal(labels, their_labels)
 
 
+@pytest.mark.parametrize('config, patches', [('demo/jigsaw_r18', 9), ('demo/cpc_r18', 25),
+                                             ('demo/relative_location_r18', 9)])
+def test_a_view_of_patches_is_drawn_as_the_network_gets_it(config, patches, scenes, monkeypatch):
+    """The patches of the run's first sample, row by row, in the one panel beside the image."""
+    panels = []
+    captioned = view_sheet._captioned
+    monkeypatch.setattr(view_sheet, '_captioned',
+                        lambda *args: panels.append(args) or captioned(*args))
+    assert main(['views', config, '--data', str(scenes), '-n', '1']) == 0
+    cfg, images = load_config(config), find_images(scenes)
+    index = int(np.random.default_rng((cfg.seed, 0)).permutation(len(images))[0])
+    dataset = view_sheet.dataset_of(cfg, images, None)
+    preprocessor = ViewPreprocessor(**cfg.normalization)
+    view, = preprocessor(collate([dataset[(0, index)]]))['views']
+    expected = seen(view.image[0], preprocessor)                           # (T, S, S, 3)
+    assert len(expected) == patches
+    (_, name, _), (grid, _, _) = panels
+    assert name == images.name(index)
+    step, columns = view.image.shape[-1] + 8, round(patches ** 0.5)
+    for i, patch in enumerate(expected):
+        top, left = step * (i // columns), step * (i % columns)
+        assert np.array_equal(grid[top:top + step - 8, left:left + step - 8], patch), i
+    assert cv2.imread('views.jpg').shape[0] == ROW
+
+
 def test_a_given_store_is_read(scenes, capsys):
     make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(dict(type='grid', rows=2)))
     arguments = ['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '1', '--out']
@@ -101,9 +126,10 @@ def test_patches_are_drawn_as_a_grid():
     image = torch.arange(5).view(5, 1, 1, 1).expand(5, 3, 4, 4).float()     # (T, 3, H, W)
     preprocessor = ViewPreprocessor(mean=(0, 0, 0), std=(10, 10, 10))
     grid = view_sheet._tiled(seen(image, preprocessor))
-    assert grid.shape == (2 * 12, 3 * 12, 3)                                # 8: gaps
+    assert grid.shape == (2 * 12 - 8, 3 * 12 - 8, 3)                        # 8: gaps
     assert grid[0, [0, 12, 24], 0].tolist() == [0, 10, 20] and grid[12, 12, 0] == 40
-    assert (grid[12:, 24:] == 255).all(), 'five patches leave the sixth place empty'
+    assert (grid[12:, 24:] == view_sheet.GROUND).all(), 'five patches leave the sixth place empty'
+    assert (grid[:, 4:12] == view_sheet.GROUND).all(), 'white patches would end nowhere on white'
 
 
 def test_words_name_what_changes_a_pixel():
