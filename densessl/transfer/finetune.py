@@ -89,11 +89,7 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               overwrite: bool) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``."""
     started, folder = time.time(), Path(cfg.work_dir)
-    if weights:
-        weights.translate(target)
-    recipe = apply_recipe(cfg, target, weights, settings['keep'], settings['freeze'])
-    if weights and not allow_partial:
-        weights.require_place(cfg.model.backbone, target)
+    recipe = fit_backbone(cfg, target, weights, settings['keep'], settings['freeze'], allow_partial)
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -133,6 +129,22 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
         if loader and loader.get('num_workers') == 0:
             loader.persistent_workers = False   # PyTorch refuses it without workers
     return cfg, target
+
+
+def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
+                 keep: Iterable[str], freeze: int | None, allow_partial: bool) -> list[str]:
+    """Translate the weights and apply the recipe; return what was changed.
+
+    Raises:
+        UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
+            translation or no place in the model. Nothing is written before.
+    """
+    if weights:
+        weights.translate(target)
+    recipe = apply_recipe(cfg, target, weights, keep, freeze)
+    if weights and not allow_partial:
+        weights.require_place(cfg.model.backbone, target)
+    return recipe
 
 
 def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
