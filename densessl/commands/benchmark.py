@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from densessl.commands.finetune import add_model_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('config', help='path or name of a downstream config')
+    add_model_arguments(parser)
     parser.add_argument('--backbones', nargs='+', default=[], metavar='NAME=FILE',
                         help='exported backbones, with the names that tables and plots show; '
                         'random weights are always compared')
@@ -25,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'whether pretraining only speeds up or ends higher (default: 1)')
     parser.add_argument('--score', help='which score of the evaluation is compared '
                         '(default: its first)')
-    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
     parser.add_argument('--work-dir', metavar='DIR', help='where runs, results and plots go; the '
                         'same command goes on with what is there '
                         '(default: work_dirs/benchmark-<config>)')
@@ -35,13 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'the folder are of other settings')
     parser.add_argument('--keep-weights', action='store_true',
                         help='keep the checkpoints of finished runs')
-    parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
-                        help='lines of the recipe that stay as the config has them: frozen, norm, '
-                        'input, stem')
-    parser.add_argument('--allow-partial', action='store_true',
-                        help='go on when not every weight is loaded or the features differ')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='override keys of the config')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     benchmark = Benchmark(
         args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,
         args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,
-        args.allow_partial, args.score)
+        args.freeze, args.allow_partial, args.score)
     try:
         results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
                                 keep_weights=args.keep_weights)

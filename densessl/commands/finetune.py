@@ -6,10 +6,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('config', help='path or name of a downstream config')
+    add_model_arguments(parser)
     parser.add_argument('--backbone', required=True, metavar='FILE|random',
                         help='an exported backbone.pth, or random')
-    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
     parser.add_argument('--fraction', type=float, default=1.0,
                         help='of the training images, above 0 to 1; a smaller fraction is a subset '
                         'of a larger one (default: 1)')
@@ -19,6 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: work_dirs/<config>-<backbone>-<fraction>-seed<seed>)')
     parser.add_argument('--overwrite', action='store_true',
                         help='run again where a run is; without it a finished run is not repeated')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is fine-tuned and how, wherever its weights come from."""
+    parser.add_argument('config', help='path or name of a downstream config')
+    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
     parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
                         help='lines of the recipe that stay as the config has them: frozen, norm, '
                         'input, stem')
@@ -29,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='go on when not every weight is loaded or the features differ')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 
 def run(args: argparse.Namespace) -> int:

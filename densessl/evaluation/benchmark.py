@@ -19,7 +19,7 @@ from densessl.errors import UsageError
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
 from densessl.stages import duration
-from densessl.transfer.finetune import config_digest, read_downstream_config
+from densessl.transfer.finetune import config_digest, fit_backbone, read_downstream_config
 from densessl.transfer.runs import finished_run
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
@@ -61,6 +61,7 @@ class Benchmark:
         supervised: an exported file of supervised weights.
         options: overrides of the config by dotted key.
         keep: recipe lines to leave as in the config.
+        freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         allow_partial: go on when weights or features do not match.
         score: which of the evaluation's; the first if None.
     """
@@ -75,6 +76,7 @@ class Benchmark:
     supervised: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     keep: Sequence[str] = ()
+    freeze: int | None = None
     allow_partial: bool = False
     score: str | None = None
 
@@ -190,6 +192,8 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
         words += ['--data-root', str(benchmark.data_root)]
     if benchmark.keep:
         words += ['--keep', *benchmark.keep]
+    if benchmark.freeze is not None:
+        words += ['--freeze', str(benchmark.freeze)]
     if options:
         words += ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
     return (words + ['--allow-partial'] * benchmark.allow_partial + ['--overwrite'] * again)
@@ -198,8 +202,9 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
 def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> None:
     """Find now what every run would stumble over."""
     target.set_data(copy.deepcopy(cfg), benchmark.data_root)
-    for weights in benchmark.weights.values():
-        weights.translate(target)
+    for weights in (None, *benchmark.weights.values()):
+        fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
+                     benchmark.allow_partial)
 
 
 def _settings(benchmark: Benchmark, length: float, cfg: Config) -> dict[str, Any]:
@@ -219,7 +224,8 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
         weights = benchmark.weights.get(run.initialization)
         wanted = {'config_hash': settings[run.length]['config_hash'], 'data_root': root,
                   'backbone': weights.meta['sha256'] if weights else RANDOM,
-                  'fraction': run.fraction, 'seed': run.seed, 'keep': sorted(benchmark.keep)}
+                  'fraction': run.fraction, 'seed': run.seed, 'keep': sorted(benchmark.keep),
+                  'freeze': benchmark.freeze}
         try:
             if finished_run(benchmark.run_folder(run), wanted, overwrite=False):
                 done.append(run)

@@ -20,20 +20,22 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str],
     Args:
         image: (H, W, 3) uint8 RGB.
         classes: names by class index.
-        palette: RGB colors by class index; colors of our own where it is too short.
+        palette: RGB colors by class index. One of another length belongs to other classes (a
+            library's own, left where the data brought theirs): colors of ours then.
         score: objects below are left out.
 
     Returns:
         (H', W', 3) uint8 RGB; the image enlarged by a whole number, the legend below.
     """
-    colors = [tuple(int(c) for c in palette[i]) if len(palette) >= len(classes)
+    colors = [tuple(int(c) for c in palette[i]) if len(palette) == len(classes)
               else figures.region_color(i) for i in range(len(classes))]
     scale = max(1, round(SIDE / max(image.shape[:2])))
     picture, shown = image, []
     if prediction.labels is not None:
         known = prediction.labels < len(classes)     # beyond, some libraries put what has no label
         labels = np.where(known, prediction.labels, VOID)
-        picture = figures.colored_classes(image, labels, colors, scale=1, ignore=VOID)
+        tinted = figures.colored_classes(image, labels, colors, scale=1, ignore=VOID)
+        picture = np.where((labels == VOID)[..., None], image, tinted)   # of no class: as it is
         shown += np.unique(labels[known]).tolist()
     picture = figures.enlarged(picture, scale)
     if prediction.instances is not None:

@@ -89,11 +89,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               overwrite: bool) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``."""
     started, folder = time.time(), Path(cfg.work_dir)
-    if weights:
-        weights.translate(target)
-    recipe = apply_recipe(cfg, target, weights, settings['keep'], settings['freeze'])
-    if weights and not allow_partial:
-        weights.require_place(cfg.model.backbone, target)
+    recipe = fit_backbone(cfg, target, weights, settings['keep'], settings['freeze'], allow_partial)
+    _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -135,6 +132,22 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     return cfg, target
 
 
+def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
+                 keep: Iterable[str], freeze: int | None, allow_partial: bool) -> list[str]:
+    """Translate the weights and apply the recipe; return what was changed.
+
+    Raises:
+        UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
+            translation or no place in the model. Nothing is written before.
+    """
+    if weights:
+        weights.translate(target)
+    recipe = apply_recipe(cfg, target, weights, keep, freeze)
+    if weights and not allow_partial:
+        weights.require_place(cfg.model.backbone, target)
+    return recipe
+
+
 def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
                  keep: Iterable[str] = (), freeze: int | None = None) -> list[str]:
     """Clear other sources of weights and apply the recipe; return what was changed."""
@@ -148,6 +161,16 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
         freeze=freeze)
     lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
     return lines or ['the config follows it already']
+
+
+def _complete_imports(cfg: Config, target: TransferTarget) -> None:
+    """Name, beside what the config imports itself, what has to be imported to use it elsewhere."""
+    own = cfg.get('custom_imports') or {}
+    named = own.get('imports') or []
+    named = [named] if isinstance(named, str) else list(named)
+    named += [name for name in target.config_imports if name not in named]
+    if named:
+        cfg.custom_imports = {**own, 'imports': named}
 
 
 def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,

@@ -127,6 +127,10 @@ class TransferTarget:
     """Import name → distribution, where they differ, of libraries whose installed configs
     ``_base_ = 'IMPORT::…'`` may inherit."""
 
+    config_imports: ClassVar[tuple[str, ...]] = ()
+    """Modules whose import does what :meth:`prepare` does. The config that fine-tuning writes out
+    names them, so that the library's own tools can go on with it."""
+
     def prepare(self) -> None:
         """Make the library importable and its modules registered (called once a config of it has
         been read, before anything of it is built)."""

@@ -93,7 +93,8 @@ def _quality(counts: PQStatCat) -> dict[str, float] | None:
 
 
 def install() -> None:
-    """Have ``import panopticapi`` find this, unless there is one; may be repeated."""
+    """Have ``import panopticapi`` find this, unless there is one; may be repeated. Modules of
+    MMDetection that were imported before, and noted None for what they missed, are given it."""
     if 'panopticapi' in sys.modules or find_spec('panopticapi'):
         return
     top = _module('panopticapi')
@@ -101,6 +102,12 @@ def install() -> None:
         part = _module(f'panopticapi.{name}', OFFSET=OFFSET, VOID=VOID,
                        **{one.__name__: one for one in content})
         setattr(top, name, part)
+    supplied = {'panopticapi': top, 'OFFSET': OFFSET, 'VOID': VOID,
+                **{one.__name__: one for one in (rgb2id, id2rgb, PQStat)}}
+    for name in [name for name in sys.modules if name.startswith('mmdet.')]:
+        content = vars(sys.modules[name])
+        content.update({key: value for key, value in supplied.items()
+                        if key in content and content[key] is None})
 
 
 def _module(name: str, **content: Any) -> ModuleType:

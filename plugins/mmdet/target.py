@@ -32,6 +32,7 @@ IN_PERCENT = 'coco_panoptic/'   # the others are shares of 1
 class MMDetection(EngineTarget):
     name = 'mmdet'
     config_packages: ClassVar[dict[str, str]] = {'mmdet': 'onedl-mmdetection'}
+    config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmdet.in_configs',)
 
     def prepare(self) -> None:
         from densessl.transfer.mmcv_ops import install

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class MMSegmentation(EngineTarget):
     name = 'mmseg'
     config_packages: ClassVar[dict[str, str]] = {'mmseg': 'onedl-mmsegmentation'}
+    config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmseg.in_configs',)
 
     def prepare(self) -> None:
         from densessl.transfer.mmcv_ops import install

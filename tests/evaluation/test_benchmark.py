@@ -140,9 +140,14 @@ def test_wrong_plans_are_one_clear_line(changes, words, label_folder, tiny, tmp_
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['--backbones', 'own.pth'], 'NAME=FILE is needed'),
     (['--data-root', 'nowhere'], 'no folder nowhere'),
+    (['--freeze', '5'], 'has 4 stages; give 0'),
+    (['--keep', 'stm'], "did you mean 'stem'"),
+    (['--freeze', '1', '--keep', 'frozen'], 'contradict each other'),
 ])
-def test_wrong_arguments_end_before_any_run(arguments, words, tmp_path, capsys, runs_here):
-    assert main(['benchmark', TWIN, '--work-dir', str(tmp_path / 'b'), *arguments]) == 2
+def test_wrong_arguments_end_before_any_run(arguments, words, label_folder, tmp_path, capsys,
+                                            runs_here):
+    assert main(['benchmark', TWIN, '--work-dir', str(tmp_path / 'b'), '--data-root',
+                 str(label_folder), *arguments]) == 2
     assert words in capsys.readouterr().err and runs_here.names == []
     assert not (tmp_path / 'b').exists()
 
@@ -150,9 +155,11 @@ def test_wrong_arguments_end_before_any_run(arguments, words, tmp_path, capsys, 
 def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label_folder, tiny,
                                                           tmp_path, runs_here):
     from densessl.transfer.export import export_backbone
-    path = export_backbone(make_checkpoint({'type': 'torchvision.regnet_y_400mf'})).path
-    with pytest.raises(UsageError, match='no exact translation'):
-        run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones={'x': str(path)}))
+    for name, words in (('torchvision.regnet_y_400mf', 'no exact translation'),
+                        ('timm.convnext_atto', r'TIMMBackbone; .*is a ResNet')):
+        path = export_backbone(make_checkpoint({'type': name})).path
+        with pytest.raises(UsageError, match=words):
+            run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones={'x': str(path)}))
     assert runs_here.names == [] and not (tmp_path / 'b').exists()
 
 
@@ -164,6 +171,20 @@ def test_two_benchmarks_do_not_share_a_folder(label_folder, tiny, tmp_path, runs
     (tmp_path / 'file').write_text('')
     with pytest.raises(UsageError, match='is a file'):
         run_benchmark(benchmark(tmp_path / 'file', label_folder, tiny))
+
+
+def test_how_a_model_is_trained_is_passed_on_to_its_runs(label_folder, tiny, tmp_path, runs_here):
+    options = {**tiny, 'train_cfg.max_iters': 1}
+    plan = benchmark(tmp_path / 'b', label_folder, options, freeze=0, keep=['input', 'norm'])
+    run_benchmark(plan)
+    folder = plan.run_folder(Run('random', 0.5, 1.0, 0))
+    settings = json.loads((folder / 'run.json').read_text())
+    assert (settings['freeze'], settings['keep']) == (0, ['input', 'norm'])
+    runs_here.names.clear()
+    run_benchmark(plan)
+    assert runs_here.names == []     # the same settings: nothing is left to do
+    with pytest.raises(UsageError, match='freeze 0, not None'):
+        run_benchmark(benchmark(tmp_path / 'b', label_folder, options, keep=['input', 'norm']))
 
 
 @pytest.mark.slow

@@ -3,6 +3,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -83,6 +87,28 @@ def test_predictions_are_drawn_on_any_folder(config, finetuned, sample, tmp_path
     assert main(['predict', str(folder), str(images), '--out', str(out)]) == 2
     assert 'add --overwrite' in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('config', 'library', 'metric'), [
+    ('mask_rcnn_r18_coco', 'mmdet', 'coco/bbox_mAP'),
+    ('panoptic_fpn_r18_coco', 'mmdet', 'coco_panoptic/PQ'),
+    ('faster_rcnn_c4_r18_voc', 'mmdet', 'pascal_voc/AP50'),
+    ('fcn_r18_cityscapes', 'mmseg', 'mIoU')])
+def test_the_librarys_own_tool_goes_on_with_the_written_config(config, library, metric, finetuned,
+                                                               capsys, tmp_path):
+    folder, _ = finetuned(config, capsys)
+    tool = Path(find_spec(library).origin).parent / '.mim/tools/test.py'
+    if not tool.is_file():
+        pytest.skip(f'{library} is installed without its tools')
+    done = subprocess.run(
+        [sys.executable, '-m', 'densessl.transfer.mmcv_ops', str(tool),
+         str(folder / f'{config}.py'), str(folder / 'iter_2.pth'), '--work-dir', str(tmp_path)],
+        capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((folder / 'scores.json').read_text())['metrics']
+    found = [json.loads(path.read_text()) for path in tmp_path.glob('*/*.json')]
+    assert [round(one[metric], 4) for one in found] == [metrics[metric]]
 
 
 @pytest.mark.parametrize('arguments, message', [
