@@ -59,7 +59,11 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
                          ) from error
     for key, value in (options or {}).items():
         _check_override(cfg, key)
-        cfg.merge_from_dict({key: value})
+        try:
+            cfg.merge_from_dict({key: value})
+        except TypeError as error:      # a dict in the place of a plain value
+            raise UsageError(f'--cfg-options {key}: {value!r} cannot take the place of what the '
+                             f'config has there') from error
     return cfg
 
 

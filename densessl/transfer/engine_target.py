@@ -91,7 +91,9 @@ class EngineTarget(TransferTarget):
             lines += self.freeze(model.backbone, recipe.freeze)
         if recipe.applies('norm'):
             parameters = parameters_of(self.models().get(model.backbone.type))
-            lines += recipe.priced('norm', train_norm(model, parameters, recipe.distributed))
+            changes = train_norm(model, parameters, recipe.distributed)
+            unfrozen = any('requires_grad' in line for line in changes)   # only that has a price
+            lines += recipe.priced('norm', changes) if unfrozen else changes
             if recipe.groups and 'norm_cfg' in parameters:
                 model.backbone.norm_cfg = group_norm(recipe.groups)
                 lines.append(f'backbone.norm_cfg: GN of {recipe.groups} groups (as pretrained)')

@@ -22,6 +22,7 @@ WRONG = {
     'train_dataloader.num_workers=-1': 'train_dataloader.num_workers must be',
     'seed=-1': 'seed must be a whole number of at least 0',
     'seed=foo': "not 'foo'",
+    'seed={"a":1}': '--cfg-options seed: ',
     'log_interval=0': 'log_interval must be',
     'train_dataloader=3': 'train_dataloader must be a dict',
     'optim_wrapper.optimizer=3': 'optim_wrapper.optimizer must be a dict with a type',
