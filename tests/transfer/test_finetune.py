@@ -107,8 +107,13 @@ def test_a_stock_config_is_made_fit_for_pretrained_weights(backbone18, tmp_path)
                                             cfg.model.auxiliary_head)} == {'BN'}
     assert cfg.model.data_preprocessor.mean == [120.0, 110.0, 100.0]
     assert [line.split(':')[0] for line in lines] == [
-        'model.pretrained', 'backbone.type', 'why', 'norm_cfg', 'why', 'data_preprocessor.mean',
+        'model.pretrained', 'backbone.type', 'why', 'norm_cfg', 'data_preprocessor.mean',
         'data_preprocessor.std', 'why']
+    frozen, _ = read_downstream_config(str(path))
+    frozen.model.backbone.norm_cfg.requires_grad = False
+    lines = [line.split(':')[0] for line in apply_recipe(frozen, target, Weights.load(backbone18))]
+    after = lines.index('norm_cfg.requires_grad') + 1
+    assert lines[after] == 'why'       # frozen BN has its price, another kind of BN has none
     kept, _ = read_downstream_config(str(path))
     lines = apply_recipe(kept, target, Weights.load(backbone18), keep=('stem', 'norm', 'input'))
     assert kept.model.backbone.type == 'ResNetV1c'
