@@ -29,9 +29,10 @@ from input_data import prepare
 from input_peers import BLUR, JITTER, MEAN, PEERS, STD, kornia_operations, torchvision_operations
 
 from densessl.data import photometric as ph
+from densessl.data.collate import collate
 from densessl.data.decode import open_image
 from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset, collate
+from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore
 from densessl.data.views import AugmentedView, draw_views
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
+from densessl.data.collate import collate
 from densessl.data.images import ImageList, UnreadableImage, open_image
 from densessl.data.masks import MaskStore
 from densessl.data.sampler import Position, PositionSampler
@@ -103,29 +104,6 @@ class ViewDataset(Dataset):
                 f'image is {size[1]}×{size[0]}: the image has changed since; delete the mask and '
                 f'make it again')
         return mask
-
-
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples: a list over views of (B, …) tensors for each key, each tensor allocated once
-    (in a loader worker in the shared memory that the training process reads).
-
-    ``mask`` is uint8 if all ids of the batch's masks are stored so, else int32. ``regions`` is one
-    more than the largest region id of the batch, known here without asking the device."""
-    batch: dict[str, Any] = {
-        key: [_stacked(view) for view in zip(*(s[key] for s in samples), strict=True)]
-        for key in samples[0]}
-    if 'mask' in batch:
-        batch['regions'] = 1 + max(int(mask.max()) for mask in batch['mask'])
-    return batch
-
-
-def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
-    arrays = [np.asarray(array) for array in arrays]
-    if any(array.dtype == np.uint16 for array in arrays):    # which PyTorch can hardly use
-        arrays = [array.astype(np.int32) for array in arrays]
-    if len({array.dtype for array in arrays}) > 1:
-        arrays = [array.astype(np.result_type(*arrays), copy=False) for array in arrays]
-    return default_collate([torch.from_numpy(array) for array in arrays])
 
 
 def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, rank: int = 0,

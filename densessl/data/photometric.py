@@ -109,7 +109,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1) / 255, persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, list[View]]:
-        """Args: ``data`` of ``densessl.data.loader.collate``. Returns: keyword arguments of
+        """Args: ``data`` of ``densessl.data.collate.collate``. Returns: keyword arguments of
         ``Method.forward``."""
         device = self.mean.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):

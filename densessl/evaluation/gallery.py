@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from densessl.data.collate import collate
 from densessl.data.images import find_images, read_image
-from densessl.data.loader import ViewDataset, collate
+from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore
 from densessl.data.photometric import ViewPreprocessor
 from densessl.demo import PRETRAINED, RANDOM

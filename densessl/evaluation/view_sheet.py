@@ -10,8 +10,9 @@ import numpy as np
 from mmengine import Config
 from torch import Tensor
 
+from densessl.data.collate import collate
 from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
-from densessl.data.loader import ViewDataset, collate
+from densessl.data.loader import ViewDataset
 from densessl.data.mask_cache import existing_store
 from densessl.data.mask_preview import GAP, fit, mosaic
 from densessl.data.mask_store import MaskStore, write_atomically

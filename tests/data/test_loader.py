@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
+from densessl.data.collate import collate
 from densessl.data.images import find_images, open_image
-from densessl.data.loader import ViewDataset, build_loader, collate
+from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.views import AugmentedView, make_views

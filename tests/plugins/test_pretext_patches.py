@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from densessl.data.loader import collate
+from densessl.data.collate import collate
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.views import make_views
 from densessl.errors import UsageError
