@@ -54,6 +54,7 @@ bench-loss: install
 bench-train: install
 	@$(BIN)/python benchmarks/train_loop.py
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/waiting.py
 
 bench-train-options: install
 	@$(BIN)/python benchmarks/train_options.py

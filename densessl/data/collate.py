@@ -1,7 +1,7 @@
 """Samples become a batch: one allocation, and one handle from a loader worker to the training.
 
 PyTorch's queue between processes sends the memory of each tensor as a file descriptor of its own,
-about half a millisecond of the receiver's time each, and a batch of two views with masks has eight
+which costs the receiver an eighth of a millisecond, and a batch of two views with masks has eight
 tensors. Parts of one memory are sent as one.
 """
 from __future__ import annotations
