@@ -20,7 +20,7 @@ def class_labels(images: ImageList) -> np.ndarray:
     for i in range(len(images)):
         folder, slash, _ = images.name(i).partition('/')
         if not slash:
-            raise UsageError(f'{images.path(i)} is in no class folder: labels need one folder for '
+            raise UsageError(f'{images.where(i)} is in no class folder: labels need one folder for '
                              f'each class, {images.root}/CLASS/image.jpg')
         folders.append(folder)
     classes, labels = np.unique(folders, return_inverse=True)
