@@ -16,6 +16,9 @@ def class_labels(images: ImageList) -> np.ndarray:
     Raises:
         UsageError: an image lies in no class folder, or there is one class only.
     """
+    if not images.in_folders:
+        raise UsageError(f'{images.source} has no class folders: labels need images in folders, or '
+                         f'shards that densessl make_shards wrote of them')
     folders = []
     for i in range(len(images)):
         folder, slash, _ = images.name(i).partition('/')

@@ -26,7 +26,7 @@ from densessl.data.images import EXTENSIONS, ImageList
 from densessl.data.progress import Progress
 from densessl.data.tar_files import TarFiles
 from densessl.data.tar_images import TarImages
-from densessl.data.tar_members import Place, Sample, choose_image, image_name, read_samples
+from densessl.data.tar_members import Place, Sample, image_name, likeliest_images, read_samples
 from densessl.errors import UsageError
 from densessl.files import cache_root, write_atomically
 
@@ -166,10 +166,9 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
         for number, name in enumerate(names):
             samples, linked = read_samples(folder / name)
             links += linked
+            several += sum(len(likeliest_images(sample)) > 1 for sample in samples.values())
             for key, sample in samples.items():
-                extension = choose_image(sample)
-                if extension is not None:
-                    several += len(sample.images) > 1
+                for extension in likeliest_images(sample)[:1]:
                     rows.append((f'{name[:-4]}/{key}.{extension}', number, extension, sample))
             bar.update(number + 1)
     if not rows:

@@ -92,11 +92,11 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], int]:
     return samples, links
 
 
-def choose_image(sample: Sample) -> str | None:
-    """The extension of a foreign sample's image: a JPEG's before others, because what lies beside
-    a photograph as PNG or TIFF is mostly a label; None if it has no image."""
+def likeliest_images(sample: Sample) -> list[str]:
+    """The extensions of a foreign sample's images, of which the first is the one to take: JPEGs
+    before others, because what lies beside a photograph as PNG or TIFF is mostly a label."""
     known = [extension for extension in sample.images if f'.{extension.lower()}' in EXTENSIONS]
-    return min(known, key=lambda extension: extension.lower() not in _JPEG, default=None)
+    return sorted(known, key=lambda extension: extension.lower() not in _JPEG)
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
