@@ -7,10 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import numpy as np
+
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_cache import Masks
 from densessl.data.progress import Progress
-from densessl.data.tar_index import Row, written_rows
+from densessl.data.tar_index import index, join, written_rows
 from densessl.data.tar_members import BLOCK, header
 from densessl.data.tar_plan import Shard, members
 from densessl.errors import UsageError
@@ -34,12 +36,12 @@ class ShardCopy:
                  begun: Callable[[], None]) -> None:
         self.out, self.images, self.masks, self.shards = out, images, masks, shards
         self.begun = begun
-        self.rows: list[list[Row]] = [[] for _ in shards]
+        self.parts: list[tuple[np.ndarray, ...]] = [()] * len(shards)     # of the index
         self.done = [0] * len(shards)          # images
         self.stop = threading.Event()
 
-    def run(self, workers: int, progress: bool) -> tuple[int, list[Row]]:
-        """Write the shards that are not there; how many those were, and the rows of all."""
+    def run(self, workers: int, progress: bool) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Write the shards that are not there; how many those were, and the index of all."""
         with Progress('images', len(self.images), enabled=progress) as bar, \
                 ThreadPoolExecutor(workers) as pool:
             running: set[Future[bool]] = {pool.submit(self._shard, number)
@@ -53,7 +55,7 @@ class ShardCopy:
             finally:
                 self.stop.set()              # a thread ends after the image it is at
                 pool.shutdown(cancel_futures=True)
-        return written, [row for rows in self.rows for row in rows]
+        return written, join(self.parts)
 
     def _shard(self, number: int) -> bool:
         """Write shard ``number`` unless it is there; whether it was written."""
@@ -69,7 +71,7 @@ class ShardCopy:
 
     def _is_whole(self, number: int, newest: int = 0) -> bool:
         """Whether the shard that is there has the wanted images and was not written before
-        ``newest`` (ns); reads its rows."""
+        ``newest`` (ns); indexes it."""
         shard, path = self.shards[number], self.out / file_name(number)
         try:
             state = os.stat(path)
@@ -78,7 +80,7 @@ class ShardCopy:
             rows = written_rows(path, number)
         except (OSError, UsageError):
             return False
-        self.rows[number] = rows
+        self.parts[number] = index(rows)
         maps = self.masks.maps if self.masks else 0
         return ([row[0] for row in rows] == [self.images.name(i) for i in shard.positions]
                 and all(len(masks) == maps for *_, masks in rows))

@@ -26,7 +26,7 @@ from densessl.data.images import EXTENSIONS, ImageList
 from densessl.data.progress import Progress
 from densessl.data.tar_files import TarFiles
 from densessl.data.tar_images import TarImages
-from densessl.data.tar_members import Place, Sample, image_name, likeliest_images, read_samples
+from densessl.data.tar_members import Place, image_name, likeliest_images, read_samples
 from densessl.errors import UsageError
 from densessl.files import cache_root, write_atomically
 
@@ -160,26 +160,28 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
 
 def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...]:
     print(f'indexing {len(names)} tar files in {folder}, once', file=sys.stderr)
-    rows: list[tuple[str, int, str, Sample]] = []
-    links = several = 0
+    parts, links, several = [], 0, 0
     with Progress('indexed', len(names)) as bar:
         for number, name in enumerate(names):
             samples, linked = read_samples(folder / name)
-            links += linked
-            several += sum(len(likeliest_images(sample)) > 1 for sample in samples.values())
+            rows: list[Row] = []
             for key, sample in samples.items():
-                for extension in likeliest_images(sample)[:1]:
-                    rows.append((f'{name[:-4]}/{key}.{extension}', number, extension, sample))
+                extensions = likeliest_images(sample)
+                several += len(extensions) > 1
+                rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],
+                          sample.masks) for extension in extensions[:1]]
+            parts.append(index(rows))
+            links += linked
             bar.update(number + 1)
-    if not rows:
+    arrays = join(parts)
+    if not len(arrays[2]):
         raise UsageError(f'no images in the {len(names)} tar files of {source} (looked for '
                          f'{", ".join(sorted(EXTENSIONS))})')
     for count, what in ((several, 'samples have several images: a JPEG is taken, or the first'),
                         (links, 'links in the tar files are left out')):
         if count:
             print(f'{count} {what}', file=sys.stderr)
-    return index([(name, number, sample.images[extension], sample.masks)
-                  for name, number, extension, sample in rows])
+    return arrays
 
 
 def written_rows(path: Path, number: int) -> list[Row]:
@@ -191,7 +193,7 @@ def written_rows(path: Path, number: int) -> list[Row]:
 
 def index(rows: list[Row]) -> tuple[np.ndarray, ...]:
     """Names, their ends and entries of :class:`TarImages` from its rows."""
-    maps = 1 + max(max(masks, default=-1) for *_, masks in rows)
+    maps = 1 + max((max(masks, default=-1) for *_, masks in rows), default=-1)
     entries = np.zeros((len(rows), 3 + 2 * maps), np.int64)
     for entry, (_, number, place, masks) in zip(entries, rows, strict=True):
         entry[:3] = number, *place
@@ -199,6 +201,17 @@ def index(rows: list[Row]) -> tuple[np.ndarray, ...]:
             entry[3 + 2 * which:5 + 2 * which] = offset, size
     names, ends = ImageList.of(Path(), Path(), [os.fsencode(row[0]) for row in rows]).buffers()
     return names, ends, entries
+
+
+def join(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """One index of several, one after the other; label maps that only some have are missing in
+    the others."""
+    columns = max(entries.shape[1] for *_, entries in parts)
+    ends = np.zeros(1 + sum(len(entries) for *_, entries in parts), np.int64)
+    np.cumsum(np.concatenate([np.diff(some) for _, some, _ in parts]), out=ends[1:])
+    return (np.concatenate([names for names, *_ in parts]), ends,
+            np.concatenate([np.pad(entries, ((0, 0), (0, columns - entries.shape[1])))
+                            for *_, entries in parts]))
 
 
 def save(path: Path, arrays: tuple[np.ndarray, ...]) -> None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import densessl
 from densessl.data.build_lock import BuildLock
 from densessl.data.images import ImageList
@@ -17,7 +19,7 @@ from densessl.data.mask_cache import Masks, open_store, store_for_training
 from densessl.data.mask_info import INFO as MASK_INFO
 from densessl.data.mask_info import SKIPPED, spell, write_json, write_skipped
 from densessl.data.tar_copy import ShardCopy, file_name
-from densessl.data.tar_index import FORMAT, INDEX, INFO, Row, index, read_info, save
+from densessl.data.tar_index import FORMAT, INDEX, INFO, read_info, save
 from densessl.data.tar_plan import (
     RECORD,
     Shard,
@@ -27,7 +29,7 @@ from densessl.data.tar_plan import (
 )
 from densessl.errors import UsageError
 
-SMALLEST = 10 * RECORD
+SMALLEST = 2 * RECORD
 _OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.part')
 
 
@@ -89,10 +91,10 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
         shards = divide(states, shard_size)
         _remove_strays(out, len(shards))
         begun = partial(write_json, out / INFO, what)
-        written, rows = ShardCopy(out, images, store, shards, begun).run(workers, progress)
+        written, arrays = ShardCopy(out, images, store, shards, begun).run(workers, progress)
         summary = ShardSummary(written, len(shards) - written, len(images),
                                sum(shard.size for shard in shards), skipped)
-        _finish(out, images, what, shards, rows, skipped)
+        _finish(out, images, what, shards, arrays, skipped)
     summary.seconds = time.monotonic() - start
     return summary
 
@@ -163,8 +165,7 @@ def _remove_strays(out: Path, count: int) -> None:
 
 
 def _finish(out: Path, images: ImageList, what: dict[str, Any], shards: list[Shard],
-            rows: list[Row], skipped: dict[str, str]) -> None:
-    arrays = index(rows)
+            arrays: tuple[np.ndarray, ...], skipped: dict[str, str]) -> None:
     save(out / INDEX, arrays)
     if skipped:
         write_skipped(out, skipped)

@@ -149,7 +149,7 @@ def test_compressed_files_are_refused(tmp_path, capsys):
     for source in (tmp_path / 'in', tmp_path / 'in' / '000.tar.gz', tmp_path / 'in' / '001.tgz'):
         for name in ('000.tar.gz', '001.tgz'):
             pack(tmp_path / 'in' / name, MEMBERS, mode='w:gz')
-        with pytest.raises(UsageError, match='is compressed, .*decompress') as error:
+        with pytest.raises(UsageError, match=r'is compressed, .*decompress') as error:
             find_images(source)
         assert '\n' not in str(error.value)
     pack(tmp_path / 'in' / '002.tar', {'a.jpg': picture(0)})

@@ -13,6 +13,7 @@ from densessl.data.loader import ViewDataset, collate
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor, parameters
 from densessl.data.sample import write_scenes
+from densessl.data.tar_write import make_shards
 from densessl.data.views import AugmentedView
 from densessl.evaluation import view_sheet
 from densessl.evaluation.gallery import crops_of, seen
@@ -101,6 +102,16 @@ def test_a_given_store_is_read(scenes, capsys):
     assert main([*arguments, 'a.png', '--masks', 'masks']) == 0
     assert main([*arguments, 'b.png']) == 0
     assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
+
+
+def test_the_sheet_of_tar_shards_is_that_of_their_files(scenes):
+    cfg, data = load_config('demo/detcon_r18'), ['views', 'demo/detcon_r18', '-n', '2', '--data']
+    make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
+    make_shards(find_images(scenes), 'shards', masks='masks', progress=False)
+    assert main([*data, str(scenes), '--masks', 'masks', '--out', 'files.png']) == 0
+    for masks in (['--masks', 'shards'], ['--masks', 'masks'], []):
+        assert main([*data, 'shards', *masks, '--out', 'shards.png']) == 0
+        assert np.array_equal(cv2.imread('files.png'), cv2.imread('shards.png')), masks
 
 
 def test_frames_are_the_crops_when_an_image_has_several_label_maps(scenes):
