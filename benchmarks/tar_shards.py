@@ -92,6 +92,7 @@ def opening(work: Path, entries: int, runs: int) -> None:
         os.truncate(folder / shard['file'], shard['bytes'])       # sparse
     write_json(folder / tar_index.INFO, {
         'format': tar_index.FORMAT, 'complete': True, 'shards': shards, 'digest': images.digest(),
+        'source': images.digest(), 'shard_size': 10 ** 9,
         'masks': {'generator': 'grid', 'parameters': {}, 'version': 1}})
     times = []
     for _ in range(runs):

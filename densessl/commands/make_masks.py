@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`run` reads."""
     parser.add_argument('images', metavar='IMAGES',
-                        help='folder of images, .txt of paths or COCO .json')
+                        help='folder of images or tar shards, .txt of paths or COCO .json')
     parser.add_argument('out', metavar='OUT', help='folder of the masks; an unfinished one is '
                         'resumed, one made with other parameters refused')
     parser.add_argument('--generator', metavar='NAME', help='by default the first that the '

@@ -14,7 +14,7 @@ UNITS = {'': 1, 'K': 10 ** 3, 'M': 10 ** 6, 'G': 10 ** 9, 'T': 10 ** 12,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`run` reads."""
     parser.add_argument('images', metavar='IMAGES',
-                        help='folder of images, .txt of paths, COCO .json or tar shards')
+                        help='folder of images or tar shards, .txt of paths or COCO .json')
     parser.add_argument('out', metavar='OUT', help='folder of the shards; an unfinished one is '
                         'resumed, one of other images or masks refused')
     parser.add_argument('--masks', metavar='STORE', help='a finished mask store of the images, '

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -90,21 +91,26 @@ class ShardCopy:
         part = path.with_name(f'.{path.name}.part')
         try:
             with part.open('wb') as file:
-                for i in self.shards[number].positions:
-                    if self.stop.is_set():
-                        raise KeyboardInterrupt
-                    for member, which in members(self.images, self.masks, i):
-                        data = self._data(i, which)
-                        file.write(header(member, len(data)))
-                        file.write(data)
-                        file.write(bytes(-len(data) % BLOCK))
-                    self.done[number] += 1
-                file.write(bytes(max(0, self.shards[number].size - file.tell())))
+                self._fill(file, number)
                 file.flush()
                 os.fsync(file.fileno())     # a whole size must mean whole contents
             os.replace(part, path)
         except OSError as error:
             raise UsageError(f'cannot write {path}: {error.strerror}') from error
+        finally:
+            part.unlink(missing_ok=True)    # on a full disk it would be in the way
+
+    def _fill(self, file: BinaryIO, number: int) -> None:
+        for i in self.shards[number].positions:
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            for member, which in members(self.images, self.masks, i):
+                data = self._data(i, which)
+                file.write(header(member, len(data)))
+                file.write(data)
+                file.write(bytes(-len(data) % BLOCK))
+            self.done[number] += 1
+        file.write(bytes(max(0, self.shards[number].size - file.tell())))
 
     def _data(self, i: int, which: int | None) -> bytes:
         try:

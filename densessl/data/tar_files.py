@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-OPEN = 64       # files that a process keeps open at a time
+OPEN = 256      # files that a process keeps open at a time
 
 
 class TarFiles:

@@ -71,6 +71,12 @@ def read_info(folder: Path) -> dict[str, Any]:
         info = json.loads(path.read_text(encoding='utf-8'))
         if info['format'] != FORMAT:
             raise ValueError(f'its format is {info["format"]}, this densessl reads {FORMAT}')
+        wanted = {'source', 'shard_size', 'masks'}
+        if info.get('complete'):
+            wanted |= {'digest', 'shards'}
+        if not wanted <= set(info) or not all({'file', 'bytes'} <= set(shard)
+                                              for shard in info.get('shards', [])):
+            raise ValueError(f'it must have {", ".join(sorted(wanted))}')
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{path} cannot be used: {type(error).__name__}: {error}') from error
     return info
@@ -90,8 +96,7 @@ def _check_files(folder: Path, shards: list[dict[str, Any]]) -> None:
 
 
 def _again(folder: Path) -> str:
-    return (f'copy it again, or let "densessl make_shards" with the images and masks of then '
-            f'repair {folder}')
+    return (f'copy it again, or repair {folder} by the same "densessl make_shards" that wrote it')
 
 
 # -- any shards -----------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ def refuse_compressed(path: Path) -> None:
     """Refuse a compressed tar file, in which no image can be found without reading all before."""
     if path.name.lower().endswith(COMPRESSED):
         raise UsageError(f'{path} is compressed, so that no image in it can be read by its '
-                         f'position: decompress the shards first (JPEGs hardly grow)')
+                         f'position: decompress the shards first')
 
 
 def open_tar(source: Path) -> TarImages:

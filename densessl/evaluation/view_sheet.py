@@ -60,7 +60,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     Args:
         path: the picture, a JPEG or PNG.
         cfg: the pretraining config, named ``config``.
-        data: folder of images, text file of paths or COCO JSON.
+        data: folder of images or tar shards, text file of paths or COCO JSON.
         masks: a mask store; if None the one of an earlier run is read, or masks are made.
 
     Returns:

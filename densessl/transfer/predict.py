@@ -53,7 +53,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
 
     Args:
         model: the work folder of ``finetune``, or a checkpoint in one.
-        images: a folder, a list of paths or a COCO JSON.
+        images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
 

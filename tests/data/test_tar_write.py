@@ -14,8 +14,10 @@ import pytest
 from tar_samples import draw, grouped, masked, names_of, numbered
 
 from densessl.data import tar_copy
+from densessl.data.build_lock import BuildLock
 from densessl.data.images import find_images
 from densessl.data.mask_info import INFO as MASK_INFO
+from densessl.data.masks import store_for_training
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
 
@@ -181,7 +183,8 @@ def test_images_that_the_store_skipped_are_left_out(tmp_path, capsys):
     store = masked(tmp_path / 'masks', images)
     write(images, tmp_path / 'out', masks=store.root)
     assert '1 of 12 images have no mask' in capsys.readouterr().err
-    assert images.name(7) not in names_of(find_images(tmp_path / 'out'))
+    _, kept = store_for_training(images, dict(store=str(store.root)), is_builder=True)
+    assert len(kept) == 11 and find_images(tmp_path / 'out').digest() == kept.digest()
 
 
 @pytest.fixture
@@ -219,6 +222,13 @@ def test_a_folder_of_something_else_is_refused(made):
     assert digests(folder / 'out') == before
 
 
+def test_one_writer_at_a_time(made):
+    images, folder = made
+    with BuildLock(folder / 'out'):
+        refused('is being built by another process', images, folder / 'out',
+                masks=folder / 'masks')
+
+
 def test_masks_that_do_not_fit_are_refused(made):
     images, folder = made
     refused('not a mask store', images, folder / 'new', masks=folder / 'in')
@@ -254,6 +264,7 @@ def test_a_file_that_changes_meanwhile_ends_the_call(made, monkeypatch):
         self.images.path(3).unlink(missing_ok=True)
         return look(self, i, which)
     monkeypatch.setattr(tar_copy.ShardCopy, '_data', vanish)
+    assert not list((folder / 'new').glob('.*.part'))
     refused('004.jpg: No such file.*was there a moment ago', images, folder / 'new')
     monkeypatch.undo()
     assert write(images, folder / 'new').images == 5
