@@ -34,13 +34,14 @@ class Sample:
 
 def image_member(name: str) -> str:
     """What the image ``name`` is called in a shard."""
-    key, extension = _key(name)
+    key, extension = key_of(name)
     return f'{key}.{extension}'
 
 
 def mask_member(name: str, which: int = 0, maps: int = 1) -> str:
     """What label map ``which`` of ``maps`` of the image ``name`` is called in a shard."""
-    return f'{_key(name)[0]}.mask.png' if maps == 1 else f'{_key(name)[0]}.{which}.mask.png'
+    key, _ = key_of(name)
+    return f'{key}.mask.png' if maps == 1 else f'{key}.{which}.mask.png'
 
 
 def image_name(key: str, extension: str) -> str:
@@ -50,8 +51,11 @@ def image_name(key: str, extension: str) -> str:
     return f'{folder}{slash}{base}.{extension}' if extension else f'{folder}{slash}{base}'
 
 
-def _key(name: str) -> tuple[str, str]:
+def key_of(name: str) -> tuple[str, str]:
+    """The key of the image ``name``, and its extension without the dot."""
     stem, extension = posixpath.splitext(name)
+    if extension == '.':                # a list of paths may name anything
+        stem, extension = name, ''
     folder, slash, base = stem.rpartition('/')
     base = base.replace('%', '%25').replace('.', '%2E')
     return f'{folder}{slash}{base}', extension[1:]

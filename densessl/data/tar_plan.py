@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_cache import Masks
 from densessl.data.progress import Progress
-from densessl.data.tar_members import BLOCK, image_member, mask_member
+from densessl.data.tar_members import BLOCK, image_member, key_of, mask_member
 from densessl.errors import UsageError
 
 RECORD = 20 * BLOCK         # what tar files are padded to
@@ -131,7 +130,7 @@ def refuse_shared_keys(images: ImageList) -> None:
     """Refuse two images that would be one sample: the key is the name up to the extension."""
     owners: dict[str, int] = {}
     for i in range(len(images)):
-        other = owners.setdefault(posixpath.splitext(images.name(i))[0], i)
+        other = owners.setdefault(key_of(images.name(i))[0], i)
         if other != i:
             raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would be '
                              f'one sample, whose name has no extension; rename one of them or '

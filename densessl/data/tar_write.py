@@ -161,7 +161,10 @@ def _remove_strays(out: Path, count: int) -> None:
     for name in os.listdir(out):
         ours = _OURS.fullmatch(name)
         if ours and (ours[2] or int(ours[1]) >= count):
-            (out / name).unlink()
+            try:
+                (out / name).unlink()
+            except OSError as error:
+                raise UsageError(f'cannot remove {out / name}: {error.strerror}') from error
 
 
 def _finish(out: Path, images: ImageList, what: dict[str, Any], shards: list[Shard],

@@ -57,6 +57,17 @@ def test_another_reader_finds_every_byte(tmp_path, maps):
         assert members == wanted
 
 
+def test_names_of_a_list_need_no_extension(tmp_path):
+    names = ['x/plain', 'x/plain.', 'x/.jpg', 'x/..png', 'x/a.odd', 'x/b.mask.png', 'x/b.0']
+    draw(tmp_path / 'in', names)
+    (tmp_path / 'list.txt').write_text('\n'.join(f'in/{name}' for name in names))
+    images = find_images(tmp_path / 'list.txt')
+    assert write(images, tmp_path / 'out').images == 7
+    found = find_images(tmp_path / 'out')
+    assert names_of(found) == names_of(images) and found.digest() == images.digest()
+    assert all(found.data(i) == images.data(i) for i in range(7))
+
+
 def test_gnu_tar_reads_them(tmp_path):
     images = draw(tmp_path / 'in', numbered(9))
     write(images, tmp_path / 'out', shard_size=10 ** 6)
