@@ -142,7 +142,7 @@ def find_images(source: str | Path) -> ImageList:
     Args:
         source: a folder, searched recursively in sorted order (linked folders too, hidden files
             and folders not); a folder of tar shards, or one of them, which is no folder of images
-            (:mod:`densessl.data.tar_images`); a ``.txt`` file with one path a line, absolute or
+            (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a line, absolute or
             relative to the file's folder; or a ``.json`` file in COCO's format, whose
             ``file_name``s are looked for beside the file and in the folders around it.
 
