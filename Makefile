@@ -7,7 +7,7 @@ QUICK  ?=
 PEERS  := .bench-venv
 
 .PHONY: install demo test test-slow lint clean bench bench-masks bench-mask-store bench-input \
-    bench-loss bench-train bench-train-options
+    bench-shards bench-loss bench-train bench-train-options
 
 install: $(STAMP)
 
@@ -34,7 +34,7 @@ test-slow: install
 lint: install
 	@$(BIN)/ruff check .
 
-bench: bench-masks bench-mask-store bench-input bench-loss bench-train
+bench: bench-masks bench-mask-store bench-input bench-shards bench-loss bench-train
 
 # One table of all mask generators, and a picture in work_dirs/bench_masks.
 bench-masks: install
@@ -47,6 +47,9 @@ bench-mask-store: install
 # The input pipeline beside lightly and torchvision; a peer that cannot be installed is named.
 bench-input: $(PEERS)/.installed
 	@$(PEERS)/bin/python benchmarks/input.py $(if $(IMAGES),--images $(IMAGES))
+
+bench-shards: install
+	@$(BIN)/python benchmarks/tar_shards.py $(if $(IMAGES),--images $(IMAGES))
 
 bench-loss: install
 	@$(BIN)/python benchmarks/detcon_loss.py

@@ -24,10 +24,13 @@ import cv2
 import numpy as np
 from mask_pictures import bench_data
 
-from densessl.data import mask_store
+from densessl.data import mask_info
 from densessl.data.images import ImageList, find_images, read_image
+from densessl.data.mask_png import encode
+from densessl.data.mask_store import mask_name
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training
 from densessl.data.scenes import draw_scene
+from densessl.files import write_atomically
 from densessl.machine import cores, machine_facts
 from densessl.registry import MASK_GENERATORS
 
@@ -141,17 +144,17 @@ def synthetic(root: Path, entries: int, generator: MaskGenerator) -> ImageList:
     names = [f'n{i // FOLDER:08d}/n{i // FOLDER:08d}_{i}.JPEG' for i in range(entries)]
     images = ImageList.of(root.parent / 'images', root.parent / 'images',
                           [name.encode() for name in names])
-    mask_store.begin(root, images, generator)
-    png = mask_store.encode(np.arange(20).repeat(25)[None].repeat(READ_SIZE[0], 0))
+    mask_info.begin(root, images, generator)
+    png = encode(np.arange(20).repeat(25)[None].repeat(READ_SIZE[0], 0))
     for i, name in enumerate(names):
-        path = root / mask_store.mask_name(name)
+        path = root / mask_name(name)
         if i % FOLDER == 0:             # a file a folder; links, because a file has at most 65000
-            mask_store.write_atomically(path, png)
+            write_atomically(path, png)
             first = path
         else:
             os.link(first, path)
-    mask_store.write_mark(root, (0, 1), images.digest(), entries, {})
-    mask_store.finish(root, images, mask_store.gather_marks(root, images.digest()))
+    mask_info.write_mark(root, (0, 1), images.digest(), entries, {})
+    mask_info.finish(root, images, mask_info.gather_marks(root, images.digest()))
     return images
 
 

@@ -15,6 +15,7 @@ from densessl.errors import RunFailed, UsageError
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
     'make_masks': 'make the region masks of a folder of images',
+    'make_shards': 'copy images and their masks into tar shards',
     'views': 'draw the views that a config makes of some images',
     'export': 'take the backbone out of a checkpoint',
     'finetune': 'fine-tune and score a backbone on labelled images',

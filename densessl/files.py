@@ -1,12 +1,17 @@
 """Writing files so that an interrupted write leaves what was there, and where kept work goes."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from densessl.errors import UsageError
 
 
 def cache_root() -> Path:
@@ -31,3 +36,24 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically."""
     with atomic_path(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+
+
+def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
+    """Write ``data`` beside ``path`` and rename it there, so that ``path`` is never half written.
+
+    The temporary name is a fixed one, so that the next build overwrites what a killed one left;
+    that of a file ``shared`` by shards, which may write it at the same time, is the process's own.
+    """
+    own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
+    # hashed, because a file's name may already be as long as the system allows
+    short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
+    temporary = path.with_name(f'.{short}.tmp')
+    try:
+        try:
+            temporary.write_bytes(data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f'cannot write {path}: {error.strerror}') from error

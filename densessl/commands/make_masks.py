@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`run` reads."""
     parser.add_argument('images', metavar='IMAGES',
-                        help='folder of images, .txt of paths or COCO .json')
+                        help='folder of images or tar shards, .txt of paths or COCO .json')
     parser.add_argument('out', metavar='OUT', help='folder of the masks; an unfinished one is '
                         'resumed, one made with other parameters refused')
     parser.add_argument('--generator', metavar='NAME', help='by default the first that the '
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.data.mask_store import describe, spell
+    from densessl.data.mask_info import describe, spell
     from densessl.data.masks import make_masks
 
     shard, who = _shard(args.shard)
@@ -77,12 +77,12 @@ def _make(args: argparse.Namespace, images: ImageList) -> int:
 
 
 def _check(args: argparse.Namespace, images: ImageList) -> int:
+    from densessl.data.mask_cache import open_store
     from densessl.data.mask_check import check_masks
-    from densessl.data.mask_store import spell
-    from densessl.data.masks import MaskStore
+    from densessl.data.mask_info import spell
 
     shard, _ = _shard(args.shard)
-    store = MaskStore(args.out)
+    store = open_store(images, args.out)
     workers = _workers(args) or os.cpu_count() or 1
     wrong = 0
     for name, problem in check_masks(images, store, workers=workers, shard=shard):
@@ -92,32 +92,33 @@ def _check(args: argparse.Namespace, images: ImageList) -> int:
     count = len(range(shard[0], len(images), shard[1]))
     print(f'{count - wrong} of {count} images are right in {store.root}{unfinished}, by '
           f'{spell(store.info)}; {wrong} are wrong, {len(store.skipped())} were skipped'
-          + (' (delete a wrong mask and make it again)' if wrong else ''))
+          + (f' ({store.remedy})' if wrong else ''))
     return 1 if wrong else 0
 
 
 def _preview(args: argparse.Namespace, images: ImageList) -> int:
+    from densessl.data.mask_info import INFO, describe, spell
     from densessl.data.mask_preview import write_preview
-    from densessl.data.mask_store import INFO, describe, spell
-    from densessl.data.masks import MaskStore
+    from densessl.data.mask_store import MaskStore
+    from densessl.data.tar_masks import masks_in_shards
 
     if args.preview < 1:
         raise UsageError(f'--preview takes a number of images, at least 1, not {args.preview}')
     out = Path(os.path.abspath(os.path.expanduser(args.out)))
-    store = MaskStore(out) if (out / INFO).exists() else None
+    store = MaskStore(out) if (out / INFO).exists() else masks_in_shards(images, out)
     asked = args.generator is not None or args.parameters or not store
     generator = _generator(args) if asked else None
     theirs = describe(generator) if generator else store.info
-    if store and {key: store.info[key] for key in ('generator', 'parameters', 'version')} != {
-            key: theirs[key] for key in ('generator', 'parameters', 'version')}:
+    if store and any(store.info.get(key) != theirs.get(key)
+                     for key in ('generator', 'parameters', 'version')):
         store = None
 
-    def masks_of(name: str, image: np.ndarray) -> list[np.ndarray]:
-        if store and store.has(name):
-            return [store.read(name, which) for which in range(store.maps)]
+    def masks_of(i: int, image: np.ndarray) -> list[np.ndarray]:
+        if store and store.has_for(images, i):
+            return [store.read_for(images, i, which) for which in range(store.maps)]
         if generator is None:
             raise LookupError(f'it has no mask in {out}')
-        masks = generator.for_image(name, image)
+        masks = generator.for_image(images.name(i), image)
         return list(masks) if generator.maps > 1 else [masks]
 
     path = out.with_name(f'{out.name}.preview.jpg')

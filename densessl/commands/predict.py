@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', metavar='WORK_DIR_OR_CHECKPOINT',
                         help='the work folder of densessl finetune, or a checkpoint in one')
     parser.add_argument('images', metavar='IMAGES',
-                        help='folder of images, .txt of paths or COCO .json')
+                        help='folder of images or tar shards, .txt of paths or COCO .json')
     parser.add_argument('--out', required=True, metavar='DIR',
                         help='where the pictures go, PNG files in the folders of IMAGES')
     parser.add_argument('--score', type=float, default=0.3,

@@ -8,7 +8,8 @@ import sys
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('config', help='path or name of a pretraining config')
-    parser.add_argument('--data', help='folder of images, text file of paths, or COCO JSON')
+    parser.add_argument('--data', help='folder of images or tar shards, text file of paths, or '
+                        'COCO JSON')
     parser.add_argument('--masks', help='a mask store to use instead of making one')
     parser.add_argument('--work-dir', help='where checkpoints and logs go '
                         '(default: work_dirs/<config>)')

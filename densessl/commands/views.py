@@ -8,8 +8,8 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('config', help='path or name of a pretraining config')
-    parser.add_argument('--data', help='folder of images, text file of paths, or COCO JSON '
-                        "(default: the config's)")
+    parser.add_argument('--data', help='folder of images or tar shards, text file of paths, or '
+                        "COCO JSON (default: the config's)")
     parser.add_argument('--masks', help='a mask store (default: the one an earlier run left in the '
                         'cache, else masks are made for the picture)')
     parser.add_argument('--out', type=Path, default=Path('views.jpg'),

@@ -51,7 +51,7 @@ class StoredImage:
     """An image file in memory, of which only the header was read if that suffices.
 
     Attributes:
-        path: of the file.
+        path: of the file, or what else messages call the image.
         size: (H, W) as displayed.
         reducible: whether :meth:`pixels` can give less than all pixels.
     """
@@ -94,6 +94,20 @@ def open_image(path: str | Path) -> StoredImage:
         UnreadableImage: missing, empty, truncated, no image, or more pixels than Pillow's limit
             for decompression bombs (2 × ``PIL.Image.MAX_IMAGE_PIXELS``).
     """
+    return open_data(path, read_data(path))
+
+
+def open_data(name: str | Path, data: bytes) -> StoredImage:
+    """As :func:`open_image`, of the contents of a file that messages call ``name``."""
+    return _attempt(name, _open, name, data)
+
+
+def read_data(path: str | Path) -> bytes:
+    """The contents of an image file.
+
+    Raises:
+        UnreadableImage: missing or empty.
+    """
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -103,7 +117,7 @@ def open_image(path: str | Path) -> StoredImage:
         raise UnreadableImage(path, reason) from error
     if not data:
         raise UnreadableImage(path, 'the file is empty')
-    return _attempt(path, _open, path, data)
+    return data
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -127,12 +141,23 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         UnreadableImage: missing, empty or no image. Damage behind the header is not noticed.
     """
+    return _size_in_header(path) or open_image(path).size
+
+
+def data_size(name: str | Path, data: bytes) -> tuple[int, int]:
+    """As :func:`image_size`, of the contents of a file that messages call ``name``."""
+    return _size_in_header(io.BytesIO(data)) or open_data(name, data).size
+
+
+def _size_in_header(file: str | Path | io.BytesIO) -> tuple[int, int] | None:
+    """(H, W) as displayed; None of rare kinds, and on all errors: the reader knows the kinds and
+    says what the error is."""
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(file, formats=_formats()) as image:
             width, height = image.size
             return (width, height) if _orientation(image) >= 5 else (height, width)
-    except Exception:       # rare kinds, and all errors: the reader knows them and says what it is
-        return read_image(path).shape[:2]
+    except Exception:
+        return None
 
 
 def _attempt(path: str | Path, function: Any, *arguments: Any) -> Any:

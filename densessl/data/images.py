@@ -1,6 +1,7 @@
-"""Unlabelled images: any folder, list of paths or JSON of images is a data set.
+"""Unlabelled images: any folder, list of paths, JSON of images or folder of tar shards is a data
+set.
 
-:func:`read_image` is the only reader: masks and training see the same pixels the same way up.
+:meth:`ImageList.read` is the only reader: masks and training see the same pixels the same way up.
 """
 from __future__ import annotations
 
@@ -10,14 +11,26 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from densessl.data.decode import UnreadableImage, image_size, open_image, read_image
+from densessl.data.decode import (
+    StoredImage,
+    UnreadableImage,
+    image_size,
+    open_data,
+    open_image,
+    read_data,
+    read_image,
+)
 from densessl.errors import UsageError
 
+if TYPE_CHECKING:
+    from densessl.data.tar_masks import TarMasks
+
 __all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'image_size', 'open_image',
-           'read_image']
+           'read_data', 'read_image']
 
 EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
                        '.jp2 .ppm .pgm .pbm .pnm'.split())
@@ -29,7 +42,8 @@ class ImageList:
 
     Attributes:
         root: the folder that names are relative to.
-        source: what was given: a folder, a list of paths or a JSON file.
+        source: what was given: a folder, a list of paths, a JSON file or a tar file.
+        in_folders: whether the folders in the names are those of files.
     """
 
     root: Path
@@ -37,6 +51,7 @@ class ImageList:
     # the names, one after the other, as the OS spells them: bytes, or (n,) uint8 in shared memory
     _names: bytes | np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
+    in_folders: bool = field(default=True, repr=False, kw_only=True)
 
     @classmethod
     def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
@@ -53,8 +68,48 @@ class ImageList:
         return os.fsdecode(self._raw(i))
 
     def path(self, i: int) -> Path:
-        """Where image ``i`` is."""
+        """The file in which image ``i`` is."""
         return self.root / self.name(i)
+
+    def where(self, i: int) -> str:
+        """What messages call image ``i``."""
+        return str(self.path(i))
+
+    def stat(self, i: int) -> tuple[int, int]:
+        """How many bytes image ``i`` has, and when they were written (ns).
+
+        Raises:
+            UnreadableImage: it is missing or empty.
+        """
+        try:
+            state = os.stat(self.path(i))
+        except OSError:
+            state = None
+        if not (state and state.st_size):
+            read_data(self.path(i))       # says why
+            raise UnreadableImage(self.where(i), 'the file is not what it was a moment ago')
+        return state.st_size, state.st_mtime_ns
+
+    def data(self, i: int) -> bytes:
+        """The bytes of image ``i`` as stored; raises as :meth:`stat`."""
+        return read_data(self.path(i))
+
+    def open(self, i: int) -> StoredImage:
+        """Image ``i``, of which no more than the header is decoded; raises as
+        :func:`~densessl.data.decode.open_image`."""
+        return open_data(self.where(i), self.data(i))
+
+    def read(self, i: int) -> np.ndarray:
+        """Image ``i``, (H, W, 3) uint8 RGB; raises as :func:`~densessl.data.decode.read_image`."""
+        return self.open(i).pixels()
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(H, W) of image ``i``; raises as :func:`~densessl.data.decode.image_size`."""
+        return image_size(self.path(i))
+
+    def masks(self) -> TarMasks | None:
+        """The label maps that are kept with the images, if there are any."""
+        return None
 
     def select(self, keep: Iterable[int]) -> ImageList:
         """The images at the positions ``keep``, in that order."""
@@ -66,14 +121,14 @@ class ImageList:
         digest.update(self._ends)
         return digest.hexdigest()[:16]
 
-    def buffers(self) -> tuple[np.ndarray, np.ndarray]:
-        """The names in two arrays, (n,) uint8 and (N + 1,) int64, for :meth:`over` to take."""
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """The list in arrays: the names as (n,) uint8 and (N + 1,) int64, for :meth:`over`."""
         names = self._names
         return np.frombuffer(names, np.uint8) if isinstance(names, bytes) else names, self._ends
 
-    def over(self, names: np.ndarray, ends: np.ndarray) -> ImageList:
+    def over(self, *buffers: np.ndarray) -> ImageList:
         """The same list over other copies of its :meth:`buffers`."""
-        return ImageList(self.root, self.source, names, ends)
+        return ImageList(self.root, self.source, *buffers)
 
     def _raw(self, i: int) -> bytes:
         if not 0 <= i < len(self):
@@ -86,26 +141,34 @@ def find_images(source: str | Path) -> ImageList:
 
     Args:
         source: a folder, searched recursively in sorted order (linked folders too, hidden files
-            and folders not); a ``.txt`` file with one path a line, absolute or relative to the
-            file's folder; or a ``.json`` file in COCO's format, whose ``file_name``s are looked
-            for beside the file and in the folders around it.
+            and folders not); a folder of tar shards, or one of them, which is no folder of images
+            (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a line, absolute or
+            relative to the file's folder; or a ``.json`` file in COCO's format, whose
+            ``file_name``s are looked for beside the file and in the folders around it.
 
     Raises:
         UsageError: there is no such source, or it names no images.
     """
+    from densessl.data import tar_index
     source = Path(os.path.abspath(os.path.expanduser(source)))
+    if tar_index.is_written(source):
+        return tar_index.open_shards(source)
     if source.is_dir():
         names = sorted(_walk(os.fsencode(source), b'', ()))
-        if not names:
-            raise UsageError(f'no images in {source} or its subfolders (looked for '
-                             f'{", ".join(sorted(EXTENSIONS))}; hidden files do not count)')
-        return ImageList.of(source, source, names)
+        if names:
+            return ImageList.of(source, source, names)
+        shards = tar_index.find_tars(source)
+        if shards:
+            return tar_index.scan_shards(source, shards)
+        raise UsageError(f'no images in {source} or its subfolders, and no .tar files in it '
+                         f'(looked for {", ".join(sorted(EXTENSIONS))}; hidden files do not count)')
     if not source.exists():
         raise UsageError(f'no such folder or file of images: {source}')
-    readers = {'.txt': _from_text, '.json': _from_json}
+    readers = {'.txt': _from_text, '.json': _from_json, '.tar': tar_index.open_tar}
     if source.suffix.lower() not in readers:
-        raise UsageError(f'images must be a folder, a .txt file of paths or a COCO .json file, '
-                         f'not {source}')
+        tar_index.refuse_compressed(source)
+        raise UsageError(f'images must be a folder, a .txt file of paths, a COCO .json file or a '
+                         f'.tar file, not {source}')
     try:
         return readers[source.suffix.lower()](source)
     except OSError as error:

@@ -16,11 +16,14 @@ def class_labels(images: ImageList) -> np.ndarray:
     Raises:
         UsageError: an image lies in no class folder, or there is one class only.
     """
+    if not images.in_folders:
+        raise UsageError(f'{images.source} has no class folders: labels need images in folders, or '
+                         f'shards that densessl make_shards wrote of them')
     folders = []
     for i in range(len(images)):
         folder, slash, _ = images.name(i).partition('/')
         if not slash:
-            raise UsageError(f'{images.path(i)} is in no class folder: labels need one folder for '
+            raise UsageError(f'{images.where(i)} is in no class folder: labels need one folder for '
                              f'each class, {images.root}/CLASS/image.jpg')
         folders.append(folder)
     classes, labels = np.unique(folders, return_inverse=True)

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from densessl.data.collate import collate
-from densessl.data.images import ImageList, UnreadableImage, open_image
-from densessl.data.masks import MaskStore
+from densessl.data.images import ImageList, UnreadableImage
+from densessl.data.mask_cache import Masks
 from densessl.data.sampler import Position, PositionSampler
 from densessl.data.views import AugmentedView, cut_views, draw_views
 from densessl.data.workers import prepare_worker
@@ -23,7 +23,7 @@ class ViewDataset(Dataset):
 
     Args:
         images: the unlabelled images.
-        store: their region masks, or None.
+        store: their region masks by position, or None.
         views: what each view draws.
         uniforms: how many uniform numbers each view carries for the method.
         labels: (N,) class labels of the images, or None.
@@ -31,28 +31,32 @@ class ViewDataset(Dataset):
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
-    def __init__(self, images: ImageList, store: MaskStore | None, views: Sequence[AugmentedView],
+    def __init__(self, images: ImageList, store: Masks | None, views: Sequence[AugmentedView],
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None) -> None:
         self.images, self.store, self.views = images, store, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
-        self.shared: list[torch.Tensor] = []     # the names, once a worker has been spawned
+        # what is as long as the list of images, once a worker has been spawned
+        self.shared: dict[str, list[torch.Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker that is not forked: the names travel in shared memory, not as a copy each.
-        A forked worker shares them anyway."""
+        """For a worker that is not forked: names and places travel in shared memory, not as a copy
+        each. A forked worker shares them anyway."""
+        lists = {'images': self.images, **({'store': self.store} if self.store else {})}
         if not self.shared:
-            self.shared = [torch.from_numpy(array.copy()).share_memory_()
-                           for array in self.images.buffers()]
+            self.shared = {key: [torch.from_numpy(array.copy()).share_memory_()
+                                 for array in value.buffers()] for key, value in lists.items()}
             self._attach()
-        without = self.images.over(np.zeros(0, np.uint8), np.zeros(1, np.int64))
-        return {**vars(self), 'images': without}
+        return {**vars(self), **{key: value.over(*(array[:1] for array in value.buffers()))
+                                 for key, value in lists.items()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._attach()
 
     def _attach(self) -> None:
-        self.images = self.images.over(*(tensor.numpy() for tensor in self.shared))
+        for key, tensors in self.shared.items():
+            whole = getattr(self, key).over(*(tensor.numpy() for tensor in tensors))
+            setattr(self, key, whole)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,7 +75,7 @@ class ViewDataset(Dataset):
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
             return sample
-        raise RunFailed(f'8 images in a row cannot be read, from {self.images.path(index)} on')
+        raise RunFailed(f'8 images in a row cannot be read, from {self.images.where(index)} on')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""
@@ -83,7 +87,7 @@ class ViewDataset(Dataset):
         """Image ``i`` with the random numbers of position ``n``: everything is drawn before a
         pixel is decoded, so that no more than the crops need is."""
         rng, which = self.draw(n)
-        stored = open_image(self.images.path(i))
+        stored = self.images.open(i)
         drawn = draw_views(self.views, rng, *stored.size, self.uniforms)
         reduction = min(each.view.reduction(each.box) for each in drawn) if stored.reducible else 1
         image = stored.pixels(reduction)
@@ -93,16 +97,15 @@ class ViewDataset(Dataset):
     def _mask(self, i: int, which: int, size: tuple[int, int]) -> np.ndarray:
         """Label map ``which`` of image ``i``; RunFailed if it is missing, damaged or not of
         ``size``."""
-        name = self.images.name(i)
         try:
-            mask = self.store.read(name, which)
+            mask = self.store.read_for(self.images, i, which)
         except UnreadableImage as error:
-            raise RunFailed(f'{error}; delete the mask and make it again') from error
+            raise RunFailed(f'{error}; {self.store.remedy}') from error
         if mask.shape != size:
             raise RunFailed(
-                f'mask {self.store.path(name, which)} is {mask.shape[1]}×{mask.shape[0]} but its '
-                f'image is {size[1]}×{size[0]}: the image has changed since; delete the mask and '
-                f'make it again')
+                f'mask {self.store.where_for(self.images, i, which)} is '
+                f'{mask.shape[1]}×{mask.shape[0]} but its image is {size[1]}×{size[0]}: the image '
+                f'has changed since; {self.store.remedy}')
         return mask
 
 

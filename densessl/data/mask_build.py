@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from densessl.data import mask_store
+from densessl.data import mask_info, mask_png
 from densessl.data.build_lock import BuildLock
-from densessl.data.images import ImageList, UnreadableImage, read_image
+from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.errors import UsageError
+from densessl.files import write_atomically
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -83,17 +84,17 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if workers is not None and workers < 1:
         raise UsageError(f'workers must be at least 1, not {workers}')
     _check_names(images, out)
-    mask_store.begin(out, images, generator)
+    mask_info.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
         positions = range(shard[0], len(images), shard[1])
         summary = _make(images, positions, out, generator, workers or cores(), progress)
         summary.seconds = time.monotonic() - start
-        mask_store.write_mark(out, shard, images.digest(), summary.made + summary.kept,
+        mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
-        marks = mask_store.gather_marks(out, images.digest())
+        marks = mask_info.gather_marks(out, images.digest())
         if marks:
-            mask_store.finish(out, images, marks)
+            mask_info.finish(out, images, marks)
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
@@ -207,12 +208,12 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     if store.has(name):
         return MaskSummary(kept=1)
     try:
-        image = read_image(images.path(i))
+        image = images.read(i)
         masks = generator.for_image(name, image)
         masks = masks[None] if store.maps == 1 else masks               # (maps, H, W)
         if masks.shape != (store.maps, *image.shape[:2]):
             raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
-        data = [mask_store.encode(labels) for labels in masks]
+        data = [mask_png.encode(labels) for labels in masks]
     except UnreadableImage as error:
         return MaskSummary(skipped={name: error.reason})
     except UsageError:
@@ -220,5 +221,5 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     except Exception as error:   # a generator may fail on one odd image; the others go on
         return MaskSummary(skipped={name: f'{generator.name}: {type(error).__name__}: {error}'})
     for which, png in enumerate(data):
-        mask_store.write_atomically(store.path(name, which), png)
+        write_atomically(store.path(name, which), png)
     return MaskSummary(made=1)

@@ -1,4 +1,5 @@
-"""The store that a config's ``masks`` asks for: the user's own, or one in the cache."""
+"""The store that a config's ``masks`` asks for: the user's own, that in the images' tar shards, or
+one in the cache."""
 from __future__ import annotations
 
 import hashlib
@@ -13,29 +14,34 @@ from densessl.data import build_lock
 from densessl.data.build_lock import BeingBuilt, lock_path, look
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
-from densessl.data.mask_store import INFO, SKIPPED, MaskStore, describe, spell
+from densessl.data.mask_info import INFO, describe, spell
+from densessl.data.mask_store import MaskStore
+from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
 
+Masks = MaskStore | TarMasks
 POLL = 0.5              # seconds between two looks at a store that another process builds
 
 
 def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: bool
-                       ) -> tuple[MaskStore, ImageList]:
+                       ) -> tuple[Masks, ImageList]:
     """Find the masks of ``images``; if they do not exist yet, build them or wait for them.
 
     Args:
         images: what is trained on.
         masks: ``dict(type='name', …parameters)``, ``dict(store='folder')``, or both: then the
-            folder is built if it is missing and must fit the parameters if it is there. Without
-            ``store`` the masks are kept in :func:`cache_folder`.
+            folder is built if it is missing and must fit the parameters if it is there. It may
+            be a folder of tar shards. Without ``store``, masks in the images' own shards must fit
+            the parameters; those of other images are kept in :func:`cache_folder`.
         is_builder: whether this process builds what is missing (rank 0); the others wait.
 
     Returns:
-        The store, and those of ``images`` that have a mask in it.
+        The store, and those of ``images`` that have a mask in it; masks are read by their
+        positions.
 
     Raises:
         UsageError: no such store, an unfinished one that ``masks`` does not say how to finish,
@@ -44,6 +50,9 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
     parameters = dict(masks)
     folder = parameters.pop('store', None)
     generator = _build(parameters) if parameters else None
+    held = _in_shards(images, folder, generator, parameters)
+    if held is not None:
+        return _with_masks(images, held, say=is_builder)
     if folder is not None:
         root = Path(os.path.abspath(os.path.expanduser(folder)))
     elif generator is not None:
@@ -59,16 +68,19 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
             raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
                              f'{root}" again, it goes on where it stopped')
         store = _build_or_wait(images, root, generator, is_builder)
-    return store, _with_masks(images, store, say=is_builder)
+    return _with_masks(images, store, say=is_builder)
 
 
 def existing_store(images: ImageList, masks: dict[str, Any]
-                   ) -> tuple[MaskStore | None, MaskGenerator | None]:
+                   ) -> tuple[Masks | None, MaskGenerator | None]:
     """What there is of the masks that a config asks for, without building any: the store, if an
     earlier run has left one, and the generator that makes the others."""
     parameters = dict(masks)
     folder = parameters.pop('store', None)
     generator = _build(parameters) if parameters else None
+    held = _in_shards(images, folder, generator, parameters)
+    if held is not None:
+        return held, None
     root = Path(folder).expanduser() if folder else cache_folder(images, generator)
     is_there = generator is None or (root / INFO).exists()
     return MaskStore(root) if is_there else None, generator
@@ -91,14 +103,28 @@ def _build(masks: dict[str, Any]) -> MaskGenerator:
     return MASK_GENERATORS.build(masks)
 
 
-def _check_same(store: MaskStore, generator: MaskGenerator, given: dict[str, Any]) -> None:
+def _in_shards(images: ImageList, folder: str | None, generator: MaskGenerator | None,
+               parameters: dict[str, Any]) -> TarMasks | None:
+    held = masks_in_shards(images, folder)
+    if held is not None and generator is not None:
+        _check_same(held, generator, parameters)
+    return held
+
+
+def open_store(images: ImageList, folder: str | Path) -> Masks:
+    """The masks of ``images`` in a mask store, finished or not, or in tar shards."""
+    return masks_in_shards(images, folder) or MaskStore(os.path.expanduser(folder))
+
+
+def _check_same(store: Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
     """Refuse a store that differs from what was ``given``; what was left open may differ."""
     ours, theirs = describe(generator), store.info
-    known = {name: theirs['parameters'].get(name) for name in given if name != 'type'}
-    if (theirs['generator'] != ours['generator']
+    known = {name: theirs.get('parameters', {}).get(name) for name in given if name != 'type'}
+    if (theirs.get('generator') != ours['generator']
             or any(ours['parameters'].get(name) != value for name, value in known.items())):
         raise UsageError(f'the masks in {store.root} were made with {spell(theirs)}, not '
-                         f'{spell(ours)}; leave the parameters out or name another store')
+                         f'{spell(ours)}; leave the parameters out (--masks {store.root}) or name '
+                         f'another store (masks.store=FOLDER)')
 
 
 def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool
@@ -134,21 +160,15 @@ def _wait(root: Path, digest: str) -> MaskStore:
                      f'DENSESSL_CACHE to a shared folder')
 
 
-def _with_masks(images: ImageList, store: MaskStore, say: bool) -> ImageList:
-    """The images that have a mask, without a look at any file if the store was made for them."""
-    if store.info.get('digest') == images.digest():
-        skipped = store.skipped()
-        keep = range(len(images)) if not skipped else \
-            [i for i in range(len(images)) if images.name(i) not in skipped]
-    else:
-        keep = [i for i in range(len(images)) if store.has(images.name(i))]
+def _with_masks(images: ImageList, store: Masks, say: bool) -> tuple[Masks, ImageList]:
+    """The images that have a mask, and the masks by their positions."""
+    keep = store.having(images)
     if not len(keep):
         raise UsageError(f'{store.root} has no mask of any image in {images.source}: '
-                         f'{images.name(0)} would have {store.path(images.name(0))}')
+                         f'{images.name(0)} would have {store.where_for(images, 0)}')
     if len(keep) == len(images):
-        return images
+        return store, images
     if say:
         print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {store.root} '
-              f'and are left out ({SKIPPED} there says why, or "densessl make_masks" adds them)',
-              file=sys.stderr)
-    return images.select(keep)
+              f'and are left out{store.advice}', file=sys.stderr)
+    return store.select(keep), images.select(keep)

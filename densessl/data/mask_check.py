@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from densessl.data.images import ImageList, UnreadableImage, image_size
-from densessl.data.mask_store import SKIPPED, MaskStore
+from densessl.data.images import ImageList, UnreadableImage
+from densessl.data.mask_cache import Masks
+from densessl.data.mask_info import SKIPPED
 from densessl.data.progress import Progress
 
 
-def check_masks(images: ImageList, store: MaskStore, *, workers: int = 1,
+def check_masks(images: ImageList, store: Masks, *, workers: int = 1,
                 shard: tuple[int, int] = (0, 1), progress: bool = True
                 ) -> Iterator[tuple[str, str]]:
     """Look at the mask of every image, as it is needed in training: there, a PNG label map, of
@@ -38,24 +39,24 @@ def check_masks(images: ImageList, store: MaskStore, *, workers: int = 1,
             bar.update(start + len(some))
 
 
-def _problem(images: ImageList, i: int, store: MaskStore, skipped: dict[str, str]) -> str | None:
+def _problem(images: ImageList, i: int, store: Masks, skipped: dict[str, str]) -> str | None:
     name = images.name(i)
-    if not store.has(name):
+    if not store.has_for(images, i):
         return None if name in skipped else f'no mask, and {SKIPPED} does not say why'
     try:
-        size = image_size(images.path(i))
+        size = images.size(i)
     except UnreadableImage as error:
         return f'the image of the mask cannot be read: {error.reason}'
     for which in range(store.maps):
         try:
-            labels = store.read(name, which)
+            labels = store.read_for(images, i, which)
         except UnreadableImage as error:
             return str(error)
         if labels.shape != size:
-            return (f'{store.path(name, which)} is {labels.shape[1]}×{labels.shape[0]}, the image '
-                    f'{size[1]}×{size[0]}')
+            return (f'{store.where_for(images, i, which)} is {labels.shape[1]}×{labels.shape[0]}, '
+                    f'the image {size[1]}×{size[0]}')
         unused = np.flatnonzero(np.bincount(labels.ravel()) == 0)
         if len(unused):
-            return (f'{store.path(name, which)} has labels up to {labels.max()} but none '
+            return (f'{store.where_for(images, i, which)} has labels up to {labels.max()} but none '
                     f'{unused[0]}')
     return None

@@ -9,21 +9,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.data.images import ImageList, UnreadableImage, read_image
-from densessl.data.mask_store import write_atomically
+from densessl.data.images import ImageList, UnreadableImage
 from densessl.errors import UsageError
+from densessl.files import write_atomically
 
 HEIGHT, WIDTH, GAP = 240, 360, 8     # of a tile and between them, in pixels
 
 
 def write_preview(path: Path, images: ImageList, count: int,
-                  masks_of: Callable[[str, np.ndarray], Iterable[np.ndarray]]) -> int:
+                  masks_of: Callable[[int, np.ndarray], Iterable[np.ndarray]]) -> int:
     """Write a picture: a row for each of ``count`` images, spread evenly over the list; on the
     left the image, then its masks.
 
     Args:
         path: the picture, a JPEG.
-        masks_of: gives the label maps (H, W) of an image by its name and pixels.
+        masks_of: gives the label maps (H, W) of an image by its position and pixels.
 
     Returns:
         How many images are in it; one that cannot be read or divided is left out and said.
@@ -34,8 +34,8 @@ def write_preview(path: Path, images: ImageList, count: int,
     rows = []
     for i in np.unique(np.linspace(0, len(images) - 1, count).round().astype(int)):
         try:
-            image = read_image(images.path(i))
-            masks = list(masks_of(images.name(i), image))
+            image = images.read(i)
+            masks = list(masks_of(int(i), image))
         except (UnreadableImage, ValueError, LookupError, OSError) as error:
             print(f'{images.name(i)} is left out: {error}', file=sys.stderr)
             continue

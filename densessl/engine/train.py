@@ -40,7 +40,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
     Args:
         config: path or name of a pretraining config.
-        data: folder of images, text file of paths or COCO JSON; the config's ``data`` if None.
+        data: folder of images or tar shards, text file of paths or COCO JSON; the config's ``data``
+            if None.
         masks: a mask store to use; if None the config's, or one is made in the cache.
         work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
         resume: go on from the newest checkpoint in ``work_dir``.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
+from densessl.data.images import UnreadableImage, find_images
 from densessl.data.labels import class_labels
 from densessl.data.views import AugmentedView
 from densessl.errors import UsageError, did_you_mean
@@ -107,14 +107,10 @@ def _folder(root: Path) -> ClassImages:
     labels = class_labels(images)
     names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
     return ClassImages([images.name(i) for i in range(len(images))], labels, names,
-                       partial(_read_listed, images))
+                       images.read)
 
 
-# functions of the module: loader workers that are spawned get them by name
-def _read_listed(images: ImageList, i: int) -> np.ndarray:
-    return read_image(images.path(i))
-
-
+# a function of the module: loader workers that are spawned get it by name
 def _read_selected(read: Callable[[int], np.ndarray], positions: np.ndarray, i: int) -> np.ndarray:
     return read(int(positions[i]))
 

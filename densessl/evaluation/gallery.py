@@ -32,7 +32,7 @@ def mask_gallery(demo: Demo) -> str:
     store, images = MaskStore(demo.masks), find_images(demo.sample / 'unlabelled')
     cells = []
     for i in range(min(demo.cfg.pictures.masks, len(images))):
-        image, labels = read_image(images.path(i)), store.read(images.name(i))
+        image, labels = images.read(i), store.read(images.name(i))
         regions = int(labels.max()) + 1
         cells.append(page.rows([
             page.picture(figures.outlined(image, labels), f'{regions} regions'),
@@ -58,7 +58,7 @@ def crops_of(dataset: ViewDataset, position: tuple[int, int]
     in the order of ``draw_views``, since a sample is a function of its position."""
     n, index = position
     rng, _ = dataset.draw(n)
-    height, width = read_image(dataset.images.path(index)).shape[:2]
+    height, width = dataset.images.size(index)
     boxes = []
     for view in dataset.views:
         boxes.append(view.frame(view.draw(rng, height, width)[0]))
@@ -83,7 +83,7 @@ def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -
     masks = [view.mask[0].numpy() for view in views]
     shared = set.intersection(*(set(np.unique(mask).tolist()) for mask in masks))
     colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
-    scene = figures.framed(read_image(dataset.images.path(i)), crops_of(dataset, (i, i)),
+    scene = figures.framed(dataset.images.read(i), crops_of(dataset, (i, i)),
                            FRAMES)
     panels = [page.picture(_sized(scene), f'{len(shared)} regions in both',
                            'a scene with the crops of both views')]

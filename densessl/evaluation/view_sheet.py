@@ -11,11 +11,10 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.data.collate import collate
-from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
+from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.loader import ViewDataset
-from densessl.data.mask_cache import existing_store
+from densessl.data.mask_cache import Masks, existing_store, open_store
 from densessl.data.mask_preview import GAP, fit, mosaic
-from densessl.data.mask_store import MaskStore, write_atomically
 from densessl.data.masks import MaskGenerator
 from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
 from densessl.data.sampler import PositionSampler
@@ -24,6 +23,7 @@ from densessl.engine.train import dataset_of
 from densessl.errors import UsageError
 from densessl.evaluation import figures
 from densessl.evaluation.gallery import FRAMES, crops_of, seen
+from densessl.files import write_atomically
 
 SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
 GROUND = (214, 205, 240)     # between patches
@@ -33,25 +33,23 @@ class ReadOrMade:
     """The label maps of the few images of a sheet: from a store, or made when they are asked for.
 
     Args:
-        images: where the images are.
         store: label maps that are there already, or None.
         generator: makes those that are not, or None.
     """
 
-    def __init__(self, images: ImageList, store: MaskStore | None,
-                 generator: MaskGenerator | None) -> None:
-        self.images, self.store, self.generator = images, store, generator
-        self.maps = (store or generator).maps
+    def __init__(self, store: Masks | None, generator: MaskGenerator | None) -> None:
+        self.store, self.generator = store, generator
+        self.maps, self.remedy = (store or generator).maps, 'make it again'
 
-    def path(self, name: str, which: int = 0) -> Path:
+    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
         """Where the label map is, or the image that it is made of."""
-        return self.store.path(name, which) if self.store else self.images.root / name
+        return self.store.where_for(images, i, which) if self.store else images.where(i)
 
-    def read(self, name: str, which: int = 0) -> np.ndarray:
-        """(H, W) integers of image ``name``."""
-        if self.store and (not self.generator or self.store.has(name)):
-            return self.store.read(name, which)
-        masks = self.generator.for_image(name, read_image(self.images.root / name))
+    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
+        """(H, W) integers of image ``i``."""
+        if self.store and (not self.generator or self.store.has_for(images, i)):
+            return self.store.read_for(images, i, which)
+        masks = self.generator.for_image(images.name(i), images.read(i))
         return masks[which] if self.maps > 1 else masks
 
 
@@ -63,7 +61,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     Args:
         path: the picture, a JPEG or PNG.
         cfg: the pretraining config, named ``config``.
-        data: folder of images, text file of paths or COCO JSON.
+        data: folder of images or tar shards, text file of paths or COCO JSON.
         masks: a mask store; if None the one of an earlier run is read, or masks are made.
 
     Returns:
@@ -88,11 +86,11 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
 
 def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
     if masks:
-        return ReadOrMade(images, MaskStore(masks), None)
+        return ReadOrMade(open_store(images, masks), None)
     if not cfg.get('masks'):
         raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
                          f'dict(type=…) in the config, or --masks DIR')
-    return ReadOrMade(images, *existing_store(images, cfg.masks.to_dict()))
+    return ReadOrMade(*existing_store(images, cfg.masks.to_dict()))
 
 
 def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
@@ -121,12 +119,12 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
     """The image, small, with the outlines of its regions and the crops of its views framed."""
     n, index = position
     _, which = dataset.draw(n)
-    image = read_image(dataset.images.path(index))
+    image = dataset.images.read(index)
     boxes = np.array(crops_of(dataset, position))
     share = min(1.0, SIDE / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     if dataset.store:
-        mask = dataset.store.read(dataset.images.name(index), which)
+        mask = dataset.store.read_for(dataset.images, index, which)
         size = small.shape[1::-1]
         mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
         picture = figures.outlined(small, mask, scale=2)

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densessl.data.images import ImageList, UnreadableImage, find_images, read_image
+from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.progress import Progress
 from densessl.errors import UsageError
 from densessl.evaluation.drawing import draw
@@ -44,7 +44,7 @@ class Drawn:
     """Pictures that were written, and why others were not, by image."""
 
     pictures: list[Path] = field(default_factory=list)
-    skipped: dict[Path, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
@@ -53,7 +53,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
 
     Args:
         model: the work folder of ``finetune``, or a checkpoint in one.
-        images: a folder, a list of paths or a COCO JSON.
+        images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
 
@@ -71,9 +71,9 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
     with Progress('predicting', len(found)) as progress:
         for i, path in enumerate(pictures):
             try:
-                image = read_image(found.path(i))
+                image = found.read(i)
             except UnreadableImage as error:
-                drawn.skipped[found.path(i)] = error.reason
+                drawn.skipped[found.where(i)] = error.reason
                 continue
             picture = draw(image, finetuned.predict(image), finetuned.classes, finetuned.palette,
                            score)

@@ -118,7 +118,7 @@ def test_a_json_prefers_the_split_in_its_name(tmp_path):
 @pytest.mark.parametrize('name, content, says', [
     ('missing', None, 'no such folder'),
     ('empty/', None, r'no images in .*\.jpeg'),
-    ('picture.jpg', '', 'a folder, a .txt file of paths or a COCO .json'),
+    ('picture.jpg', '', 'a folder, a .txt file of paths, a COCO .json'),
     ('l.txt', '\n', 'names no images'),
     ('l.txt', 'a.jpg 0\n', 'one path a line'),
     ('l.json', '{"annotations": []}', "images"),

@@ -12,6 +12,9 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
+from densessl.config import load_config
+from densessl.data.images import find_images
+from densessl.data.masks import store_for_training
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 
@@ -66,6 +69,24 @@ def test_resume_is_exact(after, scenes, whole, tmp_path):
     for p, state in one['optimizer']['state'].items():
         assert torch.equal(state['momentum_buffer'],
                            two['optimizer']['state'][p]['momentum_buffer'])
+
+
+def test_a_run_goes_on_from_tar_shards(scenes, whole, tmp_path):
+    """Begun on files with masks in a store, ended on both in shards: the same bits."""
+    masks = load_config('demo/detcon_r18').masks.to_dict()
+    store, _ = store_for_training(find_images(scenes), masks, is_builder=False)
+    assert main(['make_shards', str(scenes), 'shards', '--masks', str(store.root),
+                 '--shard-size', '21KB']) == 0
+    assert len(list(Path('shards').glob('*.tar'))) > 1
+    part = tmp_path / 'part'
+    part.mkdir()
+    os.link(whole / 'iter_2.pth', part / 'iter_2.pth')
+    assert train('shards', part, '--resume', options=['checkpoint.every_epochs=9',
+                                                      'train_dataloader.num_workers=1']) == 0
+    one, two = (read_checkpoint(folder / 'iter_6.pth') for folder in (whole, part))
+    assert one['state_dict'].keys() == two['state_dict'].keys()
+    assert all(torch.equal(value, two['state_dict'][key])
+               for key, value in one['state_dict'].items())
 
 
 def test_workers_do_not_change_the_result(scenes, whole, tmp_path):

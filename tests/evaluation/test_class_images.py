@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densessl.data.images import find_images
+from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
 from densessl.evaluation.class_images import (
     CentralCrops,
@@ -43,6 +45,16 @@ def test_a_folder_without_a_split_is_divided_by_names_alone(tmp_path):
 def test_images_can_be_sent_to_spawned_workers(tmp_path):
     _, val = find_class_images(draw_classes(tmp_path))
     assert (pickle.loads(pickle.dumps(val)).read(0) == val.read(0)).all()
+
+
+def test_tar_shards_are_the_folder_they_were_written_from(tmp_path):
+    files = draw_classes(tmp_path / 'files')
+    make_shards(find_images(files), tmp_path / 'shards', progress=False)
+    for one, two in zip(find_class_images(files), find_class_images(tmp_path / 'shards'),
+                        strict=True):
+        assert one.keys == two.keys and (one.labels == two.labels).all()
+        assert all((one.read(i) == two.read(i)).all() for i in range(len(one)))
+    assert (pickle.loads(pickle.dumps(two)).read(0) == one.read(0)).all()
 
 
 def test_one_more_image_moves_few_others(tmp_path):

@@ -14,6 +14,7 @@ from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor, parameters
 from densessl.data.sample import write_scenes
+from densessl.data.tar_write import make_shards
 from densessl.data.views import AugmentedView
 from densessl.evaluation import view_sheet
 from densessl.evaluation.gallery import crops_of, seen
@@ -104,6 +105,16 @@ def test_a_given_store_is_read(scenes, capsys):
     assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
 
 
+def test_the_sheet_of_tar_shards_is_that_of_their_files(scenes):
+    cfg, data = load_config('demo/detcon_r18'), ['views', 'demo/detcon_r18', '-n', '2', '--data']
+    make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
+    make_shards(find_images(scenes), 'shards', masks='masks', progress=False)
+    assert main([*data, str(scenes), '--masks', 'masks', '--out', 'files.png']) == 0
+    for masks in (['--masks', 'shards'], ['--masks', 'masks'], []):
+        assert main([*data, 'shards', *masks, '--out', 'shards.png']) == 0
+        assert np.array_equal(cv2.imread('files.png'), cv2.imread('shards.png')), masks
+
+
 def test_frames_are_the_crops_when_an_image_has_several_label_maps(scenes):
     """Which of the maps is taken is drawn before the crops."""
     images = find_images(scenes)
@@ -111,8 +122,8 @@ def test_frames_are_the_crops_when_an_image_has_several_label_maps(scenes):
     class Two:
         maps = 2
 
-        def read(self, name, which):
-            return np.full(read_image(images.root / name).shape[:2], which, np.uint8)
+        def read_for(self, images, i, which):
+            return np.full(images.size(i), which, np.uint8)
     dataset = ViewDataset(images, Two(), [AugmentedView(size=32, flip=0.0)] * 2)
     for n in range(4):
         sample = dataset[(n, n)]

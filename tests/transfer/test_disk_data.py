@@ -14,7 +14,9 @@ import pytest
 from disk_layouts import as_cityscapes, as_vocdevkit
 
 from densessl.cli import main
+from densessl.data.images import find_images
 from densessl.data.sample import write_scenes
+from densessl.data.tar_write import make_shards
 
 
 @pytest.fixture(scope='session')
@@ -83,7 +85,14 @@ def test_predictions_are_drawn_on_any_folder(config, finetuned, sample, tmp_path
         assert picture.shape[1] >= original.shape[1]
         small = cv2.resize(picture[:picture.shape[1]], original.shape[1::-1])
         assert np.abs(small.astype(int) - original).mean() > 1, 'nothing was drawn'
+    make_shards(find_images(images), tmp_path / 'tars', progress=False)
+    assert main(['predict', str(folder), str(tmp_path / 'tars'), '--out', str(tmp_path / 'again'),
+                 '--score', '0']) == 0
+    assert '000000.tar: broken.jpg: not an image' in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
+    for path in before:
+        again = tmp_path / 'again' / path.relative_to(out)
+        assert again.read_bytes() == path.read_bytes()
     assert main(['predict', str(folder), str(images), '--out', str(out)]) == 2
     assert 'add --overwrite' in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
