@@ -1,11 +1,13 @@
 """Does the loader keep up? The share of a step spent waiting for data, by the device's rate.
 
-    python benchmarks/waiting.py [--images DIR] [--workers 1 2] [--steps 120]
+    python benchmarks/waiting.py [--images DIR] [--workers 1] [--steps 120]
 
 Training runs as ``densessl train`` builds them, on JPEGs with stored masks and DetCon's two views,
 whose model does nothing but take its time: it sleeps, as a host does while a GPU works. First with
 no time at all, which tells what the workers can deliver; then at parts of that rate. The share is
-the run's own *waiting for data*, over all but its first quarter, in which the workers start.
+the run's own *waiting for data*, over all but its first quarter, in which the workers start. It has
+the time in it that the training process takes to receive a batch, which on a GPU a thread of its
+own spends beside the training (``pin_memory``). Leave the training process a core of its own.
 """
 from __future__ import annotations
 
@@ -90,13 +92,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--images', type=Path, help='any folder of images')
-    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--workers', type=int, nargs='+', default=[1])
     parser.add_argument('--steps', type=int, default=120)
     args = parser.parse_args()
     torch.set_num_threads(1)
     images, store, what = prepare(Path('work_dirs/bench_input'), args.images, 128)
     dataset = dataset_of(images, store)
-    print(f'{what}\n{machine_facts()}\n\nwaiting for data, share of a step, where the device asks '
+    print(f'{what}; {machine_facts()["processor"]}\n\nwaiting for data, share of a step, where the device asks '
           f'for … of what the workers deliver')
     print(f'{"workers":>8} {"images/s":>9} ' + ' '.join(f'{load:>6.0%}' for load in LOADS))
     for workers in args.workers:
