@@ -98,8 +98,8 @@ def main() -> None:
     torch.set_num_threads(1)
     images, store, what = prepare(Path('work_dirs/bench_input'), args.images, 128)
     dataset = dataset_of(images, store)
-    print(f'{what}; {machine_facts()["processor"]}\n\nwaiting for data, share of a step, where the device asks '
-          f'for … of what the workers deliver')
+    print(f'{what}; {machine_facts()["processor"]}\n\nwaiting for data, share of a step, where the '
+          f'device asks for … of what the workers deliver')
     print(f'{"workers":>8} {"images/s":>9} ' + ' '.join(f'{load:>6.0%}' for load in LOADS))
     for workers in args.workers:
         _, rate = train(dataset, workers, 0.0, args.steps)
