@@ -90,7 +90,7 @@ def test_one_image_of_two_lists_makes_a_training_set(config, tmp_path):
     (lists / 'train.txt').write_text(names[0])
     (lists / 'aug.txt').write_text(names[1])
     drawn = set()
-    for seed in range(3):
+    for seed in (0, 3):
         cfg, target = read_downstream_config(f'downstream/{config}')
         target.set_data(cfg, str(root))
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
