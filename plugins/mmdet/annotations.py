@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -29,33 +29,43 @@ def read_annotations(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-        objects = content['annotations']
+        objects, categories = content['annotations'], content['categories']
+        names = ([one['file_name'] for one in content['images']]
+                 + [one['name'] for one in categories])
         ids = {'images': [one['id'] for one in content['images']],
-               'categories': [one['id'] for one in content['categories']],
+               'categories': sorted(one['id'] for one in categories),
                'annotations': [one['id'] for one in objects if one.get('id') is not None]}
-        lost = {kind: next((one[key] for one in objects if one[key] not in known), None)
-                for kind, key, known in (('images', 'image_id', set(ids['images'])),
-                                         ('categories', 'category_id', set(ids['categories'])))}
-        twice = {kind: _twice(values) for kind, values in ids.items()}
-        _named(content)
-        sorted(ids['categories'])       # classes are counted in this order
+        wrong = wrong_ids(ids, {'images': [one['image_id'] for one in objects],
+                                'categories': [one['category_id'] for one in objects]})
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError('file_name and name must be text')
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f'{path} is not in COCO’s format (images with id and file_name, '
                          f'annotations with image_id and category_id, categories with id and '
                          f'name): {error!r}') from error
-    for kind, number in twice.items():
-        if number is not None:
-            raise UsageError(f'{path} has id {number!r} more than once among its {kind}; each must '
-                             f'have its own')
-    for kind, number in lost.items():
-        if number is not None:
-            shown = f' ({", ".join(map(str, ids[kind][:20]))})' if kind == 'categories' else ''
-            raise UsageError(f'{path} has annotations of {_ONE[kind]} {number!r}, which is not '
-                             f'among its {kind}{shown}')
+    if wrong:
+        raise UsageError(f'{path} has {wrong}')
     return content
 
 
-_ONE = {'images': 'image', 'categories': 'category'}
+def wrong_ids(ids: Mapping[str, Sequence[Any]], used: Mapping[str, Iterable[Any]]) -> str | None:
+    """What is wrong with the ids in a file, in words; None if each is there once.
+
+    Args:
+        ids: of what a file lists, by ``images``, ``categories`` and ``annotations``.
+        used: those that annotations refer to, by the same.
+    """
+    for kind, listed in ids.items():
+        known = set(listed)
+        if len(known) < len(listed):
+            often, _ = Counter(listed).most_common(1)[0]
+            return f'id {often!r} more than once among its {kind}; each must have its own'
+        lost = [one for one in used.get(kind, ()) if one not in known]
+        if lost:
+            shown = f' ({", ".join(map(str, listed[:20]))})' if kind == 'categories' else ''
+            return (f'annotations of {"category" if shown else "image"} {lost[0]!r}, which is not '
+                    f'among its {kind}{shown}')
+    return None
 
 
 def complete(content: dict[str, Any], images: Path, path: Path) -> list[str]:
@@ -149,16 +159,3 @@ def _area(outline: Any, height: int, width: int) -> float:
 def _encoded(outline: dict[str, Any]) -> dict[str, Any]:
     return (rle.frPyObjects(outline, *outline['size']) if isinstance(outline['counts'], list)
             else outline)
-
-
-def _named(content: dict[str, Any]) -> None:
-    """KeyError unless images and categories have the names that only later are read."""
-    for kind, key in (('images', 'file_name'), ('categories', 'name')):
-        for one in content[kind]:
-            one[key]
-
-
-def _twice(values: Iterable[Hashable]) -> Any:
-    """The first value that is there twice, or None."""
-    seen = set()
-    return next((value for value in values if value in seen or seen.add(value)), None)
