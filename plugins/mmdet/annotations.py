@@ -81,8 +81,8 @@ def complete(content: dict[str, Any], images: Path, path: Path) -> list[str]:
         What was filled in, in words: ``area of 12 annotations``.
 
     Raises:
-        UsageError: an annotation has no usable box and no segmentation, or a size is missing and
-            the image cannot be read.
+        UsageError: an annotation has neither box nor segmentation, or one that is none, or a size
+            is missing and the image cannot be read.
     """
     sized = fill_sizes(content['images'], images, path)
     sizes = {one['id']: (one['height'], one['width']) for one in content['images']}
@@ -91,9 +91,9 @@ def complete(content: dict[str, Any], images: Path, path: Path) -> list[str]:
         label = one.get('id', f'number {number + 1}')
         try:
             filled.update(_complete(one, *sizes[one['image_id']]))
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise UsageError(f'annotation {label} in {path} has neither a box [x, y, width, '
-                             f'height] nor a segmentation that gives one: {error}') from error
+        except Exception as error:     # pycocotools raises nothing more special
+            raise UsageError(f'annotation {label} in {path} needs a box [x, y, width, height] or '
+                             f'a segmentation (polygons or run lengths): {error!r}') from error
     lines = [f'{key} of {times} annotations' for key, times in filled.items()]
     if not all(isinstance(one.get('id'), int) and one['id'] > 0 for one in content['annotations']):
         for number, one in enumerate(content['annotations']):
@@ -104,7 +104,8 @@ def complete(content: dict[str, Any], images: Path, path: Path) -> list[str]:
 
 def fill_sizes(images: list[dict[str, Any]], folder: Path, path: Path) -> int:
     """Fill in the sizes that ``images`` lack, as their files are displayed; how many it were."""
-    without = [one for one in images if not (one.get('width') and one.get('height'))]
+    without = [one for one in images if not all(isinstance(one.get(key), int) and one[key] > 0
+                                                for key in ('width', 'height'))]
     if without:
         try:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -130,8 +131,8 @@ def _complete(one: dict[str, Any], height: int, width: int) -> list[str]:
         filled.append('bbox')
     _, _, w, h = one['bbox']
     if not all(map(math.isfinite, one['bbox'])):
-        raise ValueError(f'its box is {one["bbox"]}')
-    if not one.get('area'):
+        raise ValueError('the box has no finite numbers')
+    if not isinstance(one.get('area'), (int, float)) or not one['area']:
         one['area'] = _area(outline, height, width) if outline else float(w * h)
         filled += ['area'] if one['area'] else []
     if one.get('iscrowd') is None:

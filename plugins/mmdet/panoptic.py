@@ -33,11 +33,14 @@ LAYOUT = ('annotations/panoptic_{train,val}.json, annotations/panoptic_{train,va
 
 class ThingsFirst(COCOPanoptic):
     """Panoptic annotations with the categories in the order that the models need: things before
-    stuff, each by id, as COCO's own file has them."""
+    stuff, each by id, as COCO's own file has them.
+
+    Args:
+        annotation_file: the JSON.
+        images: the folder of its images, if the sizes that the file lacks are needed.
+    """
 
     def __init__(self, annotation_file: str, images: str | None = None) -> None:
-        """Args: annotation_file: the JSON. images: the folder of its images, if their sizes are
-        needed where the file lacks them."""
         with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
             super().__init__(annotation_file)
         self.dataset['categories'].sort(key=lambda one: (not one['isthing'], one['id']))

@@ -96,7 +96,8 @@ def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
 def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((30, 50, 3), np.uint8))
     (tmp_path / 'b.png').write_bytes(b'no image')
-    found = {'images': [{'id': 1, 'file_name': 'a.png', 'width': None}], 'annotations': []}
+    found = {'images': [{'id': 1, 'file_name': 'a.png', 'width': 50.0, 'height': '30'}],
+             'annotations': []}
     assert complete(found, tmp_path, tmp_path) == ['width and height of 1 images']
     assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
     found['images'].append({'id': 2, 'file_name': 'b.png'})
@@ -169,8 +170,10 @@ def test_a_bare_file_trains_by_one_command(copied, tmp_path, capsys):
      'not in COCO’s format'),
     (lambda one: one.update(annotations={}), 'with 0 annotations'),
     (lambda one: one['annotations'][0].update(bbox=[1, 2, 3]), 'annotation 1 in'),
-    (lambda one: one['annotations'][0].update(bbox=[1, 2, 3, '4']), 'has neither a box'),
+    (lambda one: one['annotations'][0].update(bbox=[1, 2, 3, '4']), 'needs a box [x, y'),
     (lambda one: one['annotations'][0].update(bbox=None, segmentation=[]), 'both are missing'),
+    (lambda one: one['annotations'][0].update(area=None, segmentation={'size': [9, 9]}),
+     'needs a box [x, y, width, height] or a segmentation'),
     (lambda one: [each.pop('segmentation') for each in one['annotations']],
      'trains masks, but annotation 1'),
 ])
