@@ -12,9 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 from torch import nn
+from torch.utils.data import DataLoader
 
 from densessl.errors import UsageError
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
+from densessl.transfer.sample_failures import name_failures
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -34,6 +36,12 @@ class FinetuneRunner(Runner):
         warnings_log.handlers, warnings_log.propagate = files, False
         logging.captureWarnings(True)
         return logger
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        loader = Runner.build_dataloader(*args, **kwargs)
+        name_failures(loader.dataset)      # no worker has been started yet
+        return loader
 
     def train(self) -> nn.Module:
         try:

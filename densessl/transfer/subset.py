@@ -26,7 +26,8 @@ def choose(total: int, fraction: float, seed: int) -> list[int]:
 def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
     """Restrict the training data of a downstream config and write the list to ``subset.json``.
 
-    Works through dataset wrappers; concatenated datasets are sampled as one.
+    Works through dataset wrappers; concatenated datasets are sampled as one, and those of which no
+    image was drawn are left out: a data set without an image cannot be built.
 
     Returns:
         A line that says how many of how many images are used.
@@ -45,9 +46,20 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
         if fraction < 1:
             leaf['indices'] = own
         start += size
+    _drop_empty(cfg.train_dataloader.dataset)
     write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
                                           'images': images})
     return f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
+
+
+def _drop_empty(dataset: Any) -> bool:
+    """Leave out, of every list of data sets, those with no image; whether any is left."""
+    if 'datasets' in dataset:
+        dataset['datasets'] = [part for part in dataset['datasets'] if _drop_empty(part)]
+        return bool(dataset['datasets'])
+    if 'dataset' in dataset:
+        return _drop_empty(dataset['dataset'])
+    return dataset.get('indices') != []
 
 
 def leaf_datasets(dataset: Any) -> list[Any]:

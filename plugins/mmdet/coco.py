@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -11,32 +12,51 @@ from mmdet.evaluation import CocoMetric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.logging import MMLogger
 
+from densessl_plugins.mmdet.annotations import complete
+
 AVERAGES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
 class ById(COCO):
-    """COCO's annotations with the categories in the order of their ids, as COCO has them."""
+    """COCO's annotations with the categories in the order of their ids, as COCO has them, and what
+    the file lacks filled in.
 
-    def __init__(self, annotation_file: str | None = None) -> None:
+    Args:
+        annotation_file: the JSON.
+        images: the folder of its images, for the sizes of those that have none in the file.
+    """
+
+    def __init__(self, annotation_file: str, images: str = '') -> None:
+        self.file, self.images = Path(annotation_file), Path(images)
         with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
             super().__init__(annotation_file)
+
+    def createIndex(self) -> None:
+        complete(self.dataset, self.images, self.file)
         self.dataset['categories'].sort(key=lambda category: category['id'])
+        super().createIndex()
 
 
 class CocoFolder(CocoDataset):
-    """``CocoDataset`` whose labels count the categories by id. The stock one counts them in the
-    order of each file, so that two splits can disagree on what a label means."""
+    """``CocoDataset`` whose labels count the categories by id, of files that need not be complete.
+    The stock one counts them in the order of each file, so that two splits can disagree on what a
+    label means."""
 
-    COCOAPI = ById
+    def COCOAPI(self, annotation_file: str) -> ById:
+        return ById(annotation_file, self.data_prefix['img'])
 
 
 class CocoScores(CocoMetric):
     """``CocoMetric`` that counts categories by id, and scores a model that predicts nothing with
-    AP 0, where the stock one returns no scores at all. COCO's tables go to the log file."""
+    AP 0, where the stock one returns no scores at all. COCO's tables go to the log file.
 
-    def __init__(self, **kwargs: Any) -> None:
-        with redirect_stdout(io.StringIO()):
-            super().__init__(**{'sort_categories': True, **kwargs})
+    Args:
+        ann_file, images: as in :class:`ById`.
+    """
+
+    def __init__(self, *, ann_file: str, images: str = '', **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._coco_api = ById(ann_file, images)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         if not self.format_only and not any(len(found['labels']) for _, found in results):

@@ -2,7 +2,6 @@
 MMDetection's own datasets expects."""
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmdet.datasets import CocoDataset
 from densessl.errors import UsageError
 from densessl.transfer.roots import SPLITS, missing_files, require, set_root
 from densessl.transfer.subset import leaf_datasets
+from densessl_plugins.mmdet.annotations import complete, read_annotations
 
 COCO_TYPES = ('CocoDataset', 'CocoFolder')
 ANNOTATIONS = ('annotations/instances_{}2017.json', 'annotations/instances_{}.json')
@@ -30,6 +30,7 @@ class Split:
         classes: category id → name, by id.
         files, objects: numbers of images and of annotated objects.
         unmasked: id of an object without a segmentation, if there is one.
+        filled: what the file lacks and is filled in while it is read.
     """
 
     root: Path
@@ -39,34 +40,32 @@ class Split:
     files: int = 0
     objects: int = 0
     unmasked: Any = None
+    filled: list[str] = field(default_factory=list)
 
     def read(self) -> Split:
         """Read the file and check what it says; UsageError says what is wrong with it."""
-        path = self.root / self.annotations
-        try:
-            content = json.loads(path.read_bytes())
-            images, objects = content['images'], content['annotations']
-            categories = sorted((int(one['id']), str(one['name']))
-                                for one in content['categories'])
-            self.classes = dict(categories)
-            names = [str(image['file_name']) for image in images]
-            used = {one['category_id'] for one in objects}
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f'{path} is not in COCO’s format (images with file_name, annotations '
-                             f'with category_id, categories with id and name): {error!r}'
-                             ) from error
+        path, images = self.root / self.annotations, self.root / self.images
+        content = read_annotations(path)
+        names = [str(one['file_name']) for one in content['images']]
+        objects = content['annotations']
         if not names or not objects:
             raise UsageError(f'{path} lists {len(names)} images with {len(objects)} annotations; '
                              f'there must be some of both')
-        unknown = sorted(used - set(self.classes))
-        if unknown:
-            raise UsageError(f'{path} has annotations of category {unknown[0]}, which is not among '
-                             f'its categories ({", ".join(map(str, self.classes))})')
-        missing_files([self.root / self.images / name for name in names], path)
+        missing_files([images / name for name in names], path)
+        self.filled = complete(content, images, path)
+        self.classes = {one['id']: str(one['name'])
+                        for one in sorted(content['categories'], key=lambda one: one['id'])}
         self.files, self.objects = len(names), len(objects)
-        self.unmasked = next((one.get('id') for one in objects if not one.get('segmentation')),
-                             None)
+        self.unmasked = next((one['id'] for one in objects if not one.get('segmentation')), None)
         return self
+
+    def require_masks(self, why: str) -> None:
+        """UsageError unless every object has a segmentation."""
+        if self.unmasked is not None:
+            raise UsageError(f'the config {why} masks, but annotation {self.unmasked} in '
+                             f'{self.root / self.annotations} has no segmentation; choose a config '
+                             f'that predicts boxes alone, such as downstream/retinanet_r50_fpn_coco'
+                             )
 
 
 def set_coco(cfg: Any, root: str | None) -> list[str]:
@@ -79,10 +78,10 @@ def set_coco(cfg: Any, root: str | None) -> list[str]:
     if train.classes != val.classes:
         raise UsageError(f'{base / train.annotations} and {val.annotations} name other categories: '
                          f'{_difference(train.classes, val.classes)}')
-    if _reads_masks(leaves['train'].get('pipeline')) and train.unmasked is not None:
-        raise UsageError(f'the config trains masks, but annotation {train.unmasked} in '
-                         f'{base / train.annotations} has no segmentation; choose a config that '
-                         f'predicts boxes alone, such as downstream/retinanet_r50_fpn_coco')
+    if _reads_masks(leaves['train'].get('pipeline')):
+        train.require_masks('trains')
+    if any('segm' in one.get('metric', ()) for one in evaluators(cfg)):
+        val.require_masks('evaluates')
     names = tuple(train.classes.values())
     for split, leaf in zip((train, val), leaves.values(), strict=True):
         leaf.update(type='CocoFolder', data_root=str(base), ann_file=split.annotations,
@@ -92,12 +91,15 @@ def set_coco(cfg: Any, root: str | None) -> list[str]:
     cfg.test_dataloader = cfg.val_dataloader
     for evaluator in evaluators(cfg):
         if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
-            evaluator.update(type='CocoScores', ann_file=str(base / val.annotations))
+            evaluator.update(type='CocoScores', ann_file=str(base / val.annotations),
+                             images=str(base / val.images))
     cfg.test_evaluator = cfg.val_evaluator
     set_classes(cfg.model, len(names))
     shown = ', '.join(names[:6]) + (', …' if len(names) > 6 else '')
     return [f'{base}: {train.files} training and {val.files} validation images with '
-            f'{train.objects} and {val.objects} objects of {len(names)} classes ({shown})']
+            f'{train.objects} and {val.objects} objects of {len(names)} classes ({shown})',
+            *(f'{base / split.annotations} lacks, filled in while it is read: '
+              f'{", ".join(split.filled)}' for split in (train, val) if split.filled)]
 
 
 def set_other(cfg: Any, root: str | None) -> list[str]:

@@ -20,6 +20,7 @@ from densessl.errors import UsageError
 from densessl.evaluation.predictions import Instances, Prediction
 from densessl.transfer.roots import SPLITS, missing_files, require
 from densessl.transfer.subset import leaf_datasets
+from densessl_plugins.mmdet.annotations import fill_sizes, wrong_ids
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes
 
 TYPES = ('CocoPanopticDataset', 'PanopticFolder')
@@ -32,18 +33,28 @@ LAYOUT = ('annotations/panoptic_{train,val}.json, annotations/panoptic_{train,va
 
 class ThingsFirst(COCOPanoptic):
     """Panoptic annotations with the categories in the order that the models need: things before
-    stuff, each by id, as COCO's own file has them."""
+    stuff, each by id, as COCO's own file has them.
 
-    def __init__(self, annotation_file: str | None = None) -> None:
+    Args:
+        annotation_file: the JSON.
+        images: the folder of its images, if the sizes that the file lacks are needed.
+    """
+
+    def __init__(self, annotation_file: str, images: str | None = None) -> None:
         with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
             super().__init__(annotation_file)
         self.dataset['categories'].sort(key=lambda one: (not one['isthing'], one['id']))
+        for one in _segments(self.dataset):
+            one['iscrowd'] = one.get('iscrowd') or 0      # the metric asks for it
+        if images is not None:
+            fill_sizes(self.dataset['images'], Path(images), Path(annotation_file))
 
 
 class PanopticFolder(CocoPanopticDataset):
     """``CocoPanopticDataset`` whose labels count things first, whatever the order of the file."""
 
-    COCOAPI = ThingsFirst
+    def COCOAPI(self, annotation_file: str) -> ThingsFirst:
+        return ThingsFirst(annotation_file, self.data_prefix['img'])
 
 
 class PanopticScores(CocoPanopticMetric):
@@ -136,23 +147,43 @@ def _read(base: Path, parts: dict[str, str]) -> Content:
     path = base / parts['ann_file']
     try:
         raw = json.loads(path.read_bytes())
+        segments = _segments(raw)
         content = Content(
             {int(one['id']): (str(one['name']), bool(one['isthing']))
              for one in raw['categories']},
             [str(one['file_name']) for one in raw['images']],
-            [str(one['file_name']) for one in raw['annotations']],
-            sum(len(one['segments_info']) for one in raw['annotations']))
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f'{path} is not in COCO’s panoptic format (images, annotations with '
-                         f'file_name and segments_info, categories with isthing): {error!r}'
+            [str(one['file_name']) for one in raw['annotations']], len(segments))
+        wrong = wrong_ids(
+            {kind: [one['id'] for one in raw[kind]] for kind in ('images', 'categories')},
+            {'images': [one['image_id'] for one in raw['annotations']],
+             'categories': [one['category_id'] for one in segments]})
+        if {(len(one['bbox']), {'id', 'area'} <= one.keys()) for one in segments} - {(4, True)}:
+            raise ValueError('a segment has no id, no area or no bbox of four numbers')
+        shown = {one['id']: str(one['file_name']) for one in raw['images']}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f'{path} is not in COCO’s panoptic format (images with id and file_name, '
+                         f'annotations with image_id, file_name and segments_info of id, '
+                         f'category_id, area and bbox, categories with isthing): {error!r}'
                          ) from error
+    if wrong:
+        raise UsageError(f'{path} has {wrong}')
     kinds = {thing for _, thing in content.categories.values()}
     if not content.images or len(kinds) < 2:
         raise UsageError(f'{path} lists {len(content.images)} images, and categories of '
                          f'{len(kinds)} kinds; there must be images, things and stuff')
+    for one in raw['annotations']:
+        if one['file_name'] != Path(shown[one['image_id']]).name.replace('.jpg', '.png'):
+            raise UsageError(f'{path} says that {one["file_name"]} is the map of image '
+                             f'{shown[one["image_id"]]}; a map must have the name of its image, '
+                             f'NAME.jpg or NAME.png, and end in .png')
     missing_files([base / parts['img'] / name for name in content.images], path)
     missing_files([base / parts['seg'] / name for name in content.maps], path)
+    fill_sizes(raw['images'], base / parts['img'], path)     # where it cannot, it says so here
     return content
+
+
+def _segments(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for each in content['annotations'] for one in each['segments_info']]
 
 
 def _shown(names: list[str]) -> str:

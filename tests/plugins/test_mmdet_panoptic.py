@@ -68,6 +68,11 @@ def test_the_metric_is_what_counting_gives(sample, tmp_path, stuff_first):
         for path in (root / 'annotations').glob('panoptic_*.json'):
             content = json.loads(path.read_text())
             content['categories'].reverse()
+            for one in content['images']:      # the sizes are in the files, too
+                del one['width'], one['height']
+            for each in content['annotations']:
+                for one in each['segments_info']:
+                    del one['iscrowd']
             path.write_text(json.dumps(content))
     cfg, target = read_downstream_config(TWIN)
     target.set_data(cfg, str(root))
@@ -97,11 +102,26 @@ def test_the_metric_is_what_counting_gives(sample, tmp_path, stuff_first):
         naive_pq(truth, shifted, lambda i: i % 256), abs=1e-3)
 
 
+def changed(function):
+    def spoil(folder):
+        path = folder / 'annotations/panoptic_train.json'
+        content = json.loads(path.read_text())
+        function(content)
+        path.write_text(json.dumps(content))
+    return spoil
+
+
 @pytest.mark.parametrize(('spoil', 'words'), [
     (lambda f: (f / 'annotations/panoptic_val.json').unlink(), 'no annotations/panoptic_val.json'),
     (lambda f: next((f / 'annotations/panoptic_train').iterdir()).unlink(), '1 of the 2 .png'),
     (lambda f: next((f / 'images/val').iterdir()).unlink(), '1 of the 2 .jpg'),
     (lambda f: (f / 'annotations/panoptic_val.json').write_text('{}'), 'panoptic format'),
+    (changed(lambda one: one['annotations'][0]['segments_info'][0].pop('area')), 'panoptic format'),
+    (changed(lambda one: one['annotations'][0]['segments_info'][0].update(category_id=99)),
+     'has annotations of category 99, which is not among its categories'),
+    (changed(lambda one: one['annotations'][0].update(image_id=99)), 'annotations of image 99'),
+    (changed(lambda one: one['images'].append(one['images'][0])), 'id 1 more than once'),
+    (changed(lambda one: one['images'][0].update(file_name='a.jpeg')), 'the name of its image'),
 ])
 def test_what_is_missing_is_one_clear_line(sample, tmp_path, spoil, words):
     root = shutil.copytree(sample, tmp_path / 'data')

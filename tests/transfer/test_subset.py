@@ -1,13 +1,18 @@
 """Fractions of the labels: nested, reproducible, the same for every initialization."""
 import json
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+from disk_layouts import as_vocdevkit
 from mmengine import ConfigDict
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope
 
+from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.subset import choose, take_fraction
+from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.subset import choose, leaf_datasets, take_fraction
 
 
 @pytest.mark.parametrize('seed', [0, 1])
@@ -53,3 +58,50 @@ def test_wrapped_and_concatenated_sets_are_sampled_as_one(tmp_path):
     built = DATASETS.build(cfg.train_dataloader.dataset)
     assert len(built) == 2 * 5
     assert {built[i]['img_path'] for i in range(5)} == set(written['images'])
+
+
+def test_parts_without_an_image_are_left_out_of_nested_wrappers(tmp_path):
+    def repeated(start):
+        return dict(type='RepeatDataset', times=3, dataset=dict(type='TenImages', start=start))
+    inner = dict(type='ConcatDataset', datasets=[repeated(10), dict(type='TenImages', start=20)])
+    seen = set()
+    for seed in range(6):
+        cfg = ConfigDict(train_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[
+            dict(type='TenImages', metainfo={'classes': ('a', 'b')}), inner])))
+        for leaf in leaf_datasets(cfg.train_dataloader.dataset):
+            leaf.metainfo = {'classes': ('a', 'b')}
+        take_fraction(cfg, 0.01, seed, tmp_path)
+        image, = json.loads((tmp_path / 'subset.json').read_text())['images']
+        built = DATASETS.build(cfg.train_dataloader.dataset)
+        assert {built[i]['img_path'] for i in range(len(built))} == {image}
+        assert len(built) == (3 if 10 <= int(image) < 20 else 1), 'the wrapper is still around it'
+        assert built.metainfo['classes'] == ('a', 'b')
+        seen.add(int(image) // 10)
+    assert seen == {0, 1, 2}, 'each part was the only one at some time'
+
+
+@pytest.mark.parametrize('config', ['faster_rcnn_c4_r18_voc', 'fcn_r18_voc12aug'])
+def test_one_image_of_two_lists_makes_a_training_set(config, tmp_path):
+    root = as_vocdevkit(write_scenes(tmp_path / 'scenes', unlabelled=0, train=4, val=1,
+                                     size=(64, 64)), tmp_path / 'voc')
+    lists = root / 'VOC2012/ImageSets/Segmentation'
+    names = (lists / 'train_aug.txt').read_text().split()
+    (lists / 'train_aug.txt').unlink()
+    (lists / 'train.txt').write_text(names[0])
+    (lists / 'aug.txt').write_text(names[1])
+    drawn = set()
+    for seed in (0, 3):
+        cfg, target = read_downstream_config(f'downstream/{config}')
+        target.set_data(cfg, str(root))
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            take_fraction(cfg, 0.01, seed, tmp_path)
+            data = target_datasets(target.name).build(cfg.train_dataloader.dataset)
+            whole = target_datasets(target.name).build(cfg.val_dataloader.dataset)
+        assert len(data) == 1 and data[0]['inputs'].shape[0] == 3
+        assert data.metainfo['classes'] == whole.metainfo['classes']
+        drawn.add(Path(data.get_data_info(0)['img_path']).name)
+    assert len(drawn) > 1
+
+
+def target_datasets(name):
+    return import_module(f'{name}.registry').DATASETS

@@ -1,0 +1,62 @@
+"""A sample of the labelled data that cannot be loaded: which file it is, in one line."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmengine.dataset import Compose
+
+from densessl.data.images import EXTENSIONS, UnreadableImage, read_image
+from densessl.errors import RunFailed, UsageError
+
+INSIDE = ('datasets', 'dataset', '_dataset')    # where mmengine's wrappers keep what they wrap
+
+
+class NamedFailures(Compose):
+    """The same transforms; what one of them raises becomes a RunFailed that names the file. One
+    line of text is all that comes through from a loader's worker."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        before = dict(data)      # transforms change it
+        try:
+            return super().__call__(data)
+        except (RunFailed, UsageError):
+            raise
+        except Exception as error:      # decoders and transforms raise anything on odd data
+            raise RunFailed(_reason(before, error)) from error
+
+
+def name_failures(dataset: Any) -> None:
+    """Have every data set inside wrappers name the file of a sample that cannot be loaded; before
+    a loader starts its workers, which take copies."""
+    cv2.setLogLevel(2)    # errors: its warnings of damage do not say which file
+    found = [getattr(dataset, name) for name in INSIDE if hasattr(dataset, name)]
+    if found:
+        for part in found[0] if isinstance(found[0], (list, tuple)) else found[:1]:
+            name_failures(part)
+    elif type(getattr(dataset, 'pipeline', None)) is Compose:
+        dataset.pipeline = NamedFailures(dataset.pipeline.transforms)
+
+
+def _reason(info: Mapping[str, Any], error: Exception) -> str:
+    """The first of the sample's files that is no image; else what was raised, with all of them.
+
+    Args:
+        info: of the sample; the paths of its files are under ``…_path``.
+    """
+    paths = [str(value) for key, value in info.items() if key.endswith('_path') and value]
+    for path in paths:
+        if Path(path).suffix.lower() in EXTENSIONS and '://' not in path:
+            try:
+                read_image(path)
+            except UnreadableImage as unreadable:
+                return (f'cannot load {_one_line(unreadable)}; mend the file, or take it out of '
+                        f'the data set')
+    return (f'cannot make a sample of {" and ".join(paths) or dict(info)}: '
+            f'{type(error).__name__}: {_one_line(error)}')
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
