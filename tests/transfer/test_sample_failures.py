@@ -75,7 +75,8 @@ DATASETS.register_module(name='Named', module=Named, force=True)
 
 
 def wrapped(path, error):
-    leaf = dict(type='Named', data_root=str(path), pipeline=[dict(type='Fails', error=error)])
+    leaf = dict(type='Named', data_root=str(path), serialize_data=False,
+                pipeline=[dict(type='Fails', error=error)])
     built = DATASETS.build(dict(type='ConcatDataset', datasets=[
         dict(type='RepeatDataset', times=2, dataset=leaf)]))
     name_failures(built)
