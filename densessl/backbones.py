@@ -43,6 +43,12 @@ def build_backbone(cfg: Mapping[str, Any]) -> nn.Module:
     return TRANSFER_TARGETS.get(target)().build_backbone(name, **kwargs)
 
 
+def spelled(cfg: Mapping[str, Any]) -> str:
+    """A backbone's configuration as a call, for messages: ``'TARGET.name(depth=18)'``."""
+    arguments = ', '.join(f'{key}={value!r}' for key, value in cfg.items() if key != 'type')
+    return f'{cfg["type"]}({arguments})'
+
+
 def target_names() -> list[str]:
     """The names of the installed transfer targets, sorted."""
     from densessl.plugins import load_plugins

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from densessl.errors import UsageError
 
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Export; print what was written and how it was checked."""
     from rich.console import Console
 
+    from densessl.backbones import spelled
     from densessl.transfer.backbone_file import describe
     from densessl.transfer.export import export_backbone
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if done.keys is None:
             print(f'  not checked: {args.to} has no backbone that it is known to belong to')
         else:
-            print(f'  checked on {_call(done.counterpart)}: {done.keys.summary()}; '
+            print(f'  checked on {spelled(done.counterpart)}: {done.keys.summary()}; '
                   f'{done.features.summary()}')
             Console().print(done.keys.table())
     print(f'next: densessl finetune CONFIG --backbone {done.path} --data-root DIR')
@@ -75,8 +76,3 @@ def _foreign(args: argparse.Namespace) -> Foreign | None:
 
 def _say(path: Path, done: Exported, what: str) -> None:
     print(f'{path}{" (was there already)" if path in done.unchanged else ""}: {what}')
-
-
-def _call(cfg: dict[str, Any]) -> str:
-    arguments = ', '.join(f'{key}={value!r}' for key, value in cfg.items() if key != 'type')
-    return f'{cfg["type"]}({arguments})'

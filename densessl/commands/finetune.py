@@ -9,6 +9,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument('--backbone', required=True, metavar='FILE|random',
                         help='an exported backbone.pth, or random')
+    parser.add_argument('--like', metavar='FILE', help='with --backbone random: an exported '
+                        'backbone whose network (stem, norms) and input normalization the random '
+                        'weights get, so that the two can be compared (default: those of the '
+                        'config, with a plain stem)')
     parser.add_argument('--fraction', type=float, default=1.0,
                         help='of the training images, above 0 to 1; a smaller fraction is a subset '
                         'of a larger one (default: 1)')
@@ -43,5 +47,5 @@ def run(args: argparse.Namespace) -> int:
     from densessl.transfer.finetune import finetune
     finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
              parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-             args.overwrite, args.launcher, args.freeze)
+             args.overwrite, args.launcher, args.freeze, args.like)
     return 0

@@ -16,6 +16,7 @@ from mmengine import Config
 
 from densessl.data.build_lock import BeingBuilt, BuildLock
 from densessl.errors import UsageError
+from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
 from densessl.stages import duration
@@ -64,6 +65,7 @@ class Benchmark:
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         allow_partial: go on when weights or features do not match.
         score: which of the evaluation's; the first if None.
+        baseline: what random weights are like; known once the inputs are checked.
     """
 
     config: str
@@ -79,6 +81,7 @@ class Benchmark:
     freeze: int | None = None
     allow_partial: bool = False
     score: str | None = None
+    baseline: Baseline = field(default_factory=Baseline, init=False)
 
     def __post_init__(self) -> None:
         self.fractions = _increasing('--fractions', self.fractions, 1.0)
@@ -188,6 +191,8 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
     words = ['finetune', benchmark.config, '--backbone',
              benchmark.files[run.initialization] or RANDOM, '--fraction', repr(run.fraction),
              '--seed', str(run.seed), '--work-dir', str(benchmark.run_folder(run))]
+    if run.initialization == RANDOM and benchmark.baseline.like:
+        words += ['--like', benchmark.files[benchmark.baseline.like]]
     if benchmark.data_root:
         words += ['--data-root', str(benchmark.data_root)]
     if benchmark.keep:
@@ -200,11 +205,12 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
 
 
 def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> None:
-    """Find now what every run would stumble over."""
+    """Find now what every run would stumble over, and what random weights are to be like."""
     target.set_data(copy.deepcopy(cfg), benchmark.data_root)
     for weights in (None, *benchmark.weights.values()):
         fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
                      benchmark.allow_partial)
+    benchmark.baseline = find_baseline(benchmark, cfg, target)
 
 
 def _settings(benchmark: Benchmark, length: float, cfg: Config) -> dict[str, Any]:
@@ -225,7 +231,8 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
         wanted = {'config_hash': settings[run.length]['config_hash'], 'data_root': root,
                   'backbone': weights.meta['sha256'] if weights else RANDOM,
                   'fraction': run.fraction, 'seed': run.seed, 'keep': sorted(benchmark.keep),
-                  'freeze': benchmark.freeze}
+                  'freeze': benchmark.freeze,
+                  'like': None if weights else benchmark.baseline.digest}
         try:
             if finished_run(benchmark.run_folder(run), wanted, overwrite=False):
                 done.append(run)

@@ -51,6 +51,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         'data_root': benchmark.data_root, 'options': benchmark.options,
         'initializations': {name: benchmark.weights[name].meta if file else None
                             for name, file in benchmark.files.items()},
+        'baseline': benchmark.baseline.facts(),
         'blank': {} if benchmark.supervised else {SUPERVISED: f'no file given (--{SUPERVISED})'},
         'fractions': list(benchmark.fractions), 'lengths': list(benchmark.lengths),
         'seeds': benchmark.seeds, 'score': score, 'level': LEVEL, 'cells': cells,

@@ -93,6 +93,7 @@ def notes(results: dict[str, Any]) -> list[str]:
         if seeds == 2:
             lines.append('With two seeds the test rarely shows even large differences; three or '
                          'more are better.')
+    lines += _likeness(results['baseline'])
     lines += [f'{name}: blank because {reason}.' for name, reason in results['blank'].items()]
     failed = [run for run in results['missing'] if run['failed']]
     waiting = len(results['missing']) - len(failed)
@@ -100,6 +101,16 @@ def notes(results: dict[str, Any]) -> list[str]:
         lines.append(f'Unfinished: {waiting} run{"s are" if waiting > 1 else " is"} still to do.')
     lines += [f'Failed: {run["name"]}: {run["reason"]}' for run in failed]
     return lines
+
+
+def _likeness(baseline: dict[str, Any]) -> list[str]:
+    """On what network random weights were trained, and whom they can be compared with only in
+    part."""
+    if baseline['like'] is None:
+        return []
+    return [f'{RANDOM}: trained with the network and the input of {baseline["like"]}.'] + [
+        f'{name} had another network or input than {RANDOM}, to which a difference between them '
+        f'may be due: {"; ".join(changes)}.' for name, changes in baseline['differing'].items()]
 
 
 def convergence(results: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Fine-tune and score: a downstream config, initial weights, labelled data → scores."""
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -38,7 +39,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              fraction: float = 1.0, work_dir: str | Path | None = None,
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
-             launcher: str = 'none', freeze: int | None = None) -> dict[str, float]:
+             launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None
+             ) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
     Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
@@ -59,6 +61,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         launcher: ``none``, or mmengine's ``pytorch``, ``slurm``, ``mpi``.
         freeze: how many stages stay as loaded, besides the stem; None: the whole network is
             trained.
+        like: an exported file; random weights get the network (stem, norms) and the input
+            normalization that its weights would, so that the two can be compared.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
@@ -66,30 +70,36 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     cfg, target = read_downstream_config(config, cfg_options)
+    if like is not None and str(backbone) != RANDOM:
+        raise UsageError(f'--like {like} is for --backbone {RANDOM}; weights from a file follow '
+                         f'their own pretraining')
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
+    pattern = None if like is None else Weights.load(like)
     folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
     settings = {
         'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze}
+        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
+        'like': likeness(cfg, target, pattern, keep, freeze)}
     done = finished_run(folder, settings, overwrite)
     if done is not None:
         _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
                f'--overwrite runs it again)')
         return done['scores']
     cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-    record = _finetune(cfg, target, weights, settings, data_root, allow_partial, overwrite)
+    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial, overwrite)
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
-              settings: dict[str, Any], data_root: str | Path | None, allow_partial: bool,
-              overwrite: bool) -> dict[str, Any]:
+              pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
+              allow_partial: bool, overwrite: bool) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``."""
     started, folder = time.time(), Path(cfg.work_dir)
-    recipe = fit_backbone(cfg, target, weights, settings['keep'], settings['freeze'], allow_partial)
+    recipe = fit_backbone(cfg, target, weights or pattern, settings['keep'], settings['freeze'],
+                          allow_partial)
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start_run(folder, settings, overwrite)
@@ -97,12 +107,14 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
         data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder))
     if weights:
         weights.place(cfg, target, folder)
-    _print(f'device: {get_device()}\nbackbone: {weights or RANDOM}')
+    words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM
+    _print(f'device: {get_device()}\nbackbone: {weights or words}')
     for title, lines in (('recipe', recipe), ('data', data)):
         for line in lines:
             _print(f'{title}: {line}')
     record = _run(cfg, target, weights, 'input' not in settings['keep'], allow_partial)
     record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
+                  like=pattern.meta if pattern else None,
                   seconds=round(time.time() - started), densessl=__version__)
     if _is_first_process():
         write_json(folder / 'scores.json', record)
@@ -144,7 +156,7 @@ def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
         weights.translate(target)
     recipe = apply_recipe(cfg, target, weights, keep, freeze)
     if weights and not allow_partial:
-        weights.require_place(cfg.model.backbone, target)
+        weights.require_place(cfg.model, target)
     return recipe
 
 
@@ -161,6 +173,25 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
         freeze=freeze)
     lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
     return lines or ['the config follows it already']
+
+
+def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, keep: Iterable[str],
+               freeze: int | None) -> dict[str, Any]:
+    """The model and the input that the recipe makes of a downstream config for ``weights``."""
+    fitted = copy.deepcopy(cfg)
+    apply_recipe(fitted, target, weights, keep, freeze)
+    whole = fitted.to_dict()
+    return {key: whole[key] for key in ('model', 'data_preprocessor') if whole.get(key)}
+
+
+def likeness(cfg: Config, target: TransferTarget, pattern: Weights | None, keep: Iterable[str],
+             freeze: int | None) -> str | None:
+    """Twelve digits of the network and input that random weights take over from ``pattern``; None
+    if there is none or they are those without it."""
+    if pattern is None:
+        return None
+    alone, alike = (network_of(cfg, target, one, keep, freeze) for one in (None, pattern))
+    return None if alone == alike else _digest(alike)
 
 
 def _complete_imports(cfg: Config, target: TransferTarget) -> None:
@@ -202,7 +233,11 @@ def _default_folder(config: str, weights: Weights | None, fraction: float, seed:
 
 def config_digest(cfg: Config) -> str:
     """Twelve digits that change with any value of a config."""
-    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return _digest(cfg.to_dict())
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from densessl import __version__
-from densessl.backbones import build_backbone, feature_maps, target_names
+from densessl.backbones import build_backbone, feature_maps, spelled, target_names
 from densessl.errors import UsageError, did_you_mean
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.backbone_file import load_foreign, weights_hash
@@ -84,7 +84,7 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
         raise UsageError(f'{path} holds no named tensors')
     found = _detect(path, tensors, foreign)
     lines = [f'detected: {" or ".join(found.agreeing)} ({found.layout.origin}): '
-             f'{_call(found.backbone)}, {len(found.state)} tensors']
+             f'{spelled(found.backbone)}, {len(found.state)} tensors']
     if found.dropped:
         lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
                      f'({_starts(found.dropped)})')
@@ -237,11 +237,6 @@ def _starts(keys: list[str]) -> str:
     starts = list(dict.fromkeys(
         '.'.join(key[re.match(WRAPPERS, key).end():].split('.')[:2]) for key in keys))
     return ', '.join(starts[:4]) + (', …' if len(starts) > 4 else '')
-
-
-def _call(cfg: dict[str, Any]) -> str:
-    arguments = ', '.join(f'{key}={value!r}' for key, value in cfg.items() if key != 'type')
-    return f'{cfg["type"]}({arguments})'
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -47,6 +47,8 @@ def _words(key: str, before: Any, now: Any) -> str:
         return 'keys of the config'
     if key == 'backbone':
         return 'other weights'
+    if key == 'like':
+        return 'random weights on another network or input (--like)'
     return f'{key} {before}, not {now}'
 
 

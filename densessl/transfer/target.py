@@ -156,6 +156,13 @@ class TransferTarget:
         model (``{'backbone': model.backbone}``; a C4 detector adds its shared head)."""
         return {'backbone': model.backbone}
 
+    def build_receivers(self, model: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """Build, of the ``model`` of a downstream config, what :meth:`backbone_modules` gives of
+        the whole one: weights are held against it before anything is trained or written."""
+        kwargs = {key: value for key, value in model['backbone'].items()
+                  if key not in ('type', 'init_cfg')}
+        return {'backbone': self.build_backbone(model['backbone']['type'], **kwargs)}
+
     def features(self, model: nn.Module) -> nn.Module:
         """What computes, in the downstream model, the feature maps of the pretrained backbone; as
         far as it does."""

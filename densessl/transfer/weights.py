@@ -8,8 +8,10 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.backbones import spelled
 from densessl.errors import UsageError
 from densessl.transfer.backbone_file import describe, load_backbone_file, save_backbone
+from densessl.transfer.handoff import compare_keys
 from densessl.transfer.keymap import State
 from densessl.transfer.target import TransferTarget
 
@@ -48,24 +50,32 @@ class Weights:
         """
         self.placed = target.translate(self.state, self.source)
 
-    def require_place(self, backbone: Mapping[str, Any], target: TransferTarget) -> None:
-        """Refuse weights of another architecture before anything is written.
+    def require_place(self, model: Mapping[str, Any], target: TransferTarget) -> None:
+        """Refuse weights of another architecture before anything is written: each must have a
+        place of its shape in what receives them, and each place there must get one.
 
         Args:
-            backbone: of the downstream config, as the recipe left it.
+            model: of the downstream config, as the recipe left it.
 
         Raises:
-            UsageError: not one of the translated weights has a place in it.
+            UsageError: some have none, or some places stay empty.
         """
-        kwargs = {key: value for key, value in backbone.items() if key not in ('type', 'init_cfg')}
-        places = target.build_backbone(backbone['type'], **kwargs).state_dict()
-        if not any(key in places for key in self.placed):
-            own = target.counterpart(self.placed, self.meta['backbone'])
-            kind = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'
+        modules = target.build_receivers(model)
+        backbone = next(iter(modules.values()))
+        keys = compare_keys(self.placed, modules, target.added_modules(backbone, self.placed),
+                            by_value=False)
+        own = target.counterpart(self.placed, self.meta['backbone'])
+        kind = model['backbone']['type']
+        if not (keys.loaded or keys.mismatched):
+            built = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'
             raise UsageError(
-                f'{self.path} holds {self.source}, which {target.name} builds as {kind}; '
-                f'the backbone of this config is a {backbone["type"]} and has a place for none of '
+                f'{self.path} holds {self.source}, which {target.name} builds as {built}; '
+                f'the backbone of this config is a {kind} and has a place for none of '
                 f'the weights: choose a config with the right one, or set model.backbone')
+        keys.require_complete(
+            self.source, target.name,
+            f'; it is a {kind}, {self.path} needs {spelled(own) if own else "another"}: choose a '
+            f'config with that, or set model.backbone; --allow-partial goes on without the rest')
 
     def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
         """Write the translated weights to ``folder`` and have the downstream config load them."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,7 @@ SCORES = {   # by the name people use; COCO's and VOC's in the order of their pa
     'PQ': 'coco_panoptic/PQ', 'PQ things': 'coco_panoptic/PQ_th',
     'PQ stuff': 'coco_panoptic/PQ_st', 'SQ': 'coco_panoptic/SQ', 'RQ': 'coco_panoptic/RQ',
 }
+SHARED_HEAD = 'roi_head.shared_head'
 IN_PERCENT = 'coco_panoptic/'   # the others are shares of 1
 
 
@@ -90,10 +92,15 @@ class MMDetection(EngineTarget):
         its RoI head applies to every region."""
         modules = super().backbone_modules(model)
         head = getattr(getattr(model, 'roi_head', None), 'shared_head', None)
-        if head is None:
+        return modules if head is None else {**modules, SHARED_HEAD: _layers(head)}
+
+    def build_receivers(self, model: Mapping[str, Any]) -> dict[str, nn.Module]:
+        modules, shared = super().build_receivers(model), _shared_head(model)
+        if shared is None:
             return modules
-        layers = {name: part for name, part in head.named_children() if name.startswith('layer')}
-        return {**modules, 'roi_head.shared_head': nn.ModuleDict(layers)}   # a BN after it is new
+        plain = {key: value for key, value in shared.items() if key != 'init_cfg'}
+        head = self.models().build({'_scope_': self.name, **plain})
+        return {**modules, SHARED_HEAD: _layers(head)}
 
     def features(self, model: nn.Module) -> nn.Module:
         """The backbone and, in a C4 detector, its layer4 on the whole image instead of regions."""
@@ -113,8 +120,8 @@ class MMDetection(EngineTarget):
         lines, shared = super().unfreeze(model), _shared_head(model)
         if shared is not None and shared.get('norm_eval', True):
             shared.norm_eval = False
-            lines.append('roi_head.shared_head.norm_eval: True → False (BN statistics follow the '
-                         'new images)')
+            lines.append(f'{SHARED_HEAD}.norm_eval: True → False (BN statistics follow the '
+                         f'new images)')
         return lines
 
     def prediction(self, sample: Any) -> Prediction:
@@ -145,10 +152,16 @@ class Chained(nn.Module):
         return maps
 
 
+def _layers(head: nn.Module) -> nn.ModuleDict:
+    """What receives weights in a C4 detector's shared head: its stage, not a BN after it."""
+    return nn.ModuleDict({name: part for name, part in head.named_children()
+                          if name.startswith('layer')})
+
+
 def _parts(model: Any) -> dict[str, Any]:
     """The parts of a detector's config that hold pretrained layers."""
     shared = _shared_head(model)
-    return {'backbone': model.backbone} | ({'roi_head.shared_head': shared} if shared else {})
+    return {'backbone': model.backbone} | ({SHARED_HEAD: shared} if shared else {})
 
 
 def _shared_head(model: Any) -> Any:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from densessl.cli import main
 from densessl.data.build_lock import BuildLock
@@ -160,6 +161,43 @@ def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label
         path = export_backbone(make_checkpoint({'type': name})).path
         with pytest.raises(UsageError, match=words):
             run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones={'x': str(path)}))
+    assert runs_here.names == [] and not (tmp_path / 'b').exists()
+
+
+def test_random_weights_have_the_network_and_input_of_the_backbones(
+        backbone18, make_checkpoint, label_folder, tiny, tmp_path, runs_here):
+    from densessl.transfer.export import export_backbone
+    own = export_backbone(make_checkpoint({'type': 'mmseg.ResNetV1c', 'depth': 18})).path
+    tiny = {**tiny, 'train_cfg.max_iters': 1, 'model.backbone.type': 'ResNetV1c'}
+    backbones = {'own': str(own), 'other': str(backbone18)}
+    results = run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones=backbones),
+                            keep_weights=True)
+    assert len(results['runs']) == 3
+    stems = {name: 'backbone.stem.0.weight' in torch.load(
+        tmp_path / f'b/runs/{name}-fraction0.5-seed0/iter_1.pth', weights_only=True)['state_dict']
+        for name in results['initializations']}
+    assert stems == {'random': True, 'own': True, 'other': False}
+    kept = json.loads((tmp_path / 'b/results.json').read_text())['baseline']
+    assert (kept['like'], kept['network']['type']) == ('own', 'ResNetV1c')
+    assert kept['input']['mean'] == [120.0, 110.0, 100.0]
+    assert kept['differing'] == {'other': ['model.backbone.type ResNet instead of ResNetV1c']}
+    said = (tmp_path / 'b/results.md').read_text()
+    assert 'random: trained with the network and the input of own.' in said
+    assert 'other had another network or input than random' in said
+    runs_here.names.clear()
+    run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny, backbones=backbones))
+    assert runs_here.names == []
+    # alone, random weights would have been trained on another network: refused, not mixed
+    with pytest.raises(UsageError, match='random weights on another network or input'):
+        run_benchmark(benchmark(tmp_path / 'b', label_folder, tiny))
+
+
+def test_weights_of_another_depth_end_before_any_run(backbone18, label_folder, tiny, tmp_path,
+                                                     runs_here):
+    plan = benchmark(tmp_path / 'b', label_folder, {**tiny, 'model.backbone.depth': 34},
+                     backbones={'own': str(backbone18)})
+    with pytest.raises(UsageError, match='120 of 216 keys loaded; 96 missing'):
+        run_benchmark(plan)
     assert runs_here.names == [] and not (tmp_path / 'b').exists()
 
 

@@ -1,4 +1,5 @@
 """Fine-tuning from end to end, tiny: a drawn data set, three iterations, 64-pixel crops."""
+import copy
 import json
 
 import pytest
@@ -7,7 +8,14 @@ import torch
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.transfer.export import export_backbone
-from densessl.transfer.finetune import apply_recipe, finetune, read_downstream_config
+from densessl.transfer.finetune import (
+    apply_recipe,
+    finetune,
+    fit_backbone,
+    likeness,
+    network_of,
+    read_downstream_config,
+)
 from densessl.transfer.weights import Weights
 
 TWIN = 'downstream/fcn_r18_folder'
@@ -42,6 +50,48 @@ def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, 
         assert '"loss"' in scalars.read_text()
 
 
+def test_random_weights_may_have_the_network_of_others(make_checkpoint, label_folder, tiny,
+                                                       tmp_path, capsys):
+    """The deep stem, the normalization and the channel order of a file, and random weights."""
+    options = {**tiny, 'train_cfg.max_iters': 1, 'model.backbone.type': 'ResNetV1c'}
+    file = export_backbone(make_checkpoint({'type': 'mmseg.ResNetV1c', 'depth': 18},
+                                           channel_order='BGR')).path
+    states = {}
+    for name, backbone, like in (('own', file, None), ('alike', 'random', file),
+                                 ('alone', 'random', None)):
+        finetune(TWIN, backbone, label_folder, cfg_options=options, work_dir=tmp_path / name,
+                 like=like)
+        states[name] = torch.load(tmp_path / name / 'iter_1.pth', weights_only=True)['state_dict']
+    shapes = {name: {key: value.shape for key, value in state.items()}
+              for name, state in states.items()}
+    assert shapes['alike'] == shapes['own'] != shapes['alone']
+    first = 'backbone.layer1.0.conv1.weight'
+    assert not torch.allclose(states['alike'][first], states['own'][first], atol=1e-2)
+    said = capsys.readouterr().out
+    assert f'backbone: random, with the network and the input of {file}' in said
+    assert said.count('data_preprocessor.mean: [123.675, 116.28, 103.53] → [120.0') == 2
+    assert said.count('data_preprocessor.bgr_to_rgb: True → False') == 2
+    record = json.loads((tmp_path / 'alike' / 'scores.json').read_text())
+    assert record['like']['backbone']['type'] == 'mmseg.ResNetV1c'
+    with pytest.raises(UsageError, match='random weights on another network or input'):
+        finetune(TWIN, 'random', label_folder, cfg_options=options, work_dir=tmp_path / 'alike')
+    with pytest.raises(UsageError, match=r'--like .* is for --backbone random'):
+        finetune(TWIN, file, label_folder, cfg_options=options, like=file)
+
+
+def test_random_weights_like_others_of_the_configs_own_network_are_plain_random_weights(
+        make_checkpoint):
+    cfg, target = read_downstream_config(TWIN)
+    same, grouped = (Weights.load(export_backbone(make_checkpoint(
+        {'type': 'torchvision.resnet18', **norm}, mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375])).path) for norm in ({}, {'norm': 'group'}))
+    assert likeness(cfg, target, None, (), None) is likeness(cfg, target, same, (), None) is None
+    assert likeness(cfg, target, grouped, (), None) is not None
+    norm = network_of(cfg, target, grouped, (), None)['model']['backbone']['norm_cfg']
+    assert (norm['type'], norm['num_groups']) == ('GN', 32)
+    assert likeness(cfg, target, grouped, ('norm',), None) is None   # both keep the config's
+
+
 def test_the_same_command_is_not_run_twice(label_folder, tiny, tmp_path, capsys):
     arguments = ['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
                  '--work-dir', str(tmp_path / 'run'), '--cfg-options',
@@ -56,13 +106,35 @@ def test_the_same_command_is_not_run_twice(label_folder, tiny, tmp_path, capsys)
     assert (tmp_path / 'run' / 'scores.json').stat().st_mtime_ns == first
 
 
-def test_weights_that_do_not_fit_stop_before_training(backbone50, label_folder, tiny, tmp_path,
-                                                      capsys):
-    with pytest.raises(UsageError, match=r'torchvision\.resnet50 do not fit .* of 318 keys') as no:
-        finetune(TWIN, backbone50, label_folder, cfg_options=tiny, work_dir=tmp_path / 'run')
-    assert '\n' not in str(no.value)
-    assert 'mismatched' in capsys.readouterr().out   # the table
-    assert not list((tmp_path / 'run').glob('iter_*.pth'))
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'model.backbone.depth': 34}, r'120 of 216 keys loaded; 96 missing'),
+    ({'model.backbone.base_channels': 32}, 'of another shape'),
+])
+def test_weights_that_do_not_fit_leave_no_trace(backbone18, label_folder, tiny, tmp_path, options,
+                                                words):
+    with pytest.raises(UsageError, match=words) as no:
+        finetune(TWIN, backbone18, 'nowhere', cfg_options={**tiny, **options},
+                 work_dir=tmp_path / 'run')
+    assert 'needs mmseg.ResNet(depth=18)' in str(no.value) and '\n' not in str(no.value)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_places_that_a_recipe_line_keeps_are_held_against_the_weights(backbone18):
+    cfg, target = read_downstream_config(TWIN)
+    cfg.model.backbone.type = 'ResNetV1c'
+    weights = Weights.load(backbone18)
+    fit_backbone(copy.deepcopy(cfg), target, weights, (), None, False)
+    with pytest.raises(UsageError, match=r'18 missing in the file \(stem\.0\.weight'):
+        fit_backbone(copy.deepcopy(cfg), target, weights, ('stem',), None, False)
+    fit_backbone(copy.deepcopy(cfg), target, weights, ('stem',), None, True)
+
+
+def test_weights_may_have_their_places_in_several_modules(backbone18):
+    cfg, target = read_downstream_config('downstream/faster_rcnn_c4_r18_voc')
+    fit_backbone(copy.deepcopy(cfg), target, Weights.load(backbone18), (), None, False)
+    cfg.model.roi_head.shared_head.depth = 34
+    with pytest.raises(UsageError, match=r'missing in the file \(layer4\.2\.'):
+        fit_backbone(cfg, target, Weights.load(backbone18), (), None, False)
 
 
 def test_weights_without_a_translation_leave_no_trace(make_checkpoint, label_folder, tmp_path):
