@@ -17,6 +17,7 @@ from densessl.data.images import ImageList, UnreadableImage, find_images, read_i
 from densessl.data.labels import class_labels
 from densessl.data.views import AugmentedView
 from densessl.errors import UsageError, did_you_mean
+from densessl.evaluation.pixel_labels import layout_of_pixel_labels
 
 HELD_OUT = 0.2                      # of each class, where a data set has no split of its own
 VALIDATION = ('val', 'test', 'valid', 'validation')     # names of the second folder of a split
@@ -57,7 +58,7 @@ def find_class_images(root: str | Path, dataset: str | None = None) -> tuple[Cla
             :func:`held_out` images become the validation images.
 
     Raises:
-        UsageError: unknown data set, or ``root`` does not hold it.
+        UsageError: unknown data set, ``root`` does not hold it, or holds label maps.
     """
     if dataset is not None:
         return _of_target(Path(root), dataset)
@@ -65,6 +66,10 @@ def find_class_images(root: str | Path, dataset: str | None = None) -> tuple[Cla
     if not base.is_dir():
         raise UsageError(f'no folder {base}; --data expects {{train,val}}/CLASS/image.jpg or '
                          f'CLASS/image.jpg below a folder')
+    dense = layout_of_pixel_labels(base)
+    if dense:
+        raise UsageError(f'{base} has no folders of classes: it holds {dense}; measure it with '
+                         f'--kind dense')
     second = next((name for name in VALIDATION if (base / name).is_dir()), None)
     if (base / 'train').is_dir() and second:
         train, val = _folder(base / 'train'), _folder(base / second)

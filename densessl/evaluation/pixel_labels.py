@@ -62,7 +62,7 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255) -> PixelLabels:
                          f'or Cityscapes')
     if all((base / part).is_dir() for part in CITYSCAPES):
         return _cityscapes(base)
-    for folder in (base, base / 'VOC2012', base / 'VOCdevkit' / 'VOC2012'):
+    for folder in _voc_folders(base):
         if all((folder / part).is_dir() for part in VOC):
             return _voc(folder)
     if not (base / 'images').is_dir():
@@ -70,6 +70,20 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255) -> PixelLabels:
                          f'{", ".join(VOC)} (PASCAL VOC); or {", ".join(CITYSCAPES)} (Cityscapes)')
     found = read_label_folder(base, ignore, '--ignore ')
     return PixelLabels(found.pairs, found.names, _lookup(len(found.names), found.ids))
+
+
+def layout_of_pixel_labels(root: Path) -> str | None:
+    """What label maps below ``root`` are laid out as, by two telling folders; None if by none."""
+    layouts = {'images and label maps': (('images', 'labels'), [root]),
+               'PASCAL VOC': (VOC[:2], _voc_folders(root)), 'Cityscapes': (CITYSCAPES, [root])}
+    return next((f'{parts[0]}/ and {parts[1]}/ of {name}'
+                 for name, (parts, folders) in layouts.items() for folder in folders
+                 if all((folder / part).is_dir() for part in parts)), None)
+
+
+def _voc_folders(root: Path) -> list[Path]:
+    """Where VOC's folders may be, below what users name."""
+    return [root, root / 'VOC2012', root / 'VOCdevkit' / 'VOC2012']
 
 
 def _voc(root: Path) -> PixelLabels:

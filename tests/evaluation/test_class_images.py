@@ -64,6 +64,17 @@ def test_a_split_of_the_users_own_is_taken(tmp_path):
         find_class_images(tmp_path)
 
 
+@pytest.mark.parametrize(('first', 'second'), [
+    ('images/train', 'labels/train'), ('leftImg8bit/val', 'gtFine/val'),
+    ('JPEGImages', 'SegmentationClass'),
+    ('VOCdevkit/VOC2012/JPEGImages', 'VOCdevkit/VOC2012/SegmentationClass')])
+def test_label_maps_are_no_class_beside_their_images(first, second, tmp_path):
+    draw_classes(tmp_path, 3, classes=(first, second))
+    with pytest.raises(UsageError, match=r'has no folders of classes: .* --kind dense') as error:
+        find_class_images(tmp_path)
+    assert '\n' not in str(error.value)
+
+
 def test_every_class_is_in_both_parts_or_it_is_said_why_not(tmp_path):
     chosen = held_out(['a', 'b', 'c', 'd', 'e'], np.array([0, 0, 1, 1, 1]))
     assert np.bincount(np.array([0, 0, 1, 1, 1])[chosen]).tolist() == [1, 1]
