@@ -89,9 +89,11 @@ def _check(args: argparse.Namespace, images: ImageList) -> int:
         print(f'{name}: {problem}')
         wrong += 1
     unfinished = '' if store.complete else ', which is unfinished'
-    count = len(range(shard[0], len(images), shard[1]))
-    print(f'{count - wrong} of {count} images are right in {store.root}{unfinished}, by '
-          f'{spell(store.info)}; {wrong} are wrong, {len(store.skipped())} were skipped'
+    positions, listed = range(shard[0], len(images), shard[1]), store.skipped()
+    count = len(positions)
+    skipped = sum(name in listed and not store.has(name) for name in map(images.name, positions))
+    print(f'{count - wrong - skipped} of {count} images are right in {store.root}{unfinished}, by '
+          f'{spell(store.info)}; {wrong} are wrong, {skipped} were skipped'
           + (' (delete a wrong mask and make it again)' if wrong else ''))
     return 1 if wrong else 0
 

@@ -60,7 +60,7 @@ def test_a_good_store_is_right(folder, capsys):
     capsys.readouterr()
     assert command(folder / 'in', folder / 'out', '--check') == 0
     line, = capsys.readouterr().out.splitlines()
-    assert '7 of 7 images are right' in line and '1 were skipped' in line
+    assert '6 of 7 images are right' in line and '0 are wrong, 1 were skipped' in line
 
 
 def test_everything_wrong_is_found(folder, capsys):
@@ -84,19 +84,26 @@ def test_everything_wrong_is_found(folder, capsys):
     assert {line.split(': ')[0] for line in lines} == set(says)
     for line in lines:
         assert says[line.split(': ')[0]] in line
-    assert '1 of 8 images are right' in total and '7 are wrong' in total
+    assert '0 of 8 images are right' in total and '7 are wrong, 1 were skipped' in total
     assert before == {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def test_a_share_can_be_checked_and_an_unfinished_store(folder, capsys):
+    (folder / 'in' / 'zz.jpg').write_text('no image')     # the seventh: of the first half
     make(folder, '--shard', '1/2')
     capsys.readouterr()
     assert command(folder / 'in', folder / 'out', '--check', '--shard', '1/2') == 0
     assert '3 of 3 images are right' in capsys.readouterr().out
     assert command(folder / 'in', folder / 'out', '--check', '--workers', 1) == 1
-    assert '3 of 6 images are right' in (out := capsys.readouterr().out) and 'unfinished' in out
+    assert '3 of 7 images are right' in (out := capsys.readouterr().out) and 'unfinished' in out
     with pytest.raises(UsageError, match='not a mask store'):
         command(folder / 'in', folder / 'nothing', '--check')
+    make(folder, '--shard', '0/2')
+    capsys.readouterr()
+    for share, words in (('0/2', '3 of 4 images are right'), ('1/2', '3 of 3 images are right')):
+        assert command(folder / 'in', folder / 'out', '--check', '--shard', share) == 0
+        assert words in (out := capsys.readouterr().out)
+        assert f'{int(share == "0/2")} were skipped' in out
 
 
 def test_every_map_is_checked(folder, capsys):
