@@ -12,7 +12,7 @@ import torch
 
 from densessl.errors import UsageError
 from densessl.files import atomic_path
-from densessl.transfer.inert_pickle import load_inert
+from densessl.transfer.inert_pickle import Shell, load_inert
 from densessl.transfer.keymap import State
 
 SAFETENSORS = '.safetensors'
@@ -20,6 +20,8 @@ PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the
 # what PyTorch says of objects that are no tensors; of other files it says what it stumbled over
 _OBJECTS = re.compile(
     '[Uu]nsupported (global|GLOBAL|class)|unrecognized function|Can only build')
+# where bytes of something else were taken for instructions, the error's own message says nothing
+_NOISE = 'it is no PyTorch file, or a damaged one'
 
 
 def save_backbone(path: Path, state: State, meta: dict[str, Any]) -> None:
@@ -81,7 +83,7 @@ def load_weights_only(path: Path) -> dict[str, Any]:
     if path.suffix == SAFETENSORS:
         return _load_safetensors(path)
     try:
-        content = _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
+        content = _load_plain(path)
     except pickle.UnpicklingError as error:
         reason = ('it holds Python objects, and opening them would run code of whoever wrote it '
                   '(densessl export --from auto reads the weights beside them)'
@@ -104,7 +106,7 @@ def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
     if path.suffix == SAFETENSORS:
         return _load_safetensors(path), False
     try:
-        content = _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
+        content = _load_plain(path)
         return _dict(content, path), False
     except pickle.UnpicklingError as error:
         if not _OBJECTS.search(str(error)):
@@ -146,12 +148,21 @@ def _require_file(path: Path) -> None:
         raise UsageError(f'no file {path}' + (' (it is a folder)' if path.is_dir() else ''))
 
 
+def _load_plain(path: Path) -> Any:
+    try:
+        return _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
+    except (IndexError, TypeError, AttributeError) as error:
+        raise UsageError(f'{path} is refused: {_NOISE}') from error
+
+
 def _load(path: Path, load: Any) -> Any:
     try:
         return load()
     except UsageError as error:
         raise UsageError(f'{path} is refused: {error}') from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (KeyError, UnicodeDecodeError, EOFError) as error:
+        raise UsageError(f'{path} is refused: {_NOISE}') from error
+    except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f'{path} cannot be read as a PyTorch file: {error}'.splitlines()[0]
                          ) from error
 
@@ -170,6 +181,9 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _dict(content: Any, path: Path) -> dict[str, Any]:
+    if isinstance(content, Shell):
+        raise UsageError(f'{path} holds a whole model object, not its weights: save '
+                         f'model.state_dict() where its class is known')
     if not isinstance(content, dict):
         raise UsageError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content

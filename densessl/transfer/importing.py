@@ -81,7 +81,9 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
         raise UsageError(f'{path} was written by densessl; leave out --from')
     tensors = tensors_of(content)
     if not tensors:
-        raise UsageError(f'{path} holds no named tensors')
+        raise UsageError(f'{path} holds no named tensors' + (
+            ', but Python objects: if one is the model, save model.state_dict() instead'
+            if shells else ''))
     found = _detect(path, tensors, foreign)
     lines = [f'detected: {" or ".join(found.agreeing)} ({found.layout.origin}): '
              f'{spelled(found.backbone)}, {len(found.state)} tensors']

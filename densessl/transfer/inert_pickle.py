@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,7 @@ def load_inert(path: Path) -> Any:
     Raises:
         UsageError: the file calls the standard library.
     """
-    return torch.load(path, map_location='cpu', weights_only=False,
-                      pickle_module=sys.modules[__name__])
+    with warnings.catch_warnings():     # that a shell's source is not the class's
+        warnings.simplefilter('ignore', torch.serialization.SourceChangeWarning)
+        return torch.load(path, map_location='cpu', weights_only=False,
+                          pickle_module=sys.modules[__name__])

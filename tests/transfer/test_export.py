@@ -118,7 +118,13 @@ def test_a_backbone_file_that_is_none_is_one_clear_line(checkpoint18, backbone18
     content = torch.load(backbone18, weights_only=True)
     edited = copy.deepcopy(content)
     edited['state_dict']['conv1.weight'][0] = 0
+    noise = {'number': b'jk\0\0\0.', 'empty': b'', 'stack': b'0', 'index': b'a',
+             'text': b'X\x01\0\0\0\xff.'}
+    for name, content in noise.items():
+        (tmp_path / f'{name}.bin').write_bytes(content)
     for path, words in ((tmp_path / 'missing.pth', 'no file'), (tmp_path, 'it is a folder'),
+                        *((path, 'bin is refused: it is no PyTorch file')
+                          for path in tmp_path.glob('*.bin')),
                         (tmp_path / 'text.pth', 'it is no PyTorch file'),
                         (tmp_path / 'cut.pth', 'cut.pth'),
                         (checkpoint18, 'densessl export'),

@@ -256,6 +256,16 @@ def test_a_file_that_would_run_something_is_refused(call, zipped, tmp_path):
     assert not harm.exists() and '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_whole_model_is_named_as_what_it_is(zipped, tmp_path):
+    path = written(tmp_path, torch.nn.Linear(2, 2), _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=r'whole model object, .*: save model\.state_dict\(\)'):
+        read_foreign(path, Foreign())
+    path = written(tmp_path, {'model': torch.nn.Linear(2, 2)}, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=r'no named tensors, .* save model\.state_dict\(\)'):
+        read_foreign(path, Foreign())
+
+
 def test_a_program_is_no_checkpoint(tmp_path):
     script = torch.jit.script(torch.nn.Linear(2, 2))
     script.save(str(tmp_path / 'script.pt'))
