@@ -58,8 +58,12 @@ class ViewDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """A broken image is replaced by the next in the list, so that one among a million stops
-        no run and the same run meets the same pixels again."""
+        return self.sample(position)[1]
+
+    def sample(self, position: Position) -> tuple[int, dict[str, Any]]:
+        """Which image the sample at ``position`` is of, and the sample. A broken image is replaced
+        by the next in the list, so that one among a million stops no run and the same run meets
+        the same pixels again."""
         n, index = position
         for offset in range(min(8, len(self.images))):
             i = (index + offset) % len(self.images)
@@ -70,7 +74,7 @@ class ViewDataset(Dataset):
                 continue
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
-            return sample
+            return i, sample
         raise RunFailed(f'8 images in a row cannot be read, from {self.images.path(index)} on')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:

@@ -97,16 +97,22 @@ def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> Re
 
 def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
          ) -> list[np.ndarray]:
+    n, wanted = position
     try:
-        batch = collate([dataset[position]])
+        index, sample = dataset.sample(position)
+        original = _original(dataset, (n, index))
     except (UnreadableImage, RuntimeError) as error:
         raise UsageError(str(error)) from error
+    batch = collate([sample])
+    name = dataset.images.name(index)
+    if index != wanted:
+        name += f' for {dataset.images.name(wanted)}, which cannot be read'
     views = preprocessor(batch)['views']
     labels = [None if view.mask is None else view.mask[0].numpy() for view in views]
     shared = (set() if labels[0] is None else
               set.intersection(*(set(np.unique(one).tolist()) for one in labels)))
     colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
-    panels = [_captioned(_original(dataset, position), dataset.images.name(position[1]), None)]
+    panels = [_captioned(original, name, None)]
     for i, (view, mask) in enumerate(zip(views, labels, strict=True)):
         panel = _tiled(seen(view.image[0], preprocessor))
         if mask is not None and mask.shape == panel.shape[:2]:

@@ -1,6 +1,9 @@
 """`densessl views`: a sheet for methods with masks and without, and its refusals."""
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -94,6 +97,27 @@ def test_a_view_of_patches_is_drawn_as_the_network_gets_it(config, patches, scen
         top, left = step * (i // columns), step * (i % columns)
         assert np.array_equal(grid[top:top + step - 8, left:left + step - 8], patch), i
     assert cv2.imread('views.jpg').shape[0] == ROW
+
+
+@pytest.mark.parametrize('config', ['demo/detcon_r18', 'demo/simclr_r18'])
+def test_a_broken_image_is_shown_by_the_one_in_its_place(config, scenes, monkeypatch, capsys):
+    shutil.copytree(scenes, 'in')
+    names = sorted(path.name for path in Path('in').iterdir())
+    Path('in', names[1]).write_bytes(b'')
+    Path('in', names[2]).write_bytes(Path('in', names[2]).read_bytes()[:400])
+    panels = []
+    captioned = view_sheet._captioned
+    monkeypatch.setattr(view_sheet, '_captioned',
+                        lambda *args: panels.append(args) or captioned(*args))
+    assert main(['views', config, '--data', 'in']) == 0
+    words = [caption for _, caption, color in panels if color is None]
+    assert sorted(words) == [names[0], names[3], *(
+        f'{names[3]} for {name}, which cannot be read' for name in names[1:3])]
+    assert f'{names[1]}' in (err := capsys.readouterr().err) and 'takes its place' in err
+    for name in names:
+        Path('in', name).write_bytes(b'')
+    assert main(['views', config, '--data', 'in']) == 2
+    assert 'images in a row cannot be read' in capsys.readouterr().err
 
 
 def test_a_given_store_is_read(scenes, capsys):

@@ -261,7 +261,8 @@ def test_a_whole_model_is_named_as_what_it_is(zipped, tmp_path):
     path = written(tmp_path, torch.nn.Linear(2, 2), _use_new_zipfile_serialization=zipped)
     with pytest.raises(UsageError, match=r'whole model object, .*: save model\.state_dict\(\)'):
         read_foreign(path, Foreign())
-    path = written(tmp_path, {'model': torch.nn.Linear(2, 2)}, _use_new_zipfile_serialization=zipped)
+    content = {'model': torch.nn.Linear(2, 2)}
+    path = written(tmp_path, content, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UsageError, match=r'no named tensors, .* save model\.state_dict\(\)'):
         read_foreign(path, Foreign())
 
