@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from densessl.errors import UsageError
 
 
 def cache_root() -> Path:
@@ -14,6 +17,19 @@ def cache_root() -> Path:
     else ``~/.cache/densessl``. It need not exist."""
     default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'densessl'
     return Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
+
+
+def require_work_folder(folder: Path) -> None:
+    """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        which = 'is a file' if there == folder else f'cannot be made: {there} is a file'
+        raise UsageError(f'--work-dir {folder} {which}')
+    try:
+        with TemporaryDirectory(prefix='.densessl-', dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f'--work-dir {folder} cannot be written to: {error.strerror}') from error
 
 
 @contextmanager

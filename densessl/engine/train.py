@@ -28,6 +28,7 @@ from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
 from densessl.errors import UsageError
+from densessl.files import require_work_folder
 from densessl.method import Method
 from densessl.registry import METHODS
 
@@ -63,7 +64,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     if options:
         cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
     folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-    _refuse_overwriting(folder, resume)
+    _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
     try:
         images = _images(data or cfg.get('data'), config)
@@ -88,7 +89,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     return checkpoint
 
 
-def _refuse_overwriting(folder: Path, resume: bool) -> None:
+def _check_folder(folder: Path, resume: bool) -> None:
+    require_work_folder(folder)
     newest = newest_checkpoint(folder)
     if newest and not resume:
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '

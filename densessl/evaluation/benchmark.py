@@ -19,6 +19,7 @@ from densessl.errors import UsageError
 from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
+from densessl.files import require_work_folder
 from densessl.stages import duration
 from densessl.transfer.finetune import config_digest, fit_backbone, read_downstream_config
 from densessl.transfer.runs import finished_run
@@ -248,8 +249,7 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder against a second benchmark at the same time."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f'--work-dir {folder} is a file')
+    require_work_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:

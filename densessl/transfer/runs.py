@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.files import require_work_folder, write_json
 
 
 def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -35,7 +35,12 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
 
 
 def start_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Note the settings; a repeated run must not be taken for finished before it is."""
+    """Note the settings; a repeated run must not be taken for finished before it is.
+
+    Raises:
+        UsageError: ``folder`` cannot be written to.
+    """
+    require_work_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
         (folder / 'scores.json').unlink(missing_ok=True)
