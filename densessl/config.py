@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
+from mmengine.config.utils import MODULE2PACKAGE
 
 from densessl.errors import UsageError, did_you_mean
 from densessl.plugins import load_plugins
@@ -52,6 +53,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
             does not exist.
     """
     path = find_config(name)
+    _know_packages()
     try:
         cfg = Config.fromfile(str(path))
     except Exception as error:   # a config is code: whatever it raises, its user needs the line
@@ -65,6 +67,15 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
             raise UsageError(f'--cfg-options {key}: {value!r} cannot take the place of what the '
                              f'config has there') from error
     return cfg
+
+
+def _know_packages() -> None:
+    """Tell mmengine how the packages are called whose configs a downstream config inherits: it
+    would say of installed ones that they are not."""
+    from densessl.backbones import target_names
+    from densessl.registry import TRANSFER_TARGETS
+    for name in target_names():
+        MODULE2PACKAGE.update(TRANSFER_TARGETS.get(name).config_packages)
 
 
 def parse_options(pairs: Iterable[str] | None) -> dict[str, Any]:

@@ -37,6 +37,9 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     Raises:
         UsageError: the first thing that is wrong, by its key.
     """
+    if 'default_scope' in cfg and 'train_cfg' in cfg:
+        raise UsageError(f'{config} is a downstream config: densessl finetune trains it, from a '
+                         f'pretrained backbone; this takes a pretraining config')
     check_keys(config, (key for key in cfg if not key.startswith('_')), {*REQUIRED, *OPTIONAL})
     missing = [key for key in REQUIRED if key not in cfg]
     if missing or 'type' not in (cfg.model if isinstance(cfg.model, Mapping) else {}):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 
@@ -124,8 +123,6 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
 def read_downstream_config(config: str, options: dict[str, Any] | None = None
                            ) -> tuple[Config, TransferTarget]:
     """Read a downstream config and prepare the target that its ``default_scope`` names."""
-    for name in target_names():   # their packages' configs can then be inherited from
-        MODULE2PACKAGE.update(TRANSFER_TARGETS.get(name).config_packages)
     published = load_config(config)
     able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
     scope = published.get('default_scope')

@@ -148,8 +148,15 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
       '{scenes}'], '--allow-smaller-negatives'),
     (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
       '{scenes}'], "did you mean 'momentum'"),
+    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], '--work-dir file is a file'),
+    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
+    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
+     '--work-dir /proc/run cannot be written to: '),
+    (['downstream/fcn_r18_folder', '--data', '{scenes}'],
+     'is a downstream config: densessl finetune'),
 ], ids=lambda value: ' '.join(value)[-40:] if isinstance(value, list) else '')
 def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
+    Path('file').write_text('')
     assert main(['train', *(a.format(scenes=scenes) for a in arguments)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('densessl train: ') and message in error
