@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
                  parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-                 args.overwrite, args.launcher, args.freeze, args.resume)
+                 args.overwrite, args.launcher, args.freeze, resume=args.resume)
     except Interrupted as stop:
         print(f'densessl finetune: {stop}', file=sys.stderr)
         return 1

@@ -27,7 +27,7 @@ def building(part: str) -> Iterator[None]:
         raise
     except Exception as error:   # libraries raise any kind for a wrong value
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        last = (text.strip().splitlines() or [''])[-1].strip()
+        last = (text.strip().splitlines() or [''])[-1].partition(' Please check')[0].strip()
         raise UsageError(f'{part} of the config cannot be built: {type(error).__name__}: {last}'
                          ) from error
 

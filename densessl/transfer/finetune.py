@@ -24,8 +24,6 @@ from densessl.transfer.building import building
 from densessl.transfer.group_norm import group_count
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import Recipe, clear_pretrained
-from densessl.transfer.resume import FinetuneStopHook
-from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.runs import (
     decisive_values,
     finished_run,
@@ -37,6 +35,7 @@ from densessl.transfer.schedule import scale_schedule
 from densessl.transfer.shapes import is_plain_resnet
 from densessl.transfer.subset import check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
+from densessl.transfer.training import train_and_score
 from densessl.transfer.values import check_seed, check_values
 from densessl.transfer.weights import Weights
 
@@ -133,7 +132,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
     for title, lines in (('recipe', recipe), ('data', data)):
         for line in lines:
             _print(f'{title}: {line}')
-    record = _run(cfg, target, weights, 'input' not in settings['keep'], allow_partial, runner)
+    record = train_and_score(cfg, target, weights, 'input' not in settings['keep'],
+                             allow_partial, runner)
     record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
                   seconds=round(time.time() - started), densessl=__version__)
     if _is_first_process():
@@ -204,33 +204,6 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
     named += [name for name in target.config_imports if name not in named]
     if named:
         cfg.custom_imports = {**own, 'imports': named}
-
-
-def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
-         allow_partial: bool, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Train and evaluate; return scores, all metrics, and what the checks found."""
-    # mmengine keeps loggers, scalars and visualizers by name for the life of the process: a second
-    # run under the same name would write into the first one's files.
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'
-    if cfg.get('visualizer'):
-        cfg.visualizer.name = cfg.experiment_name
-    with building('the rest'):   # what has no name of its own below
-        runner = FinetuneRunner.from_cfg(cfg)
-    vars(runner).update(attributes)
-    handoff = HandoffHook(target, weights, check_input, allow_partial)
-    progress = ProgressHook()
-    # not by the config, which Runner copies and writes out
-    for hook in (handoff, progress, FinetuneStopHook()):
-        runner.register_hook(hook)
-    runner.train()
-    if not progress.metrics:    # resumed at the end: it was stopped before it was scored
-        runner.val_loop.run()
-    scores = target.main_scores(progress.metrics)
-    if not scores:
-        raise RuntimeError(f'the evaluation gave no scores: {progress.metrics}')
-    metrics = {key: round(float(value), 4) for key, value in progress.metrics.items()}
-    return {'scores': scores, 'metrics': metrics, 'handoff': handoff.report,
-            'iterations': runner.iter}
 
 
 def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:

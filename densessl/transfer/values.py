@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.config import runner_keys
 from densessl.errors import UsageError
 
 _COUNTS = {'train_cfg.max_iters': 1, 'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1,
@@ -36,13 +37,14 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     """
     for key, value in options.items():
         if isinstance(_at(published, key), Mapping) and isinstance(value, (str, int, float)):
-            _refuse(key, value, 'keys and values, in the place of a section')
+            _refuse(key, value, 'a section of keys')
+        _check_reach(key, published)
     for name in _SECTIONS:
         if not isinstance(cfg.get(name), Mapping):
-            _refuse(name, cfg.get(name), 'keys and values')
+            _refuse(name, cfg.get(name), 'a section of keys')
     for name in _LISTS:
         if not isinstance(cfg.get(name), (list, tuple, Mapping, type(None))):
-            _refuse(name, cfg.get(name), 'a list of such')
+            _refuse(name, cfg.get(name), 'a list of sections')
     if cfg.get('resume'):
         raise UsageError('resume of the config: add --resume to the command instead')
     for key, least in _COUNTS.items():
@@ -57,6 +59,32 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     if std is not None and not all(_is_number(one) and one > 0 for one in (
             std if isinstance(std, (list, tuple)) else [std])):
         _refuse('model.data_preprocessor.std', std, 'numbers above 0, one for each channel')
+
+
+def _check_reach(key: str, published: Config) -> None:
+    """Refuse to override a name of the config file that was put in its places when it was read."""
+    name = key.partition('.')[0]
+    if name in runner_keys() or not published.get(name):
+        return
+    place = _place_of(published[name], {key: value for key, value in published.items()
+                                        if key in runner_keys()})
+    if place:
+        raise UsageError(f'--cfg-options {key}: nothing reads {name!r} after the config file has '
+                         f'been read; give {place}{key.removeprefix(name)} instead (and wherever '
+                         f'else it is)')
+
+
+def _place_of(value: Any, node: Any) -> str | None:
+    """The dotted key of the first part of ``node`` that equals ``value``."""
+    named = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for key, child in named:
+        if type(child) is type(value) and child == value:
+            return str(key)
+        if isinstance(child, (Mapping, list, tuple)):
+            found = _place_of(value, child)
+            if found:
+                return f'{key}.{found}'
+    return None
 
 
 def _refuse(key: str, value: Any, wanted: str) -> None:
