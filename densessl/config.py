@@ -126,14 +126,14 @@ def _check_override(cfg: Config, key: str) -> None:
         if not (isinstance(node, (list, tuple)) and last.isdigit() and int(last) < len(node)):
             raise UsageError(f'--cfg-options {key}: {".".join(parents)} has no item {last!r}')
         return
-    known = set(node.keys()) | (_runner_keys() if not parents else set())
+    known = set(node.keys()) | (runner_keys() if not parents else set())
     if last not in known and not ({'type', '_delete_'} & set(node.keys())):
         raise UsageError(f'--cfg-options {key}: no key {last!r} in '
                          f'{".".join(parents) or "the config"}{did_you_mean(last, known)}; '
                          f'known: {", ".join(sorted(known))}')
 
 
-def _runner_keys() -> set[str]:
+def runner_keys() -> set[str]:
     """Top-level keys that mmengine's Runner reads whether or not a config sets them."""
     from mmengine.runner import Runner
     own = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}

@@ -181,6 +181,7 @@ def stage_name(part: Any, weights: str) -> str:
 
 def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
+    from densessl.engine.hooks import Interrupted
     from densessl.evaluation.predictions import KeepPredictions
     from densessl.transfer.finetune import finetune
     folder = demo.finetuning(part, weights)
@@ -189,9 +190,12 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
         'custom_hooks': [dict(type=KeepPredictions.__name__, names=demo.shown())],
         # mmengine gives runs of one process that share this name the first one's log files
         'visualizer.name': str(folder.resolve())}
-    finetune(part.config, backbone=demo.backbone if weights == PRETRAINED else RANDOM,
-             data_root=demo.sample, fraction=part.fraction, work_dir=folder, overwrite=True,
-             cfg_options=options, seed=demo.seed)
+    try:
+        finetune(part.config, backbone=demo.backbone if weights == PRETRAINED else RANDOM,
+                 data_root=demo.sample, fraction=part.fraction, work_dir=folder, overwrite=True,
+                 cfg_options=options, seed=demo.seed)
+    except Interrupted as stop:     # runs of a minute begin anew
+        raise KeyboardInterrupt from stop
     return json.loads((folder / 'scores.json').read_text())
 
 

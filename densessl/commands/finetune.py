@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the fraction and of the training (default: 0)')
     parser.add_argument('--work-dir', help='where scores, logs and checkpoints go '
                         '(default: work_dirs/<config>-<backbone>-<fraction>-seed<seed>)')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on from the newest checkpoint in the work folder, if there is one')
     parser.add_argument('--overwrite', action='store_true',
                         help='run again where a run is; without it a finished run is not repeated')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -42,10 +45,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fine-tune; the scores are printed and written to ``scores.json``."""
+    """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
+    stopped it."""
     from densessl.config import parse_options
+    from densessl.engine.hooks import Interrupted
     from densessl.transfer.finetune import finetune
-    finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
-             parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-             args.overwrite, args.launcher, args.freeze, args.like)
+    try:
+        finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
+                 parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
+                 args.overwrite, args.launcher, args.freeze, args.like, args.resume)
+    except Interrupted as stop:
+        print(f'densessl finetune: {stop}', file=sys.stderr)
+        return 1
     return 0

@@ -13,10 +13,10 @@ def prepare_worker(worker: int) -> None:
     """Prepare a loader's worker process: one thread, and no death by the run's own signals."""
     cv2.setNumThreads(0)    # workers are the parallelism; threads in them fight over the cores
     torch.set_num_threads(1)
-    _outlive_signals()
+    outlive_signals()
 
 
-def _outlive_signals() -> None:
+def outlive_signals() -> None:
     """Ctrl-C, torchrun and schedulers signal a run's whole process group; the training process
     must still get the batches of the iterations until it stops. The worker ends with it, or when
     it, and nobody else, sends SIGTERM."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -92,10 +92,11 @@ class StopHook(Hook):
         if not self.asked:
             self.asked, self.since = number, time.monotonic()
         elif time.monotonic() - self.since > SAME_REQUEST:
-            self._restore()
+            self.restore()
             signal.raise_signal(number)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Let signals do again what they did before the run."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}
@@ -104,11 +105,19 @@ class StopHook(Hook):
                          outputs: Any = None) -> None:
         asked = self._anybody_asked() if self.group else self.asked
         if asked and (runner.iter + 1) % micro_batches(runner) == 0:   # never within an update
-            runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter + 1}.pth', by_epoch=False)
-            if self.group:   # whoever leaves first is the launcher's reason to kill the others
-                distributed.barrier(self.group)
-            raise Interrupted(f'stopped after iteration {runner.iter + 1}; '
-                              f'add --resume to the command to go on')
+            self.stop(runner, runner.iter + 1)
+
+    def stop(self, runner: Runner, done: int) -> NoReturn:
+        """Save and stop, ``done`` iterations being done."""
+        words = self.save(runner, done)
+        if self.group:   # whoever leaves first is the launcher's reason to kill the others
+            distributed.barrier(self.group)
+        raise Interrupted(words)
+
+    def save(self, runner: Runner, done: int) -> str:
+        """Save a checkpoint; return what the user is told."""
+        runner.save_checkpoint(runner.work_dir, f'iter_{done}.pth', by_epoch=False)
+        return f'stopped after iteration {done}; add --resume to the command to go on'
 
     def _anybody_asked(self) -> bool:
         """Whether any process had been asked by the end of the last iteration."""
@@ -126,4 +135,4 @@ class StopHook(Hook):
     def after_train(self, runner: Runner) -> None:
         if self.exchange:
             self.exchange.wait()
-        self._restore()
+        self.restore()

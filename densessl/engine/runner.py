@@ -86,15 +86,7 @@ class PretrainRunner(Runner):
     def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu',
                         strict: bool = True, revise_keys: list | None = None) -> dict[str, Any]:
         """Load weights into the model; every key must match. Nothing in the file is executed."""
-        checkpoint = read_checkpoint(filename, map_location)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        try:
-            getattr(self.model, 'module', self.model).load_state_dict(checkpoint['state_dict'])
-        except RuntimeError as error:
-            raise UsageError(f'{filename} does not fit this config: '
-                             f'{" ".join(str(error).split())[:300]}') from error
-        self._has_loaded = True
-        return checkpoint
+        return load_strictly(self, filename, map_location)
 
     def resume(self, filename: str, resume_optimizer: bool = True,
                resume_param_scheduler: bool = True, map_location: str | Callable = 'default'
@@ -153,8 +145,22 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
     return checkpoint
 
 
-def newest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint of the highest iteration in ``work_dir``, or None."""
-    found = {int(match[1]): path for path in Path(work_dir).glob('iter_*.pth')
-             if (match := re.fullmatch(r'iter_(\d+)\.pth', path.name))}
+def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
+    """Load a checkpoint's weights into a runner's model, every key; return the checkpoint."""
+    checkpoint = read_checkpoint(filename, map_location)
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    try:
+        getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
+    except RuntimeError as error:
+        raise UsageError(f'{filename} does not fit this config: '
+                         f'{" ".join(str(error).split())[:300]}') from error
+    runner._has_loaded = True
+    return checkpoint
+
+
+def newest_checkpoint(work_dir: str | Path, unit: str = 'iter') -> Path | None:
+    """The checkpoint of the highest iteration (``unit='epoch'``: epoch) in ``work_dir``, or None.
+    """
+    found = {int(match[1]): path for path in Path(work_dir).glob(f'{unit}_*.pth')
+             if (match := re.fullmatch(rf'{unit}_(\d+)\.pth', path.name))}
     return found[max(found)] if found else None

@@ -1,7 +1,7 @@
 """The settings of a run that decide its result: compared with a checkpoint's and a recipe's."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine import Config
@@ -14,7 +14,12 @@ Value = str | int | float | bool | None
 def settings_of(cfg: Config) -> dict[str, Value]:
     """The decisive settings of a pretraining config by dotted key, such as ``model.temperature``;
     what is neither a number nor a word is spelt out."""
-    return {key: value for name in DECISIVE if name in cfg
+    return leaves_of(cfg, DECISIVE)
+
+
+def leaves_of(cfg: Config, sections: Iterable[str]) -> dict[str, Value]:
+    """All values in those of ``sections`` that a config has, by dotted key."""
+    return {key: value for name in sections if name in cfg
             for key, value in _leaves(name, cfg[name])}
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,23 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.building import building
 from densessl.transfer.group_norm import group_count
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import Recipe, clear_pretrained
-from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
-from densessl.transfer.runs import finished_run, start_run
+from densessl.transfer.runs import (
+    decisive_values,
+    finished_run,
+    refuse_unfinished,
+    run_to_resume,
+    start_run,
+)
 from densessl.transfer.schedule import scale_schedule
 from densessl.transfer.shapes import is_plain_resnet
-from densessl.transfer.subset import take_fraction
+from densessl.transfer.subset import check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
+from densessl.transfer.training import train_and_score
+from densessl.transfer.values import check_seed, check_values
 from densessl.transfer.weights import Weights
 
 RANDOM = 'random'
@@ -38,7 +46,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              fraction: float = 1.0, work_dir: str | Path | None = None,
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
-             launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None
+             launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
+             resume: bool = False
              ) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
@@ -62,10 +71,16 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
             trained.
         like: an exported file; random weights get the network (stem, norms) and the input
             normalization that its weights would, so that the two can be compared.
+        resume: go on from the newest checkpoint in ``work_dir``, if there is one.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
+        Interrupted: a signal stopped the run (:class:`densessl.engine.hooks.Interrupted`).
     """
+    check_fraction(fraction)
+    check_seed(seed)
+    if resume and overwrite:
+        raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     cfg, target = read_downstream_config(config, cfg_options)
@@ -81,28 +96,45 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         'data_root': str(Path(data_root).resolve()) if data_root else None,
         'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
         'like': likeness(cfg, target, pattern, keep, freeze)}
-    done = finished_run(folder, settings, overwrite)
-    if done is not None:
-        _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
-               f'--overwrite runs it again)')
-        return done['scores']
+    values = decisive_values(cfg)
+    checkpoint = run_to_resume(folder, settings, values) if resume else None
+    if checkpoint is None:
+        done = finished_run(folder, settings, overwrite)
+        if done is not None:
+            _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
+                   f'--overwrite runs it again)')
+            return done['scores']
+        if resume:
+            _print(f'nothing to resume in {folder}: starting at the beginning')
+        elif not overwrite:
+            refuse_unfinished(folder)
     cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial, overwrite)
+    own_schedule = any(key.startswith('param_scheduler') for key in cfg_options or {})
+    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
+                       lambda: start_run(folder, settings, overwrite, values),
+                       {'resume_from': checkpoint, 'fit_warmup': not own_schedule})
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
-              allow_partial: bool, overwrite: bool) -> dict[str, Any]:
-    """Everything after the decision that there is something to do; returns ``scores.json``."""
+              allow_partial: bool, start: Callable[[], None], runner: dict[str, Any]
+              ) -> dict[str, Any]:
+    """Everything after the decision that there is something to do; returns ``scores.json``.
+
+    Args:
+        start: makes the folder, once nothing is refused any more.
+        runner: attributes of the runner.
+    """
     started, folder = time.time(), Path(cfg.work_dir)
     recipe = fit_backbone(cfg, target, weights or pattern, settings['keep'], settings['freeze'],
                           allow_partial)
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
-    start_run(folder, settings, overwrite)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    start()
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
+            'train_dataloader.dataset'):
         data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder))
     if weights:
         weights.place(cfg, target, folder)
@@ -111,7 +143,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
     for title, lines in (('recipe', recipe), ('data', data)):
         for line in lines:
             _print(f'{title}: {line}')
-    record = _run(cfg, target, weights, 'input' not in settings['keep'], allow_partial)
+    record = train_and_score(cfg, target, weights, 'input' not in settings['keep'],
+                             allow_partial, runner)
     record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
                   like=pattern.meta if pattern else None,
                   seconds=round(time.time() - started), densessl=__version__)
@@ -133,6 +166,7 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     target.prepare()
     cfg = load_config(config, options)
     check_options(published, options or {})
+    check_values(cfg, published, options or {})
     scale_schedule(cfg, published, options or {})
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
@@ -199,28 +233,6 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
     named += [name for name in target.config_imports if name not in named]
     if named:
         cfg.custom_imports = {**own, 'imports': named}
-
-
-def _run(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
-         allow_partial: bool) -> dict[str, Any]:
-    """Train and evaluate; return scores, all metrics, and what the checks found."""
-    # mmengine keeps loggers, scalars and visualizers by name for the life of the process: a second
-    # run under the same name would write into the first one's files.
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'
-    if cfg.get('visualizer'):
-        cfg.visualizer.name = cfg.experiment_name
-    runner = FinetuneRunner.from_cfg(cfg)
-    handoff = HandoffHook(target, weights, check_input, allow_partial)
-    progress = ProgressHook()
-    for hook in (handoff, progress):   # not by the config, which Runner copies and writes out
-        runner.register_hook(hook)
-    runner.train()
-    scores = target.main_scores(progress.metrics)
-    if not scores:
-        raise RuntimeError(f'the evaluation gave no scores: {progress.metrics}')
-    metrics = {key: round(float(value), 4) for key, value in progress.metrics.items()}
-    return {'scores': scores, 'metrics': metrics, 'handoff': handoff.report,
-            'iterations': runner.iter}
 
 
 def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:

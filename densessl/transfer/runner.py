@@ -2,28 +2,41 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner.base_loop import BaseLoop
 from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from densessl.engine.runner import load_strictly
 from densessl.errors import UsageError
+from densessl.transfer.building import GuardedRunner, building
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
+from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
 from densessl.transfer.sample_failures import name_failures
+from densessl.transfer.schedule import shorten_warmups
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
 
-class FinetuneRunner(Runner):
+class FinetuneRunner(GuardedRunner):
     """The dumps of environment, config and hooks, and warnings of libraries, go to the log file;
-    the console keeps to the lines of this module's hooks."""
+    the console keeps to the lines of this module's hooks. Checkpoints are written atomically and
+    read without executing anything in them; stock tools can go on with them."""
+
+    resume_from: Path | None = None
+    """The checkpoint to go on from."""
+    fit_warmup: bool = True
+    """Whether a warm-up may be shortened to fit the run."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         logger = super().build_logger(*args, **kwargs)
@@ -49,10 +62,56 @@ class FinetuneRunner(Runner):
         finally:
             logging.captureWarnings(False)
 
+    def load_or_resume(self) -> None:
+        """Hooks look at the weights that the model was initialized with before those of a
+        checkpoint replace them."""
+        self.call_hook('after_init_weights')
+        if self.resume_from is None:
+            super().load_or_resume()
+            return
+        self.resume(str(self.resume_from))
+        leap_over(self)
+        say(self, f'resumed {self.resume_from} after iteration {self.iter}')
+
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', strict: bool = True,
+                        revise_keys: Any = None) -> dict[str, Any]:
+        """Load weights into the model; every key must match."""
+        checkpoint = load_strictly(self, filename, map_location)
+        empty = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+        return {'message_hub': empty, **checkpoint}    # which densessl 0.1.0 left out
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write beside the place and rename into it: an interrupted write leaves the old file."""
+        if not Path(out_dir).is_dir():     # some other storage, by an option of the checkpoint hook
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        unfinished = f'.{filename}.part'
+        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+        if is_main_process():
+            os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
+
+    def build_train_loop(self, loop: Any) -> BaseLoop:
+        loop = super().build_train_loop(loop)
+        keep_workers(loop.dataloader)
+        return loop
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        if self.fit_warmup and isinstance(self.train_loop, EpochBasedTrainLoop):
+            with building('param_scheduler'):
+                for line in shorten_warmups(scheduler, self.max_iters):
+                    say(self, f'schedule: {line}')
+        return super().build_param_scheduler(scheduler)
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        loop = super().build_val_loop(loop)
+        keep_workers(loop.dataloader)
+        return loop
+
 
 class HandoffHook(Hook):
-    """Checks, once the weights are in and before the first iteration, that they arrived
-    (:mod:`densessl.transfer.handoff`).
+    """Checks, once the model is initialized with the weights, that they arrived
+    (:mod:`densessl.transfer.handoff`); of a resumed run, too, before it takes over those that were
+    trained.
 
     Args:
         target: the library of the model.
@@ -67,7 +126,8 @@ class HandoffHook(Hook):
         self.check_input, self.allow_partial = check_input, allow_partial
         self.report: dict[str, Any] = {}
 
-    def before_train(self, runner: Runner) -> None:
+    def after_init_weights(self, runner: Runner) -> None:
+        """Called by :class:`FinetuneRunner`."""
         if self.weights is None:
             say(runner, 'weights: random initialization, nothing to check')
             return
@@ -116,11 +176,11 @@ class ProgressHook(Hook):
 
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = {}
-        self.started = 0.0
+        self.started, self.first = 0.0, 0
         self.every = 1
 
     def before_train(self, runner: Runner) -> None:
-        self.started = time.perf_counter()
+        self.started, self.first = time.perf_counter(), runner.iter
         self.every = min(50, max(1, runner.max_iters // 10))
         sizes = [(one.numel(), one.requires_grad) for one in runner.model.parameters()]
         trained, total = (sum(size for size, on in sizes if on or every) for every in (False, True))
@@ -131,7 +191,7 @@ class ProgressHook(Hook):
         done = runner.iter + 1
         if done % self.every and done != runner.max_iters:
             return
-        each = (time.perf_counter() - self.started) / done
+        each = (time.perf_counter() - self.started) / (done - self.first)
         left = timedelta(seconds=round(each * (runner.max_iters - done)))
         loss = runner.message_hub.get_scalar('train/loss').mean(self.every)
         say(runner, f'{done:>6}/{runner.max_iters}  loss {loss:.4f}  {each:.2f} s an iteration  '
@@ -139,7 +199,7 @@ class ProgressHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Without the buffers of the log: what is left opens with ``weights_only=True``."""
-        checkpoint.pop('message_hub', None)
+        checkpoint['message_hub'] = plain_message_hub(checkpoint['message_hub'])
 
     def before_val(self, runner: Runner) -> None:
         say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')

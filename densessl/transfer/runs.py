@@ -5,8 +5,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmengine import Config
+
+from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
 from densessl.files import require_work_folder, write_json
+from densessl.transfer.resume import newest_of_run
+
+_DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
+             'param_scheduler', 'custom_hooks', 'auto_scale_lr')
+_FREE = tuple(f'train_dataloader.{key}' for key in (
+    'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')) + tuple(
+    f'train_cfg.{key}' for key in ('val_interval', 'val_begin', 'dynamic_intervals'))
 
 
 def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -34,17 +44,60 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     return _read(folder / 'scores.json')
 
 
-def start_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Note the settings; a repeated run must not be taken for finished before it is.
+def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
+    """The newest checkpoint of the unfinished run in ``folder``; None if there is nothing to go on
+    from.
+
+    Args:
+        settings: of this run.
+        values: :func:`decisive_values` of its config.
 
     Raises:
-        UsageError: ``folder`` cannot be written to.
+        UsageError: that run is another one; the message names the first setting that differs.
+    """
+    newest = newest_of_run(folder)
+    before = _read(folder / 'run.json')
+    if newest is None or before is None or (folder / 'scores.json').exists():
+        return None
+    was, now = dict(before), dict(settings)
+    if 'values' in before:      # they tell more than the digest of the whole config
+        was.update(was.pop('values'), config_hash=None)
+        now.update(values, config_hash=None)
+    for key, old, new in changes({key: was.get(key) for key in {**was, **now}}, now):
+        raise UsageError(f'cannot resume {newest}: it was made with {key} {old}, this run has '
+                         f'{new}; give the same value, or start anew in another --work-dir')
+    return newest
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise UsageError if ``folder`` holds a run that could be gone on with."""
+    newest = newest_of_run(folder)
+    if newest:
+        raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
+                         f'--overwrite to start anew, or choose another --work-dir')
+
+
+def decisive_values(cfg: Config) -> dict[str, Any]:
+    """What of a downstream config decides the weights that come out, by dotted key."""
+    return {key: value for key, value in leaves_of(cfg, _DECISIVE).items()
+            if not key.startswith(_FREE)}
+
+
+def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
+              values: dict[str, Any] | None = None) -> None:
+    """Note the settings. What is left of a run that is made again goes: neither must it be taken
+    for finished before it is, nor be gone on with from the other's checkpoint.
+
+    Raises:
+        UsageError: the folder cannot be made or written to.
     """
     require_work_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        (folder / 'scores.json').unlink(missing_ok=True)
-    write_json(folder / 'run.json', settings)
+        for name in ('scores.json', 'last_checkpoint', 'iter_*.pth', 'epoch_*.pth'):
+            for path in folder.glob(name):
+                path.unlink(missing_ok=True)   # another process may be faster
+    write_json(folder / 'run.json', {**settings, 'values': values or {}})
 
 
 def _words(key: str, before: Any, now: Any) -> str:

@@ -6,10 +6,13 @@ from typing import Any
 from mmengine import Config
 
 _POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_iters')
+_WARMUPS = ('LinearLR', 'ConstantLR')
+LONGEST_WARMUP = 0.1    # of a run that counts epochs
 
 
 def scale_schedule(cfg: Config, published: Config, options: dict[str, Any]) -> None:
-    """Stretch the learning-rate schedule of ``cfg`` to its length.
+    """Stretch the learning-rate schedule of ``cfg`` to its length: what counts iterations in a run
+    that counts epochs (a warm-up), too.
 
     Args:
         cfg: the config with overrides, changed in place.
@@ -18,17 +21,41 @@ def scale_schedule(cfg: Config, published: Config, options: dict[str, Any]) -> N
     """
     if any(key.startswith('param_scheduler') for key in options):
         return
-    for unit, by_epoch in (('max_iters', False), ('max_epochs', True)):
+    for unit in ('max_iters', 'max_epochs'):
         old, new = published.train_cfg.get(unit), cfg.train_cfg.get(unit)
         if old and new and old != new:
-            for scheduler in _schedulers(cfg):
-                if scheduler.get('by_epoch', True) == by_epoch:
-                    _stretch(scheduler, new / old)
+            for scheduler in _schedulers(cfg.get('param_scheduler')):
+                _stretch(scheduler, new / old)
 
 
-def _schedulers(cfg: Config) -> list[Any]:
-    schedulers = cfg.get('param_scheduler') or []
-    return [schedulers] if isinstance(schedulers, dict) else list(schedulers)
+def shorten_warmups(schedulers: Any, iterations: int) -> list[str]:
+    """Shorten warm-ups of so many iterations that too little is left of a run that counts epochs:
+    on fewer images than the config was written for, an epoch has fewer iterations.
+
+    Args:
+        schedulers: of a config; changed in place.
+        iterations: of the run.
+
+    Returns:
+        What was changed, a line each.
+    """
+    lines, longest = [], max(1, int(iterations * LONGEST_WARMUP))
+    for scheduler in _schedulers(schedulers):
+        end = isinstance(scheduler, dict) and scheduler.get('end')
+        if (not end or scheduler.get('by_epoch', True) or scheduler.get('begin')
+                or scheduler.get('type') not in _WARMUPS or end <= longest):
+            continue
+        scheduler['end'] = longest
+        lines.append(f'warm-up ({scheduler["type"]}) of {end} → {longest} iterations: a tenth of '
+                     f'the {iterations} that this run has on so many images')
+        for other in _schedulers(schedulers):     # what begins where the warm-up ended
+            if not other.get('by_epoch', True) and other.get('begin') == end:
+                other['begin'] = longest
+    return lines
+
+
+def _schedulers(schedulers: Any) -> list[Any]:
+    return [schedulers] if isinstance(schedulers, dict) else list(schedulers or [])
 
 
 def _stretch(scheduler: Any, factor: float) -> None:

@@ -10,6 +10,14 @@ from mmengine.registry import DATASETS
 from densessl.errors import UsageError
 from densessl.files import write_json
 
+_LONG = 1000    # indices
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise UsageError unless ``fraction`` is above 0 and at most 1."""
+    if not 0 < fraction <= 1:
+        raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
+
 
 def choose(total: int, fraction: float, seed: int) -> list[int]:
     """Indices of round(fraction · total) images, at least one, in ascending order.
@@ -17,8 +25,7 @@ def choose(total: int, fraction: float, seed: int) -> list[int]:
     A smaller fraction of the same seed is a subset of a larger one: both are the beginning of one
     permutation.
     """
-    if not 0 < fraction <= 1:
-        raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
+    check_fraction(fraction)
     permutation = np.random.default_rng(seed).permutation(total)
     return sorted(permutation[:max(1, round(fraction * total))].tolist())
 
@@ -26,8 +33,9 @@ def choose(total: int, fraction: float, seed: int) -> list[int]:
 def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
     """Restrict the training data of a downstream config and write the list to ``subset.json``.
 
-    Works through dataset wrappers; concatenated datasets are sampled as one, and those of which no
-    image was drawn are left out: a data set without an image cannot be built.
+    A run that counts epochs meets each of the images so many times an epoch that the length of an
+    epoch stays. Works through dataset wrappers; concatenated datasets are sampled as one, and those
+    of which no image was drawn are left out: a data set without an image cannot be built.
 
     Returns:
         A line that says how many of how many images are used.
@@ -39,17 +47,28 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
     if total == 0:
         raise UsageError('the training data set is empty: check --data-root')
     chosen = choose(total, fraction, seed)
+    drawn = repeat(chosen, total) if cfg.get('train_cfg', {}).get('max_epochs') else chosen
+    if fraction < 1 and len(drawn) > _LONG:
+        vars(cfg)['_format_python_code'] = False   # which takes seconds, at every checkpoint
     images, start = [], 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
         own = [index - start for index in chosen if start <= index < start + size]
         images += [dataset.get_data_info(index)['img_path'] for index in own]
         if fraction < 1:
-            leaf['indices'] = own
+            leaf['indices'] = [index - start for index in drawn if start <= index < start + size]
         start += size
     _drop_empty(cfg.train_dataloader.dataset)
     write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
                                           'images': images})
-    return f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
+    return (f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
+            + (f', each {total / len(chosen):.3g} times an epoch, so that epochs and the run keep '
+               f'their lengths' if len(drawn) > len(chosen) else ''))
+
+
+def repeat(indices: list[int], number: int) -> list[int]:
+    """``indices`` over and over until there are ``number``, in ascending order. So an epoch stays
+    as long as with all images, and with it everything that a config counts in epochs."""
+    return sorted(indices[i % len(indices)] for i in range(number))
 
 
 def _drop_empty(dataset: Any) -> bool:

@@ -5,6 +5,7 @@ import io
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from densessl.errors import UsageError
 from densessl.transfer.engine_target import EngineTarget
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class MMSegmentation(EngineTarget):
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl.transfer.roots import reads, set_root
         from densessl_plugins.mmseg import data, devkits
+        _check_stages(cfg.model)
         if cfg.get('labels'):
             return data.set_label_folder(cfg, root)
         if reads(cfg, devkits.VOC_TYPES):
@@ -58,3 +60,16 @@ class MMSegmentation(EngineTarget):
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         return {name: round(float(metrics[name]), 2) for name in ('mIoU', 'mAcc', 'aAcc')
                 if name in metrics}
+
+
+def _check_stages(model: Any) -> None:
+    """Refuse a head that reads a stage which the backbone does not give."""
+    count = len((model.get('backbone') or {}).get('out_indices') or range(4))
+    for name in ('decode_head', 'auxiliary_head'):
+        heads = model.get(name) or []
+        for head in [heads] if isinstance(heads, dict) else heads:
+            index = head.get('in_index', -1)
+            for one in index if isinstance(index, (list, tuple)) else [index]:
+                if not isinstance(one, int) or not -count <= one < count:
+                    raise UsageError(f'model.{name}.in_index of the config: {index!r}, but the '
+                                     f'backbone gives {count} feature maps: 0 … {count - 1}')

@@ -5,8 +5,8 @@ import pytest
 from mmengine import Config
 
 from densessl.errors import UsageError
-from densessl.transfer.runs import finished_run, start_run
-from densessl.transfer.schedule import scale_schedule
+from densessl.transfer.runs import decisive_values, finished_run, run_to_resume, start_run
+from densessl.transfer.schedule import scale_schedule, shorten_warmups
 
 SETTINGS = {'config': 'c', 'config_hash': '1', 'backbone': 'random', 'seed': 0}
 
@@ -30,6 +30,39 @@ def test_results_of_other_settings_are_not_written_over(tmp_path, result):
         finished_run(tmp_path, other, False)
     start_run(tmp_path, other, True)
     assert not (tmp_path / 'scores.json').exists()
+
+
+def test_a_run_made_again_cannot_be_taken_for_the_first(tmp_path):
+    start_run(tmp_path, SETTINGS, False)
+    for name in ('iter_9.pth', 'epoch_2.pth', 'last_checkpoint', 'scores.json', 'mine.pth'):
+        (tmp_path / name).touch()
+    start_run(tmp_path, SETTINGS, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['mine.pth', 'run.json']
+
+
+def test_what_may_change_when_a_run_is_resumed(tmp_path):
+    def values(**loader):
+        return decisive_values(Config(dict(
+            train_dataloader=dict(batch_size=2, **loader), default_hooks=dict(logger=None),
+            train_cfg=dict(max_iters=6, val_interval=3))))
+    assert values(num_workers=2) == {'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 6}
+    start_run(tmp_path, SETTINGS, False, values(num_workers=2))
+    assert run_to_resume(tmp_path, SETTINGS, values()) is None    # nothing is saved yet
+    (tmp_path / 'iter_3.pth').touch()
+    other = {**SETTINGS, 'config_hash': '2'}      # such as other workers
+    assert run_to_resume(tmp_path, other, values(num_workers=8)) == tmp_path / 'iter_3.pth'
+    with pytest.raises(UsageError, match='shuffle None, this run has 1'):
+        run_to_resume(tmp_path, other, values(shuffle=1))
+    (tmp_path / 'run.json').write_text(json.dumps(SETTINGS))      # of densessl 0.1.0
+    assert run_to_resume(tmp_path, SETTINGS, values()) == tmp_path / 'iter_3.pth'
+    with pytest.raises(UsageError, match='made with config_hash 1, this run has 2'):
+        run_to_resume(tmp_path, other, values())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UsageError, match=r'file.run cannot be written to: Not a dir'):
+        start_run(tmp_path / 'file' / 'run', SETTINGS, False)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -60,3 +93,27 @@ def test_a_schedule_that_was_given_is_left_alone():
     cfg = config(90)
     scale_schedule(cfg, config(90000), {'param_scheduler.1.milestones': [63000, 81000]})
     assert cfg.param_scheduler[1].milestones == [63000, 81000]
+
+
+def epochs(number, warmup=500):
+    return Config(dict(train_cfg=dict(max_epochs=number), param_scheduler=[
+        dict(type='LinearLR', by_epoch=False, begin=0, end=warmup),
+        dict(type='MultiStepLR', by_epoch=True, milestones=[8, 11], end=12)]))
+
+
+def test_a_warm_up_of_iterations_is_scaled_with_epochs():
+    cfg = epochs(6)
+    scale_schedule(cfg, epochs(12), {'train_cfg.max_epochs': 6})
+    assert cfg.param_scheduler[0].end == 250
+    assert cfg.param_scheduler[1].milestones == [4, 6] and cfg.param_scheduler[1].end == 6
+
+
+def test_a_warm_up_leaves_most_of_a_run_that_counts_epochs():
+    cfg = epochs(12)
+    assert shorten_warmups(cfg.param_scheduler, 90000) == []
+    assert cfg.to_dict() == epochs(12).to_dict()
+    cfg.param_scheduler.append(dict(type='CosineAnnealingLR', by_epoch=False, begin=500, end=2400))
+    line, = shorten_warmups(cfg.param_scheduler, 2400)
+    assert '500 → 240 iterations' in line
+    assert [one.get('begin') for one in cfg.param_scheduler] == [0, None, 240]
+    assert cfg.param_scheduler[0].end == 240 and cfg.param_scheduler[1].milestones == [8, 11]

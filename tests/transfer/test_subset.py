@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.transfer.finetune import read_downstream_config
-from densessl.transfer.subset import choose, leaf_datasets, take_fraction
+from densessl.transfer.subset import choose, leaf_datasets, repeat, take_fraction
 
 
 @pytest.mark.parametrize('seed', [0, 1])
@@ -105,3 +105,17 @@ def test_one_image_of_two_lists_makes_a_training_set(config, tmp_path):
 
 def target_datasets(name):
     return import_module(f'{name}.registry').DATASETS
+
+
+def test_a_run_of_epochs_keeps_its_length(tmp_path):
+    """Every image of the part as often as any other, but for one; as many as there are in all."""
+    cfg = ConfigDict(train_cfg=dict(max_epochs=6), train_dataloader=dict(dataset=dict(
+        type='ConcatDataset', datasets=[dict(type='TenImages'), dict(type='TenImages')])))
+    said = take_fraction(cfg, 0.3, 0, tmp_path)
+    assert said.startswith('6 of 20 training images (fraction 0.3, seed 0), each 3.33 times an ')
+    drawn = [(part, index) for part, one in enumerate(cfg.train_dataloader.dataset.datasets)
+             for index in one.indices]
+    assert len(drawn) == 20 and len(set(drawn)) == 6
+    assert {drawn.count(one) for one in set(drawn)} == {3, 4}
+    assert len(json.loads((tmp_path / 'subset.json').read_text())['images']) == 6
+    assert repeat([4, 7], 5) == [4, 4, 4, 7, 7] and repeat([1, 2], 2) == [1, 2]

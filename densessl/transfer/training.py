@@ -1,0 +1,55 @@
+"""The run itself: a complete downstream config → a trained and scored model."""
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine import Config
+
+from densessl.engine.hooks import Interrupted
+from densessl.transfer.building import building
+from densessl.transfer.resume import FinetuneStopHook
+from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
+from densessl.transfer.target import TransferTarget
+from densessl.transfer.weights import Weights
+
+
+def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
+         allow_partial: bool, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Train and evaluate; return scores, all metrics, and what the checks found.
+
+    Args:
+        cfg: a complete downstream config.
+        check_input, allow_partial: of :class:`HandoffHook`.
+        attributes: of the :class:`FinetuneRunner`.
+    """
+    # mmengine keeps loggers, scalars and visualizers by name for the life of the process: a second
+    # run under the same name would write into the first one's files.
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = cfg.experiment_name
+    with building('the rest'):   # what has no name of its own below
+        runner = FinetuneRunner.from_cfg(cfg)
+    vars(runner).update(attributes)
+    handoff = HandoffHook(target, weights, check_input, allow_partial)
+    progress, stop = ProgressHook(), FinetuneStopHook()
+    # not by the config, which Runner copies and writes out
+    for hook in (handoff, progress, stop):
+        runner.register_hook(hook)
+    try:
+        runner.train()
+    except Interrupted:     # further signals of the same request are still to be expected
+        raise
+    except BaseException:
+        stop.restore()
+        raise
+    if not progress.metrics:    # resumed at the end: it was stopped before it was scored
+        runner.val_loop.run()
+    scores = target.main_scores(progress.metrics)
+    if not scores:
+        raise RuntimeError(f'the evaluation gave no scores: {progress.metrics}')
+    metrics = {key: round(float(value), 4) for key, value in progress.metrics.items()}
+    return {'scores': scores, 'metrics': metrics, 'handoff': handoff.report,
+            'iterations': runner.iter,
+            'resumed_from': runner.resume_from.name if runner.resume_from else None}
