@@ -202,7 +202,8 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
         words += ['--freeze', str(benchmark.freeze)]
     if options:
         words += ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
-    return (words + ['--allow-partial'] * benchmark.allow_partial + ['--overwrite'] * again)
+    return (words + ['--allow-partial'] * benchmark.allow_partial
+            + ['--overwrite' if again else '--resume'])
 
 
 def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> None:

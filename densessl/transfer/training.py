@@ -15,8 +15,9 @@ from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
 
-def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None, check_input: bool,
-         allow_partial: bool, attributes: dict[str, Any]) -> dict[str, Any]:
+def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None,
+                    check_input: bool, allow_partial: bool, attributes: dict[str, Any]
+                    ) -> dict[str, Any]:
     """Train and evaluate; return scores, all metrics, and what the checks found.
 
     Args:

@@ -225,6 +225,18 @@ def test_how_a_model_is_trained_is_passed_on_to_its_runs(label_folder, tiny, tmp
         run_benchmark(benchmark(tmp_path / 'b', label_folder, options, keep=['input', 'norm']))
 
 
+def test_a_run_that_was_under_way_is_gone_on_with(label_folder, tiny, tmp_path, runs_here):
+    options = {**tiny, 'train_cfg.max_iters': 2, 'default_hooks.checkpoint.interval': 1}
+    one = benchmark(tmp_path / 'b', label_folder, options)
+    run_benchmark(one, keep_weights=True)
+    folder = one.run_folder(runs_here.jobs[0].about)
+    assert json.loads((folder / 'scores.json').read_text())['resumed_from'] is None
+    for name in ('scores.json', 'iter_2.pth'):      # as if it had been killed before
+        (folder / name).unlink()
+    run_benchmark(one)
+    assert json.loads((folder / 'scores.json').read_text())['resumed_from'] == 'iter_1.pth'
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_skips_what_is_done(label_folder, tiny, tmp_path):
     folder = tmp_path / 'b'
