@@ -24,14 +24,8 @@ from densessl.transfer.building import building
 from densessl.transfer.group_norm import group_count
 from densessl.transfer.options import check_options
 from densessl.transfer.recipe import Recipe, clear_pretrained
-from densessl.transfer.runs import (
-    decisive_values,
-    finished_run,
-    refuse_unfinished,
-    run_to_resume,
-    start_run,
-)
-from densessl.transfer.schedule import scale_schedule
+from densessl.transfer.runs import decisive_values, earlier_run, start_run
+from densessl.transfer.schedule import own_schedule, scale_schedule
 from densessl.transfer.shapes import is_plain_resnet
 from densessl.transfer.subset import check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
@@ -77,12 +71,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         UsageError: config, backbone, data or weights are not usable; one line says why.
         Interrupted: a signal stopped the run (:class:`densessl.engine.hooks.Interrupted`).
     """
-    check_fraction(fraction)
-    check_seed(seed)
-    if resume and overwrite:
-        raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
-    if launcher != 'none' and get_device() == 'cpu':
-        raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
+    _check_request(fraction, seed, launcher)
     cfg, target = read_downstream_config(config, cfg_options)
     if like is not None and str(backbone) != RANDOM:
         raise UsageError(f'--like {like} is for --backbone {RANDOM}; weights from a file follow '
@@ -90,31 +79,40 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
     folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
-    settings = {
+    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze),
+                'like': likeness(cfg, target, pattern, keep, freeze)}
+    values = decisive_values(cfg)
+    done, checkpoint = earlier_run(folder, settings, values, resume, overwrite)
+    if done is not None:
+        _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
+               f'--overwrite runs it again)')
+        return done['scores']
+    cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
+    if resume and checkpoint is None:
+        _print(f'nothing to resume in {folder}: starting at the beginning')
+    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
+                       lambda: start_run(folder, settings, overwrite, values),
+                       {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)})
+    _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
+    return record['scores']
+
+
+def _check_request(fraction: float, seed: int, launcher: str) -> None:
+    check_fraction(fraction)
+    check_seed(seed)
+    if launcher != 'none' and get_device() == 'cpu':
+        raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
+
+
+def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,
+              fraction: float, seed: int, keep: Iterable[str], freeze: int | None
+              ) -> dict[str, Any]:
+    """What a run is told apart by, for ``run.json``."""
+    return {
         'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
-        'like': likeness(cfg, target, pattern, keep, freeze)}
-    values = decisive_values(cfg)
-    checkpoint = run_to_resume(folder, settings, values) if resume else None
-    if checkpoint is None:
-        done = finished_run(folder, settings, overwrite)
-        if done is not None:
-            _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
-                   f'--overwrite runs it again)')
-            return done['scores']
-        if resume:
-            _print(f'nothing to resume in {folder}: starting at the beginning')
-        elif not overwrite:
-            refuse_unfinished(folder)
-    cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-    own_schedule = any(key.startswith('param_scheduler') for key in cfg_options or {})
-    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
-                       lambda: start_run(folder, settings, overwrite, values),
-                       {'resume_from': checkpoint, 'fit_warmup': not own_schedule})
-    _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
-    return record['scores']
+        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze}
 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,

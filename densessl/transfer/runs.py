@@ -69,12 +69,24 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     return newest
 
 
-def refuse_unfinished(folder: Path) -> None:
-    """Raise UsageError if ``folder`` holds a run that could be gone on with."""
+def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], resume: bool,
+                overwrite: bool) -> tuple[dict[str, Any] | None, Path | None]:
+    """What an earlier run left in ``folder`` for one of the same settings: what ``scores.json``
+    holds, or the checkpoint to go on from, or neither.
+
+    Raises:
+        UsageError: there is a run of other settings, or an unfinished one and nothing says what
+            becomes of it.
+    """
+    if resume and overwrite:
+        raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
+    checkpoint = run_to_resume(folder, settings, values) if resume else None
+    done = None if checkpoint else finished_run(folder, settings, overwrite)
     newest = newest_of_run(folder)
-    if newest:
+    if newest and not (checkpoint or done or overwrite):
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'--overwrite to start anew, or choose another --work-dir')
+    return done, checkpoint
 
 
 def decisive_values(cfg: Config) -> dict[str, Any]:

@@ -8,6 +8,12 @@ from mmengine import Config
 _POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_iters')
 _WARMUPS = ('LinearLR', 'ConstantLR')
 LONGEST_WARMUP = 0.1    # of a run that counts epochs
+_SHORTEST = 2    # steps: mmengine leaves the rate at the start of a warm-up of one, for ever
+
+
+def own_schedule(options: dict[str, Any] | None) -> bool:
+    """Whether a schedule is among the overrides."""
+    return any(key.startswith('param_scheduler') for key in options or {})
 
 
 def scale_schedule(cfg: Config, published: Config, options: dict[str, Any]) -> None:
@@ -19,7 +25,7 @@ def scale_schedule(cfg: Config, published: Config, options: dict[str, Any]) -> N
         published: the same config without, whose schedule belongs to its length.
         options: the overrides; a schedule among them is left alone.
     """
-    if any(key.startswith('param_scheduler') for key in options):
+    if own_schedule(options):
         return
     for unit in ('max_iters', 'max_epochs'):
         old, new = published.train_cfg.get(unit), cfg.train_cfg.get(unit)
@@ -39,7 +45,7 @@ def shorten_warmups(schedulers: Any, iterations: int) -> list[str]:
     Returns:
         What was changed, a line each.
     """
-    lines, longest = [], max(1, int(iterations * LONGEST_WARMUP))
+    lines, longest = [], max(_SHORTEST, int(iterations * LONGEST_WARMUP))
     for scheduler in _schedulers(schedulers):
         end = isinstance(scheduler, dict) and scheduler.get('end')
         if (not end or scheduler.get('by_epoch', True) or scheduler.get('begin')
@@ -61,7 +67,8 @@ def _schedulers(schedulers: Any) -> list[Any]:
 def _stretch(scheduler: Any, factor: float) -> None:
     for key in _POINTS:
         if scheduler.get(key):
-            scheduler[key] = max(1, round(scheduler[key] * factor))
+            least = _SHORTEST if key == 'end' and scheduler['end'] >= _SHORTEST else 1
+            scheduler[key] = max(least, round(scheduler[key] * factor))
     if scheduler.get('milestones'):
         scheduler['milestones'] = [max(1, round(point * factor))
                                    for point in scheduler['milestones']]

@@ -2,7 +2,9 @@
 import json
 
 import pytest
+import torch
 from mmengine import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
 from densessl.errors import UsageError
 from densessl.transfer.runs import decisive_values, finished_run, run_to_resume, start_run
@@ -85,8 +87,23 @@ def config(iterations):
 def test_the_schedule_keeps_its_shape_when_the_run_is_shortened():
     cfg = config(90)
     scale_schedule(cfg, config(90000), {'train_cfg.max_iters': 90})
-    assert cfg.param_scheduler[0].end == 1 and cfg.param_scheduler[0].begin == 0
+    assert cfg.param_scheduler[0].end == 2 and cfg.param_scheduler[0].begin == 0
     assert cfg.param_scheduler[1].milestones == [63, 81]   # 70 % and 90 %
+
+
+def test_a_warm_up_ends_however_short_it_becomes():
+    """mmengine leaves the rate of a warm-up of one step where it starts, for the whole run."""
+    cfg = config(90)
+    scale_schedule(cfg, config(90000), {'train_cfg.max_iters': 90})
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    warmup = PARAM_SCHEDULERS.build(dict(cfg.param_scheduler[0], optimizer=optimizer))
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        warmup.step()
+    assert rates[0] < 0.5 and rates[1:] == [1.0, 1.0]
 
 
 def test_a_schedule_that_was_given_is_left_alone():
