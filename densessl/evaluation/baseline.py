@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from densessl.transfer.finetune import likeness, network_of
+from densessl.transfer.fitting import likeness, network_of
 
 if TYPE_CHECKING:
     from mmengine import Config
@@ -29,7 +29,7 @@ class Baseline:
         like: the initialization whose network and input they have; None if nothing is compared
             with them, and they have the config's own.
         digest: of that network and input; None if they are those of random weights alone
-            (:func:`densessl.transfer.finetune.likeness`).
+            (:func:`densessl.transfer.fitting.likeness`).
         network, input: the backbone and the data preprocessor, as the recipe left them.
         differing: each initialization with another network or input → what is other in it.
     """

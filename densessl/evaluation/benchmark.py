@@ -21,8 +21,9 @@ from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, s
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
 from densessl.files import require_work_folder
 from densessl.stages import duration
-from densessl.transfer.finetune import config_digest, fit_backbone, read_downstream_config
-from densessl.transfer.runs import finished_run
+from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.fitting import fit_backbone
+from densessl.transfer.runs import config_digest, finished_run
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 

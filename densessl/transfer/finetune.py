@@ -1,9 +1,6 @@
 """Fine-tune and score: a downstream config, initial weights, labelled data → scores."""
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -21,12 +18,10 @@ from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.building import building
-from densessl.transfer.group_norm import group_count
+from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.options import check_options
-from densessl.transfer.recipe import Recipe, clear_pretrained
-from densessl.transfer.runs import decisive_values, earlier_run, start_run
+from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run
 from densessl.transfer.schedule import own_schedule, scale_schedule
-from densessl.transfer.shapes import is_plain_resnet
 from densessl.transfer.subset import check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.training import train_and_score
@@ -173,56 +168,6 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     return cfg, target
 
 
-def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
-                 keep: Iterable[str], freeze: int | None, allow_partial: bool) -> list[str]:
-    """Translate the weights and apply the recipe; return what was changed.
-
-    Raises:
-        UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
-            translation or no place in the model. Nothing is written before.
-    """
-    if weights:
-        weights.translate(target)
-    recipe = apply_recipe(cfg, target, weights, keep, freeze)
-    if weights and not allow_partial:
-        weights.require_place(cfg.model, target)
-    return recipe
-
-
-def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
-                 keep: Iterable[str] = (), freeze: int | None = None) -> list[str]:
-    """Clear other sources of weights and apply the recipe; return what was changed."""
-    meta = weights.meta if weights else {}
-    recipe = Recipe(
-        mean=meta.get('mean'), std=meta.get('std'),
-        channel_order=meta.get('channel_order', 'RGB'),
-        plain_stem=weights is None or is_plain_resnet(weights.state),
-        distributed=cfg.get('launcher', 'none') != 'none',
-        groups=group_count(weights.meta['backbone']) if weights else None, keep=frozenset(keep),
-        freeze=freeze)
-    lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
-    return lines or ['the config follows it already']
-
-
-def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, keep: Iterable[str],
-               freeze: int | None) -> dict[str, Any]:
-    """The model and the input that the recipe makes of a downstream config for ``weights``."""
-    fitted = copy.deepcopy(cfg)
-    apply_recipe(fitted, target, weights, keep, freeze)
-    whole = fitted.to_dict()
-    return {key: whole[key] for key in ('model', 'data_preprocessor') if whole.get(key)}
-
-
-def likeness(cfg: Config, target: TransferTarget, pattern: Weights | None, keep: Iterable[str],
-             freeze: int | None) -> str | None:
-    """Twelve digits of the network and input that random weights take over from ``pattern``; None
-    if there is none or they are those without it."""
-    if pattern is None:
-        return None
-    alone, alike = (network_of(cfg, target, one, keep, freeze) for one in (None, pattern))
-    return None if alone == alike else _digest(alike)
-
-
 def _complete_imports(cfg: Config, target: TransferTarget) -> None:
     """Name, beside what the config imports itself, what has to be imported to use it elsewhere."""
     own = cfg.get('custom_imports') or {}
@@ -236,16 +181,6 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
 def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:
     stem = weights.path.stem if weights else RANDOM
     return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
-
-
-def config_digest(cfg: Config) -> str:
-    """Twelve digits that change with any value of a config."""
-    return _digest(cfg.to_dict())
-
-
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _words(scores: dict[str, float]) -> str:

@@ -1,6 +1,7 @@
 """The folder of a fine-tuning run: nothing in it is written over unless the user says so."""
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,17 @@ def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], 
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'--overwrite to start anew, or choose another --work-dir')
     return done, checkpoint
+
+
+def config_digest(cfg: Config) -> str:
+    """Twelve digits that change with any value of a config."""
+    return digest_of(cfg.to_dict())
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """Twelve digits that change with any value in ``content``."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def decisive_values(cfg: Config) -> dict[str, Any]:

@@ -8,14 +8,8 @@ import torch
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.transfer.export import export_backbone
-from densessl.transfer.finetune import (
-    apply_recipe,
-    finetune,
-    fit_backbone,
-    likeness,
-    network_of,
-    read_downstream_config,
-)
+from densessl.transfer.finetune import finetune, read_downstream_config
+from densessl.transfer.fitting import apply_recipe, fit_backbone, likeness, network_of
 from densessl.transfer.weights import Weights
 
 TWIN = 'downstream/fcn_r18_folder'

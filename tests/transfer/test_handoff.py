@@ -130,8 +130,8 @@ def test_a_wrong_channel_order_stops_unless_told_otherwise(backbone18, capsys, c
     runner = SimpleNamespace(model=model, logger=logging.getLogger('test'))
     if stops:
         with pytest.raises(UsageError, match='channel order'):
-            hook.before_train(runner)
+            hook.after_init_weights(runner)
     else:
-        hook.before_train(runner)
+        hook.after_init_weights(runner)
         assert hook.report['features']['differences'] == [0.0] * 4
         assert 'function check: stages 1–4 of 4' in capsys.readouterr().out

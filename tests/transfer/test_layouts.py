@@ -218,11 +218,11 @@ def test_a_detector_with_a_swin_starts_from_a_translated_one(make_checkpoint, tm
                                      'depths': (2, 2, 2, 2), 'num_heads': (1, 2, 4, 8)})
     model.backbone.load_state_dict(weights.placed, strict=False)
     hook = HandoffHook(target, weights, check_input=False, allow_partial=False)
-    hook.before_train(SimpleNamespace(model=model, logger=logging.getLogger('test')))
+    hook.after_init_weights(SimpleNamespace(model=model, logger=logging.getLogger('test')))
     assert hook.report['keys'] == {'loaded': 127, 'missing': 0, 'unexpected': 0, 'mismatched': 0,
                                    'altered': 0, 'added': 6}
     assert len(hook.report['features']['differences']) == 4
     assert isinstance(model.backbone.norm0, nn.LayerNorm)            # the model itself keeps it
     nn.init.normal_(model.backbone.stages[0].blocks[0].norm1.weight)
     with pytest.raises(UsageError, match='1 not loaded or changed afterwards'):
-        hook.before_train(SimpleNamespace(model=model, logger=logging.getLogger('test')))
+        hook.after_init_weights(SimpleNamespace(model=model, logger=logging.getLogger('test')))
