@@ -2,6 +2,7 @@
 update takes several of mmengine's iterations."""
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -77,19 +78,25 @@ class StopHook(Hook):
 
     def __init__(self) -> None:
         self.asked, self.since = 0, 0.0
+        self.process = os.getpid()
         self.previous: dict[int, Any] = {}
         self.group: Any = None
         self.exchange: Any = None                  # the reduction that runs
         self.flag = np.zeros(1, np.int64)          # what it reduces
 
     def before_train(self, runner: Runner) -> None:
+        self.process = os.getpid()
         if get_world_size() > 1:
             self.group = distributed.new_group(backend='gloo')
         for number in (signal.SIGINT, signal.SIGTERM):
             self.previous[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
-        if not self.asked:
+        if os.getpid() != self.process:     # a forked helper, such as of an evaluation's pool:
+            if number == signal.SIGTERM:    # Ctrl-C is not for it, SIGTERM is how it is ended
+                self.restore()
+                signal.raise_signal(number)
+        elif not self.asked:
             self.asked, self.since = number, time.monotonic()
         elif time.monotonic() - self.since > SAME_REQUEST:
             self.restore()

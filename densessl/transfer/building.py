@@ -23,7 +23,7 @@ def building(part: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UsageError, RunFailed, MemoryError, torch.OutOfMemoryError):
+    except (UsageError, RunFailed, MemoryError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:   # libraries raise any kind for a wrong value
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

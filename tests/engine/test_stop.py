@@ -3,6 +3,7 @@ it leaves its last one, and resumes from it exactly."""
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
+from densessl.engine.hooks import StopHook
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
@@ -83,3 +85,23 @@ def test_a_killed_run_resumes_to_the_same_bits(scenes):
     assert all(torch.equal(value, two['state_dict'][key])
                for key, value in one['state_dict'].items())
     assert json.dumps(one['meta']['identity']) == json.dumps(two['meta']['identity'])
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no process is forked on this system')
+def test_a_forked_helper_dies_by_sigterm_and_ignores_ctrl_c():
+    """An evaluation's pool of processes ends them so, and waits until they are gone."""
+    hook = StopHook()
+    hook.before_train(None)
+    helper = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)
+    try:
+        helper.start()
+        time.sleep(0.2)
+        os.kill(helper.pid, signal.SIGINT)
+        helper.join(0.5)
+        assert helper.is_alive()
+        helper.terminate()
+        helper.join(10)
+        assert helper.exitcode == -signal.SIGTERM and not hook.asked
+    finally:
+        helper.kill()
+        hook.restore()
