@@ -39,7 +39,7 @@ def spoil(root, pattern):
     pytest.param('faster_rcnn_c4_r18_voc', as_vocdevkit, 'VOC20*/JPEGImages/train*.jpg', 0,
                  marks=pytest.mark.slow),
     ('fcn_r18_cityscapes', as_cityscapes, 'gtFine/train/*/*.png', 1),
-    ('fcn_r18_folder', None, 'images/val/*.png', 0),
+    pytest.param('fcn_r18_folder', None, 'images/val/*.png', 0, marks=pytest.mark.slow),
 ])
 def test_the_file_is_named_in_one_line(config, layout, pattern, workers, sample, tmp_path, capfd):
     root = layout(sample, tmp_path / 'data') if layout else shutil.copytree(
