@@ -235,9 +235,11 @@ def test_a_folder_of_something_else_is_refused(made):
 
 def test_one_writer_at_a_time(made):
     images, folder = made
+    before = digests(folder / 'out')
     with BuildLock(folder / 'out'):
         refused('is being built by another process', images, folder / 'out',
                 masks=folder / 'masks')
+    assert digests(folder / 'out') == before
 
 
 def test_masks_that_do_not_fit_are_refused(made):
@@ -251,6 +253,7 @@ def test_masks_that_do_not_fit_are_refused(made):
     (folder / 'masks' / MASK_INFO).write_text(json.dumps(info))
     (folder / 'masks' / '.shards' / '0-of-1.json').unlink()
     refused('unfinished', images, folder / 'new', masks=folder / 'masks')
+    assert not list(folder.glob('new/*.tar'))
 
 
 def test_two_images_of_one_key_are_refused(tmp_path):

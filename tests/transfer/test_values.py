@@ -36,7 +36,7 @@ def test_a_value_is_refused_by_its_key(key, value, words):
 
 def test_values_that_are_not_there_are_not_checked():
     cfg = Config(dict(model={}, train_dataloader={}, train_cfg={}, optim_wrapper={}))
-    check_values(cfg, cfg, {'labels.ignore': 1})
+    assert check_values(cfg, cfg, {'labels.ignore': 1}) is None
 
 
 @pytest.mark.parametrize(('option', 'words'), [
