@@ -156,7 +156,7 @@ def _size_in_header(file: str | Path | io.BytesIO) -> tuple[int, int] | None:
         with Image.open(file, formats=_formats()) as image:
             width, height = image.size
             return (width, height) if _orientation(image) >= 5 else (height, width)
-    except Exception:
+    except Exception:   # decoders raise anything; the reader, asked next, names and reports it
         return None
 
 

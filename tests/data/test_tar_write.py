@@ -266,6 +266,7 @@ def test_numbers_out_of_range_are_refused(made):
     images, folder = made
     refused('shards of 5 bytes are too small', images, folder / 'new', shard_size=5)
     refused('workers must be at least 1', images, folder / 'new', workers=0)
+    assert not (folder / 'new').exists()
 
 
 def test_a_file_that_changes_meanwhile_ends_the_call(made, monkeypatch):
