@@ -2,7 +2,6 @@
 update takes several of mmengine's iterations."""
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import distributed
+
+from densessl.engine.signals import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
 
@@ -78,35 +79,22 @@ class StopHook(Hook):
 
     def __init__(self) -> None:
         self.asked, self.since = 0, 0.0
-        self.process = os.getpid()
-        self.previous: dict[int, Any] = {}
+        self.signals = ProcessSignals(self._ask)
         self.group: Any = None
         self.exchange: Any = None                  # the reduction that runs
         self.flag = np.zeros(1, np.int64)          # what it reduces
 
     def before_train(self, runner: Runner) -> None:
-        self.process = os.getpid()
         if get_world_size() > 1:
             self.group = distributed.new_group(backend='gloo')
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.previous[number] = signal.signal(number, self._ask)
+        self.signals.take()
 
     def _ask(self, number: int, frame: Any) -> None:
-        if os.getpid() != self.process:     # a forked helper, such as of an evaluation's pool:
-            if number == signal.SIGTERM:    # Ctrl-C is not for it, SIGTERM is how it is ended
-                self.restore()
-                signal.raise_signal(number)
-        elif not self.asked:
+        if not self.asked:
             self.asked, self.since = number, time.monotonic()
         elif time.monotonic() - self.since > SAME_REQUEST:
-            self.restore()
+            self.signals.give_back()
             signal.raise_signal(number)
-
-    def restore(self) -> None:
-        """Let signals do again what they did before the run."""
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = {}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
@@ -142,4 +130,4 @@ class StopHook(Hook):
     def after_train(self, runner: Runner) -> None:
         if self.exchange:
             self.exchange.wait()
-        self.restore()
+        self.signals.give_back()

@@ -27,6 +27,7 @@ from densessl.engine.loop import PretrainLoop
 from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
+from densessl.engine.signals import given_back_after_failure
 from densessl.errors import UsageError
 from densessl.files import require_work_folder
 from densessl.method import Method
@@ -81,7 +82,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store,
                   changes(settings_of(published), settings_of(cfg)))
-        runner.train()
+        with given_back_after_failure(Interrupted):
+            runner.train()
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
         runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine import Config
 
 from densessl.engine.hooks import Interrupted
+from densessl.engine.signals import given_back_after_failure
 from densessl.transfer.building import building
 from densessl.transfer.resume import FinetuneStopHook
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
@@ -34,17 +35,12 @@ def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None
         runner = FinetuneRunner.from_cfg(cfg)
     vars(runner).update(attributes)
     handoff = HandoffHook(target, weights, check_input, allow_partial)
-    progress, stop = ProgressHook(), FinetuneStopHook()
+    progress = ProgressHook()
     # not by the config, which Runner copies and writes out
-    for hook in (handoff, progress, stop):
+    for hook in (handoff, progress, FinetuneStopHook()):
         runner.register_hook(hook)
-    try:
+    with given_back_after_failure(Interrupted):    # more signals of its request are to be expected
         runner.train()
-    except Interrupted:     # further signals of the same request are still to be expected
-        raise
-    except BaseException:
-        stop.restore()
-        raise
     if not progress.metrics:    # resumed at the end: it was stopped before it was scored
         runner.val_loop.run()
     scores = target.main_scores(progress.metrics)

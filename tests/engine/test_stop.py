@@ -16,8 +16,9 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
-from densessl.engine.hooks import StopHook
+from densessl.engine.hooks import Interrupted, StopHook
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
+from densessl.engine.signals import given_back_after_failure
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 TRAIN = ['densessl.cli', 'train', 'demo/detcon_r18', '--work-dir', 'run']
@@ -87,11 +88,20 @@ def test_a_killed_run_resumes_to_the_same_bits(scenes):
     assert json.dumps(one['meta']['identity']) == json.dumps(two['meta']['identity'])
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no process is forked on this system')
-def test_a_forked_helper_dies_by_sigterm_and_ignores_ctrl_c():
-    """An evaluation's pool of processes ends them so, and waits until they are gone."""
+needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='no process is forked here')
+
+
+@pytest.fixture
+def stop_hook():
     hook = StopHook()
     hook.before_train(None)
+    yield hook
+    hook.signals.give_back()
+
+
+@needs_fork
+def test_a_forked_helper_ignores_ctrl_c_and_dies_by_sigterm(stop_hook):
+    """An evaluation's pool of processes ends them so, and waits until they are gone."""
     helper = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)
     try:
         helper.start()
@@ -101,7 +111,35 @@ def test_a_forked_helper_dies_by_sigterm_and_ignores_ctrl_c():
         assert helper.is_alive()
         helper.terminate()
         helper.join(10)
-        assert helper.exitcode == -signal.SIGTERM and not hook.asked
+        assert helper.exitcode == -signal.SIGTERM and not stop_hook.asked
     finally:
         helper.kill()
-        hook.restore()
+
+
+@needs_fork
+def test_a_helper_dies_by_a_sigterm_that_comes_before_it_runs(stop_hook):
+    """A pool that is done at once ends helpers that have not begun."""
+    for _ in range(30):
+        helper = os.fork()
+        if helper == 0:
+            time.sleep(5)
+            os._exit(0)
+        os.kill(helper, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]) == -signal.SIGTERM
+    os.kill(os.getpid(), signal.SIGTERM)        # the run itself hears of it, and nothing is blocked
+    assert stop_hook.asked == signal.SIGTERM
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_signals_mean_what_they_did_after_a_failure_but_not_after_a_stop():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    for failure, back in ((ValueError, True), (Interrupted, False)):
+        hook = StopHook()
+        with pytest.raises(failure), given_back_after_failure(Interrupted):
+            hook.before_train(None)
+            raise failure
+        now = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        assert (now == before) == back
+        hook.signals.give_back()
+        hook.signals.give_back()    # once is enough, twice is harmless
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
