@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 QUICK  ?=
+JOBS   ?= 2
 PEERS  := .bench-venv
 
 .PHONY: install demo test test-slow lint clean bench bench-masks bench-mask-store bench-input \
@@ -25,11 +26,12 @@ $(STAMP): setup.cfg pyproject.toml
 demo: install
 	@$(BIN)/densessl demo $(if $(QUICK),--quick) --out work_dirs/demo$(if $(QUICK),_quick)
 
+# JOBS test files at a time: each takes a core and up to 3 GiB of memory.
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: install
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow --timeout 1800
 
 lint: install
 	@$(BIN)/ruff check .

@@ -24,6 +24,13 @@ from densessl.errors import UsageError
 from densessl.files import atomic_path
 
 
+def experiment_name(folder: str | Path) -> str:
+    """The name of a run in ``folder``, as no other has it. mmengine keeps loggers and visualizers
+    by name for the life of the process, to which it adds no more than the second: a run that starts
+    in the second of another would write into its files."""
+    return f'{Path(folder).name}-{time.time_ns()}'
+
+
 class PretrainRunner(Runner):
     """Runs a :class:`~densessl.method.Method`.
 

@@ -25,7 +25,7 @@ from densessl.engine.hooks import Interrupted, StepHook, StopHook
 from densessl.engine.log import LogValuesHook, WaitingLogProcessor
 from densessl.engine.loop import PretrainLoop
 from densessl.engine.plan import Plan, choose_row, make_plan
-from densessl.engine.runner import PretrainRunner, newest_checkpoint
+from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
 from densessl.errors import UsageError
@@ -189,7 +189,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
-        randomness=dict(seed=cfg.seed), experiment_name=folder.name, cfg=cfg,
+        randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
         provenance=_provenance(cfg, config, plan, dataset),
         identity={**settings_of(cfg), 'global_batch': plan.global_batch, 'steps': plan.steps,
                   'iterations an update': plan.accumulate, 'seed': cfg.seed,

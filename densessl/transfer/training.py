@@ -1,13 +1,12 @@
 """The run itself: a complete downstream config → a trained and scored model."""
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
 from densessl.engine.hooks import Interrupted
+from densessl.engine.runner import experiment_name
 from densessl.engine.signals import given_back_after_failure
 from densessl.transfer.building import building
 from densessl.transfer.resume import FinetuneStopHook
@@ -26,9 +25,7 @@ def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None
         check_input, allow_partial: of :class:`HandoffHook`.
         attributes: of the :class:`FinetuneRunner`.
     """
-    # mmengine keeps loggers, scalars and visualizers by name for the life of the process: a second
-    # run under the same name would write into the first one's files.
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}-{time.time_ns()}'
+    cfg.experiment_name = experiment_name(cfg.work_dir)
     if cfg.get('visualizer'):
         cfg.visualizer.name = cfg.experiment_name
     with building('the rest'):   # what has no name of its own below

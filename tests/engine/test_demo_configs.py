@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +40,9 @@ def images(tmp_path_factory):
 def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_path_factory, capsys):
     monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
     monkeypatch.chdir(tmp_path)
+    # all runs of this process, whose folders have one name, too, start in the same second
+    monkeypatch.setattr('mmengine.runner.runner.time', SimpleNamespace(
+        time=lambda: 1e9, localtime=time.localtime, strftime=time.strftime))
     views = load_config(f'demo/{twin}').views
     command = ['train', f'demo/{twin}', '--data', str(images), '--work-dir', 'run', '--epochs', '2',
                '--resume', '--cfg-options', 'train_dataloader.batch_size=4', 'log_interval=1',
@@ -46,6 +51,7 @@ def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_pat
                *SMALL.get(twin, [])]
     assert main(command) == 0
     whole = read_checkpoint('run/iter_6.pth')['state_dict']
+    assert list(tmp_path.glob('run/*/*.log')) and list(tmp_path.glob('run/*/vis_data/scalars.json'))
     (tmp_path / 'run' / 'iter_6.pth').unlink()
     assert main(command) == 0   # goes on after iter_3
     again = read_checkpoint('run/iter_6.pth')
