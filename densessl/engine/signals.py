@@ -16,7 +16,7 @@ from typing import Any
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-_taken: list[ProcessSignals] = []               # innermost run last
+taken: list[ProcessSignals] = []               # innermost run last
 _masks: dict[int, set[signal.Signals]] = {}     # what a forking thread had blocked
 
 
@@ -33,12 +33,12 @@ class ProcessSignals:
         """Install the handler; only the main thread may. More than once is harmless."""
         if not self.previous:
             self.previous = {number: signal.signal(number, self.handler) for number in NUMBERS}
-            _taken.append(self)
+            taken.append(self)
 
     def give_back(self) -> None:
         """Let signals do again what they did before."""
         if self.previous:
-            _taken.remove(self)
+            taken.remove(self)
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}
@@ -47,19 +47,19 @@ class ProcessSignals:
 @contextmanager
 def given_back_after_failure(*but: type[BaseException]) -> Iterator[None]:
     """What is taken within is given back when it fails, unless by one of ``but``."""
-    before = len(_taken)
+    before = len(taken)
     try:
         yield
     except but:
         raise
     except BaseException:
-        while len(_taken) > before:
-            _taken[-1].give_back()
+        while len(taken) > before:
+            taken[-1].give_back()
         raise
 
 
 def _before_fork() -> None:
-    if _taken:
+    if taken:
         _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
 
 
@@ -70,8 +70,8 @@ def _in_parent() -> None:
 
 def _in_helper() -> None:
     if get_ident() in _masks:
-        while _taken:
-            _taken[-1].give_back()
+        while taken:
+            taken[-1].give_back()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(get_ident()))
 

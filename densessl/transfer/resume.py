@@ -29,6 +29,10 @@ class FinetuneStopHook(StopHook):
     """Ends an evaluation at once, too. A run that counts epochs is not saved within one, because
     mmengine's loop begins epochs at their beginning: it goes on from the last checkpoint."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.evaluated: Runner | None = None    # the run whose metrics are being computed
+
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():   # no other hears of signals
             super().before_train(runner)
@@ -36,6 +40,28 @@ class FinetuneStopHook(StopHook):
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                        outputs: Any = None) -> None:
         if self.asked and not self.group:   # several processes have unequal numbers of images
+            self.stop(runner, runner.iter)
+
+    def before_val(self, runner: Runner) -> None:
+        if not self.group:
+            evaluator = runner.val_loop.evaluator
+            evaluator.evaluate = partial(self._evaluate, runner,
+                                         partial(type(evaluator).evaluate, evaluator))
+
+    def _evaluate(self, runner: Runner, evaluate: Callable[..., Any], *args: Any, **kwargs: Any
+                  ) -> Any:
+        """Let a signal end this, wherever it is: it may wait for what helpers were to compute, and
+        a signal to the whole group has ended them."""
+        self.evaluated = runner
+        try:
+            return evaluate(*args, **kwargs)
+        finally:
+            self.evaluated = None
+
+    def _ask(self, number: int, frame: Any) -> None:
+        super()._ask(number, frame)
+        runner, self.evaluated = self.evaluated, None
+        if runner is not None:
             self.stop(runner, runner.iter)
 
     def save(self, runner: Runner, done: int) -> str:

@@ -1,7 +1,11 @@
 """A fine-tuning run that was stopped is gone on with, by us and by stock tools."""
 import json
+import multiprocessing
+import os
+import re
 import shutil
 import signal
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from densessl.cli import main
 from densessl.engine.hooks import Interrupted
 from densessl.engine.runner import newest_checkpoint
+from densessl.engine.signals import taken
 from densessl.errors import UsageError
 from densessl.transfer.finetune import finetune
 from densessl.transfer.resume import leap_over, newest_of_run, plain_message_hub
@@ -121,6 +126,16 @@ def test_another_run_is_not_gone_on_with(change, words, whole, six, backbone18, 
     assert json.loads((folder / 'run.json').read_text())['seed'] == 0
 
 
+@contextmanager
+def keeping_signals():
+    """A stopped run ends with its process, and until then waits for more signals: not in here."""
+    try:
+        yield
+    finally:
+        for signals in reversed(taken.copy()):
+            signals.give_back()
+
+
 def test_a_signal_saves_and_says_how_to_go_on(six, label_folder, tmp_path, monkeypatch, capsys):
     from densessl.transfer import runner as module
     after = module.ProgressHook.after_train_iter
@@ -133,11 +148,8 @@ def test_a_signal_saves_and_says_how_to_go_on(six, label_folder, tmp_path, monke
     arguments = ['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
                  '--work-dir', str(tmp_path / 'run'), '--cfg-options',
                  *(f'{key}={value}' for key, value in six.items())]
-    before = signal.getsignal(signal.SIGTERM)
-    try:
+    with keeping_signals():
         assert main(arguments) == 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
     assert 'stopped after iteration 2; add --resume to the command' in capsys.readouterr().err
     assert (tmp_path / 'run' / 'last_checkpoint').read_text() == str(tmp_path / 'run/iter_2.pth')
     assert torch.load(tmp_path / 'run/iter_2.pth', weights_only=True)['meta']['iter'] == 2
@@ -145,6 +157,26 @@ def test_a_signal_saves_and_says_how_to_go_on(six, label_folder, tmp_path, monke
     assert main([*arguments, '--debug', '--resume']) == 0
     assert 'after iteration 2' in capsys.readouterr().out
     assert not list((tmp_path / 'run').glob('.*.part'))
+
+
+def end_the_group():
+    """What a helper sees of a signal to the whole group."""
+    os.kill(os.getppid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_evaluation_does_not_wait_for_helpers_that_are_gone(six, label_folder, tmp_path,
+                                                               monkeypatch, capsys):
+    def compute_metrics(metric, results):
+        with multiprocessing.get_context('fork').Pool(1) as pool:
+            return pool.apply(end_the_group)
+    monkeypatch.setattr('mmseg.evaluation.IoUMetric.compute_metrics', compute_metrics)
+    with keeping_signals():
+        assert main(['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
+                     '--work-dir', str(tmp_path / 'run'), '--cfg-options',
+                     *(f'{key}={value}' for key, value in six.items())]) == 1
+    done, = re.findall(r'stopped after iteration (\d+); add --resume', capsys.readouterr().err)
+    assert (tmp_path / 'run' / f'iter_{done}.pth').is_file()
 
 
 def test_a_run_of_epochs_goes_on_from_a_whole_one(tmp_path):
