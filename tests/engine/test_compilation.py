@@ -57,7 +57,6 @@ def train(scenes, folder, *options):
                  '--epochs', '1', '--resume', '--cfg-options', *TINY, *options])
 
 
-@pytest.mark.slow
 def test_a_compiled_run_resumes_and_exports_as_any(scenes, tmp_path, capsys):
     """Its checkpoints are those of a run that is not compiled, and either resumes the other's."""
     assert train(scenes, 'plain') == 0

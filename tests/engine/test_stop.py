@@ -67,7 +67,6 @@ def test_a_signal_saves_and_stops(who, number, scenes):
     assert done >= 2 and f'after iteration {done};' in told[0]
 
 
-@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(scenes):
     """kill -9 at any moment, then --resume, with another number of loader workers: the weights are
     those of a run that nobody killed."""

@@ -96,7 +96,6 @@ def test_workers_do_not_change_the_result(scenes, whole, tmp_path):
                for key, value in one['state_dict'].items())
 
 
-@pytest.mark.slow
 def test_bfloat16_by_config(scenes, whole, tmp_path):
     """Mixed precision stays close to float32 and leaves float32 weights."""
     assert train(scenes, tmp_path / 'bf16',

@@ -237,7 +237,6 @@ def test_a_run_that_was_under_way_is_gone_on_with(label_folder, tiny, tmp_path, 
     assert json.loads((folder / 'scores.json').read_text())['resumed_from'] == 'iter_1.pth'
 
 
-@pytest.mark.slow
 def test_killed_and_started_again_it_skips_what_is_done(label_folder, tiny, tmp_path):
     folder = tmp_path / 'b'
     command = [sys.executable, str(Path(__file__).parents[2] / 'tools/benchmark.py'), TWIN,

@@ -84,7 +84,6 @@ def test_what_a_loader_worker_says_is_one_line_too(backbone18, tmp_path, capsys)
     assert 'red/0.png: not an image' in error and error.count('\n') == 1
 
 
-@pytest.mark.slow
 def test_random_weights_are_a_function_of_the_seed():
     states = [load_measured('random', 'torchvision.resnet18', 'cpu', seed).module.state_dict()
               for seed in (0, 0, 1)]

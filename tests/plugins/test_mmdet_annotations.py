@@ -105,7 +105,7 @@ def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
         complete(found, tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize('ids', [pytest.param('as they are', marks=pytest.mark.slow), 'names'])
+@pytest.mark.parametrize('ids', ['as they are', 'names'])
 def test_a_bare_file_scores_as_the_whole_one(copied, ids):
     root, change = copied
     truth = content(root, 'val')

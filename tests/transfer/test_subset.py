@@ -81,7 +81,7 @@ def test_parts_without_an_image_are_left_out_of_nested_wrappers(tmp_path):
 
 
 @pytest.mark.parametrize('config', [
-    'faster_rcnn_c4_r18_voc', pytest.param('fcn_r18_voc12aug', marks=pytest.mark.slow)])
+    'faster_rcnn_c4_r18_voc', 'fcn_r18_voc12aug'])
 def test_one_image_of_two_lists_makes_a_training_set(config, tmp_path):
     root = as_vocdevkit(write_scenes(tmp_path / 'scenes', unlabelled=0, train=4, val=1,
                                      size=(64, 64)), tmp_path / 'voc')
