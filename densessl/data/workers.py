@@ -1,4 +1,4 @@
-"""What a loader's worker process is told at its start."""
+"""What worker processes are told at their start."""
 from __future__ import annotations
 
 import os
@@ -7,6 +7,8 @@ import threading
 
 import cv2
 import torch
+
+_outliving: list[int] = []      # this process, if it was told so; a forked one takes the list over
 
 
 def prepare_worker(worker: int) -> None:
@@ -19,7 +21,10 @@ def prepare_worker(worker: int) -> None:
 def outlive_signals() -> None:
     """Ctrl-C, torchrun and schedulers signal a run's whole process group; the training process
     must still get the batches of the iterations until it stops. The worker ends with it, or when
-    it, and nobody else, sends SIGTERM."""
+    it, and nobody else, sends SIGTERM. More than once is harmless."""
+    if os.getpid() in _outliving:
+        return
+    _outliving[:] = [os.getpid()]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, 'sigwaitinfo'):      # macOS
         return

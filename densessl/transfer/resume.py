@@ -1,7 +1,6 @@
 """Going on with a fine-tuning run that was stopped, and stopping so that one can."""
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
+from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -26,42 +26,16 @@ def newest_of_run(folder: str | Path) -> Path | None:
 
 
 class FinetuneStopHook(StopHook):
-    """Ends an evaluation at once, too. A run that counts epochs is not saved within one, because
-    mmengine's loop begins epochs at their beginning: it goes on from the last checkpoint."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.evaluated: Runner | None = None    # the run whose metrics are being computed
-
-    def before_train(self, runner: Runner) -> None:
-        if threading.current_thread() is threading.main_thread():   # no other hears of signals
-            super().before_train(runner)
+    """Ends an evaluation after the images at hand, too. A run that counts epochs is not saved
+    within one, because mmengine's loop begins epochs at their beginning: it goes on from the last
+    checkpoint."""
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                        outputs: Any = None) -> None:
         if self.asked and not self.group:   # several processes have unequal numbers of images
-            self.stop(runner, runner.iter)
-
-    def before_val(self, runner: Runner) -> None:
-        if not self.group:
-            evaluator = runner.val_loop.evaluator
-            evaluator.evaluate = partial(self._evaluate, runner,
-                                         partial(type(evaluator).evaluate, evaluator))
-
-    def _evaluate(self, runner: Runner, evaluate: Callable[..., Any], *args: Any, **kwargs: Any
-                  ) -> Any:
-        """Let a signal end this, wherever it is: it may wait for what helpers were to compute, and
-        a signal to the whole group has ended them."""
-        self.evaluated = runner
-        try:
-            return evaluate(*args, **kwargs)
-        finally:
-            self.evaluated = None
-
-    def _ask(self, number: int, frame: Any) -> None:
-        super()._ask(number, frame)
-        runner, self.evaluated = self.evaluated, None
-        if runner is not None:
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):       # the model holds what it averaged, meanwhile
+                    hook.after_val_epoch(runner)
             self.stop(runner, runner.iter)
 
     def save(self, runner: Runner, done: int) -> str:

@@ -99,20 +99,32 @@ def stop_hook():
 
 
 @needs_fork
-def test_a_forked_helper_ignores_ctrl_c_and_dies_by_sigterm(stop_hook):
-    """An evaluation's pool of processes ends them so, and waits until they are gone."""
+def test_a_forked_helper_is_ended_by_the_run_alone(stop_hook):
+    """Signals to the whole group are none of its business: the run waits for what it computes. An
+    evaluation's pool of processes ends them by SIGTERM, and waits until they are gone."""
     helper = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)
     try:
         helper.start()
         time.sleep(0.2)
         os.kill(helper.pid, signal.SIGINT)
+        subprocess.run(['kill', str(helper.pid)], check=True)     # SIGTERM of another process
         helper.join(0.5)
         assert helper.is_alive()
         helper.terminate()
         helper.join(10)
-        assert helper.exitcode == -signal.SIGTERM and not stop_hook.asked
+        assert helper.exitcode == 0 and not stop_hook.asked
     finally:
         helper.kill()
+
+
+@needs_fork
+def test_a_program_that_is_started_has_the_usual_signals(stop_hook):
+    program = 'import signal; print(signal.getsignal(signal.SIGINT).__name__, ' \
+              'signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ()))'
+    for before in (None, os.getpid):        # without and with running Python in the fork
+        done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                              check=True, preexec_fn=before)
+        assert done.stdout == 'default_int_handler 0 set()\n'
 
 
 @needs_fork

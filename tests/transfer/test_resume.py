@@ -2,9 +2,10 @@
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import signal
+import subprocess
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -22,7 +24,12 @@ from densessl.engine.runner import newest_checkpoint
 from densessl.engine.signals import taken
 from densessl.errors import UsageError
 from densessl.transfer.finetune import finetune
-from densessl.transfer.resume import leap_over, newest_of_run, plain_message_hub
+from densessl.transfer.resume import (
+    FinetuneStopHook,
+    leap_over,
+    newest_of_run,
+    plain_message_hub,
+)
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -159,32 +166,59 @@ def test_a_signal_saves_and_says_how_to_go_on(six, label_folder, tmp_path, monke
     assert not list((tmp_path / 'run').glob('.*.part'))
 
 
-def end_the_group():
-    """What a helper sees of a signal to the whole group."""
-    os.kill(os.getppid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGTERM)
+def signalled_group(task):
+    """A signal to the whole group, the run and its helper, by another process."""
+    subprocess.run(['kill', str(os.getppid()), str(os.getpid())], check=True)
+    time.sleep(0.2)
+    return task
 
 
-def test_an_evaluation_does_not_wait_for_helpers_that_are_gone(six, label_folder, tmp_path,
-                                                               monkeypatch, capsys):
-    def compute_metrics(metric, results):
-        with multiprocessing.get_context('fork').Pool(1) as pool:
-            return pool.apply(end_the_group)
-    monkeypatch.setattr('mmseg.evaluation.IoUMetric.compute_metrics', compute_metrics)
+def test_helpers_of_an_evaluation_outlive_a_signal_to_the_group(six, label_folder, tmp_path,
+                                                                monkeypatch, capsys):
+    from mmseg.evaluation import IoUMetric
+    compute = IoUMetric.compute_metrics
+
+    def by_helpers(metric, results):
+        pool = multiprocessing.get_context('fork').Pool(2)     # as MMDetection's: never terminated
+        assert pool.map(signalled_group, range(3), chunksize=1) == [0, 1, 2]
+        pool.close()
+        return compute(metric, results)
+    monkeypatch.setattr(IoUMetric, 'compute_metrics', by_helpers)
+    arguments = ['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
+                 '--work-dir', str(tmp_path / 'run'), '--cfg-options',
+                 *(f'{key}={value}' for key, value in six.items())]
+    assert main([*arguments, 'train_cfg.val_interval=6']) == 0     # it was over then
+    assert 'mIoU' in capsys.readouterr().out
     with keeping_signals():
-        assert main(['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
-                     '--work-dir', str(tmp_path / 'run'), '--cfg-options',
-                     *(f'{key}={value}' for key, value in six.items())]) == 1
-    done, = re.findall(r'stopped after iteration (\d+); add --resume', capsys.readouterr().err)
-    assert (tmp_path / 'run' / f'iter_{done}.pth').is_file()
+        assert main([*arguments, 'train_cfg.val_interval=3', '--overwrite']) == 1
+    assert 'stopped after iteration 4' in capsys.readouterr().err
+
+
+def test_a_stop_within_an_evaluation_saves_what_was_trained_not_its_average(tmp_path):
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = EMAHook(ema_type='ExponentialMovingAverage')
+    average.before_run(SimpleNamespace(model=model))
+    model.weight.data.fill_(1.0)
+    average.ema_model.module.weight.data.fill_(9.0)
+    saved = {}
+
+    def save_checkpoint(*args, **kwargs):
+        saved['state_dict'] = {key: value.clone() for key, value in model.state_dict().items()}
+        average.before_save_checkpoint(runner, saved)      # exchanges them, for use of the average
+    runner = SimpleNamespace(iter=3, hooks=[average], work_dir=str(tmp_path), train_loop=None,
+                             save_checkpoint=save_checkpoint)
+    average.before_val_epoch(runner)
+    hook = FinetuneStopHook()
+    hook.asked = signal.SIGTERM
+    with pytest.raises(Interrupted):
+        hook.after_val_iter(runner, 0)
+    assert saved['state_dict']['weight'] == 9 and saved['ema_state_dict']['module.weight'] == 1
 
 
 def test_a_run_of_epochs_goes_on_from_a_whole_one(tmp_path):
     from mmengine.runner import EpochBasedTrainLoop
-
-    from densessl.transfer.resume import FinetuneStopHook
     loop = object.__new__(EpochBasedTrainLoop)
-    runner = SimpleNamespace(train_loop=loop, work_dir=str(tmp_path), iter=7,
+    runner = SimpleNamespace(train_loop=loop, work_dir=str(tmp_path), iter=7, hooks=[],
                              optim_wrapper=SimpleNamespace(_accumulative_counts=1))
     hook = FinetuneStopHook()
     hook.asked = signal.SIGTERM
