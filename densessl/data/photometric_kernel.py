@@ -57,7 +57,9 @@ def augment_and_normalize(images: Tensor, rows: Tensor, mean: Tensor, std: Tenso
 
 
 # -- compiled --------------------------------------------------------------------------------------
-_OPTIONS = dict(nogil=True, error_model='numpy', fastmath={'contract', 'reassoc', 'nsz', 'arcp'})
+# Without fastmath: with it the bits would depend on how LLVM happened to vectorize, which it does
+# another way in the process that compiles than in the code that others load.
+_OPTIONS = dict(nogil=True, error_model='numpy')
 
 
 def _entry(function):

@@ -2,6 +2,10 @@
 each drawn parameter against what the recipe says."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -196,6 +200,29 @@ def by_torchvision(image, row):
             continue
         image = operation(image, value * ranges if name == 'solarize' else value)
     return image
+
+
+FINGERPRINT = """
+import hashlib, numpy, torch
+from densessl.data import photometric_kernel as kernel
+from densessl.data.photometric import parameters
+rng = numpy.random.default_rng(0)
+chain = dict(jitter=dict(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
+             blur=dict(p=1, sigma=(0.1, 2.0)), solarize=dict(p=0.3))
+rows = torch.from_numpy(numpy.stack([parameters(rng, **chain) for _ in range(8)]))
+images = torch.from_numpy(rng.integers(0, 256, (8, 96, 96, 3), numpy.uint8))
+views = kernel.augment_and_normalize(images, rows, torch.full((3,), 0.45), torch.full((3,), 0.22))
+print(sum(kernel._augment.stats.cache_hits.values()),
+      hashlib.sha256(views.contiguous().numpy().tobytes()).hexdigest())
+"""
+
+
+def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path):
+    environment = {**os.environ, 'NUMBA_CACHE_DIR': str(tmp_path)}
+    (none, compiled), (one, loaded) = (
+        subprocess.run([sys.executable, '-c', FINGERPRINT], env=environment, check=True,
+                       capture_output=True, text=True).stdout.split() for _ in range(2))
+    assert (none, one) == ('0', '1') and compiled == loaded
 
 
 @pytest.mark.parametrize('name', THEIRS)
