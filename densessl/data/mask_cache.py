@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -135,6 +136,8 @@ def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_b
             make_masks(images, root, generator)
             return MaskStore(root)
         except BeingBuilt as error:
+            if getattr(multiprocessing.current_process(), '_inheriting', False):
+                raise   # a worker of that builder, which runs a script without __main__ guard again
             print(f'{error}: waiting for it', file=sys.stderr)
     return _wait(root, images.digest())
 

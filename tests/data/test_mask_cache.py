@@ -1,6 +1,9 @@
 """The masks a training run asks for: one builder at a time, the others wait; the cache."""
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,6 +13,7 @@ from PIL import Image
 
 from densessl.data import build_lock, mask_cache
 from densessl.data.images import find_images
+from densessl.data.mask_build import cores
 from densessl.data.mask_check import check_masks
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
@@ -159,6 +163,22 @@ def test_other_ranks_learn_that_the_builder_failed(tmp_path, cache, quick):
 def test_other_ranks_do_not_wait_for_nobody(tmp_path, cache, quick):
     with pytest.raises(UsageError, match=r'nobody has built masks .* DENSESSL_CACHE'):
         store_for_training(draw(tmp_path / 'in', 1), GRID, is_builder=False)
+
+
+@pytest.mark.skipif(cores() == 1, reason='one core needs no worker process')
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    """The builder's workers run it again, and there it would wait for the builder."""
+    draw(tmp_path / 'in', 4)
+    script = tmp_path / 'script.py'
+    script.write_text('from densessl.data.images import find_images\n'
+                      'from densessl.data.masks import store_for_training\n'
+                      'store_for_training(find_images("in"), dict(type="grid", rows=2, cols=3), '
+                      'is_builder=True)\n')
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, timeout=120, text=True,
+                          env={**os.environ, 'DENSESSL_CACHE': str(tmp_path / 'cache')},
+                          capture_output=True)
+    assert done.returncode == 1
+    assert 'without "if __name__ == \'__main__\':"' in done.stderr.splitlines()[-1]
 
 
 def test_a_store_of_another_hand_is_used(tmp_path):
