@@ -3,7 +3,7 @@ normalization, one view after the other.
 
 The operations are those of :mod:`densessl.data.photometric`, formula by formula. A view is worked
 on as three planes of float32, 600 kB at 224 px, which stay in a core's second-level cache from the
-first operation to the last; each loop is written so that LLVM vectorizes it.
+first operation to the last; each loop but that of the mean is written so that LLVM vectorizes it.
 """
 from __future__ import annotations
 
