@@ -133,8 +133,9 @@ def test_a_collapsed_batch_is_reported(method):
         logger=SimpleNamespace(warning=messages.append))
     hook.before_train(runner)
     for views, collapsed in ((views_of(method), False), (views_of(method), True)):
-        if collapsed:   # one image, repeated
-            views = [replace(v, image=symmetric(v.image).expand_as(v.image)) for v in views]
+        if collapsed:   # one image, repeated in both views
+            same = symmetric(views[0].image)
+            views = [replace(v, image=same.expand_as(v.image)) for v in views]
         hook.before_train_iter(runner, 0)
         with torch.no_grad():
             method.loss(views)

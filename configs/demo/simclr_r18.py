@@ -23,7 +23,7 @@ model = dict(
 
 epochs = 10
 global_batch = 32
-schedule = dict(type='cosine', base_lr=0.05, reference_batch=32, warmup_epochs=1)
+schedule = dict(type='cosine', base_lr=0.025, reference_batch=32, warmup_epochs=1)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ExcludeBiasAndNorm',

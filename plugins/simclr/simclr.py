@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.dist import gather, rank
+from densessl.errors import UsageError
 from densessl.method import Method, View
 from densessl.precision import full_precision
 
@@ -38,9 +39,15 @@ class SimCLR(Method):
         self.temperature = temperature
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
-        z1, z2 = (self.projector(self.backbone(view.image)[-1].mean((2, 3)))   # (B, D)
-                  for view in views)
-        return {'loss': nt_xent(z1, z2, self.temperature)}
+        sizes = [tuple(view.image.shape[2:]) for view in views]
+        if sizes[0] != sizes[1]:
+            raise UsageError(f'simclr encodes both views in one pass, so they must have one size, '
+                             f'not {sizes[0]} and {sizes[1]}; set the same size in both views')
+        # one pass, as released: batch norms see both views together
+        images = torch.cat([view.image for view in views])                # (2B, 3, H, W)
+        z1, z2 = self.projector(self.backbone(images)[-1].mean((2, 3))).chunk(2)   # (B, D) each
+        # the release sums what Eq. 1 averages; batch norms, which LARS does not adapt, feel it
+        return {'loss': 2 * nt_xent(z1, z2, self.temperature)}
 
     def negatives(self, global_batch: int) -> int:
         return 2 * global_batch - 2

@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from densessl.errors import UsageError
+from densessl.method import View
 from densessl_plugins.simclr import nt_xent
 from densessl_plugins.simclr.simclr import SimCLR, projection_head
 
@@ -57,3 +59,38 @@ def test_zero_gamma_reaches_the_backbone():
     assert (method.backbone.layer1[0].bn2.weight == 0).all()
     assert (method.backbone.layer1[0].bn1.weight == 1).all()
     assert method.negatives(4096) == 8190
+
+
+def method_and_views(size=32):
+    torch.manual_seed(0)
+    method = SimCLR(backbone=dict(type='torchvision.resnet18'), temperature=0.5).double()
+    return method, [View(image=torch.randn(4, 3, s, s, dtype=torch.float64)) for s in (32, size)]
+
+
+def test_the_loss_is_the_sum_of_both_orders_as_released():
+    """google-research/simclr ``objective.py``: loss_a + loss_b, each the mean over B anchors, of
+    features that went through the network together (``model.py`` concatenates the two views)."""
+    method, (view1, view2) = method_and_views()
+    loss = method.loss([view1, view2])['loss']
+    z = F.normalize(method.projector(
+        method.backbone(torch.cat([view1.image, view2.image]))[-1].mean((2, 3))), dim=1)
+    a, b = z.chunk(2)
+    eye, labels = torch.eye(4), torch.arange(4)
+    released = sum(F.cross_entropy(torch.cat([x @ y.T / 0.5, x @ x.T / 0.5 - 1e9 * eye], 1), labels)
+                   for x, y in ((a, b), (b, a)))
+    torch.testing.assert_close(loss, released)
+
+
+def test_batch_norms_see_both_views_together():
+    method, views = method_and_views()
+    method.loss(views)
+    bn = method.backbone.bn1
+    stem = method.backbone.conv1(torch.cat([view.image for view in views]))
+    torch.testing.assert_close(bn.running_mean, 0.1 * stem.mean((0, 2, 3)))
+    assert bn.num_batches_tracked == 1
+
+
+def test_views_of_two_sizes_are_refused():
+    method, views = method_and_views(size=48)
+    with pytest.raises(UsageError, match='one size'):
+        method.loss(views)
