@@ -27,7 +27,8 @@ model = dict(
     num_regions=16,
     projection=(512, 128),     # published 4096, 256
     temperature=0.1,
-    tau_base=0.97)             # few steps: the target must move
+    tau_base=0.97,             # few steps: the target must move,
+    target_init='copy')        # and from where the online network is
 
 epochs = 10
 global_batch = 32

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from densessl.backbones import build_backbone, feature_stage
-from densessl.ema import copy_weights, cosine_tau, ema_update, target_of
+from densessl.ema import copy_weights, cosine_tau, ema_update
+from densessl.errors import UsageError
 from densessl.heads import mlp, pool_regions
 from densessl.method import Method, View
 from densessl_plugins.detcon.loss import detcon_nce
@@ -23,6 +24,8 @@ class DetConB(Method):
         projection: hidden and output width of projector and predictor.
         temperature: τ of the loss.
         tau_base: momentum of the target at the first step; a cosine takes it to 1.
+        target_init: ``'fresh'``: online and target start from different random weights
+            (released); ``'copy'``: they start equal.
         local_negatives: whether other regions of the same image are negatives (released: yes).
         hard: give each feature cell to one region (released); False: the paper's averaged masks.
         stage: which of the backbone's feature maps; −1 is the last.
@@ -34,23 +37,28 @@ class DetConB(Method):
 
     def __init__(self, backbone: dict[str, Any], num_regions: int = 16,
                  projection: tuple[int, int] = (4096, 256), temperature: float = 0.1,
-                 tau_base: float = 0.996, local_negatives: bool = True, hard: bool = True,
-                 stage: int = -1, data_preprocessor: dict[str, Any] | None = None) -> None:
+                 tau_base: float = 0.996, target_init: str = 'fresh',
+                 local_negatives: bool = True, hard: bool = True, stage: int = -1,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
+        if target_init not in ('fresh', 'copy'):
+            raise UsageError(f"target_init {target_init!r}: 'fresh' or 'copy'")
         self.backbone = build_backbone(backbone)                             # f_θ
         channels = feature_stage(self.backbone, stage).channels
         hidden, out = projection
         self.projector = mlp(channels, hidden, out)                          # g_θ
         self.predictor = mlp(out, hidden, out)                               # q_θ
-        self.target_backbone = target_of(self.backbone)                      # f_ξ
-        self.target_projector = target_of(self.projector)                    # g_ξ
-        self.num_regions, self.temperature, self.tau_base = num_regions, temperature, tau_base
+        self.target_backbone = build_backbone(backbone).requires_grad_(False)          # f_ξ
+        self.target_projector = mlp(channels, hidden, out).requires_grad_(False)       # g_ξ
+        self.num_regions, self.temperature = num_regions, temperature
+        self.tau_base, self.target_init = tau_base, target_init
         self.local_negatives, self.hard, self.stage = local_negatives, hard, stage
 
     def init_weights(self) -> None:
         super().init_weights()
-        copy_weights(self.target_backbone, self.backbone)
-        copy_weights(self.target_projector, self.projector)
+        if self.target_init == 'copy':
+            copy_weights(self.target_backbone, self.backbone)
+            copy_weights(self.target_projector, self.projector)
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
         predictions, targets, ids = [], [], []
