@@ -11,6 +11,10 @@ Cost      1000 epochs × 1 281 167 images, two views of 224 px through two netwo
 Expected  ImageNet linear top-1 74.3 (1000 epochs), 72.5 (300). VOC07 AP50 77.5, VOC12 mIoU 76.3;
           1 % / 10 % of the labels: top-1 53.2 / 68.8, as published. Not reproduced by this
           project.
+Differs from the release
+          Initial weights are torchvision's and PyTorch's (Kaiming fan-out, uniform), not haiku's
+          (truncated normal, variance 1 / fan-in). Stem and max-pool pad both sides alike, where
+          'SAME' pads the far side more: other libraries can then load the backbone.
 """
 _base_ = ['_base_/pretrain.py']
 
@@ -27,7 +31,7 @@ views = [
 
 model = dict(
     type='byol',
-    backbone=dict(type='torchvision.resnet50'),
+    backbone=dict(type='torchvision.resnet50', zero_init_residual=True),
     projection=(4096, 256),    # hidden and output width of projector and predictor
     tau_base=0.996,            # target momentum, by a cosine to 1
     target_init='fresh')       # as released: online and target start from different weights
@@ -45,7 +49,10 @@ optim_wrapper = dict(
     optimizer=dict(type='LARS', momentum=0.9, weight_decay=1.5e-6, trust=1e-3))
 sync_bn = True
 
+# byol/configs/byol.py of the release; warm-up is 10 epochs at every length.
 recipe = {
+    40: {'schedule.base_lr': 0.45, 'optim_wrapper.optimizer.weight_decay': 1e-6,
+         'model.tau_base': 0.97},
     100: {'schedule.base_lr': 0.45, 'optim_wrapper.optimizer.weight_decay': 1e-6,
           'model.tau_base': 0.99},
     300: {'schedule.base_lr': 0.3, 'optim_wrapper.optimizer.weight_decay': 1e-6,

@@ -21,6 +21,10 @@ Expected  no figure is known for this recipe. The paper's is ImageNet linear top
 
 The backbone has layer norm, so a downstream model needs it, too: it is set by the recipe of the
 hand-off (`densessl finetune` prints it).
+
+Differs from the release
+          Neither v1 nor v2 released code. The encoder and the number of epochs, as said above;
+          200 epochs and Adam's other constants are PyTorch's and this project's choice.
 """
 _base_ = ['_base_/pretrain.py']
 

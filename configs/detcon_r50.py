@@ -15,6 +15,12 @@ Expected  fine-tuned as in the paper: COCO 42.7 box / 38.2 mask AP, VOC 77.3 mIo
           Cityscapes 77.0 mIoU (paper, 1000 epochs). Re-evaluated in PyTorch by a third party:
           42.2 / 38.1, 75.6, 76.6; retrained there for 300 epochs: 41.5 / 38.3, 76.0, 76.2.
           Not reproduced by this project: no run of this size has been made with it.
+Differs from the release
+          Initial weights are torchvision's and PyTorch's (Kaiming fan-out, uniform), not haiku's
+          (truncated normal, variance 1 / fan-in). Stem and max-pool pad both sides alike, where
+          'SAME' pads the far side more: other libraries can then load the backbone.
+          Region ids of 256 and more stay distinct; the release casts them to 8 bits, where they
+          wrap.
 """
 _base_ = ['_base_/pretrain.py']
 
@@ -34,11 +40,12 @@ views = [
 
 model = dict(
     type='detcon',
-    backbone=dict(type='torchvision.resnet50'),
+    backbone=dict(type='torchvision.resnet50', zero_init_residual=True),
     num_regions=16,            # drawn per image and view, with replacement
     projection=(4096, 256),    # hidden and output width of projector and predictor
     temperature=0.1,
-    tau_base=0.996)            # target momentum, by a cosine to 1
+    tau_base=0.996,            # target momentum, by a cosine to 1
+    target_init='fresh')       # as released: online and target start from different weights
 
 epochs = 1000
 global_batch = 4096
@@ -53,10 +60,12 @@ optim_wrapper = dict(
     optimizer=dict(type='LARS', momentum=0.9, weight_decay=1.5e-6, trust=1e-3))
 sync_bn = True                 # statistics over B × 16 regions of all replicas
 
-# Published values by number of epochs; `--epochs N` takes the row with the most epochs ≤ N.
+# The release keeps rate, decay and τ at every length and warms up for epochs // 100 epochs
+# (detcon_b_config.py); 1000 epochs are the paper's length, 100 the release's default.
+# `--epochs N` takes the row with the most epochs ≤ N.
 recipe = {
-    300: {'schedule.base_lr': 0.3, 'schedule.warmup_epochs': 3,
-          'optim_wrapper.optimizer.weight_decay': 1e-6, 'model.tau_base': 0.99},
-    1000: {'schedule.base_lr': 0.2, 'schedule.warmup_epochs': 10,
-           'optim_wrapper.optimizer.weight_decay': 1.5e-6, 'model.tau_base': 0.996},
+    100: {'schedule.warmup_epochs': 1},
+    200: {'schedule.warmup_epochs': 2},
+    300: {'schedule.warmup_epochs': 3},
+    1000: {'schedule.warmup_epochs': 10},
 }

@@ -11,6 +11,8 @@ Felzenszwalb–Huttenlocher regions as on ImageNet.
 
 Cost      1000 epochs × 118 287 images: a tenth of the ImageNet recipe's.
 Expected  not stated here: the figures were not at hand from a source.
+Differs from the release
+          There is none to differ from; see detcon_s_r50.
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -10,6 +10,10 @@ Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
 Cost      1000 epochs × 1 281 167 images, two views of 224 px through one network.
 Expected  claimed for DetCon: up to 10 × less pretraining than SimCLR for the same transfer.
           Not reproduced by this project.
+Differs from the release
+          There is none to differ from. Head, rate, decay, warm-up and LARS are those of SimCLR's
+          release, the loss is DetCon-B's, and what neither says is chosen here: each view goes
+          through the network by itself, and the blur is p = 1 and 0.
 """
 _base_ = ['_base_/pretrain.py']
 

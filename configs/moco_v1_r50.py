@@ -9,6 +9,9 @@ He et al. 2020, Momentum Contrast for Unsupervised Visual Representation Learnin
 Cost      200 epochs × 1 281 167 images; the key network takes no gradient. 256 = 8 GPUs × 32.
 Expected  ImageNet linear top-1 60.6; VOC07+12 detection 81.5 AP50 / 55.9 AP / 62.6 AP75, as
           published. Not reproduced by this project.
+Differs from the release
+          Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
+          PIL's does.
 """
 _base_ = ['_base_/pretrain.py']
 

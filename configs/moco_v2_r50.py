@@ -10,6 +10,9 @@ Cost      200 epochs × 1 281 167 images; the key network takes no gradient. 256
 Expected  ImageNet linear top-1 67.5 (200 epochs), 71.1 (800). VOC07+12 detection AP50/AP/AP75:
           82.4/57.0/63.6 (200), 82.5/57.4/64.0 (800), as published. Not reproduced by this
           project.
+Differs from the release
+          Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
+          PIL's does. Blur is a Gaussian of 23 × 23 pixels, PIL's a repeated box filter.
 """
 _base_ = ['_base_/pretrain.py']
 

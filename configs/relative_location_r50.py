@@ -15,6 +15,12 @@ Cost      70 epochs × 1 281 167 images × 9 patches of 64 px, together as many 
 Expected  mmselfsup reports for its recipe: ImageNet linear top-1 39.65; VOC07+12 detection 79.70
           AP50; COCO 37.5 box / 33.7 mask AP (Mask R-CNN FPN 1×); VOC12 segmentation 63.49 mIoU.
           Not reproduced by this project.
+Differs from the release (mmselfsup's)
+          Images keep their shape: the short side becomes 292, where mmselfsup 1.x squashes the
+          image to 292 × 292. The head starts from PyTorch's weights, not from a normal of std
+          0.005 (classes) and 0.01, and its batch norm averages over 10 steps, not over 333.
+          The warm-up starts at 0, there at a tenth of the rate. Patches are standardized
+          (model.standardize), and the middle one is encoded once for its eight pairs.
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -15,6 +15,11 @@ Expected  no figure is known for exactly this recipe. mmselfsup reports for its 
           decay weights by 1e-4 and use no Nesterov momentum: ImageNet linear top-1 44.35,
           VOC07+12 detection 79.67 AP50, VOC12 segmentation 64.31 mIoU.
           Not reproduced by this project.
+Differs from the release
+          The network, and with it rate, batch and schedule: the release takes 192 images a step,
+          for 50 epochs. vissl and mmselfsup decay weights by 1e-4 without Nesterov momentum, and
+          vissl turns images before it crops them. Views are resized by OpenCV's bilinear filter,
+          which does not smooth what it shrinks; PIL's does.
 """
 _base_ = ['_base_/pretrain.py']
 

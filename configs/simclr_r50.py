@@ -12,6 +12,11 @@ Expected  ImageNet linear top-1 69.3 (1000 epochs, batch 4096), 66.6 (200 epochs
           61.9 (200 epochs, batch 256), as published. Not reproduced by this project.
 Wider     --cfg-options model.backbone.width=2 (or 4)
 Deeper    --cfg-options model.backbone.type=torchvision.resnet101
+Differs from the release
+          Images are normalized by ImageNet's mean and std, which the downstream model then uses;
+          the release feeds values of 0 to 1. Initial weights are torchvision's and PyTorch's, not
+          a truncated normal of variance 1 / fan-in, and 0.01 in the head. Max-pool pads both
+          sides alike. A run has one step less: the release adds one to epochs · images // batch.
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -10,6 +10,9 @@ the recipe is that of PyTorch's ImageNet example.
 
 Cost      90 epochs × 1 281 167 images, one view of 224 px.
 Expected  not stated here: no figure of this recipe has been measured with this project.
+Differs from the release (pytorch/examples, imagenet)
+          Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
+          PIL's does.
 """
 _base_ = ['_base_/pretrain.py']
 

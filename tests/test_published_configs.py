@@ -2,14 +2,16 @@
 groups are what the papers and their code say."""
 from __future__ import annotations
 
+import ast
 import math
 
 import numpy as np
 import pytest
+import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from densessl.config import load_config
+from densessl.config import find_config, load_config
 from densessl.ema import cosine_tau
 from densessl.engine.check import check_config
 from densessl.engine.plan import choose_row, make_plan
@@ -22,10 +24,13 @@ PUBLISHED = {
     ('moco_v1_r50', 200): (0.03, 1e-4, 0, 0.999, 65536),
     ('moco_v2_r50', 200): (0.03, 1e-4, 0, 0.999, 65536),
     ('moco_v2_r50', 800): (0.03, 1e-4, 0, 0.999, 65536),
+    ('byol_r50', 40): (0.45 * 16, 1e-6, 10, 0.97, 0),
     ('byol_r50', 100): (0.45 * 16, 1e-6, 10, 0.99, 0),
     ('byol_r50', 300): (0.3 * 16, 1e-6, 10, 0.99, 0),
     ('byol_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 0),
-    ('detcon_r50', 300): (0.3 * 16, 1e-6, 3, 0.99, 2 * 16 * 4096 - 2),
+    ('detcon_r50', 100): (3.2, 1.5e-6, 1, 0.996, 2 * 16 * 4096 - 2),
+    ('detcon_r50', 200): (3.2, 1.5e-6, 2, 0.996, 2 * 16 * 4096 - 2),
+    ('detcon_r50', 300): (3.2, 1.5e-6, 3, 0.996, 2 * 16 * 4096 - 2),
     ('detcon_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
     ('detcon_s_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
     ('detcon_coco_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
@@ -56,7 +61,7 @@ def test_published_values(name, epochs):
     plan = make_plan(cfg, epochs=epochs, images=IMAGENET, processes=8)
     assert plan.notes == ()
     assert plan.lr == pytest.approx(rate)
-    assert plan.warmup_steps == round(warmup * IMAGENET / cfg.global_batch)
+    assert plan.warmup_steps == warmup * IMAGENET // cfg.global_batch
     assert cfg.optim_wrapper.optimizer.weight_decay == decay
     assert cfg.model.get('tau_base', cfg.model.get('momentum')) == momentum
 
@@ -160,6 +165,27 @@ def test_rates_fall_at_their_epochs(name, epochs, factors):
         assert plan.factor(step) == pytest.approx(factor, rel=1e-3), epoch
 
 
-def test_zero_gamma_where_the_recipe_has_it():
-    for name, zero in (('simclr_r50', True), ('detcon_s_r50', True), ('byol_r50', False)):
-        assert load_config(name).model.backbone.get('zero_init_residual', False) == zero
+@pytest.mark.parametrize('name, zero', [
+    ('simclr_r50', True), ('byol_r50', True), ('detcon_r50', True), ('detcon_coco_r50', True),
+    ('detcon_s_r50', True), ('moco_v1_r50', False), ('moco_v2_r50', False),
+    ('supervised_r50', False)])
+def test_last_gammas_start_where_the_release_starts_them(name, zero):
+    """The last γ of each residual block, in the online network and in a target that starts from
+    weights of its own (haiku's BlockV1 and google-research/simclr start them at 0)."""
+    cfg = load_config(name)
+    method = METHODS.build(cfg.model.to_dict())
+    method.init_weights()
+    networks = [method.backbone]
+    if cfg.model.get('target_init') == 'fresh':
+        networks.append(method.target_backbone)
+    for network in networks:
+        gammas = torch.stack([block.bn3.weight.sum() / len(block.bn3.weight)
+                              for stage in (network.layer1, network.layer2, network.layer3,
+                                            network.layer4) for block in stage])
+        assert len(gammas) == 16
+        assert (gammas == (0 if zero else 1)).all()
+
+
+@pytest.mark.parametrize('name', sorted({name for name, _ in PUBLISHED}))
+def test_every_published_config_says_where_it_differs(name):
+    assert 'Differs from the release' in ast.get_docstring(ast.parse(find_config(name).read_text()))

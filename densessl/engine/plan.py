@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 from mmengine import Config
 
@@ -66,8 +65,10 @@ def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
                   or _share(cfg.global_batch, processes * accumulate))
     global_batch = batch_size * processes * accumulate
     steps = max(1, epochs * images // global_batch)
-    warmup_epochs = min(cfg.schedule.warmup_epochs, epochs / 10)
-    warmup_steps = round(warmup_epochs * images / global_batch)
+    warmup_epochs = cfg.schedule.warmup_epochs
+    if epochs not in _published(cfg):   # a shorter run than any of the recipe's warms up for less
+        warmup_epochs = min(warmup_epochs, epochs / 10)
+    warmup_steps = int(warmup_epochs * images // global_batch)   # rounded down, as released
     lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch
     factor = _factor(cfg.schedule, steps, warmup_steps, steps / epochs)
     return Plan(epochs, batch_size, global_batch, accumulate, lr, steps, warmup_steps, factor,
@@ -97,9 +98,13 @@ def _differences(cfg: Config, epochs: int, global_batch: int, warmup_epochs: flo
     notes: list[str] = []
     if global_batch != cfg.global_batch:
         notes.append(f'batch {global_batch} instead of {cfg.global_batch}')
-    published: dict[int, Any] = cfg.get('recipe') or {cfg.epochs: {}}
-    if epochs not in published:
+    if epochs not in (published := _published(cfg)):
         notes.append(f'{epochs} epochs instead of {" or ".join(map(str, published))}')
     if warmup_epochs != cfg.schedule.warmup_epochs:
         notes.append(f'{warmup_epochs:g} warm-up epochs instead of {cfg.schedule.warmup_epochs}')
     return notes
+
+
+def _published(cfg: Config) -> list[int]:
+    """The numbers of epochs that the recipe has rows for."""
+    return list(cfg.get('recipe') or [cfg.epochs])

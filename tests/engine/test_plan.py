@@ -32,7 +32,7 @@ def test_published_recipe():
     assert (plan.batch_size, plan.global_batch) == (128, 4096)
     assert plan.lr == pytest.approx(3.2)
     assert plan.steps == 1000 * 1_281_167 // 4096
-    assert plan.warmup_steps == round(10 * 1_281_167 / 4096)
+    assert plan.warmup_steps == 10 * 1_281_167 // 4096
     assert plan.notes == ()
 
 
@@ -86,3 +86,12 @@ def test_schedule_arguments_are_checked():
     cfg.schedule.milestones = [0.5]
     with pytest.raises(UsageError, match="unknown parameter 'milestones' of schedule 'cosine'"):
         make_plan(cfg, epochs=1, images=8192, processes=1)
+
+
+def test_a_published_length_keeps_its_warm_up_and_a_shorter_one_shortens_it():
+    """BYOL's preset of 40 epochs warms up for 10 of them."""
+    cfg = config()
+    cfg.recipe = {40: {}, 1000: {}}
+    steps = {epochs: make_plan(cfg, epochs=epochs, images=4096, processes=1).warmup_steps
+             for epochs in (20, 40, 60, 1000)}
+    assert steps == {20: 2, 40: 10, 60: 6, 1000: 10}
