@@ -1,48 +1,15 @@
-"""Two gloo processes with half the batch each against one process with the whole batch."""
+"""What processes share, and losses: two gloo processes with half the batch each against one with
+the whole batch. Whole methods: test_two_processes.py."""
 from __future__ import annotations
-
-import os
-import socket
 
 import pytest
 import torch
-import torch.multiprocessing as mp
-from torch import distributed, nn
+from gloo import WORLD, half, on_two_processes
+from torch import nn
 
 from densessl.dist import SyncBatchNorm, gather, synchronize_batch_norm
-from densessl.method import View
-from densessl.plugins import load_plugins
-from densessl.registry import METHODS
 from densessl_plugins.detcon import detcon_nce
 from densessl_plugins.simclr import nt_xent
-
-WORLD = 2
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-def _entry(rank, port, function, results):
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    distributed.init_process_group('gloo', rank=rank, world_size=WORLD)
-    results[rank] = function(rank)
-    distributed.destroy_process_group()
-
-
-def on_two_processes(function):
-    """Run ``function(rank)`` on two gloo processes; return what they return, by rank."""
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_entry, args=(free_port(), function, results), nprocs=WORLD)
-        return [results[rank] for rank in range(WORLD)]
-
-
-def half(tensor, rank):
-    return tensor.chunk(WORLD)[rank]
 
 
 def data():
@@ -125,38 +92,6 @@ def test_detcon_loss_equals_the_whole_batch():
         torch.testing.assert_close(joined, whole[i])
 
 
-def detcon_step(rank):
-    """Loss and gradients of a whole DetCon model in double precision, through DDP."""
-    load_plugins()
-    torch.manual_seed(0)
-    model = METHODS.build(dict(type='detcon', backbone=dict(type='torchvision.resnet18'),
-                               num_regions=4, projection=(16, 8))).double()
-    model.init_weights()
-    g = torch.Generator().manual_seed(1)
-    take = (lambda t: t) if rank is None else (lambda t: half(t, rank))
-    views = [View(image=take(torch.randn(4, 3, 64, 64, generator=g, dtype=torch.float64)),
-                  mask=take(torch.randint(0, 4, (4, 64, 64), generator=g)),
-                  uniforms=take(torch.rand(4, 8, generator=g))) for _ in range(2)]
-    if rank is not None:
-        model = nn.parallel.DistributedDataParallel(synchronize_batch_norm(model, 'cpu'),
-                                                    broadcast_buffers=False)
-    loss = model(views)['loss']
-    loss.backward()
-    model.module.after_step(0, 10) if rank is not None else model.after_step(0, 10)
-    names = {name.removeprefix('module.'): p for name, p in model.named_parameters()}
-    return loss.detach(), {name: p.grad for name, p in names.items() if p.grad is not None}
-
-
-def test_detcon_step_equals_the_whole_batch():
-    (whole, gradients), parts = detcon_step(None), on_two_processes(detcon_step)
-    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, whole)
-    assert len(gradients) == 60 + 2 * 5   # backbone; two linears (one bias) and a norm in each head
-    for _, part in parts:
-        assert part.keys() == gradients.keys()
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
-
-
 def contrast_images(rank):
     x = data()[0].flatten(1)
     take = (lambda t: t) if rank is None else (lambda t: half(t, rank))
@@ -171,39 +106,6 @@ def test_nt_xent_equals_the_whole_batch():
     torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, whole[0])
     for i in (1, 2):
         torch.testing.assert_close(torch.cat([part[i] for part in parts]) / WORLD, whole[i])
-
-
-def moco_steps(rank):
-    """Two steps; one process normalizes in two groups, as two processes do by themselves."""
-    load_plugins()
-    torch.manual_seed(0)
-    model = METHODS.build(dict(type='moco', backbone=dict(type='torchvision.resnet18'), queue=12,
-                               projection=8, bn_groups=2 if rank is None else 1)).double()
-    model.init_weights()
-    g = torch.Generator().manual_seed(1)
-    wrapped = model if rank is None else nn.parallel.DistributedDataParallel(
-        model, broadcast_buffers=False)
-    losses = []
-    for step in range(2):
-        images = [torch.randn(8, 3, 64, 64, generator=g, dtype=torch.float64) for _ in range(2)]
-        torch.manual_seed(step)   # the runner seeds every process alike from (seed, step)
-        model.zero_grad()
-        loss = wrapped([View(image=x if rank is None else half(x, rank)) for x in images])['loss']
-        loss.backward()
-        model.after_step(step, 2)
-        losses.append(loss.detach())
-    return losses, model.queue.clone(), {n: p.grad for n, p in model.named_parameters()
-                                         if p.grad is not None}
-
-
-def test_moco_equals_the_whole_batch_in_the_same_groups():
-    (losses, queue, gradients), parts = moco_steps(None), on_two_processes(moco_steps)
-    for step in range(2):
-        torch.testing.assert_close(sum(part[0][step] for part in parts) / 2, losses[step])
-    for _, other, part in parts:
-        torch.testing.assert_close(other, queue)
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(part[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 
 
 def gathered_images(rank):
