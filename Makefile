@@ -7,7 +7,7 @@ QUICK  ?=
 JOBS   ?= 2
 PEERS  := .bench-venv
 
-.PHONY: install demo test test-slow lint clean bench bench-masks bench-mask-store bench-input \
+.PHONY: install demo test test-slow lint fidelity clean bench bench-masks bench-mask-store bench-input \
     bench-shards bench-loss bench-train bench-train-options
 
 install: $(STAMP)
@@ -35,6 +35,10 @@ test-slow: install
 
 lint: install
 	@$(BIN)/ruff check .
+
+# docs/fidelity.md: what is as its authors released it.
+fidelity: install
+	@$(BIN)/python docs/make_fidelity.py
 
 bench: bench-masks bench-mask-store bench-input bench-shards bench-loss bench-train
 
