@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import numpy as np
 
 from densessl.data import mask_info, mask_png
 from densessl.data.build_lock import BuildLock
 from densessl.data.images import ImageList, UnreadableImage
+from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.errors import UsageError
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 @dataclass
 class MaskSummary:
     """What a build did: how many masks it ``made`` and ``kept`` (they were there), the images it
-    ``skipped`` with the reasons, and the ``seconds`` it took."""
+    ``skipped`` with the reasons, how many had ``changed`` (and are among the made or the skipped),
+    and the ``seconds`` it took."""
 
     made: int = 0
     kept: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    changed: int = 0
     seconds: float = 0.0
 
     def add(self, other: MaskSummary) -> None:
@@ -60,8 +64,9 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
                progress: bool = True) -> MaskSummary:
     """Make the masks of ``images`` that ``out`` does not have yet.
 
-    A build that was stopped is resumed by the same call. Shards share ``out`` and need not know
-    of each other; the store is complete when each has been run.
+    A build that was stopped is resumed by the same call; the masks of images that have changed
+    since are made again. Shards share ``out`` and need not know of each other; the store is
+    complete when each has been run.
 
     Args:
         images: what to make masks of.
@@ -87,14 +92,21 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     mask_info.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
-        positions = range(shard[0], len(images), shard[1])
-        summary = _make(images, positions, out, generator, workers or cores(), progress)
-        summary.seconds = time.monotonic() - start
+        share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
+        if share.changed and progress:
+            print(f'{len(share.changed)} images have changed since their masks were made '
+                  f'({named(images, share.changed)}): theirs are made again', file=sys.stderr)
+        try:
+            summary = _make(share, generator, workers or cores(), progress)
+        finally:
+            share.write()
+        summary.changed, summary.seconds = len(share.changed), time.monotonic() - start
         mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
         marks = mask_info.gather_marks(out, images.digest())
         if marks:
             mask_info.finish(out, images, marks)
+            join_records(out, images, len(marks))
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
@@ -122,40 +134,47 @@ def _check_names(images: ImageList, out: Path) -> None:
 
 # -- the work -------------------------------------------------------------------------------------
 
-def _make(images: ImageList, positions: range, out: Path, generator: MaskGenerator, workers: int,
-          progress: bool) -> MaskSummary:
+def _make(share: Share, generator: MaskGenerator, workers: int, progress: bool) -> MaskSummary:
+    positions = share.positions
     size = max(1, min(32, len(positions) // (8 * workers)))
     chunks = (positions[i:i + size] for i in range(0, len(positions), size))
-    summary = MaskSummary()
+    total = MaskSummary()
     workers = min(workers, len(positions))
-    results = (_in_processes(images, chunks, out, generator, workers) if workers > 1 else
-               _in_process(images, positions, out, generator))
+    results = (_in_processes(share, chunks, generator, workers) if workers > 1 else
+               _in_process(share, generator))
     with Progress('masks', len(positions), enabled=progress) as bar, closing(results):
-        for result in results:
-            summary.add(result)
-            bar.update(summary.made + summary.kept + len(summary.skipped))
-    return summary
+        for summary, states in results:
+            total.add(summary)
+            for i, state in states.items():
+                share.states[share.place(i)] = state
+            bar.update(total.made + total.kept + len(total.skipped))
+    return total
 
 
-def _in_process(images: ImageList, positions: range, out: Path, generator: MaskGenerator
-                ) -> Iterator[MaskSummary]:
-    store = MaskStore(out)
-    for i in positions:
-        yield _make_one(images, i, store, generator)
+Result = tuple[MaskSummary, dict[int, tuple[int, ...]]]     # and the states of images, by position
 
 
-def _in_processes(images: ImageList, chunks: Iterator[range], out: Path,
-                  generator: MaskGenerator, workers: int) -> Iterator[MaskSummary]:
+def _in_process(share: Share, generator: MaskGenerator) -> Iterator[Result]:
+    store = MaskStore(share.out)
+    for i in share.positions:
+        states: dict[int, tuple[int, ...]] = {}
+        yield _make_one(share.images, i, store, generator, share.status[share.place(i)],
+                        states), states
+
+
+def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerator, workers: int
+                  ) -> Iterator[Result]:
     """Results in the order in which they come. Few chunks are under way at any time, so that an
     interrupt has little to wait for and a million images make no million futures."""
     context = multiprocessing.get_context('spawn')   # a forked copy of torch's threads would hang
     stop = context.RawValue(c_bool, False)   # an Event's lock would be lost with a killed worker
-    setup = (pickle.dumps((images, out, generator)), stop)
+    setup = (pickle.dumps((share.images, share.out, generator)), stop)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, setup)
-    running: set[Future[MaskSummary]] = set()
+    running: set[Future[Result]] = set()
     try:
         for chunk in chunks:
-            running.add(pool.submit(_make_some, chunk))
+            status = share.status[share.place(chunk[0]):][:len(chunk)]
+            running.add(pool.submit(_make_some, chunk, status))
             if len(running) >= 2 * workers:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
@@ -193,33 +212,57 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make_some(chunk: range) -> MaskSummary:
+def _make_some(chunk: range, status: np.ndarray) -> Result:
     images, store, generator, stop = _work
-    summary = MaskSummary()
-    for i in chunk:
+    summary, states = MaskSummary(), {}
+    for i, known in zip(chunk, status, strict=True):
         if stop.value:
             break
-        summary.add(_make_one(images, i, store, generator))
-    return summary
+        summary.add(_make_one(images, i, store, generator, known, states))
+    return summary, states
 
 
-def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator) -> MaskSummary:
+def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator, known: int,
+              states: dict[int, tuple[int, ...]]) -> MaskSummary:
+    """Make the mask of image ``i`` unless it is there and of the same image; note the image's state
+    in ``states`` where that was not ``known``."""
     name = images.name(i)
-    if store.has(name):
+    if store.has(name) and known == SAME:
         return MaskSummary(kept=1)
     try:
-        image = images.read(i)
-        masks = generator.for_image(name, image)
-        masks = masks[None] if store.maps == 1 else masks               # (maps, H, W)
-        if masks.shape != (store.maps, *image.shape[:2]):
-            raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
-        data = [mask_png.encode(labels) for labels in masks]
+        state = state_now(images, i)
+        if store.has(name) and known == UNKNOWN and not _is_newer(state, store.path(name)):
+            states[i] = state           # of a build that was killed, or of another maker
+            return MaskSummary(kept=1)
+        data = _encoded(images, i, store.maps, generator)
     except UnreadableImage as error:
-        return MaskSummary(skipped={name: error.reason})
+        return _skipped(store, name, error.reason)
     except UsageError:
         raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
-        return MaskSummary(skipped={name: f'{generator.name}: {type(error).__name__}: {error}'})
+        return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png)
+    states[i] = state
     return MaskSummary(made=1)
+
+
+def _encoded(images: ImageList, i: int, maps: int, generator: MaskGenerator) -> list[bytes]:
+    image = images.read(i)
+    masks = generator.for_image(images.name(i), image)
+    masks = masks[None] if maps == 1 else masks               # (maps, H, W)
+    if masks.shape != (maps, *image.shape[:2]):
+        raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
+    return [mask_png.encode(labels) for labels in masks]
+
+
+def _is_newer(state: tuple[int, ...], mask: Path) -> bool:
+    """Whether an image of this state was written after its mask."""
+    return state[2] > os.stat(mask).st_mtime_ns
+
+
+def _skipped(store: MaskStore, name: str, reason: str) -> MaskSummary:
+    """An image without a mask, not even that of what the image was before."""
+    for which in range(store.maps):
+        store.path(name, which).unlink(missing_ok=True)
+    return MaskSummary(skipped={name: reason})

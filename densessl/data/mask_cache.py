@@ -16,6 +16,7 @@ from densessl.data.build_lock import BeingBuilt, lock_path, look
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_info import INFO, describe, spell
+from densessl.data.mask_record import RECORD, changed_images, named, read_record
 from densessl.data.mask_store import MaskStore
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
@@ -46,7 +47,8 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
     Raises:
         UsageError: no such store, an unfinished one that ``masks`` does not say how to finish,
-            one made with other parameters, or the builder failed.
+            one made with other parameters, images that have changed since and whose masks
+            ``masks`` does not say how to make, or the builder failed.
     """
     parameters = dict(masks)
     folder = parameters.pop('store', None)
@@ -69,7 +71,44 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
             raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
                              f'{root}" again, it goes on where it stopped')
         store = _build_or_wait(images, root, generator, is_builder)
+    elif is_builder:
+        store = _renew(images, store, parameters)
     return _with_masks(images, store, say=is_builder)
+
+
+def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
+    """Make the masks of images again that have changed since theirs were made, as the store says
+    that it was made."""
+    changed = changed_since(images, store)
+    if not changed:
+        return store
+    if not parameters:
+        raise UsageError(f'{said_changed(images, store, changed)}; make theirs again: '
+                         f'{_command(images, store)}')
+    generator = _build({'type': parameters['type'], **store.info['parameters']})
+    make_masks(images, store.root, generator)
+    return MaskStore(store.root)
+
+
+def changed_since(images: ImageList, store: Masks) -> list[int]:
+    """The positions of the images that have changed since their masks were made, by a look at each
+    file; none of a store that does not know, such as one that others made or one in tar shards."""
+    if not isinstance(store, MaskStore):
+        return []
+    positions = range(len(images))
+    return changed_images(images, positions, read_record(store.root / RECORD, images, positions))
+
+
+def said_changed(images: ImageList, store: Masks, changed: list[int]) -> str:
+    """That images have changed since their masks were made, and which."""
+    return (f'{len(changed)} of {len(images)} images have changed since their masks in '
+            f'{store.root} were made ({named(images, changed)})')
+
+
+def _command(images: ImageList, store: MaskStore) -> str:
+    values = ' '.join(f'{name}={value}' for name, value in store.info['parameters'].items())
+    return (f'densessl make_masks {images.source} {store.root} --generator '
+            f'{store.info["generator"]}' + (f' --set {values}' if values else ''))
 
 
 def existing_store(images: ImageList, masks: dict[str, Any]
@@ -89,8 +128,8 @@ def existing_store(images: ImageList, masks: dict[str, Any]
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
     """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
-    images, generators, parameters or versions have another folder. Images whose files change under
-    the same names do not."""
+    images, generators, parameters or versions have another folder; images whose files change under
+    the same names have the same, in which their masks are made again."""
     key = json.dumps([str(images.root), images.digest(), describe(generator)], sort_keys=True)
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
     return cache_root() / 'masks' / f'{images.root.name or "images"}-{digest}'

@@ -9,6 +9,7 @@ import numpy as np
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_cache import Masks
 from densessl.data.mask_info import SKIPPED
+from densessl.data.mask_record import RECORD, has_changed, read_record
 from densessl.data.progress import Progress
 
 
@@ -16,7 +17,8 @@ def check_masks(images: ImageList, store: Masks, *, workers: int = 1,
                 shard: tuple[int, int] = (0, 1), progress: bool = True
                 ) -> Iterator[tuple[str, str]]:
     """Look at the mask of every image, as it is needed in training: there, a PNG label map, of
-    the size at which the image is displayed, with labels 0..n-1 that all occur.
+    the size at which the image is displayed, with labels 0..n-1 that all occur; and whether the
+    image is still the one that it was made of.
 
     Args:
         images: what should have masks; those listed as skipped need none.
@@ -28,18 +30,23 @@ def check_masks(images: ImageList, store: Masks, *, workers: int = 1,
     """
     skipped = store.skipped()
     positions = range(shard[0], len(images), shard[1])
+    recorded = read_record(store.root / RECORD, images, positions)
+
+    def look(k: int) -> str | None:
+        return _problem(images, positions[k], store, skipped, recorded[k])
+
     with Progress('checked', len(positions), enabled=progress) as bar, \
             ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(positions), 256):     # a million futures would fill the memory
-            some = positions[start:start + 256]
-            found = pool.map(lambda i: _problem(images, i, store, skipped), some)
-            for i, problem in zip(some, found, strict=True):
+            some = range(start, min(start + 256, len(positions)))
+            for k, problem in zip(some, pool.map(look, some), strict=True):
                 if problem:
-                    yield images.name(i), problem
-            bar.update(start + len(some))
+                    yield images.name(positions[k]), problem
+            bar.update(some.stop)
 
 
-def _problem(images: ImageList, i: int, store: Masks, skipped: dict[str, str]) -> str | None:
+def _problem(images: ImageList, i: int, store: Masks, skipped: dict[str, str], recorded: np.void
+             ) -> str | None:
     name = images.name(i)
     if not store.has_for(images, i):
         return None if name in skipped else f'no mask, and {SKIPPED} does not say why'
@@ -47,6 +54,8 @@ def _problem(images: ImageList, i: int, store: Masks, skipped: dict[str, str]) -
         size = images.size(i)
     except UnreadableImage as error:
         return f'the image of the mask cannot be read: {error.reason}'
+    if has_changed(images, i, recorded):
+        return 'the image has changed since its mask was made'
     for which in range(store.maps):
         try:
             labels = store.read_for(images, i, which)

@@ -145,12 +145,16 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
            *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
     if not method.needs_masks:
         return None, images
-    if masks:
-        return store_for_training(images, {'store': masks}, is_builder=is_builder)
-    if not cfg.get('masks'):
+    if not (masks or cfg.get('masks')):
         raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
                          f'config, or --masks DIR')
-    return store_for_training(images, cfg.masks.to_dict(), is_builder=is_builder)
+    asked = {'store': masks} if masks else cfg.masks.to_dict()
+    found = store_for_training(images, asked, is_builder=is_builder)
+    if distributed.is_initialized():
+        distributed.barrier()       # the builder may have made masks of changed images again
+        if not is_builder:
+            found = store_for_training(images, asked, is_builder=False)
+    return found
 
 
 def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None) -> ViewDataset:
