@@ -1,7 +1,6 @@
 """The data set of views and its loader."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from densessl.data.collate import collate
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_cache import Masks
 from densessl.data.sampler import Position, PositionSampler
+from densessl.data.unreadable import UnreadableImages
 from densessl.data.views import AugmentedView, cut_views, draw_views
 from densessl.data.workers import prepare_worker
 from densessl.errors import RunFailed
@@ -27,14 +27,17 @@ class ViewDataset(Dataset):
         views: what each view draws.
         uniforms: how many uniform numbers each view carries for the method.
         labels: (N,) class labels of the images, or None.
+        unreadable: what is done about images that cannot be read; by default, all but one may be.
     """
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
     def __init__(self, images: ImageList, store: Masks | None, views: Sequence[AugmentedView],
-                 *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None) -> None:
+                 *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None,
+                 unreadable: UnreadableImages | None = None) -> None:
         self.images, self.store, self.views = images, store, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
+        self.unreadable = unreadable or UnreadableImages(len(images))
         # what is as long as the list of images, once a worker has been spawned
         self.shared: dict[str, list[torch.Tensor]] = {}
 
@@ -65,21 +68,25 @@ class ViewDataset(Dataset):
         return self.sample(position)[1]
 
     def sample(self, position: Position) -> tuple[int, dict[str, Any]]:
-        """Which image the sample at ``position`` is of, and the sample. A broken image is replaced
-        by the next in the list, so that one among a million stops no run and the same run meets
-        the same pixels again."""
+        """Which image the sample at ``position`` is of, and the sample. In the place of an image
+        that cannot be read comes the next in the list that can, so that one among a million stops
+        no run and the same run meets the same pixels again.
+
+        Raises:
+            RunFailed: too many cannot be read, or a mask is wrong.
+        """
         n, index = position
-        for offset in range(min(8, len(self.images))):
+        for offset in range(len(self.images)):
             i = (index + offset) % len(self.images)
             try:
                 sample = self._sample(n, i)
             except UnreadableImage as error:
-                print(f'densessl: {error}; the next image takes its place', file=sys.stderr)
+                self.unreadable.note(self.images.name(i), error)
                 continue
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
             return i, sample
-        raise RunFailed(f'8 images in a row cannot be read, from {self.images.where(index)} on')
+        raise RunFailed(f'{self.unreadable.said()}: none is left')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""

@@ -20,7 +20,8 @@ from densessl.registry import METHODS
 SECTIONS = ('model', 'normalization', 'schedule', 'optim_wrapper', 'train_dataloader', 'checkpoint')
 REQUIRED = (*SECTIONS, 'views', 'epochs', 'global_batch', 'log_interval', 'seed', 'uniforms')
 OPTIONAL = ('data', 'masks', 'recipe', 'sync_bn', 'find_unused_parameters', 'channels_last',
-            'compile', 'custom_hooks', 'custom_imports', 'visualizer', 'env_cfg', 'work_dir')
+            'compile', 'custom_hooks', 'custom_imports', 'visualizer', 'env_cfg', 'work_dir',
+            'max_unreadable')
 # key: the least value, and whether only whole numbers count
 NUMBERS = {
     'seed': (0, True), 'uniforms': (1, True), 'log_interval': (1, True), 'epochs': (1, True),

@@ -18,6 +18,7 @@ from densessl.data.images import ImageList, find_images
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
+from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
 from densessl.engine.check import check_config
 from densessl.engine.health import CollapseHook
@@ -78,12 +79,18 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
-        dataset = dataset_of(cfg, images, store, labels)
+        unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
+                                      folder / UNREADABLE)
+        if rank == 0 and not resume:
+            unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
+        dataset = dataset_of(cfg, images, store, labels, unreadable)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store,
                   changes(settings_of(published), settings_of(cfg)))
         with given_back_after_failure(Interrupted):
             runner.train()
+        if said := unreadable.said():
+            runner.logger.warning(f'{said}; the next in the list took their places')
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
         runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     finally:
@@ -157,11 +164,12 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return found
 
 
-def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None) -> ViewDataset:
+def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None,
+               unreadable: UnreadableImages | None = None) -> ViewDataset:
     """The samples that a run with ``cfg`` sees; ``store`` gives the masks, if there are any."""
     view_class = view_class_of(METHODS.get(cfg.model.type))
     return ViewDataset(images, store, [view_class(**view) for view in cfg.views],
-                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels)
+                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import cv2
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from torch.utils.data import get_worker_info
 
 from densessl.data.collate import collate
-from densessl.data.images import find_images, open_image
+from densessl.data.images import UnreadableImage, find_images, open_image
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor
+from densessl.data.unreadable import UnreadableImages
 from densessl.data.views import AugmentedView, make_views
+from densessl.errors import RunFailed, UsageError
 
 SIZES = [(90, 120), (600, 500), (64, 70), (520, 300), (900, 1200)]
 CELL = 30                             # side of a region, in pixels
@@ -126,7 +129,7 @@ def test_a_broken_image_is_replaced_by_the_next(data, capfd):
     assert '2.jpg: ' in capfd.readouterr().err
     for i in range(len(SIZES)):
         data.images.path(i).write_bytes(b'')
-    with pytest.raises(RuntimeError, match='in a row cannot be read'):
+    with pytest.raises(RuntimeError, match=r'5 of 5 images cannot be read: .*none is left'):
         data[7, 2]
 
 
@@ -141,3 +144,55 @@ def test_a_broken_mask_stops_the_run(data, damage, says):
     damage(data.store.path('0.jpg'))
     with pytest.raises(RuntimeError, match=says):
         data[0, 0]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A hundred images, a third of them unreadable in one stretch."""
+    (tmp_path / 'many').mkdir()
+    for i in range(100):
+        path = tmp_path / 'many' / f'{i:02}.png'
+        cv2.imwrite(str(path), np.full((40, 40, 3), i, np.uint8))
+        if 30 <= i < 60:
+            path.write_bytes(b'no image')
+    return find_images(tmp_path / 'many')
+
+
+def dataset(images, share, path):
+    return ViewDataset(images, None, [AugmentedView(size=16)] * 2, seed=1,
+                       unreadable=UnreadableImages(len(images), share, path))
+
+
+def test_any_number_in_a_row_is_passed_over_and_listed_once(many, tmp_path, capfd):
+    """Whatever worker and epoch meets them."""
+    data = dataset(many, 0.5, tmp_path / 'list.txt')
+    for n in range(200):
+        i, _ = data.sample((n, n % 100))
+        assert i == (n % 100 if not 30 <= n % 100 < 60 else 60)
+    names = [f'{i}.png' for i in range(30, 60)]
+    assert sorted(data.unreadable.listed()) == names
+    err = capfd.readouterr().err
+    assert all(err.count(f'{name}:') == 1 for name in names)
+    other = dataset(many, 0.5, tmp_path / 'list.txt')        # another worker, or a resumed run
+    other.sample((3, 30))
+    assert capfd.readouterr().err == ''
+    assert other.unreadable.said().startswith('30 of 100 images cannot be read: 30.png (')
+    list(itertools.islice(iter(build_loader(other, batch_size=10, num_workers=2)), 12))
+
+
+def test_more_than_the_allowed_share_stops_the_run(many, tmp_path):
+    data = dataset(many, 0.1, tmp_path / 'list.txt')
+    with pytest.raises(RunFailed, match=r'11 of 100 .*more than max_unreadable=0.1 allows'):
+        for i in range(100):
+            data[i, i]
+    with pytest.raises(UsageError, match='0 to 1'):
+        UnreadableImages(5, 'few')
+
+
+def test_a_list_that_a_kill_cut_off_and_names_of_any_bytes(tmp_path):
+    noted = UnreadableImages(9, 1.0, tmp_path / 'list.txt')
+    name = os.fsdecode(b'a\xff\nb.jpg')
+    noted.note(name, UnreadableImage(name, 'empty'))
+    with open(noted.path, 'a') as file:
+        file.write('["c.jp')
+    assert UnreadableImages(9, 1.0, noted.path).listed() == {name: 'empty'}

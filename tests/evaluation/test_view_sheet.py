@@ -118,7 +118,7 @@ def test_a_broken_image_is_shown_by_the_one_in_its_place(config, scenes, monkeyp
     for name in names:
         Path('in', name).write_bytes(b'')
     assert main(['views', config, '--data', 'in']) == 2
-    assert 'images in a row cannot be read' in capsys.readouterr().err
+    assert 'images cannot be read' in capsys.readouterr().err
 
 
 def test_a_given_store_is_read(scenes, capsys):
