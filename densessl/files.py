@@ -22,17 +22,30 @@ def cache_root() -> Path:
     return Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
 
 
+def require_cache() -> None:
+    """Raise UsageError unless the cache can be written to, or made."""
+    reason = _why_unwritable(cache_root())
+    if reason:
+        raise UsageError(f'the cache {cache_root()} {reason}: set DENSESSL_CACHE to a folder that '
+                         f'can be written to')
+
+
 def require_work_folder(folder: Path) -> None:
     """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
+    reason = _why_unwritable(folder)
+    if reason:
+        raise UsageError(f'--work-dir {folder} {reason}')
+
+
+def _why_unwritable(folder: Path) -> str:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        which = 'is a file' if there == folder else f'cannot be made: {there} is a file'
-        raise UsageError(f'--work-dir {folder} {which}')
+        return 'is a file' if there == folder else f'cannot be made: {there} is a file'
     try:
         with TemporaryDirectory(prefix='.densessl-', dir=there):
-            pass
+            return ''
     except OSError as error:
-        raise UsageError(f'--work-dir {folder} cannot be written to: {error.strerror}') from error
+        return f'cannot be written to: {error.strerror}'
 
 
 @contextmanager

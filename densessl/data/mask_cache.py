@@ -20,7 +20,7 @@ from densessl.data.mask_record import RECORD, changed_images, named, read_record
 from densessl.data.mask_store import MaskStore
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
-from densessl.files import cache_root
+from densessl.files import cache_root, require_cache
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -67,6 +67,8 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
     if store and generator:
         _check_same(store, generator, parameters)
     if not (store and store.complete):
+        if folder is None and is_builder:
+            require_cache()
         if generator is None:
             raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
                              f'{root}" again, it goes on where it stopped')

@@ -31,6 +31,7 @@ from densessl.errors import UsageError
 from densessl.files import cache_root, write_atomically
 
 INFO, INDEX, FORMAT = 'shards.json', 'index.npz', 1
+SCANNED = 2             # raised when the same tar files come to be indexed in another way
 COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 Row = tuple[str, int, Place, dict[int, Place]]     # name, shard, image, label maps by number
 
@@ -149,7 +150,7 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
     """
     folder = source if source.is_dir() else source.parent
     states = [os.stat(folder / name) for name in names]
-    key = json.dumps([FORMAT, str(source), [(name, state.st_size, state.st_mtime_ns)
+    key = json.dumps([SCANNED, str(source), [(name, state.st_size, state.st_mtime_ns)
                                             for name, state in zip(names, states, strict=True)]])
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
     kept = cache_root() / 'shards' / f'{source.name}-{digest}.npz'
@@ -165,10 +166,10 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
 
 def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...]:
     print(f'indexing {len(names)} tar files in {folder}, once', file=sys.stderr)
-    parts, links, several = [], 0, 0
+    parts, links, again, several = [], 0, 0, 0
     with Progress('indexed', len(names)) as bar:
         for number, name in enumerate(names):
-            samples, linked = read_samples(folder / name)
+            samples, left_out = read_samples(folder / name)
             rows: list[Row] = []
             for key, sample in samples.items():
                 extensions = likeliest_images(sample)
@@ -176,14 +177,17 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
                 rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],
                           sample.masks) for extension in extensions[:1]]
             parts.append(index(rows))
-            links += linked
+            links += left_out.links
+            again += left_out.again
             bar.update(number + 1)
     arrays = join(parts)
     if not len(arrays[2]):
         raise UsageError(f'no images in the {len(names)} tar files of {source} (looked for '
                          f'{", ".join(sorted(EXTENSIONS))})')
     for count, what in ((several, 'samples have several images: a JPEG is taken, or the first'),
-                        (links, 'links in the tar files are left out')):
+                        (links, 'links in the tar files are left out'),
+                        (again, 'members have a name that came before: the last of each is '
+                                'taken')):
         if count:
             print(f'{count} {what}', file=sys.stderr)
     return arrays

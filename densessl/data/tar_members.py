@@ -14,11 +14,15 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from densessl.data.images import EXTENSIONS
 from densessl.errors import UsageError
 
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
+SCAN = 2048 * BLOCK                 # what is read at a time behind an archive's end
 _JPEG = ('jpg', 'jpeg', 'jpe', 'jfif')
 _MASK = re.compile(r'(?:(\d{1,4})\.)?mask\.png', re.IGNORECASE)
 Place = tuple[int, int]             # offset and size of a member's contents, in bytes
@@ -68,17 +72,25 @@ def header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT, 'utf-8', 'surrogateescape')
 
 
-def read_samples(path: Path) -> tuple[dict[str, Sample], int]:
-    """The samples of a shard by key, in its order; and how many members are links, which stand
-    for no bytes of their own and are left out.
+@dataclass(slots=True)
+class LeftOut:
+    """Members of tar files that are not read: ``links``, which stand for no bytes of their own, and
+    those whose name comes ``again``, of which the last counts, as when the files are unpacked."""
+
+    links: int = 0
+    again: int = 0
+
+
+def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
+    """The samples of a shard by key, in its order, and what was left out.
 
     Raises:
         UsageError: the file is no tar file, or damaged.
     """
     samples: dict[str, Sample] = {}
-    links = 0
+    left_out = LeftOut()
     for member in _members(path):
-        links += member.islnk() or member.issym()
+        left_out.links += member.islnk() or member.issym()
         name = member.name.removeprefix('./').lstrip('/')
         folder, slash, base = name.rpartition('/')
         stem, dot, extension = base.partition('.')
@@ -89,11 +101,10 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], int]:
         if not mask and extension.count('.'):
             continue
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
-        if mask:
-            sample.masks[int(mask[1] or 0)] = place
-        else:
-            sample.images[extension] = place
-    return samples, links
+        places, kind = (sample.masks, int(mask[1] or 0)) if mask else (sample.images, extension)
+        left_out.again += kind in places
+        places[kind] = place
+    return samples, left_out
 
 
 def likeliest_images(sample: Sample) -> list[str]:
@@ -104,18 +115,51 @@ def likeliest_images(sample: Sample) -> list[str]:
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The headers in a tar file, read by jumps from one to the next."""
+    """The headers in a tar file, read by jumps from one to the next; of several files that were
+    joined (``cat a.tar b.tar``), those of each."""
     try:
-        with tarfile.open(path, 'r:', encoding='utf-8', errors='surrogateescape') as tar:
-            end = os.stat(path).st_size
-            while (member := tar.next()) is not None:
-                tar.members.clear()        # which would keep them all
-                if member.offset_data + (member.size if member.isreg() else 0) > end:
-                    raise tarfile.ReadError('unexpected end of data')
-                yield member
-            tar.fileobj.seek(tar.offset)
-            if any(tar.fileobj.read(BLOCK)):      # neither the end nor a header
-                raise tarfile.ReadError(f'there is no header at byte {tar.offset}')
+        with open(path, 'rb') as file:
+            end = os.fstat(file.fileno()).st_size
+            start: int | None = 0
+            while start is not None:
+                file.seek(start)
+                with tarfile.open(fileobj=file, mode='r:', encoding='utf-8',
+                                  errors='surrogateescape') as tar:
+                    while (member := tar.next()) is not None:
+                        tar.members.clear()        # which would keep them all
+                        if member.offset_data + (member.size if member.isreg() else 0) > end:
+                            raise tarfile.ReadError('unexpected end of data')
+                        yield member
+                    start = _next_archive(file, tar.offset, end)
     except (tarfile.TarError, OSError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UsageError(f'{path} is damaged or no tar file: {reason}; copy it again') from error
+
+
+def _next_archive(file: BinaryIO, offset: int, end: int) -> int | None:
+    """Where the next archive of a joined file begins: behind the zeros that end the one before.
+
+    Raises:
+        tarfile.ReadError: what is at ``offset`` is neither the end of an archive nor a header.
+    """
+    file.seek(offset)
+    if any(file.read(BLOCK)):
+        raise tarfile.ReadError(f'there is no header at byte {offset}')
+    while offset < end:
+        file.seek(offset)
+        blocks = np.frombuffer(file.read(SCAN).ljust(SCAN, b'\0'), np.uint8).reshape(-1, BLOCK)
+        used = np.flatnonzero(blocks.any(axis=1))
+        if len(used):
+            begin = offset + int(used[0]) * BLOCK
+            _require_header(file, begin)
+            return begin
+        offset += SCAN
+    return None
+
+
+def _require_header(file: BinaryIO, begin: int) -> None:
+    file.seek(begin)
+    try:
+        tarfile.TarInfo.frombuf(file.read(BLOCK), 'utf-8', 'surrogateescape')
+    except tarfile.HeaderError as error:
+        raise tarfile.ReadError(f'there is no header at byte {begin}') from error

@@ -72,13 +72,14 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     try:
         images = _images(data or cfg.get('data'), config)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+        labels = class_labels(images) if method.needs_labels else None
+        if labels is not None:
+            cfg.model.num_classes = int(labels.max()) + 1
         plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
         published = load_config(config)
         choose_row(published, epochs)
         _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
-        labels = class_labels(images) if method.needs_labels else None
-        if labels is not None:
-            cfg.model.num_classes = int(labels.max()) + 1
+        _refuse_one_image(cfg, plan, processes)
         unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                       folder / UNREADABLE)
         if rank == 0 and not resume:
@@ -112,8 +113,7 @@ def _refuse_accumulation(cfg: Config, method: type[Method], plan: Plan, allowed:
     negatives, or in batch norm."""
     if plan.accumulate == 1 or allowed:
         return
-    normed = any(isinstance(module, _BatchNorm)
-                 for module in METHODS.build(cfg.model.to_dict()).modules())
+    normed = _has_batch_norm(cfg)
     meet = [words for words, there in (
         ('an anchor would meet the negatives', method.batch_negatives),
         ('batch norm would see the statistics', normed)) if there]
@@ -122,6 +122,20 @@ def _refuse_accumulation(cfg: Config, method: type[Method], plan: Plan, allowed:
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
             f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
             f'processes, or accept it with --allow-smaller-negatives')
+
+
+def _refuse_one_image(cfg: Config, plan: Plan, processes: int) -> None:
+    """Batch norm over one image fails in the heads, and elsewhere sees nothing but that image."""
+    together = plan.batch_size * (processes if cfg.get('sync_bn') else 1)
+    if together == 1 and _has_batch_norm(cfg):
+        raise UsageError(
+            f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
+            f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
+
+
+def _has_batch_norm(cfg: Config) -> bool:
+    return any(isinstance(module, _BatchNorm)
+               for module in METHODS.build(cfg.model.to_dict()).modules())
 
 
 def _images(data: str | None, config: str) -> ImageList:

@@ -85,6 +85,14 @@ def test_missing_masks_are_built_once_in_the_cache(tmp_path, cache, capsys, monk
     assert capsys.readouterr().err == ''
 
 
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(UsageError, match=r'the cache .*file/cache cannot be made: .*file is a file'
+                                         r': set DENSESSL_CACHE'):
+        store_for_training(draw(tmp_path / 'in', 2), GRID, is_builder=True)
+
+
 def test_the_cache_tells_data_and_parameters_apart(tmp_path, cache, monkeypatch):
     images, others = draw(tmp_path / 'in', 2), draw(tmp_path / 'other' / 'in', 2)
     folders = [mask_cache.cache_folder(*of) for of in [

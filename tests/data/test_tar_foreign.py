@@ -170,6 +170,39 @@ def content():
 BIG = len(picture(0, '.png')) // 512 * 512
 
 
+@pytest.mark.parametrize('padding', [b'', bytes(512), bytes(3 << 20)])
+@pytest.mark.parametrize('format', [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_joined_archives_are_read_to_their_end(tmp_path, padding, format, capsys):
+    """``cat a.tar b.tar empty.tar c.tar``: tar itself stops after the first."""
+    parts = [{f'{letter}{i}.png': picture(i, '.png') for i in range(3)} for letter in 'ab']
+    parts += [{}, {'c' * 150 + 'é.jpg': picture(7)}]
+    joined = b''
+    for i, members in enumerate(parts):
+        pack(tmp_path / f'{i}.tar', members, format=format)
+        joined += (tmp_path / f'{i}.tar').read_bytes() + padding
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'all.tar').write_bytes(joined)
+    images = find_images(tmp_path / 'in')
+    expected = {f'all/{name}': data for members in parts for name, data in members.items()}
+    assert {images.name(i): images.data(i) for i in range(len(images))} == expected
+    (tmp_path / 'in' / 'all.tar').write_bytes(joined + b'x' * 512)
+    with pytest.raises(UsageError, match=f'there is no header at byte {len(joined)}'):
+        find_images(tmp_path / 'in')
+
+
+def test_of_a_name_that_comes_twice_the_last_counts_and_it_is_said(tmp_path, capsys):
+    (tmp_path / 'in').mkdir()
+    for i in range(2):
+        pack(tmp_path / f'{i}.tar', {'a.jpg': picture(i), 'a.mask.png': picture(i, '.png'),
+                                     f'{i}.jpg': picture(5)})
+    (tmp_path / 'in' / 'x.tar').write_bytes((tmp_path / '0.tar').read_bytes()
+                                            + (tmp_path / '1.tar').read_bytes())
+    images = find_images(tmp_path / 'in')
+    assert names_of(images) == ['x/a.jpg', 'x/0.jpg', 'x/1.jpg']
+    assert images.data(0) == picture(1)
+    assert '2 members have a name that came before' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('data, says', [
     (b'', 'damaged or no tar file'),
     (b'hello' * 500, 'damaged or no tar file'),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,10 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
      '--work-dir /proc/run cannot be written to: '),
+    (['demo/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
+     'need at least 2 images; a process has 1'),
+    (['demo/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
+     "a share of the images, 0 to 1, not 'few'"),
     (['downstream/fcn_r18_folder', '--data', '{scenes}'],
      'is a downstream config: densessl finetune'),
 ], ids=lambda value: ' '.join(value)[-40:] if isinstance(value, list) else '')
@@ -182,6 +187,24 @@ def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('densessl train: ') and message in error
     assert not list(Path('.').glob('work_dirs/*/iter_*'))
+
+
+def test_unreadable_images_are_passed_over_and_listed_at_the_end(scenes, tmp_path, capsys):
+    shutil.copytree(scenes, 'in')
+    names = sorted(path.name for path in Path('in').iterdir())[2:5]
+    for name in names:
+        Path('in', name).write_bytes(b'not an image')
+    command = ['train', 'demo/simclr_r18', '--data', 'in', '--epochs', '2', '--cfg-options',
+               'views.0.size=64', 'views.1.size=64', 'train_dataloader.batch_size=4',
+               'train_dataloader.num_workers=1', 'log_interval=2']
+    assert main([*command, '--work-dir', 'refused']) == 1
+    assert 'of 12 images cannot be read' in (err := capsys.readouterr().err)
+    assert 'more than max_unreadable=0.01 allows' in err.splitlines()[-1]
+    assert main([*command, 'max_unreadable=0.3', '--work-dir', 'run']) == 0
+    listed = [json.loads(line)[0] for line in Path('run/unreadable.txt').read_text().splitlines()]
+    assert sorted(listed) == names
+    said = [line for line in capsys.readouterr().out.splitlines() if 'took their places' in line]
+    assert len(said) == 1 and '3 of 12 images cannot be read' in said[0]
 
 
 def test_two_processes_do_what_one_does(scenes, whole, tmp_path):
