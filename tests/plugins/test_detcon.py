@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from densessl.errors import UsageError
 from densessl_plugins.detcon import detcon_nce, loss
+from densessl_plugins.detcon.detcon import DetConB
 
 
 def naive(p1, p2, t1, t2, ids1, ids2, temperature=0.1, local_negatives=True):
@@ -92,3 +94,19 @@ def test_single_precision_agrees():
     arguments = inputs(*CASES['repeated ids'])
     value = detcon_nce(*(x.float() if x.is_floating_point() else x for x in arguments))
     torch.testing.assert_close(value.double(), naive(*arguments), atol=1e-5, rtol=1e-5)
+
+
+def test_the_target_starts_fresh_as_released_or_as_a_copy():
+    def build(**options):
+        method = DetConB(backbone=dict(type='torchvision.resnet18'), projection=(16, 8), **options)
+        method.init_weights()
+        return method
+
+    fresh, copy = build(), build(target_init='copy')
+    for method, same in ((fresh, False), (copy, True)):
+        assert torch.equal(method.target_backbone.conv1.weight,
+                           method.backbone.conv1.weight) == same
+        assert torch.equal(method.target_projector[0].weight, method.projector[0].weight) == same
+        assert not any(p.requires_grad for p in method.target_backbone.parameters())
+    with pytest.raises(UsageError, match="'fresh' or 'copy'"):
+        build(target_init='zeros')
