@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,6 +72,26 @@ def _depth(content: Any) -> int:
                  for inner in (one.values() if isinstance(one, dict) else one)]
         depth += 1
     return depth
+
+
+def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> dict[str, Any]:
+    """A JSON file that holds an object with the keys ``needs``.
+
+    Raises:
+        UsageError: it is missing, damaged or something else; the message ends with ``remedy``.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError('it is no JSON object')
+        lacking = [key for key in needs if key not in content]
+        if lacking:
+            raise ValueError(f'it has no {", ".join(lacking)}')
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read ({error.strerror}); {remedy}') from error
+    except ValueError as error:
+        raise UsageError(f'{path} is damaged ({error}); {remedy}') from error
+    return content
 
 
 def unpacked_size(path: Path) -> int | None:

@@ -11,12 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.progress import Progress
 from densessl.errors import UsageError, shown
 from densessl.evaluation.drawing import draw
 from densessl.evaluation.predictions import Prediction
-from densessl.files import atomic_path
+from densessl.files import write_atomically
 from densessl.transfer.backbone_file import load_weights_only
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.runs import RECORD, read_record
@@ -170,6 +171,11 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     often = Counter(name.with_suffix('.png') for name in names)   # a.jpg and a.png may be there
     paths = [out / (name.with_suffix('.png') if often[name.with_suffix('.png')] == 1
                     else name.with_name(f'{name.name}.png')) for name in names]
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UsageError(f'several images of {images.source} would have the picture {twice[0]}; '
+                         f'rename one of them, or leave it out by a list of paths')
+    check_links(out, (str(path.relative_to(out)) for path in paths), '--out')
     originals = {images.path(i).resolve() for i in range(len(images))}
     lost = [path for path in paths if path.resolve() in originals]
     if lost:
@@ -186,9 +192,4 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
 
 def _write(path: Path, picture: np.ndarray) -> None:
     content: Any = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as unfinished:
-            unfinished.write_bytes(content.tobytes())
-    except OSError as error:
-        raise UsageError(f'cannot write {path}: {error.strerror}') from error
+    write_atomically(path, content.tobytes())

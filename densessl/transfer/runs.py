@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mmengine import Config
 
 from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
-from densessl.files import parse_json, require_work_folder, write_json
+from densessl.files import read_json_object, require_work_folder, write_json
 from densessl.transfer.resume import newest_of_run
 
 RECORD = 'run.json'     # in a work folder: the settings of its run
@@ -43,7 +44,7 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if worth_keeping and different:
         raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
-    return read_record(folder / 'scores.json')
+    return read_record(folder / 'scores.json', ['scores'])
 
 
 def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
@@ -135,18 +136,12 @@ def _words(key: str, before: Any, now: Any) -> str:
     return f'{key} {before}, not {now}'
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """What a run wrote as JSON; None if there is no such file.
+def read_record(path: Path, needs: Iterable[str] = ()) -> dict[str, Any] | None:
+    """What a run wrote as JSON, with the keys ``needs``; None if there is no such file.
 
     Raises:
         UsageError: it is damaged.
     """
     if not path.is_file():
         return None
-    try:
-        record = parse_json(path.read_bytes())
-        if not isinstance(record, dict):
-            raise ValueError('it is no JSON object')
-    except (OSError, ValueError) as error:
-        raise UsageError(f'{path} is damaged ({error}); add --overwrite to run again') from error
-    return record
+    return read_json_object(path, needs, remedy='add --overwrite to run again')
