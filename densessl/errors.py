@@ -16,7 +16,15 @@ class RunFailed(RuntimeError):
     """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    """Says of an object only what it is: the text of some is long, or made by much code."""
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        plain = x is None or isinstance(x, (bool, float, complex, bytes))
+        return repr(x)[:self.maxother] if plain else f'a {type(x).__name__}'
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlevel = 3
 
@@ -34,8 +42,6 @@ def escaped(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A value out of a file as messages quote it: one short printable line, whatever it is."""
-    if not isinstance(value, (str, bytes, int, float, list, tuple, dict, type(None))):
-        return f'a {type(value).__name__}'
     try:
         text = _SHORT.repr(value)
     except ValueError:      # a whole number of more digits than Python prints
