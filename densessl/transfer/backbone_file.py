@@ -149,7 +149,8 @@ def _load(path: Path, load: Any) -> Any:
         return load()
     except UsageError as error:
         raise UsageError(f'{path} is refused: {error}') from error
-    except (KeyError, UnicodeDecodeError, EOFError) as error:
+    except (AssertionError, KeyError, MemoryError, OverflowError, UnicodeDecodeError,
+            EOFError) as error:
         raise UsageError(f'{path} is refused: {_NOISE}') from error
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f'{path} cannot be read as a PyTorch file: {error}'.splitlines()[0]

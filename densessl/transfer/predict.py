@@ -156,7 +156,8 @@ def _config(folder: Path) -> Path:
                          f'densessl finetune wrote it')
     settings = read_record(record)
     name = settings.get('config')
-    if not isinstance(name, str) or name != Path(name).name or not name.isprintable():
+    if not isinstance(name, str) or name != Path(name).name or not name.strip('.') \
+            or not name.isprintable():
         raise UsageError(f'{record} is damaged: its config is {shown(name)}, not the name of a '
                          f'config; fine-tune again')
     if not (folder / f'{name}.py').is_file():

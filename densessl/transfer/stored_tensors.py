@@ -13,7 +13,7 @@ from densessl.files import unpacked_size
 
 SLACK = 64 << 20        # bytes that small repeated tensors may take beyond the size of their file
 MAX_DEPTH = 64          # containers within containers
-MAX_VALUES = 5_000_000
+MAX_CONTAINERS = 200_000
 _REMEDY = 'save it again with torch.save, as plain tensors'
 
 
@@ -75,14 +75,14 @@ def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
     stack, count = [('', content, 0)], 0
     while stack:
         at, value, depth = stack.pop()
-        count += 1
         if isinstance(value, Tensor):
             yield at, value
         elif isinstance(value, (Mapping, list, tuple)):
-            count += len(value)
-            if depth >= MAX_DEPTH or count > MAX_VALUES:
-                raise UsageError(f'{path} is refused: it holds more than {MAX_VALUES} values, or '
-                                 f'some in more than {MAX_DEPTH} containers; {_REMEDY}')
+            count += 1
+            if depth >= MAX_DEPTH or count > MAX_CONTAINERS:
+                raise UsageError(f'{path} is refused: it holds more than {MAX_CONTAINERS} lists '
+                                 f'and dicts, or some nested more than {MAX_DEPTH} deep; '
+                                 f'{_REMEDY}')
             pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
             stack += [(f'{at}.{key}' if at else str(key), one, depth + 1) for key, one in pairs
                       if isinstance(one, (Tensor, Mapping, list, tuple))]
