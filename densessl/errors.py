@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -15,10 +16,37 @@ class RunFailed(RuntimeError):
     """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
 
 
+class _Short(reprlib.Repr):
+    """Says of an object only what it is: the text of some is long, or made by much code."""
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        plain = x is None or isinstance(x, (bool, float, complex, bytes))
+        return repr(x)[:self.maxother] if plain else f'a {type(x).__name__}'
+
+
+_SHORT = _Short()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlevel = 3
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the choice closest to ``name``, or an empty string."""
     close = get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)
     return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def escaped(text: str) -> str:
+    """``text`` with control characters spelt out: a terminal obeys them, wherever they are from."""
+    return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shown(value: Any) -> str:
+    """A value out of a file as messages quote it: one short printable line, whatever it is."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:      # a whole number of more digits than Python prints
+        return f'a {type(value).__name__} of very many digits'
+    return escaped(text if len(text) <= 100 else f'{text[:80]}…')
 
 
 def check_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any], where: str) -> None:

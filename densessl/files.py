@@ -6,13 +6,16 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from densessl.errors import UsageError
+
+MAX_NESTING = 100      # of JSON
 
 
 def cache_root() -> Path:
@@ -57,6 +60,61 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON from anywhere holds.
+
+    Raises:
+        ValueError: it is no JSON, or nested more than :data:`MAX_NESTING` deep.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
+    # A large file's depth is left to the readers: they look into the levels that they know.
+    if len(text) < 1 << 22 and _depth(content) > MAX_NESTING:
+        raise ValueError('it is nested too deeply')
+    return content
+
+
+def _depth(content: Any) -> int:
+    level, depth = [content], 0
+    while level and depth <= MAX_NESTING:
+        level = [inner for one in level if isinstance(one, (dict, list))
+                 for inner in (one.values() if isinstance(one, dict) else one)]
+        depth += 1
+    return depth
+
+
+def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> dict[str, Any]:
+    """A JSON file that holds an object with the keys ``needs``.
+
+    Raises:
+        UsageError: it is missing, damaged or something else; the message ends with ``remedy``.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError('it is no JSON object')
+        lacking = [key for key in needs if key not in content]
+        if lacking:
+            raise ValueError(f'it has no {", ".join(lacking)}')
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read ({error.strerror}); {remedy}') from error
+    except ValueError as error:
+        raise UsageError(f'{path} is damaged ({error}); {remedy}') from error
+    return content
+
+
+def unpacked_size(path: Path) -> int | None:
+    """How many bytes the members of a zip file say they have, together; None if it is none. An
+    archive of arrays is not packed: larger than its file is what was made to fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return None
 
 
 def write_json(path: Path, content: Any) -> None:

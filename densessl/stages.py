@@ -14,8 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.errors import UsageError, shown
+from densessl.files import parse_json, write_json
 
 LEDGER = 'demo.json'
 FORMAT = 1
@@ -73,7 +73,7 @@ class Stages:
         key, before = self._key(name, settings, after), self.records.get(name, {})
         same = before.get('key') == key
         there = all(_there(self.folder / path) for path in needs)
-        if same and before['done'] and there and not again:
+        if same and before.get('done') and there and not again:
             print(f'      done before, in {duration(before["seconds"])}', flush=True)
             return before['found']
         if before and not same:
@@ -81,7 +81,7 @@ class Stages:
         if not same:
             self._delete(owns)
         record = {'key': key, 'done': False, 'owns': list(owns), 'settings': settings,
-                  'seconds': before.get('seconds', 0.0) if same and not before['done'] else 0.0}
+                  'seconds': before.get('seconds', 0.0) if same and not before.get('done') else 0.0}
         self.records[name] = record
         self._save()
         record['found'] = self._time(name, record, lambda: work(same))
@@ -124,11 +124,13 @@ class Stages:
                                  f'as it is; choose another folder with --out')
             return {}
         try:
-            ledger = json.loads(path.read_text())
+            ledger = parse_json(path.read_bytes())
             if ledger['format'] != FORMAT:
-                raise ValueError(f'its format is {ledger["format"]}, not {FORMAT}')
+                raise ValueError(f'its format is {shown(ledger["format"])}, not {FORMAT}')
+            if not all(map(_is_record, ledger['stages'].values())):
+                raise ValueError('a stage is not what this program writes of one')
             return ledger['stages']
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'{path} cannot be used ({error}); choose another folder with --out, '
                              f'or delete this one') from error
 
@@ -157,3 +159,12 @@ def duration(seconds: float) -> str:
 
 def _there(path: Path) -> bool:
     return path.exists() and (path.is_dir() or path.stat().st_size > 0)
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a ledger's record can be gone by: what it owns are names, its seconds a number."""
+    if not isinstance(record, dict):
+        return False
+    owns = record.get('owns', [])
+    return (isinstance(owns, list) and all(isinstance(name, str) for name in owns)
+            and isinstance(record.get('seconds', 0), (int, float)))

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from densessl.backbones import spelled
-    from densessl.transfer.backbone_file import describe
     from densessl.transfer.export import export_backbone
+    from densessl.transfer.provenance import describe
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
                            args.safetensors)
     for line in done.notes:

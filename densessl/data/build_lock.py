@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from densessl.errors import UsageError
+from densessl.files import parse_json
 
 BEAT = 5.0              # seconds between two beats
 PATIENCE = 60.0         # seconds without a beat after which the holder is taken for dead
@@ -95,7 +96,8 @@ def look(path: Path) -> tuple[int, dict[str, Any]] | None:
     there is none."""
     try:
         with path.open() as file:       # opening, not stat: NFS refreshes its cache on opening
-            return os.fstat(file.fileno()).st_mtime_ns, json.loads(file.read() or '{}')
+            says = parse_json(file.read() or '{}')
+            return os.fstat(file.fileno()).st_mtime_ns, says if isinstance(says, dict) else {}
     except (OSError, ValueError):
         return None
 
@@ -118,7 +120,9 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid: Any) -> bool:
+    if type(pid) is not int or not 0 < pid < 1 << 31:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,7 +6,6 @@ set.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,9 @@ from densessl.data.decode import (
     read_data,
     read_image,
 )
-from densessl.errors import UsageError
+from densessl.data.image_names import check_listed, check_names
+from densessl.errors import UsageError, shown
+from densessl.files import parse_json
 
 if TYPE_CHECKING:
     from densessl.data.tar_masks import TarMasks
@@ -55,10 +56,16 @@ class ImageList:
 
     @classmethod
     def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
-        """The list of ``names`` (posix paths relative to ``root``, as ``os.fsencode`` gives)."""
+        """The list of ``names`` (posix paths relative to ``root``, as ``os.fsencode`` gives).
+
+        Raises:
+            UsageError: a name leads out of ``root`` (:mod:`densessl.data.image_names`).
+        """
         ends = np.zeros(len(names) + 1, np.int64)
         np.cumsum([len(name) for name in names], out=ends[1:])
-        return cls(root, source, b''.join(names), ends)
+        joined = b''.join(names)
+        check_names(joined, ends, source)
+        return cls(root, source, joined, ends)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -211,16 +218,14 @@ def _from_text(source: Path) -> ImageList:
     if not paths:
         raise UsageError(f'{source} names no images: write one path a line')
     if not os.path.lexists(source.parent / paths[0]):
-        raise UsageError(f'{source} begins with {paths[0]!r}, but there is no file '
-                         f'{source.parent / paths[0]}: write one path a line, absolute or '
-                         f'relative to {source.parent}')
+        raise UsageError(f'{source} begins with {shown(paths[0])}, but there is no such file: '
+                         f'write one path a line, absolute or relative to {source.parent}')
     return _listed(source, source.parent, paths)
 
 
 def _from_json(source: Path) -> ImageList:
     try:
-        with source.open(encoding='utf-8') as file:
-            images = json.load(file)['images']
+        images = parse_json(source.read_bytes())['images']
         paths = [image['file_name'] for image in images]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
@@ -228,11 +233,12 @@ def _from_json(source: Path) -> ImageList:
                          f'{type(error).__name__}: {error}') from error
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise UsageError(f'{source} names no images: its "images" are empty')
+    check_listed(paths, source)
     folders = list(_folders_around(source))
     for folder in folders:
         if os.path.lexists(folder / paths[0]):
             return _listed(source, folder, paths)
-    raise UsageError(f'{source} begins with {paths[0]!r}, which is in none of '
+    raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
                      f'{", ".join(str(folder) for folder in folders[:8])}'
                      f'{", …" if len(folders) > 8 else ""}')
 

@@ -21,10 +21,12 @@ import numpy as np
 
 from densessl.data import mask_info, mask_png
 from densessl.data.build_lock import BuildLock
+from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
+from densessl.data.tar_members import MAX_MAPS
 from densessl.errors import UsageError
 from densessl.files import write_atomically
 
@@ -88,7 +90,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
                          f'(N-1)/N')
     if workers is not None and workers < 1:
         raise UsageError(f'workers must be at least 1, not {workers}')
-    _check_names(images, out)
+    _check_names(images, out, generator.maps)
     mask_info.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
@@ -117,12 +119,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def _check_names(images: ImageList, out: Path) -> None:
-    """Refuse what would overwrite one mask with another, or mix masks with the images."""
+def _check_names(images: ImageList, out: Path, maps: int) -> None:
+    """Refuse what would overwrite one mask with another, mix masks with the images, or lead out
+    of the store."""
     if out == images.root or (images.source == images.root and images.root in out.parents):
         raise UsageError(f'masks in {out} would lie among the images of {images.root} and be '
                          f'taken for images; choose a folder beside it, such as '
                          f'{images.root}_masks')
+    if maps > MAX_MAPS:
+        raise UsageError(f'{maps} label maps of an image: at most {MAX_MAPS} are kept')
     owners: dict[str, int] = {}
     for i in range(len(images)):
         other = owners.setdefault(mask_name(images.name(i)), i)
@@ -130,6 +135,8 @@ def _check_names(images: ImageList, out: Path) -> None:
             raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would '
                              f'share the mask {mask_name(images.name(i))}; rename one of them or '
                              f'leave it out by a list of paths')
+    check_links(out, owners if maps == 1 else (
+        f'{which}/{name}' for which in range(maps) for name in owners), 'the mask store')
 
 
 # -- the work -------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
     the same names have the same, in which their masks are made again."""
     key = json.dumps([str(images.root), images.digest(), describe(generator)], sort_keys=True)
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
-    return cache_root() / 'masks' / f'{images.root.name or "images"}-{digest}'
+    return cache_root() / 'masks' / f'{images.root.name[:80] or "images"}-{digest}'
 
 
 def _build(masks: dict[str, Any]) -> MaskGenerator:

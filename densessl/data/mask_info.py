@@ -3,17 +3,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import densessl
 from densessl.data.images import ImageList
-from densessl.errors import UsageError
-from densessl.files import write_atomically
+from densessl.data.tar_members import MAX_MAPS
+from densessl.errors import UsageError, shown
+from densessl.files import parse_json, write_atomically
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
 
+_MARK = re.compile(r'([0-9]{1,9})-of-([0-9]{1,9})\.json')
 INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
 
 
@@ -64,15 +68,50 @@ def read_info(root: Path) -> dict[str, Any]:
     """The contents of ``root``'s ``masks.json``."""
     path = root / INFO
     try:
-        info = json.loads(path.read_text(encoding='utf-8'))
+        info = parse_json(path.read_bytes())
+        check_info(info)
         if not {'generator', 'parameters', 'version'} <= set(info):
             raise ValueError('it must have "generator", "parameters" and "version"')
     except FileNotFoundError as error:
         raise UsageError(f'{root} is not a mask store: it has no {INFO} (make one with '
                          f'"densessl make_masks IMAGES {root}")') from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f'{path} cannot be used: {error}') from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f'{path} cannot be used: {error}; get it as it was written beside the '
+                         f'masks, or make them again in another folder') from error
     return info
+
+
+def check_info(info: Any) -> None:
+    """Check the types of what a mask store says of itself; keys that are not known may be there.
+
+    Raises:
+        ValueError: a value is of the wrong type or size.
+    """
+    if not isinstance(info, dict):
+        raise ValueError('it is no JSON object')
+    for key, (fits, wanted) in _RULES.items():
+        if key in info and not fits(info[key]):
+            raise ValueError(f'"{key}" is {shown(info[key])}, not {wanted}')
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2 ** 62
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
+
+
+_WORD = (_is_word, 'a short string')
+_COUNT = (_is_count, 'a whole number from 0 on')
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'generator': _WORD, 'densessl': _WORD, 'digest': _WORD, 'images': _COUNT, 'masks': _COUNT,
+    'skipped': _COUNT, 'version': (lambda value: _is_word(value) or _is_count(value),
+                                   'a whole number or short string'),
+    'parameters': (lambda value: isinstance(value, dict), 'a dict'),
+    'maps': (lambda value: type(value) is int and 1 <= value <= MAX_MAPS,
+             f'a whole number from 1 to {MAX_MAPS}'),
+    'complete': (lambda value: isinstance(value, bool), 'true or false')}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -92,12 +131,26 @@ def gather_marks(root: Path, digest: str | None) -> list[dict[str, Any]] | None:
     """The marks of all shards of one way to split the images ``digest``, if all are done."""
     groups: dict[int, dict[int, dict[str, Any]]] = {}
     for path in sorted((root / SHARDS).glob('*-of-*.json')):
-        mark = json.loads(path.read_text(encoding='utf-8'))
-        if mark['digest'] == digest:
-            i, n = map(int, path.stem.split('-of-'))
+        numbers = _MARK.fullmatch(path.name)
+        mark = _read_mark(path) if numbers else {}
+        if numbers and mark['digest'] == digest:
+            i, n = map(int, numbers.groups())
             groups.setdefault(n, {})[i] = mark
     done = [list(marks.values()) for n, marks in groups.items() if len(marks) == n]
     return done[0] if done else None
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    try:
+        mark = parse_json(path.read_bytes())
+        skipped = mark.get('skipped') if isinstance(mark, dict) else None
+        if not (isinstance(skipped, dict) and _is_count(mark.get('masks')) and 'digest' in mark
+                and all(isinstance(reason, str) for reason in skipped.values())):
+            raise ValueError('it must have "digest", "masks" and "skipped"')
+    except (OSError, ValueError) as error:
+        raise UsageError(f'{path} cannot be used: {error}; delete it and run the same "densessl '
+                         f'make_masks" again, which keeps the masks that are there') from error
+    return mark
 
 
 def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
@@ -125,9 +178,15 @@ def read_skipped(root: Path) -> dict[str, str]:
     path = root / SKIPPED
     if not path.exists():
         return {}
-    text = path.read_text(encoding='utf-8', errors='surrogateescape')
-    pairs = [line.split('\t', 1) for line in text.split('\n') if line]
-    return {_unescape(name): reason for name, reason in pairs}
+    try:
+        text = path.read_text(encoding='utf-8', errors='surrogateescape')
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+    pairs = [line.partition('\t') for line in text.split('\n') if line]
+    if not all(tab for _, tab, _ in pairs):
+        raise UsageError(f'{path} is damaged: each line must be a name, a tab and a reason; delete '
+                         f'it and make the masks again')
+    return {_unescape(name): reason for name, _, reason in pairs}
 
 
 def totals(marks: list[dict[str, Any]]) -> dict[str, Any]:

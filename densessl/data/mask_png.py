@@ -1,13 +1,16 @@
 """A label map as a PNG of 8 or 16 bits."""
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from densessl.data.decode import UnreadableImage
+from densessl.data.label_image import check_size
 
+SIGNATURE = b'\x89PNG\r\n\x1a\n'
 MAX_REGIONS = 1 << 16
 # zlib level 6: a third smaller than level 1 and as fast to read, which happens every epoch. Rows
 # unfiltered (8: PNG_FILTER_NONE), where OpenCV can (4.11 on): runs of equal ids stay runs, which
@@ -33,8 +36,16 @@ def decode(name: str | Path, data: bytes | np.ndarray) -> np.ndarray:
     bytes or (n,) uint8.
 
     Raises:
-        UnreadableImage: damaged, or no label map.
+        UnreadableImage: damaged, no label map, or of more pixels than are read
+            (:data:`densessl.data.label_image.MAX_PIXELS`).
     """
+    raw = memoryview(data)
+    if bytes(raw[:8]) != SIGNATURE or bytes(raw[12:16]) != b'IHDR' or len(raw) < 24:
+        raise UnreadableImage(name, 'not a PNG label map')
+    try:
+        check_size(*struct.unpack('>II', raw[16:24]))
+    except ValueError as error:
+        raise UnreadableImage(name, f'{error}, and make the mask again') from error
     try:
         labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

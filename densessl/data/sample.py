@@ -25,6 +25,7 @@ from densessl.data.sample_coco import (
     panoptic_segments,
 )
 from densessl.data.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
+from densessl.files import parse_json
 
 FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's
@@ -108,7 +109,7 @@ def _claim(root: Path, request: dict) -> None:
 def _request_in(path: Path) -> dict | None:
     """The request a marker holds; None if it is absent or not ours."""
     try:
-        request = json.loads(path.read_bytes())
+        request = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return request if isinstance(request, dict) and 'drawing' in request else None

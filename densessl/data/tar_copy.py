@@ -79,9 +79,9 @@ class ShardCopy:
             if state.st_size != shard.size or state.st_mtime_ns < newest:
                 return False
             rows = written_rows(path, number)
+            self.parts[number] = index(rows, path)
         except (OSError, UsageError):
             return False
-        self.parts[number] = index(rows)
         maps = self.masks.maps if self.masks else 0
         return ([row[0] for row in rows] == [self.images.name(i) for i in shard.positions]
                 and all(len(masks) == maps for *_, masks in rows))

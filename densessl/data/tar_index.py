@@ -11,24 +11,25 @@ Shards that others wrote have no index: it is made once, and kept in the cache.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from densessl.data import mask_info
+from densessl.data.image_names import is_inside_anywhere
 from densessl.data.images import EXTENSIONS, ImageList
 from densessl.data.progress import Progress
 from densessl.data.tar_files import TarFiles
 from densessl.data.tar_images import TarImages
+from densessl.data.tar_index_file import load_index, save_index
 from densessl.data.tar_members import Place, image_name, likeliest_images, read_samples
-from densessl.errors import UsageError
-from densessl.files import cache_root, write_atomically
+from densessl.errors import UsageError, shown
+from densessl.files import cache_root, parse_json
 
 INFO, INDEX, FORMAT = 'shards.json', 'index.npz', 1
 SCANNED = 2             # raised when the same tar files come to be indexed in another way
@@ -55,8 +56,13 @@ def open_shards(folder: Path) -> TarImages:
                          f'make_shards" again, it goes on where it stopped')
     _check_files(folder, info['shards'])
     try:
-        names, ends, entries = _load(folder / INDEX)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        names, ends, entries = load_index(folder / INDEX,
+                                          [shard['bytes'] for shard in info['shards']])
+        if (entries.shape[1] - 3) // 2 != _maps_of(info):
+            raise ValueError(f'its label maps are not those of {INFO}')
+    except UsageError:
+        raise
+    except ValueError as error:
         raise UsageError(f'{folder / INDEX} cannot be used ({error}): {_again(folder)}') from error
     files = TarFiles(folder, [shard['file'] for shard in info['shards']])
     images = TarImages(folder, folder, names, ends, files, entries, info['masks'])
@@ -69,18 +75,40 @@ def read_info(folder: Path) -> dict[str, Any]:
     """What ``folder``'s ``shards.json`` says."""
     path = folder / INFO
     try:
-        info = json.loads(path.read_text(encoding='utf-8'))
-        if info['format'] != FORMAT:
-            raise ValueError(f'its format is {info["format"]}, this densessl reads {FORMAT}')
-        wanted = {'source', 'shard_size', 'masks'}
-        if info.get('complete'):
-            wanted |= {'digest', 'shards'}
-        if not wanted <= set(info) or not all({'file', 'bytes'} <= set(shard)
-                                              for shard in info.get('shards', [])):
-            raise ValueError(f'it must have {", ".join(sorted(wanted))}')
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'{path} cannot be used: {type(error).__name__}: {error}') from error
+        info = parse_json(path.read_bytes())
+        _check_info(info)
+    except (OSError, ValueError) as error:
+        raise UsageError(f'{path} cannot be used: {error}; {_again(folder)}') from error
     return info
+
+
+def _check_info(info: Any) -> None:
+    """ValueError unless ``info`` is what :mod:`densessl.data.tar_write` writes, now or one day:
+    other keys may stand beside those that are needed."""
+    if not isinstance(info, dict):
+        raise ValueError('it is no JSON object')
+    if info.get('format') != FORMAT:
+        raise ValueError(f'its format is {shown(info.get("format"))}, this densessl reads {FORMAT}')
+    wanted = {'source', 'shard_size', 'masks'}
+    if info.get('complete'):
+        wanted |= {'digest', 'shards'}
+    if not wanted <= set(info):
+        raise ValueError(f'it must have {", ".join(sorted(wanted))}')
+    shards = info.get('shards', [])
+    if not isinstance(shards, list):
+        raise ValueError('its shards are no list')
+    for shard in shards:
+        name, size = map((shard if isinstance(shard, dict) else {}).get, ('file', 'bytes'))
+        if not (isinstance(name, str) and is_inside_anywhere(name) and '/' not in name
+                and type(size) is int and 0 <= size < 2 ** 62):
+            raise ValueError(f'each shard must have the name of a file beside it and its bytes, '
+                             f'not {shown(shard)}')
+    if info['masks'] is not None:
+        mask_info.check_info(info['masks'])
+
+
+def _maps_of(info: dict[str, Any]) -> int:
+    return info['masks'].get('maps', 1) if info['masks'] is not None else 0
 
 
 def _check_files(folder: Path, shards: list[dict[str, Any]]) -> None:
@@ -153,10 +181,10 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
     key = json.dumps([SCANNED, str(source), [(name, state.st_size, state.st_mtime_ns)
                                             for name, state in zip(names, states, strict=True)]])
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
-    kept = cache_root() / 'shards' / f'{source.name}-{digest}.npz'
+    kept = cache_root() / 'shards' / f'{source.name[:80]}-{digest}.npz'
     try:
-        arrays = _load(kept)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        arrays = load_index(kept, [state.st_size for state in states])
+    except ValueError:      # there is none, or it is no longer whole
         arrays = _scan(source, folder, names)
         _keep(kept, arrays)
     masks = {} if arrays[2].shape[1] > 3 else None     # made nobody knows how
@@ -176,7 +204,7 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
                 several += len(extensions) > 1
                 rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],
                           sample.masks) for extension in extensions[:1]]
-            parts.append(index(rows))
+            parts.append(index(rows, folder / name))
             links += left_out.links
             again += left_out.again
             bar.update(number + 1)
@@ -200,15 +228,19 @@ def written_rows(path: Path, number: int) -> list[Row]:
             for key, sample in samples.items() for extension, place in sample.images.items()]
 
 
-def index(rows: list[Row]) -> tuple[np.ndarray, ...]:
-    """Names, their ends and entries of :class:`TarImages` from its rows."""
+def index(rows: list[Row], source: Path) -> tuple[np.ndarray, ...]:
+    """Names, their ends and entries of :class:`TarImages` from its rows.
+
+    Raises:
+        UsageError: a name leads out of its folder; ``source`` is what the message calls the list.
+    """
     maps = 1 + max((max(masks, default=-1) for *_, masks in rows), default=-1)
     entries = np.zeros((len(rows), 3 + 2 * maps), np.int64)
     for entry, (_, number, place, masks) in zip(entries, rows, strict=True):
         entry[:3] = number, *place
         for which, (offset, size) in masks.items():
             entry[3 + 2 * which:5 + 2 * which] = offset, size
-    names, ends = ImageList.of(Path(), Path(), [os.fsencode(row[0]) for row in rows]).buffers()
+    names, ends = ImageList.of(source, source, [os.fsencode(row[0]) for row in rows]).buffers()
     return names, ends, entries
 
 
@@ -223,20 +255,8 @@ def join(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
                             for *_, entries in parts]))
 
 
-def save(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
-    """Write an index so that ``path`` is never half written."""
-    content = io.BytesIO()
-    np.savez(content, **dict(zip(('names', 'ends', 'entries'), arrays, strict=True)))
-    write_atomically(path, content.getvalue(), shared=True)
-
-
-def _load(path: Path) -> tuple[np.ndarray, ...]:
-    with np.load(path, allow_pickle=False) as content:
-        return content['names'], content['ends'], content['entries']
-
-
 def _keep(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
     try:
-        save(path, arrays)
+        save_index(path, arrays)
     except UsageError as error:
         print(f'{error}: the tar files are indexed again the next time', file=sys.stderr)

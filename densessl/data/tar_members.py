@@ -18,11 +18,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from densessl.data.image_names import is_inside_anywhere, refuse
 from densessl.data.images import EXTENSIONS
 from densessl.errors import UsageError
 
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
 SCAN = 2048 * BLOCK                 # what is read at a time behind an archive's end
+MAX_MAPS = 64                       # label maps of an image
 _JPEG = ('jpg', 'jpeg', 'jpe', 'jfif')
 _MASK = re.compile(r'(?:(\d{1,4})\.)?mask\.png', re.IGNORECASE)
 Place = tuple[int, int]             # offset and size of a member's contents, in bytes
@@ -85,26 +87,45 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
     """The samples of a shard by key, in its order, and what was left out.
 
     Raises:
-        UsageError: the file is no tar file, or damaged.
+        UsageError: the file is no tar file, or damaged, or a name in it leads out of its folder.
     """
     samples: dict[str, Sample] = {}
     left_out = LeftOut()
     for member in _members(path):
         left_out.links += member.islnk() or member.issym()
-        name = member.name.removeprefix('./').lstrip('/')
-        folder, slash, base = name.rpartition('/')
-        stem, dot, extension = base.partition('.')
+        stem, dot, extension = posixpath.basename(member.name).partition('.')
         if not (member.isreg() and stem and dot) or member.issparse():
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)
         if not mask and extension.count('.'):
             continue
+        folder, slash, _ = _shortest(member.name, path).rpartition('/')
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
         places, kind = (sample.masks, int(mask[1] or 0)) if mask else (sample.images, extension)
         left_out.again += kind in places
         places[kind] = place
+    for sample in samples.values():
+        _drop_stray_masks(sample)
     return samples, left_out
+
+
+def _shortest(name: str, path: Path) -> str:
+    """A member's name without empty parts and dots; UsageError if it leads out of its folder."""
+    if not is_inside_anywhere(name):
+        name = name if '..' in name.split('/') else posixpath.normpath(name)
+        if not is_inside_anywhere(name):
+            refuse(name, path)
+    return name
+
+
+def _drop_stray_masks(sample: Sample) -> None:
+    """Keep label maps 0 … n-1: an index has columns for all numbers up to the largest in it, so a
+    number after a gap, or beyond :data:`MAX_MAPS`, would cost memory for every image."""
+    count = next(which for which in range(MAX_MAPS + 1)
+                 if which not in sample.masks or which == MAX_MAPS)
+    for which in [which for which in sample.masks if which >= count]:
+        del sample.masks[which]
 
 
 def likeliest_images(sample: Sample) -> list[str]:

@@ -19,7 +19,8 @@ from densessl.data.mask_cache import Masks, open_store, store_for_training
 from densessl.data.mask_info import INFO as MASK_INFO
 from densessl.data.mask_info import SKIPPED, spell, write_json, write_skipped
 from densessl.data.tar_copy import ShardCopy, file_name
-from densessl.data.tar_index import FORMAT, INDEX, INFO, read_info, save
+from densessl.data.tar_index import FORMAT, INDEX, INFO, read_info
+from densessl.data.tar_index_file import save_index
 from densessl.data.tar_plan import (
     RECORD,
     Shard,
@@ -169,7 +170,7 @@ def _remove_strays(out: Path, count: int) -> None:
 
 def _finish(out: Path, images: ImageList, what: dict[str, Any], shards: list[Shard],
             arrays: tuple[np.ndarray, ...], skipped: dict[str, str]) -> None:
-    save(out / INDEX, arrays)
+    save_index(out / INDEX, arrays)
     if skipped:
         write_skipped(out, skipped)
     else:

@@ -33,6 +33,7 @@ from densessl.errors import UsageError
 from densessl.files import require_work_folder
 from densessl.method import Method
 from densessl.registry import METHODS
+from densessl.transfer.stated_backbone import without_sources
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
@@ -224,8 +225,9 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
 
 def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
     return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
-            'backbone': cfg.model.backbone.to_dict(), 'mean': list(cfg.normalization.mean),
-            'std': list(cfg.normalization.std), 'channel_order': 'RGB',
+            'backbone': without_sources(cfg.model.backbone.to_dict()),
+            'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
+            'channel_order': 'RGB',
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
             'masks': dataset.store.info.get('generator') if dataset.store else None,

@@ -3,7 +3,6 @@ run in a folder and a process of its own."""
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from densessl.errors import UsageError
 from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
-from densessl.files import require_work_folder
+from densessl.files import read_json_object, require_work_folder
 from densessl.stages import duration
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
@@ -173,7 +172,8 @@ def _run_all(benchmark: Benchmark, todo: Sequence[tuple[Run, bool]], settings: d
         times.append(seconds)
         left = sum(times) / len(times) * (len(todo) - len(times)) / len(room)
         if code == 0 and (folder / 'scores.json').is_file():
-            scores = json.loads((folder / 'scores.json').read_text())['scores']
+            scores = read_json_object(folder / 'scores.json', ['scores'],
+                                      remedy='delete its folder to run it again')['scores']
             words = '  '.join(f'{name} {value:.2f}' for name, value in scores.items())
             if not keep_weights:
                 _delete_weights(folder)

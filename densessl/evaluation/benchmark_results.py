@@ -1,7 +1,6 @@
 """What the runs of a benchmark say together: ``results.json``."""
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import densessl
 from densessl.errors import UsageError
 from densessl.evaluation.statistics import LEVEL, holm, paired_test, spread
-from densessl.files import write_json
+from densessl.files import read_json_object, write_json
 
 if TYPE_CHECKING:
     from densessl.evaluation.benchmark import Benchmark
 
 RANDOM, SUPERVISED = 'random', 'supervised'
 RESULTS = 'results.json'
+_REMEDY = 'delete its folder to run it again'
 
 
 def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
@@ -35,8 +35,9 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
                  'length': run.length, 'seed': run.seed}
         reason = failed.get(run.name)
         if reason is None and (folder / 'scores.json').is_file():
-            record = json.loads((folder / 'scores.json').read_text())
-            subset = json.loads((folder / 'subset.json').read_text())
+            record = read_json_object(folder / 'scores.json', ['scores', 'iterations', 'seconds'],
+                                      remedy=_REMEDY)
+            subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=_REMEDY)
             runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
                          'subset': subset['images'], 'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})

@@ -1,8 +1,9 @@
 """What mmengine's JSON logs of a run hold, as curves."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from densessl.files import parse_json
 
 Points = list[tuple[float, float]]
 
@@ -17,12 +18,14 @@ def read_curves(folder: Path) -> dict[str, Points]:
     """
     found: dict[str, dict[float, float]] = {}
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors='replace').splitlines():
             try:
-                values = json.loads(line)
+                values = parse_json(line)
             except ValueError:      # the last line of a run that was killed
                 continue
+            if not isinstance(values, dict) or not isinstance(values.get('step'), (int, float)):
+                continue
             for name, value in values.items():
-                if isinstance(value, (int, float)) and 'step' in values:
+                if isinstance(value, (int, float)):
                     found.setdefault(name, {})[values['step']] = value
     return {name: sorted(points.items()) for name, points in found.items()}

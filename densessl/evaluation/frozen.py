@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
+from densessl.transfer.backbone_file import load_backbone_file
+from densessl.transfer.stated_backbone import rebuild
 
 RANDOM = 'random'
 # For random weights, which know no statistics of their own: ImageNet's, RGB, pixels 0 … 255.
@@ -60,48 +62,38 @@ class Measured:
         return self.maps(images)[-1].float().mean((2, 3))
 
 
-def load_measured(backbone: str | Path, architecture: str | None, device: str, seed: int
-                  ) -> Measured:
+def load_measured(backbone: str | Path, architecture: str | Mapping[str, Any] | None,
+                  device: str, seed: int) -> Measured:
     """Build a backbone and load its weights.
 
     Args:
         backbone: an exported file, or ``'random'``.
-        architecture: ``'TARGET.name'`` of random weights. seed: of random weights.
+        architecture: of random weights: ``'TARGET.name'``, or a dict with that as its ``type`` and
+            arguments. seed: of random weights.
 
     Raises:
         UsageError: no architecture for random weights, or no such file.
     """
-    from densessl.transfer.export import load_backbone_file
     if str(backbone) != RANDOM:
         state, meta = load_backbone_file(backbone)
-        module = build_backbone(meta['backbone'])
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise UsageError(f'{backbone} does not fit the backbone that it names '
-                             f'({meta["backbone"]}): {str(error).splitlines()[1].strip()}'
-                             ) from error
+        module = rebuild(meta, state, backbone)
         return Measured(_label(Path(backbone)), module.to(device), meta)
     if architecture is None:
         raise UsageError('random weights need an architecture: --backbone-type TARGET.NAME, such '
                          'as the type that an exported backbone was built from')
+    network = {'type': architecture} if isinstance(architecture, str) else dict(architecture)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = build_backbone({'type': architecture})
-    meta = {**_IMAGENET, 'method': RANDOM, 'backbone': {'type': architecture}, 'seed': seed}
+        module = build_backbone(network)
+    meta = {**_IMAGENET, 'method': RANDOM, 'backbone': network, 'seed': seed}
     return Measured(RANDOM, module.to(device), meta)
 
 
-def architecture_of(backbones: Sequence[str | Path]) -> str | None:
-    """The architecture that random weights have beside these files: that of the first of them
-    whose backbone is plainly a name."""
-    from densessl.transfer.export import load_backbone_file
-    for backbone in backbones:
-        if str(backbone) != RANDOM:
-            config = load_backbone_file(backbone)[1]['backbone']
-            if set(config) == {'type'}:
-                return config['type']
-    return None
+def architecture_of(backbones: Sequence[str | Path]) -> dict[str, Any] | None:
+    """The architecture that random weights have beside these files: that of the first of them, its
+    arguments included; None if there is no file."""
+    files = [backbone for backbone in backbones if str(backbone) != RANDOM]
+    return dict(load_backbone_file(files[0])[1]['backbone']) if files else None
 
 
 def _label(path: Path) -> str:

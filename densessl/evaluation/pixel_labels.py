@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from densessl.data.images import read_image
+from densessl.data.label_image import read_label_image
 from densessl.errors import UsageError
 from densessl.transfer.label_folder import IGNORED, LAYOUT, Pair, read_label_folder
 from densessl.transfer.roots import SPLITS, require
@@ -164,9 +164,8 @@ class PixelData(Dataset):
 
     def _label(self, path: Path) -> np.ndarray:
         try:
-            with Image.open(path) as opened:
-                ids = np.asarray(opened)
-        except (UnidentifiedImageError, OSError) as error:
+            ids = read_label_image(path)
+        except ValueError as error:
             raise UsageError(f'{path} cannot be read: {error}') from error
         if ids.ndim != 2 or ids.dtype not in (np.uint8, bool):
             raise UsageError(f'{path} is no label map: one channel of ids up to 255 is needed')

@@ -70,7 +70,8 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
 
     Args:
         backbones: exported files, or ``'random'``.
-        architecture: ``'TARGET.name'`` of random weights; that of the first file if None.
+        architecture: ``'TARGET.name'`` of random weights; if None the first file's, with its
+            arguments.
         out: a JSON file, written after each backbone. say: told what is going on.
 
     Returns:
@@ -80,9 +81,10 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
         UsageError: backbone, data or settings are not usable.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    network = None
     if RANDOM in backbones:
-        architecture = architecture or architecture_of(backbones)
-    measured = [load_measured(one, architecture, device, probe.seed) for one in backbones]
+        network = architecture or architecture_of(backbones)
+    measured = [load_measured(one, network, device, probe.seed) for one in backbones]
     measure, about = (_dense if probe.kind == 'dense' else _classes)(probe)
     results = {'densessl': densessl.__version__, 'probe': asdict(probe), 'data': about,
                'results': []}

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from densessl.errors import UsageError
-from densessl.files import atomic_path
+from densessl.errors import UsageError, shown
+from densessl.files import atomic_path, parse_json
 from densessl.transfer.inert_pickle import Shell, load_inert
 from densessl.transfer.keymap import State
+from densessl.transfer.provenance import check_provenance
+from densessl.transfer.stored_tensors import check_state, check_tensors, refuse_inflated
 
 SAFETENSORS = '.safetensors'
-PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
 # what PyTorch says of objects that are no tensors; of other files it says what it stumbled over
 _OBJECTS = re.compile(
     '[Uu]nsupported (global|GLOBAL|class)|unrecognized function|Can only build')
@@ -64,9 +65,10 @@ def load_backbone_file(path: str | Path) -> tuple[State, dict[str, Any]]:
                          f'such a file is written by: densessl export CHECKPOINT, with --from '
                          f'auto for weights that come from elsewhere')
     if 'keys' in meta:
-        raise UsageError(f'{path} is a copy with the keys of {meta["keys"]!r}; give the neutral '
-                         f'file it was exported beside, it is translated here')
+        raise UsageError(f'{path} is a copy with the keys of {shown(meta["keys"])}; give the '
+                         f'neutral file it was exported beside, it is translated here')
     check_provenance(meta, path)
+    check_state(state, path)
     if weights_hash(state) != meta['sha256']:
         raise UsageError(f'{path} is damaged or was edited: its weights do not have the sha256 '
                          f'that it was written with')
@@ -122,25 +124,11 @@ def weights_hash(state: State) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        value = state[name].detach().cpu().resolve_conj().resolve_neg().contiguous()
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode(
+            'utf-8', 'surrogatepass'))
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def describe(meta: dict[str, Any]) -> str:
-    """Where weights are from, in a few words."""
-    imported = meta.get('imported')
-    origin = (f'imported from {imported["file"]}' if imported else
-              f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
-    return f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}'
-
-
-def check_provenance(meta: dict[str, Any], path: Path) -> None:
-    """Raise UsageError unless ``meta`` has all of :data:`PROVENANCE`."""
-    missing = [key for key in PROVENANCE if key not in meta]
-    if missing:
-        raise UsageError(f'{path} does not say the {", ".join(missing)} of its pretraining')
 
 
 def _require_file(path: Path) -> None:
@@ -149,6 +137,7 @@ def _require_file(path: Path) -> None:
 
 
 def _load_plain(path: Path) -> Any:
+    refuse_inflated(path)
     try:
         return _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
     except (IndexError, TypeError, AttributeError) as error:
@@ -160,7 +149,8 @@ def _load(path: Path, load: Any) -> Any:
         return load()
     except UsageError as error:
         raise UsageError(f'{path} is refused: {error}') from error
-    except (KeyError, UnicodeDecodeError, EOFError) as error:
+    except (AssertionError, KeyError, MemoryError, OverflowError, UnicodeDecodeError,
+            EOFError) as error:
         raise UsageError(f'{path} is refused: {_NOISE}') from error
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f'{path} cannot be read as a PyTorch file: {error}'.splitlines()[0]
@@ -174,10 +164,16 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
             content: dict[str, Any] = {'state_dict': {key: file.get_tensor(key)
                                                       for key in file.keys()}}
             about = (file.metadata() or {}).get('densessl')
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, AttributeError) as error:
         raise UsageError(f'{path} cannot be read as a safetensors file: {error}'.splitlines()[0]
                          ) from error
-    return {**content, 'meta': json.loads(about)} if about else content
+    if about is None:
+        return content
+    try:
+        return {**content, 'meta': parse_json(about)}
+    except ValueError as error:
+        raise UsageError(f'{path} is damaged: its provenance is no JSON ({error}); export it '
+                         f'again') from error
 
 
 def _dict(content: Any, path: Path) -> dict[str, Any]:
@@ -186,4 +182,5 @@ def _dict(content: Any, path: Path) -> dict[str, Any]:
                          f'model.state_dict() where its class is known')
     if not isinstance(content, dict):
         raise UsageError(f'{path} holds a {type(content).__name__}, not a checkpoint')
+    check_tensors(content, path)
     return content

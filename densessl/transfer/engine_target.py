@@ -3,7 +3,8 @@ that mmengine's Runner trains."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from densessl.transfer.recipe import Recipe
 
 
+_LAYERS = re.compile(r'\.(layers|utils|backbones)\.')     # modules of such libraries
+
+
 class EngineTarget(TransferTarget):
     """What such libraries have in common. A subclass gives ``name``, ``prepare``, ``models`` and
     ``backbone_names``, and ``set_data``."""
@@ -46,8 +50,24 @@ class EngineTarget(TransferTarget):
         raise NotImplementedError
 
     def backbone_names(self) -> list[str]:
-        """The library's backbones, to propose one close to an unknown name."""
+        """The library's own backbones, by the names that it registered."""
         raise NotImplementedError
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        return dict.fromkeys(parameters_of(self.models().module_dict[name]).keys() - {'**', 'self'})
+
+    def layer_types(self) -> list[str]:
+        """The layers that are registered for all libraries, the library's own, and its backbones,
+        since some contain another."""
+        from mmengine.model import BaseDataPreprocessor, BaseModel
+        from mmengine.model.averaged_model import BaseAveragedModel
+        whole = (BaseModel, BaseDataPreprocessor, BaseAveragedModel)
+        own = self.models()
+        return [*self.backbone_names(), *(
+            name for registry in (own.root, own) for name, cls in registry.module_dict.items()
+            if isinstance(cls, type) and issubclass(cls, nn.Module) and not issubclass(cls, whole)
+            and (registry is not own or _LAYERS.search(cls.__module__)))]
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
         self.prepare()

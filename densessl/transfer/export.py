@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.backbones import build_backbone
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.backbone_file import (
     SAFETENSORS,
-    check_provenance,
     load_backbone_file,
     load_weights_only,
     save_backbone,
@@ -19,6 +17,9 @@ from densessl.transfer.backbone_file import (
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
 from densessl.transfer.importing import Foreign, read_foreign
 from densessl.transfer.keymap import State
+from densessl.transfer.provenance import check_provenance
+from densessl.transfer.stated_backbone import build_stated
+from densessl.transfer.stored_tensors import check_state
 
 PREFIX = 'backbone.'
 
@@ -102,6 +103,7 @@ def read_backbone(path: Path) -> tuple[State, dict[str, Any]]:
                          f'of a checkpoint that densessl train did not write, find the backbone '
                          f'with --from auto')
     check_provenance(provenance, path)
+    check_state(state, path)
     backbone = {key.removeprefix(PREFIX): value for key, value in state.items()
                 if key.startswith(PREFIX)}
     if not backbone:
@@ -116,7 +118,7 @@ def _translated(exported: Exported, to: str) -> State:
     state = target.translate(exported.state, meta['backbone']['type'])
     exported.counterpart = target.counterpart(state, meta['backbone'])
     if exported.counterpart is not None:
-        backbone = build_backbone(exported.counterpart)
+        backbone = build_stated(exported.counterpart, 'the copy')
         backbone.load_state_dict(state, strict=False)
         added = target.added_modules(backbone, state)
         exported.keys = compare_keys(state, {'': backbone}, added)
@@ -137,7 +139,8 @@ def _refuse_to_lose(path: Path, state: State, source: Path, overwrite: bool,
             old = load_weights_only(path)
         except UsageError:
             old = {}
-        if (old.get('meta') or {}).get('sha256') == weights_hash(state):
+        meta = old.get('meta')
+        if isinstance(meta, dict) and meta.get('sha256') == weights_hash(state):
             exported.unchanged.append(path)
             return
     if same_file:

@@ -36,7 +36,9 @@ class NormsByKind:
 def group_count(source: Mapping[str, Any]) -> int | None:
     """In how many groups the norms of a backbone normalize, by its config; None for batch norm or
     if that does not say."""
-    return GROUPS.get(str(source.get('norm')), (source.get('norm_cfg') or {}).get('num_groups'))
+    norm = source.get('norm_cfg')
+    named = norm.get('num_groups') if isinstance(norm, Mapping) else None
+    return GROUPS.get(str(source.get('norm')), named if type(named) is int else None)
 
 
 def group_norm(groups: int) -> dict[str, Any]:

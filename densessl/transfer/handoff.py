@@ -15,8 +15,9 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from densessl.backbones import build_backbone, feature_maps
+from densessl.backbones import feature_maps
 from densessl.errors import UsageError
+from densessl.transfer.stated_backbone import rebuild
 from densessl.transfer.target import neutral_weights
 
 TOLERANCE = 1e-4    # of the largest activation; rounding stays below 1e-5 in fp32
@@ -184,12 +185,7 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     Stages are compared up to the first that the target gives in another size, and before the
     modules that it ``added``.
     """
-    source = build_backbone(meta['backbone'])
-    try:
-        source.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise UsageError(f'the weights do not fit the backbone that their provenance names '
-                         f'({meta["backbone"]}): {str(error).splitlines()[1].strip()}') from error
+    source = rebuild(meta, state, 'the file of weights')
     family = neutral_weights(dict(state), meta['backbone']['type'])
     image = normalize(reference_image(family[0].image_size if family else IMAGE_SIZE), meta)
     plain = copy.deepcopy(backbone).cpu().float()

@@ -1,7 +1,6 @@
 """A folder of images with PNG label maps: which belong together, and what the ids mean."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from densessl.data.decode import UnreadableImage
+from densessl.data.decode import image_size as image_dimensions
+from densessl.data.label_image import read_label_image
 from densessl.errors import UsageError
+from densessl.files import parse_json
 from densessl.transfer.roots import SPLITS, require
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -122,12 +124,14 @@ def _ids_in(pair: Pair) -> list[int]:
     if not label.is_file():
         raise UsageError(f'{image} has no label map {label}')
     try:
-        with Image.open(label) as opened:
-            size, ids = opened.size, np.asarray(opened)
-        with Image.open(image) as opened:
-            image_size = opened.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise UsageError(f'{label} or its image cannot be read: {error}') from error
+        ids = read_label_image(label)
+    except ValueError as error:
+        raise UsageError(f'{label} cannot be read: {error}') from error
+    try:
+        image_size = image_dimensions(image)[::-1]
+    except UnreadableImage as error:
+        raise UsageError(f'{image} cannot be read: {error.reason}') from error
+    size = ids.shape[1::-1]
     if ids.ndim != 2 or ids.max(initial=0) > 255:
         raise UsageError(f'{label} is no label map: it must have one channel of ids up to 255, '
                          f'not {ids.shape[2] if ids.ndim > 2 else ids.max()}'
@@ -140,7 +144,7 @@ def _ids_in(pair: Pair) -> list[int]:
 
 def _read_classes(path: Path) -> tuple[list[str], dict[str, Any]]:
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         names, palette = content['classes'], content.get('palette')
         if not names or not all(isinstance(name, str) for name in names):
             raise TypeError('classes must be a list of names')

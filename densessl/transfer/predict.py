@@ -11,14 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.progress import Progress
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.evaluation.drawing import draw
 from densessl.evaluation.predictions import Prediction
-from densessl.files import atomic_path
-from densessl.transfer.export import load_weights_only
+from densessl.files import write_atomically
+from densessl.transfer.backbone_file import load_weights_only
 from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.runs import RECORD, read_record
+from densessl.transfer.stored_tensors import check_state
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,34 @@ def open_finetuned(path: str | Path) -> Finetuned:
     config = _config(checkpoint.parent)
     cfg, target = read_downstream_config(str(config))
     content = load_weights_only(checkpoint)
-    meta = (content.get('meta') or {}).get('dataset_meta') or {}
-    if 'state_dict' not in content or not meta.get('classes'):
+    state = content.get('state_dict')
+    if not isinstance(state, dict):
         raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no '
-                         f'{"classes" if "state_dict" in content else "state_dict"}')
-    predict = target.predictor(cfg, content['state_dict'])
-    return Finetuned(checkpoint, config, predict, list(meta['classes']),
-                     meta.get('palette') or ())
+                         f'state_dict')
+    check_state(state, checkpoint)
+    classes, palette = _classes(content.get('meta'), checkpoint)
+    return Finetuned(checkpoint, config, target.predictor(cfg, state), classes, palette)
+
+
+def _classes(meta: Any, checkpoint: Path) -> tuple[list[str], Sequence[Sequence[int]]]:
+    """The names and the colors of the classes that the checkpoint states."""
+    about = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    about = about if isinstance(about, dict) else {}
+    classes, palette = about.get('classes'), about.get('palette') or ()
+    if not classes:
+        raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no classes')
+    if not (isinstance(classes, (list, tuple)) and all(isinstance(one, str) for one in classes)):
+        raise UsageError(f'{checkpoint} is damaged: its classes are {shown(classes)}, not a list '
+                         f'of names; fine-tune again')
+    if not (isinstance(palette, (list, tuple)) and all(map(_is_color, palette))):
+        raise UsageError(f'{checkpoint} is damaged: its palette is {shown(palette)}, not a list of '
+                         f'colors (three whole numbers from 0 to 255); fine-tune again')
+    return list(classes), palette
+
+
+def _is_color(color: Any) -> bool:
+    return isinstance(color, (list, tuple)) and len(color) == 3 and all(
+        isinstance(one, int) and 0 <= one <= 255 for one in color)
 
 
 def _checkpoint(path: Path) -> Path:
@@ -110,7 +134,8 @@ def _checkpoint(path: Path) -> Path:
         raise UsageError(f'no folder or checkpoint {path}; name the work folder of densessl '
                          f'finetune, or an iter_N.pth in it')
     last = path / 'last_checkpoint'
-    named = path / Path(last.read_text().strip()).name if last.is_file() else None
+    text = last.read_text(errors='surrogateescape').strip('\0 \n') if last.is_file() else ''
+    named = path / Path(text).name if text else None
     if named is not None and named.is_file():     # by name: the folder may have been moved
         return named
     numbered = {int(found[1]): one for one in path.glob('*.pth')
@@ -122,13 +147,23 @@ def _checkpoint(path: Path) -> Path:
 
 
 def _config(folder: Path) -> Path:
-    """The config that mmengine's Runner wrote out beside its checkpoints: the newest, should the
-    folder have been used for another before."""
-    found = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f'there is no config beside the checkpoint in {folder}; keep the '
-                         f'checkpoint in the work folder where densessl finetune wrote it')
-    return found[-1]
+    """The config that the run wrote out beside its checkpoints, by the name that it recorded.
+    Reading a config executes it, so none that merely lies there is taken."""
+    record = folder / RECORD
+    if not record.is_file():
+        raise UsageError(f'there is no {RECORD} beside the checkpoint in {folder}, which names the '
+                         f'config of its run; keep the checkpoint in the work folder where '
+                         f'densessl finetune wrote it')
+    settings = read_record(record)
+    name = settings.get('config')
+    if not isinstance(name, str) or name != Path(name).name or not name.strip('.') \
+            or not name.isprintable():
+        raise UsageError(f'{record} is damaged: its config is {shown(name)}, not the name of a '
+                         f'config; fine-tune again')
+    if not (folder / f'{name}.py').is_file():
+        raise UsageError(f'there is no {name}.py in {folder}, the config that its run wrote; keep '
+                         f'the checkpoint in the work folder where densessl finetune wrote it')
+    return folder / f'{name}.py'
 
 
 def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
@@ -137,6 +172,11 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     often = Counter(name.with_suffix('.png') for name in names)   # a.jpg and a.png may be there
     paths = [out / (name.with_suffix('.png') if often[name.with_suffix('.png')] == 1
                     else name.with_name(f'{name.name}.png')) for name in names]
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UsageError(f'several images of {images.source} would have the picture {twice[0]}; '
+                         f'rename one of them, or leave it out by a list of paths')
+    check_links(out, (str(path.relative_to(out)) for path in paths), '--out')
     originals = {images.path(i).resolve() for i in range(len(images))}
     lost = [path for path in paths if path.resolve() in originals]
     if lost:
@@ -153,9 +193,4 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
 
 def _write(path: Path, picture: np.ndarray) -> None:
     content: Any = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as unfinished:
-            unfinished.write_bytes(content.tobytes())
-    except OSError as error:
-        raise UsageError(f'cannot write {path}: {error.strerror}') from error
+    write_atomically(path, content.tobytes())

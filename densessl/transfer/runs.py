@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from mmengine import Config
 
 from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
-from densessl.files import require_work_folder, write_json
+from densessl.files import read_json_object, require_work_folder, write_json
 from densessl.transfer.resume import newest_of_run
 
+RECORD = 'run.json'     # in a work folder: the settings of its run
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
              'param_scheduler', 'custom_hooks', 'auto_scale_lr')
 _FREE = tuple(f'train_dataloader.{key}' for key in (
@@ -31,7 +33,7 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
         return None
     if not folder.is_dir():
         raise UsageError(f'--work-dir {folder} is a file')
-    before = _read(folder / 'run.json')
+    before = read_record(folder / RECORD)
     if before is None and any(folder.iterdir()):
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
@@ -42,7 +44,7 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if worth_keeping and different:
         raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
-    return _read(folder / 'scores.json')
+    return read_record(folder / 'scores.json', ['scores'])
 
 
 def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
@@ -57,7 +59,7 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
         UsageError: that run is another one; the message names the first setting that differs.
     """
     newest = newest_of_run(folder)
-    before = _read(folder / 'run.json')
+    before = read_record(folder / RECORD)
     if newest is None or before is None or (folder / 'scores.json').exists():
         return None
     was, now = dict(before), dict(settings)
@@ -121,7 +123,7 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
         for name in ('scores.json', 'last_checkpoint', 'iter_*.pth', 'epoch_*.pth'):
             for path in folder.glob(name):
                 path.unlink(missing_ok=True)   # another process may be faster
-    write_json(folder / 'run.json', {**settings, 'values': values or {}})
+    write_json(folder / RECORD, {**settings, 'values': values or {}})
 
 
 def _words(key: str, before: Any, now: Any) -> str:
@@ -134,10 +136,12 @@ def _words(key: str, before: Any, now: Any) -> str:
     return f'{key} {before}, not {now}'
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path, needs: Iterable[str] = ()) -> dict[str, Any] | None:
+    """What a run wrote as JSON, with the keys ``needs``; None if there is no such file.
+
+    Raises:
+        UsageError: it is damaged.
+    """
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f'{path} is damaged ({error}); add --overwrite to run again') from error
+    return read_json_object(path, needs, remedy='add --overwrite to run again')

@@ -1,7 +1,8 @@
 """The contract of a transfer target: a library that receives (and builds) backbones."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -43,6 +44,40 @@ class TransferTarget:
             UsageError: unknown name; the message lists close ones.
         """
         raise UsageError(f'target {self.name!r} builds no backbones')
+
+    # -- backbones that a file states: what build_backbone may be given by one -----------------
+
+    def backbone_names(self) -> Collection[str]:
+        """The closed list of backbones that a file of weights may name, as
+        :meth:`build_backbone` takes them. Nothing is built, opened or imported but the library.
+
+        The default is empty: weights of this library can be trained and written, and no file of
+        them can be read.
+        """
+        return ()
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        """What a file may give to :meth:`build_backbone` of ``name``, one of
+        :meth:`backbone_names`: each argument with the strings that it may be, or None for any
+        plain word. Leave out what loads, opens, fetches or looks up something. Default: the named
+        arguments of this class's ``build_backbone``.
+
+        Args:
+            arguments: what the file states, plain values all of them.
+
+        Raises:
+            UsageError: they cannot be given together.
+        """
+        parameters = inspect.signature(self.build_backbone).parameters.values()
+        return {one.name: None for one in parameters
+                if one.kind is one.KEYWORD_ONLY
+                or (one.kind is one.POSITIONAL_OR_KEYWORD and one.name != 'name')}
+
+    def layer_types(self) -> Collection[str]:
+        """The closed list of what a ``type`` within an argument may name (norms, activations and
+        other layers that the library has registered). Default: nothing."""
+        return ()
 
     def layouts(self) -> list[Layout]:
         """How this library lays out the weights of families that other libraries have too; what

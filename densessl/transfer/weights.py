@@ -10,9 +10,10 @@ from mmengine import Config
 
 from densessl.backbones import spelled
 from densessl.errors import UsageError
-from densessl.transfer.backbone_file import describe, load_backbone_file, save_backbone
+from densessl.transfer.backbone_file import load_backbone_file, save_backbone
 from densessl.transfer.handoff import compare_keys
 from densessl.transfer.keymap import State
+from densessl.transfer.provenance import describe
 from densessl.transfer.target import TransferTarget
 
 

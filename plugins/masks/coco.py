@@ -1,7 +1,6 @@
 """The objects of annotations in COCO's format (https://cocodataset.org/#format-data)."""
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from densessl import MaskGenerator
+from densessl.data.image_names import check_listed
 from densessl.errors import UsageError
+from densessl.files import parse_json
 from densessl_plugins.masks.label_maps import as_regions, read_labels
 
 
@@ -67,7 +68,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
     """Images by ``file_name``, and by its last part where that is unique, each with its size and
     its ``objects`` or the name of its ``panoptic`` PNG."""
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = parse_json(Path(path).read_bytes())
         images = {image['id']: {key: image[key] for key in ('file_name', 'height', 'width')}
                   | {'objects': []} for image in content['images']}
         for one in content['annotations']:
@@ -76,9 +77,14 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
                 entry['panoptic'] = one['file_name']
             else:
                 entry['objects'].append((one.get('iscrowd', 0), one['segmentation']))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        names = [entry['file_name'] for entry in images.values()]
+        maps = [entry['panoptic'] for entry in images.values() if 'panoptic' in entry]
+        if not all(isinstance(name, str) for name in (*names, *maps)):
+            raise TypeError('file_name must be text')
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f'{path} cannot be used as annotations in COCO\'s format: '
                          f'{type(error).__name__}: {error}') from error
+    check_listed(maps, Path(path))      # they are opened beside the file
     entries: dict[str, Any] = {}
     for entry in images.values():
         short = posixpath.basename(entry['file_name'])
@@ -93,6 +99,7 @@ def _draw(entry: dict[str, Any]) -> np.ndarray:
     labels = np.zeros((height, width), np.int32)
     ordered = sorted(entry['objects'], key=lambda one: not one[0])      # crowds first; stable
     for i, (_, shape) in enumerate(ordered, 1):
+        _check_shape(shape, height, width)
         if isinstance(shape, list):
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:
@@ -102,3 +109,22 @@ def _draw(entry: dict[str, Any]) -> np.ndarray:
             shape = rle.frPyObjects(shape, height, width)
         labels[rle.decode(shape).astype(bool)] = i
     return labels
+
+
+def _check_shape(shape: Any, height: int, width: int) -> None:
+    """Bound what goes to pycocotools, whose compiled code crashes on coordinates far outside."""
+    if isinstance(shape, list):
+        reach = 10 * max(height, width)
+        if not all(isinstance(polygon, list) and all(
+                type(value) in (int, float) and abs(value) <= reach for value in polygon)
+                for polygon in shape):
+            raise ValueError(f'a polygon must be numbers, none farther out than {reach} pixels')
+        return
+    if not isinstance(shape, dict) or list(shape.get('size', ())) != [height, width]:
+        raise ValueError(f'a mask must be polygons, or RLE of the size [{height}, {width}]')
+    counts = shape.get('counts')
+    if not isinstance(counts, str) and not (
+            isinstance(counts, list) and all(type(one) is int and one >= 0 for one in counts)
+            and sum(counts) == height * width):
+        raise ValueError(f'the counts of an RLE must be a string, or numbers that sum up to '
+                         f'{height * width}')

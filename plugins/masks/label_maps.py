@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl import MaskGenerator
+from densessl.data.label_image import check_size, read_label_image
 from densessl.errors import UsageError
 
 EXTENSIONS = ('.png', '.tif', '.tiff')
@@ -47,11 +48,21 @@ def read_labels(path: Path) -> np.ndarray:
     """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
     palette's indices count, not its colors."""
     if path.suffix == '.png':
-        from PIL import Image
-        with Image.open(path) as image:
-            return np.asarray(image)
-    from tifffile import imread
-    return imread(path)
+        return read_label_image(path)
+    return _read_tiff(path)
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    from tifffile import TiffFile, TiffFileError
+    try:
+        with TiffFile(path) as file:
+            if not file.pages:
+                raise ValueError('it holds no image')
+            page = file.pages[0]
+            check_size(page.imagewidth, page.imagelength)
+            return file.asarray(key=0)
+    except TiffFileError as error:
+        raise ValueError(f'it is no TIFF, or damaged ({error})') from error
 
 
 def as_regions(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """COCO's annotation files as exports write them: checked, and what libraries rely on filled in."""
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
@@ -16,6 +15,7 @@ from pycocotools import mask as rle
 
 from densessl.data.images import UnreadableImage, image_size
 from densessl.errors import UsageError
+from densessl.files import parse_json
 
 _size = cache(image_size)   # the data set is built more than once, and the metric reads it too
 
@@ -28,7 +28,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
             that is not there.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         objects, categories = content['annotations'], content['categories']
         names = ([one['file_name'] for one in content['images']]
                  + [one['name'] for one in categories])

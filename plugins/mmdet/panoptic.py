@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import io
-import json
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmengine.logging import MMLogger
 
 from densessl.errors import UsageError
 from densessl.evaluation.predictions import Instances, Prediction
+from densessl.files import parse_json
 from densessl.transfer.roots import SPLITS, missing_files, require
 from densessl.transfer.subset import leaf_datasets
 from densessl_plugins.mmdet.annotations import fill_sizes, wrong_ids
@@ -146,7 +146,7 @@ def set_panoptic(cfg: Any, root: str | None) -> list[str]:
 def _read(base: Path, parts: dict[str, str]) -> Content:
     path = base / parts['ann_file']
     try:
-        raw = json.loads(path.read_bytes())
+        raw = parse_json(path.read_bytes())
         segments = _segments(raw)
         content = Content(
             {int(one['id']): (str(one['name']), bool(one['isthing']))

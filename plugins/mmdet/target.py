@@ -58,8 +58,9 @@ class MMDetection(EngineTarget):
         return MODELS
 
     def backbone_names(self) -> list[str]:
+        self.prepare()
         from mmdet.models import backbones
-        return list(backbones.__all__)
+        return [name for name in backbones.__all__ if name in self.models().module_dict]
 
     def layouts(self) -> list[Layout]:
         from densessl_plugins.mmseg.layouts import convnext_layout

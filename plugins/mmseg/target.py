@@ -6,13 +6,20 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from densessl.errors import UsageError
+from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.engine_target import EngineTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from mmengine import Config
     from mmengine.registry import Registry
 
     from densessl.transfer.layouts import Layout
+
+
+TIMM = 'TIMMBackbone'       # builds a timm model by its name
+LOADING = ('VPD',)          # made of files of another model, which its arguments name
 
 
 class MMSegmentation(EngineTarget):
@@ -38,8 +45,28 @@ class MMSegmentation(EngineTarget):
         return MODELS
 
     def backbone_names(self) -> list[str]:
+        self.prepare()
         from mmseg.models import backbones
-        return list(backbones.__all__)
+        return [name for name in backbones.__all__
+                if name in self.models().module_dict and name not in LOADING]
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        own = super().backbone_arguments(name, arguments)
+        if name != TIMM:
+            return own
+        if arguments.get('pretrained') is not False:    # its own default is to download
+            raise UsageError(f'{self.name}.{TIMM} out of a file of weights: its pretrained must '
+                             f'be False')
+        timm = TRANSFER_TARGETS.get('timm')()
+        models, model = timm.backbone_names(), arguments.get('model_name')
+        theirs = timm.backbone_arguments(model, arguments) if model in models else {}
+        # It looks norm_layer up in the registry, where a name may be a module
+        return {**dict.fromkeys(theirs.keys() - {'norm_layer'}), **own, 'model_name': models}
+
+    def layer_types(self) -> list[str]:
+        # Within another backbone nothing would ask whether it loads.
+        return [name for name in super().layer_types() if name not in (TIMM, *LOADING)]
 
     def layouts(self) -> list[Layout]:
         from densessl_plugins.mmseg.layouts import LAYOUTS

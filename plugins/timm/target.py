@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,17 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
+from densessl.transfer.recipe import parameters_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
+
+
+BATCH_NORM = ('bn_eps', 'bn_momentum', 'bn_tf')     # taken before the class is built
+OF_THE_CODE = ('cfg', 'device', 'dtype')            # objects of Python, or where it is built
 
 
 class Timm(TransferTarget):
@@ -44,6 +52,16 @@ class Timm(TransferTarget):
                              f'choose a model of a family that has it (most have)')
         return as_maps(model)
 
+    def backbone_names(self) -> list[str]:
+        import timm
+        return [*timm.list_models(), *timm.list_pretrained()]     # alone, and with a tag
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        return dict.fromkeys(
+            {*BATCH_NORM, *(key for cls in _classes_of(name) for key in parameters_of(cls))}
+            - {'self', '**', *OF_THE_CODE})
+
     def layouts(self) -> list[Layout]:
         from densessl_plugins.timm.layouts import LAYOUTS
         return LAYOUTS
@@ -51,6 +69,21 @@ class Timm(TransferTarget):
     def checkpoints(self) -> list[CheckpointLayout]:
         from densessl_plugins.timm.checkpoints import CHECKPOINTS
         return CHECKPOINTS
+
+
+def _classes_of(name: str) -> list[type]:
+    """What may be built by this name: the class that its function says it returns, or else all
+    networks of its module."""
+    from timm.models import model_entrypoint
+    function = model_entrypoint(name.partition('.')[0])
+    returned = inspect.signature(function).return_annotation
+    if isinstance(returned, str):
+        returned = function.__globals__.get(returned)
+    if isinstance(returned, type) and issubclass(returned, nn.Module):
+        return [returned]
+    return [cls for cls in vars(sys.modules[function.__module__]).values()
+            if isinstance(cls, type) and cls.__module__ == function.__module__
+            and hasattr(cls, 'forward_intermediates')]
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -1,6 +1,7 @@
 """The transfer target ``torchvision``: builds its classification models as dense backbones."""
 from __future__ import annotations
 
+import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,12 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
+from densessl.transfer.group_norm import GROUPS
+from densessl.transfer.recipe import parameters_of
 from densessl_plugins.torchvision.sets import SETS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from densessl.evaluation.class_images import ClassImages
@@ -55,6 +59,16 @@ class Torchvision(TransferTarget):
             return ViTMaps(model)
         return StageMaps(model, list(links_of(model, name)))
 
+    def backbone_names(self) -> list[str]:
+        return list(_builders())
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        builder = _builders()[name]
+        named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
+        own = {'width': None, 'norm': GROUPS}
+        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}), **own}
+
     def read_image_set(self, name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
         from densessl_plugins.torchvision.sets import read_set
         return read_set(name, root)
@@ -66,3 +80,18 @@ class Torchvision(TransferTarget):
     def checkpoints(self) -> list[CheckpointLayout]:
         from densessl_plugins.torchvision.checkpoints import CHECKPOINTS
         return CHECKPOINTS
+
+
+def _builders() -> dict[str, Callable[..., nn.Module]]:
+    """The classification models that are chains of feature modules, by name."""
+    import torchvision
+    from torchvision.models import GoogLeNet, Inception3, MaxVit, get_model_builder, list_models
+    found = {name: get_model_builder(name) for name in list_models(module=torchvision.models)}
+    return {name: builder for name, builder in found.items()
+            if not issubclass(_network_of(builder), (GoogLeNet, Inception3, MaxVit))}
+
+
+def _network_of(builder: Callable[..., nn.Module]) -> type[nn.Module]:
+    """The class that a builder says it returns."""
+    returned = inspect.signature(builder).return_annotation
+    return builder.__globals__[returned] if isinstance(returned, str) else returned

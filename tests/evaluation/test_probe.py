@@ -9,7 +9,8 @@ from evaluation.test_class_images import draw_classes
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.evaluation.classify import accuracies, most_frequent
-from densessl.evaluation.frozen import load_measured
+from densessl.evaluation.frozen import architecture_of, load_measured
+from densessl.transfer.export import export_backbone
 
 SMALL = ['--size', '32', '--workers', '0']
 
@@ -114,3 +115,25 @@ def test_a_backbone_file_that_does_not_fit_says_so(backbone18, tmp_path):
     save_backbone(tmp_path / 'odd.pth', content['state_dict'], content['meta'])
     with pytest.raises(UsageError, match='does not fit the backbone that it names'):
         load_measured(tmp_path / 'odd.pth', None, 'cpu', 0)
+
+
+def test_random_weights_have_the_arguments_of_the_first_files_network(make_checkpoint, classes,
+                                                                       tmp_path, capsys):
+    """Not the name alone: with other arguments it is another network."""
+    wide, plain = (export_backbone(make_checkpoint({'type': 'torchvision.resnet18', **more}),
+                                   tmp_path / f'{i}' / 'backbone.pth').path
+                   for i, more in enumerate(({'norm': 'layer', 'zero_init_residual': True}, {})))
+    out = tmp_path / 'result.json'
+    assert main(['probe', 'random', str(wide), str(plain), '--data', str(classes), '--kind', 'knn',
+                 '--out', str(out), *SMALL]) == 0
+    blank, first, _ = json.loads(out.read_text())['results']
+    assert blank['provenance']['backbone'] == first['provenance']['backbone'] == {
+        'type': 'torchvision.resnet18', 'norm': 'layer', 'zero_init_residual': True}
+    network = load_measured('random', architecture_of(['random', wide, plain]), 'cpu', 0).module
+    assert isinstance(network.bn1, torch.nn.GroupNorm) and network.bn1.num_groups == 1
+    assert not network.layer1[0].bn2.weight.any(), 'γ of the last norm of a block starts at 0'
+    assert main(['probe', 'random', str(wide), '--data', str(classes), '--kind', 'knn',
+                 '--backbone-type', 'torchvision.resnet18', '--out', str(out), *SMALL]) == 0
+    assert json.loads(out.read_text())['results'][0]['provenance']['backbone'] == {
+        'type': 'torchvision.resnet18'}
+    capsys.readouterr()

@@ -88,7 +88,8 @@ def test_a_file_with_code_in_it_is_refused(tmp_path, capsys, zipped):
 
 
 def provenance(backbone):
-    return {'method': 'm', 'backbone': backbone, 'mean': [], 'std': [], 'channel_order': 'RGB'}
+    return {'method': 'm', 'backbone': backbone, 'mean': [0, 0, 0], 'std': [1, 1, 1],
+            'channel_order': 'RGB'}
 
 
 def written(path, content):
@@ -100,7 +101,8 @@ def written(path, content):
     (torch.zeros(2), 'holds a Tensor'),
     ({'model': {}}, 'no state_dict'),
     ({'state_dict': {'w': torch.zeros(1)}}, 'no provenance'),
-    ({'state_dict': {'head.w': torch.zeros(1)}, 'meta': {'densessl': provenance({'type': 'a.b'})}},
+    ({'state_dict': {'head.w': torch.zeros(1)}, 'meta': {
+        'densessl': provenance({'type': 'torchvision.resnet18'})}},
      'holds no backbone'),
     ({'state_dict': {'backbone.w': torch.zeros(1)}, 'meta': {'densessl': {'method': 'm'}}},
      'does not say the backbone, mean, std, channel_order'),

@@ -1,0 +1,51 @@
+"""Label maps that others made, in files of several kinds: the header first, then the pixels."""
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 2 * (1 << 30) // 12        # Pillow's own bound for an image, 179 million
+# Pillow also has formats that run other programs or fetch other files.
+_FORMATS = ('PNG', 'TIFF', 'BMP', 'GIF', 'WEBP', 'JPEG', 'PPM')
+
+
+def read_label_image(path: str | Path) -> np.ndarray:
+    """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
+    palette's indices count, not its colors.
+
+    Raises:
+        ValueError: the file cannot be read, is no image, is damaged, or has more than
+            :data:`MAX_PIXELS`; the message says which.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(path, formats=_known()) as image:
+                check_size(*image.size)
+                return np.asarray(image)
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(str(error).splitlines()[0])) from error
+    except UnidentifiedImageError as error:
+        raise ValueError('it is no image, or of an unknown kind') from error
+    except (OSError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, MemoryError,
+            struct.error) as error:
+        raise ValueError(getattr(error, 'strerror', None) or f'it is damaged ({error})') from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError if a label map of that many pixels is not to be decoded."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(_too_large(f'it says it has {width}×{height} pixels'))
+
+
+def _too_large(found: str) -> str:
+    return f'{found}; at most {MAX_PIXELS / 1e6:.0f} million are read: cut the image into tiles'
+
+
+def _known() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
