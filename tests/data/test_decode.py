@@ -79,7 +79,7 @@ def test_every_kind_of_file_is_read(tmp_path, name):
 def test_ordinary_files_are_opencvs(tmp_path, name, monkeypatch):
     """Were OpenCV to refuse a flag, Pillow would step in and nobody would notice but for time."""
     KINDS[name][0](tmp_path / name)
-    monkeypatch.delattr('densessl.data.decode._pillow')
+    monkeypatch.delattr('densessl.data.decoders.by_pillow')
     assert read_image(tmp_path / name).shape == (30, 40, 3)
 
 
