@@ -18,6 +18,7 @@ _KINDS = (
 )
 _HEIF = (b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1')
 _CONVERT = 'convert it to PNG, TIFF or JPEG'
+_CLUTTER = frozenset(('__MACOSX', '.ipynb_checkpoints'))
 _CODINGS = {0xc3: 'lossless', 0xc5: 'hierarchical', 0xc6: 'hierarchical', 0xc7: 'hierarchical',
             0xc9: 'arithmetic', 0xca: 'arithmetic', 0xcb: 'arithmetic', 0xf7: 'JPEG-LS'}
 
@@ -45,6 +46,13 @@ def why_no_image(data: bytes) -> str:
     if not any(data[:4096]):
         return 'not an image: it holds nothing but zeros; its transfer failed'
     return 'not an image, or of an unknown kind'
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a path is of what programs leave beside images under their names: macOS's notes
+    (``._a.jpg``, ``__MACOSX/a.jpg``) and the copies of notebooks (``.ipynb_checkpoints/``)."""
+    *folders, file = name.split('/')
+    return file.startswith('._') or not _CLUTTER.isdisjoint((*folders, file))
 
 
 def _why_no_jpeg(data: bytes) -> str:

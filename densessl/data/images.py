@@ -5,11 +5,13 @@ set.
 """
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ from densessl.data.decode import (
     read_data,
     read_image,
 )
+from densessl.data.file_kinds import is_clutter
+from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ __all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'image_s
 
 EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
                        '.jp2 .ppm .pgm .pbm .pnm'.split())
+_MARKS = {codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}      # of Windows' editors
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,7 @@ class ImageList:
         root: the folder that names are relative to.
         source: what was given: a folder, a list of paths, a JSON file or a tar file.
         in_folders: whether the folders in the names are those of files.
+        rule: how stored values become pixels; :mod:`densessl.data.range_survey` sets it.
     """
 
     root: Path
@@ -52,6 +58,7 @@ class ImageList:
     _names: bytes | np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
     in_folders: bool = field(default=True, repr=False, kw_only=True)
+    rule: PixelRule = field(default=PLAIN, kw_only=True)
 
     @classmethod
     def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
@@ -97,7 +104,7 @@ class ImageList:
     def open(self, i: int) -> StoredImage:
         """Image ``i``, of which no more than the header is decoded; raises as
         :func:`~densessl.data.decode.open_image`."""
-        return open_data(self.where(i), self.data(i))
+        return open_data(self.where(i), self.data(i), self.rule)
 
     def read(self, i: int) -> np.ndarray:
         """Image ``i``, (H, W, 3) uint8 RGB; raises as :func:`~densessl.data.decode.read_image`."""
@@ -113,7 +120,8 @@ class ImageList:
 
     def select(self, keep: Iterable[int]) -> ImageList:
         """The images at the positions ``keep``, in that order."""
-        return ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+        chosen = ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+        return replace(chosen, rule=self.rule)
 
     def digest(self) -> str:
         """A hash of the names in their order: 16 hexadecimal digits."""
@@ -128,7 +136,8 @@ class ImageList:
 
     def over(self, *buffers: np.ndarray) -> ImageList:
         """The same list over other copies of its :meth:`buffers`."""
-        return ImageList(self.root, self.source, *buffers)
+        names, ends = buffers
+        return replace(self, _names=names, _ends=ends)
 
     def _raw(self, i: int) -> bytes:
         if not 0 <= i < len(self):
@@ -141,10 +150,10 @@ def find_images(source: str | Path) -> ImageList:
 
     Args:
         source: a folder, searched recursively in sorted order (linked folders too, hidden files
-            and folders not); a folder of tar shards, or one of them, which is no folder of images
-            (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a line, absolute or
-            relative to the file's folder; or a ``.json`` file in COCO's format, whose
-            ``file_name``s are looked for beside the file and in the folders around it.
+            and folders and :func:`~densessl.data.file_kinds.is_clutter` not); a folder of tar
+            shards, or one of them (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a
+            line, absolute or relative to the file's folder; or a ``.json`` file in COCO's format,
+            whose ``file_name``s are looked for beside the file and in the folders around it.
 
     Raises:
         UsageError: there is no such source, or it names no images.
@@ -184,7 +193,8 @@ def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> I
         if inode in above:          # a link to a folder that contains it: already being searched
             return
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(b'.')]
+            found = [entry for entry in entries if not entry.name.startswith(b'.')
+                     and not is_clutter(os.fsdecode(entry.name))]
     except OSError as error:
         raise UsageError(f'cannot search {os.fsdecode(folder)}: {error.strerror}') from error
     for entry in found:
@@ -204,7 +214,16 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _from_text(source: Path) -> ImageList:
-    text = source.read_text(encoding='utf-8-sig', errors='surrogateescape')
+    data = source.read_bytes()
+    encoding = _MARKS.get(data[:2], 'utf-8-sig')
+    try:
+        text = data.decode(encoding, 'strict' if encoding == 'utf-16' else 'surrogateescape')
+    except UnicodeDecodeError as error:
+        raise UsageError(f'{source} begins as UTF-16 does but is not: {error.reason} at byte '
+                         f'{error.start}; save it as UTF-8') from error
+    if '\0' in text:
+        raise UsageError(f'{source} has NUL characters in it, as UTF-16 without its mark has: save '
+                         f'it as UTF-8, one path a line')
     lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
     paths = [line for line in lines if line]
     if not paths:
@@ -218,8 +237,7 @@ def _from_text(source: Path) -> ImageList:
 
 def _from_json(source: Path) -> ImageList:
     try:
-        with source.open(encoding='utf-8') as file:
-            images = json.load(file)['images']
+        images = json.loads(source.read_bytes())['images']      # in any of the UTFs
         paths = [image['file_name'] for image in images]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
@@ -257,6 +275,13 @@ def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
 
     Written for a million paths: what can be done to all of them at once is."""
     names = list(dict.fromkeys(map(os.path.normpath, paths)))
+    if any(map(is_clutter, names)):
+        kept = [name for name in names if not is_clutter(name)]
+        print(f'{len(names) - len(kept)} names in {source} are left out, which are of no images '
+              f'but of what macOS and notebooks leave beside them', file=sys.stderr)
+        names = kept
+    if not names:
+        raise UsageError(f'{source} names no images')
     if any(name.startswith((os.sep, '..')) for name in names):      # absolute, or not inside
         start = os.path.join(folder, '')
         if not all(name.startswith(os.sep) for name in names):

@@ -18,8 +18,7 @@ from densessl.errors import UsageError
 
 MINMAX, PERCENTILE = 'minmax', 'percentile'
 KEYS = ('value_range', 'bands')
-REMEDY = ('--value-range LOW HIGH, minmax or percentile 1 99 (value_range in a pretraining config '
-          'and in make_masks)')
+REMEDY = '--value-range LOW HIGH (or minmax, or percentile 1 99)'
 _TAKES = "(low, high), 'minmax' or ('percentile', low, high)"
 Range = tuple[float, float]
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from densessl.data.file_kinds import is_clutter
 from densessl.data.images import EXTENSIONS
 from densessl.errors import UsageError
 
@@ -82,7 +83,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], int]:
         name = member.name.removeprefix('./').lstrip('/')
         folder, slash, base = name.rpartition('/')
         stem, dot, extension = base.partition('.')
-        if not (member.isreg() and stem and dot) or member.issparse():
+        if not (member.isreg() and stem and dot) or member.issparse() or is_clutter(name):
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -234,8 +233,3 @@ def _without_predictor(raw: np.ndarray, stored: np.dtype, samples: int, predicto
     elif predictor != 1:
         raise ValueError(f'predictor {predictor}')
     return values
-
-
-def is_nan(value: float | None) -> bool:
-    """Whether a "no data" value is NaN, which equals nothing."""
-    return value is not None and math.isnan(value)

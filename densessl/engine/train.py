@@ -17,7 +17,9 @@ from densessl.config import load_config
 from densessl.data.images import ImageList, find_images
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
+from densessl.data.mask_cache import settle_rule
 from densessl.data.masks import MaskStore, store_for_training
+from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.views import view_class_of
 from densessl.engine.check import check_config
 from densessl.engine.health import CollapseHook
@@ -37,7 +39,7 @@ from densessl.registry import METHODS
 def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
-          allow_smaller_negatives: bool = False) -> Path:
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -52,6 +54,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
+        pixels: ``value_range`` and ``bands`` in the place of the config's.
 
     Returns:
         The final checkpoint.
@@ -61,6 +64,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     cfg = load_config(config, options)
+    cfg.update(pixels or {})
     method = check_config(cfg, config)
     epochs = choose_row(cfg, epochs)
     if options:
@@ -69,7 +73,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
     try:
-        images = _images(data or cfg.get('data'), config)
+        images = _images(cfg, data or cfg.get('data'), config, masks, say=rank == 0)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
         plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
         published = load_config(config)
@@ -117,11 +121,22 @@ def _refuse_accumulation(cfg: Config, method: type[Method], plan: Plan, allowed:
             f'processes, or accept it with --allow-smaller-negatives')
 
 
-def _images(data: str | None, config: str) -> ImageList:
+def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
+            ) -> ImageList:
+    """The images, and in ``cfg`` the rule by which they are read, with numbers."""
     if not data or not Path(data).exists():
         raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
                          f'file of paths, or a COCO JSON) with --data DIR')
-    return find_images(data)
+    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
+    cfg.update({key: getattr(images.rule, key) for key in KEYS})
+    return images
+
+
+def masks_folder(cfg: Config, masks: str | None) -> str | None:
+    """Where the masks are that the user names; None if they are made for the run, or not at all."""
+    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
+        'store'))
+    return named or None
 
 
 def start_processes(launcher: str) -> tuple[int, int]:
@@ -203,6 +218,7 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
             'masks': dataset.store.info.get('generator') if dataset.store else None,
+            **dataset.images.rule.record(),
             'torch': str(torch.__version__)}
 
 
