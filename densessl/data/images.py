@@ -38,7 +38,6 @@ __all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'find_images', 'image_s
 
 EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
                        '.jp2 .ppm .pgm .pbm .pnm'.split())
-_MARKS = {codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}      # of Windows' editors
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +65,11 @@ class ImageList:
         ends = np.zeros(len(names) + 1, np.int64)
         np.cumsum([len(name) for name in names], out=ends[1:])
         return cls(root, source, b''.join(names), ends)
+
+    @classmethod
+    def of_paths(cls, paths: Iterable[str]) -> ImageList:
+        """The list of files that are anywhere: absolute paths."""
+        return cls.of(Path('/'), Path('/'), [os.fsencode(path.lstrip('/')) for path in paths])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -215,15 +219,11 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 def _from_text(source: Path) -> ImageList:
     data = source.read_bytes()
-    encoding = _MARKS.get(data[:2], 'utf-8-sig')
-    try:
-        text = data.decode(encoding, 'strict' if encoding == 'utf-16' else 'surrogateescape')
-    except UnicodeDecodeError as error:
-        raise UsageError(f'{source} begins as UTF-16 does but is not: {error.reason} at byte '
-                         f'{error.start}; save it as UTF-8') from error
-    if '\0' in text:
-        raise UsageError(f'{source} has NUL characters in it, as UTF-16 without its mark has: save '
-                         f'it as UTF-8, one path a line')
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))     # of Windows' editors
+    text = data.decode('utf-16' if wide else 'utf-8-sig', 'replace' if wide else 'surrogateescape')
+    if '\0' in text or '\ufffd' in text[:wide * len(text)]:
+        raise UsageError(f'{source} has NUL characters in it, or begins as UTF-16 and goes on as '
+                         f'something else: save it as UTF-8, one path a line')
     lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
     paths = [line for line in lines if line]
     if not paths:

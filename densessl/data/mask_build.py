@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 @dataclass
 class MaskSummary:
     """What a build did: how many masks it ``made`` and ``kept`` (they were there), the images it
-    ``skipped`` with the reasons, and the ``seconds`` it took."""
+    ``skipped`` with the reasons, those that are ``cut`` (their files end too early) with what is
+    missing, and the ``seconds`` it took."""
 
     made: int = 0
     kept: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    cut: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, other: MaskSummary) -> None:
@@ -45,6 +47,7 @@ class MaskSummary:
         self.made += other.made
         self.kept += other.kept
         self.skipped |= other.skipped
+        self.cut |= other.cut
 
     def __str__(self) -> str:
         each = f' ({self.made / self.seconds:.1f}/s)' if self.made and self.seconds else ''
@@ -52,6 +55,8 @@ class MaskSummary:
                f'in {self.seconds:.0f} s{each}'
         for name, reason in list(self.skipped.items())[:1]:
             line += f'; skipped {name}: {reason}'
+        for name, damage in list(self.cut.items())[:1]:
+            line += f'; {len(self.cut)} files end too early, such as {name}: {damage}'
         return line
 
 
@@ -208,7 +213,8 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     if store.has(name):
         return MaskSummary(kept=1)
     try:
-        image = images.read(i)
+        stored = images.open(i)
+        image = stored.pixels()
         masks = generator.for_image(name, image)
         masks = masks[None] if store.maps == 1 else masks               # (maps, H, W)
         if masks.shape != (store.maps, *image.shape[:2]):
@@ -222,4 +228,4 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         return MaskSummary(skipped={name: f'{generator.name}: {type(error).__name__}: {error}'})
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png)
-    return MaskSummary(made=1)
+    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {})

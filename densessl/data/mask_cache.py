@@ -114,8 +114,8 @@ def existing_store(images: ImageList, masks: dict[str, Any]
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
     """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
-    images, rules by which they are read, generators, parameters or versions have another folder. Images whose files change under
-    the same names do not."""
+    images, rules by which they are read, generators, parameters or versions have another folder.
+    Images whose files change under the same names do not."""
     read_by = [images.rule.record()] if images.rule != PLAIN else []
     key = json.dumps([str(images.root), images.digest(), describe(generator), *read_by],
                      sort_keys=True)

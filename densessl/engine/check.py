@@ -20,8 +20,9 @@ from densessl.registry import METHODS
 
 SECTIONS = ('model', 'normalization', 'schedule', 'optim_wrapper', 'train_dataloader', 'checkpoint')
 REQUIRED = (*SECTIONS, 'views', 'epochs', 'global_batch', 'log_interval', 'seed', 'uniforms')
-OPTIONAL = ('data', 'value_range', 'bands', 'masks', 'recipe', 'sync_bn', 'find_unused_parameters', 'channels_last',
-            'compile', 'custom_hooks', 'custom_imports', 'visualizer', 'env_cfg', 'work_dir')
+OPTIONAL = ('data', 'value_range', 'bands', 'masks', 'recipe', 'sync_bn', 'find_unused_parameters',
+            'channels_last', 'compile', 'custom_hooks', 'custom_imports', 'visualizer', 'env_cfg',
+            'work_dir')
 # key: the least value, and whether only whole numbers count
 NUMBERS = {
     'seed': (0, True), 'uniforms': (1, True), 'log_interval': (1, True), 'epochs': (1, True),

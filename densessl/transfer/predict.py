@@ -12,13 +12,16 @@ import cv2
 import numpy as np
 
 from densessl.data.images import ImageList, UnreadableImage, find_images
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.progress import Progress
+from densessl.data.range_survey import with_rule
 from densessl.errors import UsageError
 from densessl.evaluation.drawing import draw
 from densessl.evaluation.predictions import Prediction
 from densessl.files import atomic_path
 from densessl.transfer.export import load_weights_only
 from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.image_loading import rule_in
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Finetuned:
         config: the config file it was trained with.
         predict: (H, W, 3) uint8 RGB image → what is in it.
         classes, palette: names and RGB colors by class index.
+        rule: how the images that it was trained on were read.
     """
 
     checkpoint: Path
@@ -37,6 +41,7 @@ class Finetuned:
     predict: Callable[[np.ndarray], Prediction]
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
+    rule: PixelRule
 
 
 @dataclass
@@ -48,7 +53,8 @@ class Drawn:
 
 
 def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
-                     score: float = 0.3, overwrite: bool = False) -> Drawn:
+                     score: float = 0.3, overwrite: bool = False,
+                     pixels: dict[str, Any] | None = None) -> Drawn:
     """Draw what a fine-tuned model finds in images; the folders in ``out`` are those of ``images``.
 
     Args:
@@ -56,6 +62,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
         images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
+        pixels: ``value_range`` and ``bands`` in the place of those of the fine-tuning.
 
     Raises:
         UsageError: the model cannot be opened, there are no images, or something would be lost.
@@ -67,6 +74,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
     finetuned = open_finetuned(model)
     print(f'{finetuned.checkpoint} ({finetuned.config.stem}): {len(finetuned.classes)} classes',
           flush=True)
+    found = with_rule(found, PixelRule.of({**finetuned.rule.record(), **(pixels or {})}))
     drawn = Drawn()
     with Progress('predicting', len(found)) as progress:
         for i, path in enumerate(pictures):
@@ -100,7 +108,7 @@ def open_finetuned(path: str | Path) -> Finetuned:
                          f'{"classes" if "state_dict" in content else "state_dict"}')
     predict = target.predictor(cfg, content['state_dict'])
     return Finetuned(checkpoint, config, predict, list(meta['classes']),
-                     meta.get('palette') or ())
+                     meta.get('palette') or (), rule_in(cfg))
 
 
 def _checkpoint(path: Path) -> Path:
