@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from densessl.data import png, tiff
 from densessl.data.orientation import checked, orientation_of, upright
@@ -76,8 +76,12 @@ def png_orientation(header: png.Png) -> int:
 
 def _decode_tiff(tags: tiff.Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
     if tags.picture and not (rule.bands and tags.page.samplesperpixel > 1):
-        with open_with_pillow(tiff.upright_tags(tags, data)) as image:
-            return by_pillow(image, rule)
+        try:
+            with open_with_pillow(tiff.upright_tags(tags, data)) as image:
+                return by_pillow(image, rule)
+        except UnidentifiedImageError:
+            if not tags.colors:
+                raise
     return tiff.deep_pixels(tags, data, rule)
 
 

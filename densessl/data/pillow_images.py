@@ -1,11 +1,13 @@
 """What Pillow is asked for, and how many pixels an image may have."""
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import re
 import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,10 +24,22 @@ warnings.filterwarnings('ignore', module=r'PIL\..*')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
+def _quiet_libtiff() -> None:
+    """Have the libtiff in Pillow's wheels not print to stderr what Pillow raises anyway."""
+    for path in Path(Image.__file__).parents[1].glob('[Pp]illow.libs/libtiff*'):
+        try:
+            library = ctypes.CDLL(str(path))
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
+        except (OSError, AttributeError):     # another build: it stays as loud as it is
+            continue
+
+
 @cache
 def formats() -> tuple[str, ...]:
     """Those of the formats that are tried that this Pillow has."""
     Image.init()
+    _quiet_libtiff()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 

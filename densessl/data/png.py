@@ -155,7 +155,7 @@ def on_white(colors: np.ndarray, opaque: np.ndarray | None) -> np.ndarray:
     colors = np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else colors
     if opaque is None:
         return colors
-    image = Image.fromarray(np.dstack([colors, opaque]), 'RGBA')
+    image = Image.fromarray(np.dstack([colors, opaque]))
     ground = Image.new('RGBA', image.size, 'white')
     return np.asarray(Image.alpha_composite(ground, image).convert('RGB'))
 

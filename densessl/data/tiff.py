@@ -14,9 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
-from PIL import Image
 
+from densessl.data.orientation import WHOLE
+from densessl.data.pillow_images import open_with_pillow
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.png import on_white
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')      # the last two: BigTIFF
 _ORIENTATION = 274                                     # the tag
 _WHITE_IS_ZERO, _GRAY, _RGB = 0, 1, 2                  # photometric interpretations
+_COLORS = {_WHITE_IS_ZERO: 1, _GRAY: 1, _RGB: 3}
+_LOGLUV = (34676, 34677)                               # compressions of SGI's
 _ALPHA = (1, 2)                                        # extra samples: associated, unassociated
 
 
@@ -45,6 +49,11 @@ class Tiff:
     picture: bool
     page: TiffPage
     turn_at: tuple[int, bool] | None
+
+    @property
+    def colors(self) -> int:
+        """How many of the bands are colors as they are: 3 of RGB, 1 of gray, else 0."""
+        return _COLORS.get(int(self.page.photometric), 0)
 
     @property
     def bits(self) -> int:
@@ -70,7 +79,7 @@ def read_tiff(source: bytes | str | Path) -> Tiff:
     except (tifffile.TiffFileError, IndexError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f'damaged, or not a TIFF: {error}') from error
     where = (tag.offset, bool(file.is_bigtiff)) if tag is not None else None
-    short = tag is not None and int(tag.dtype) in (3, 4) and tag.count == 1
+    short = tag is not None and int(tag.dtype) in WHOLE and tag.count == 1
     turn = int(tag.value) if short else None     # not its name
     return Tiff((height, width), turn, _is_picture(page), page, where)
 
@@ -84,7 +93,7 @@ def _library() -> Any:
 
 def _is_picture(page: TiffPage) -> bool:
     samples, kind = page.samplesperpixel, page.photometric
-    colors = {_WHITE_IS_ZERO: 1, _GRAY: 1, _RGB: 3}.get(int(kind), samples)
+    colors = _COLORS.get(int(kind), samples)
     known = samples == colors or (samples == colors + 1 and _has_alpha(page))
     return (page.bitspersample <= 8 and int(page.sampleformat) in (1, 4) and known
             and not (page.planarconfig == 2 and samples > 1 and kind == _GRAY))
@@ -117,23 +126,14 @@ def deep_values(tiff: Tiff, data: bytes) -> tuple[np.ndarray, float | None]:
     page = tiff.page
     if page.dtype is None:
         raise ValueError(f'a TIFF of {page.bitspersample}-bit values of an unknown format')
-    try:
-        values = page.asarray().reshape(page.shaped)
-    except (ValueError, NotImplementedError, ImportError):    # compressed by what it has not
-        try:
-            values = _by_segments(page, data)
-        except (OSError, ValueError, SyntaxError) as error:
-            values = _by_pillow(page, data)
-            if values is None:
-                raise ValueError(f'a TIFF of {page.samplesperpixel} bands of '
-                                 f'{page.bitspersample} bits, compressed by '
-                                 f'{page.compression.name}, cannot be read here ({error}); save it '
-                                 f'uncompressed or with deflate') from error
+    ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts,
+                                                  strict=True)]
+    if not ends or max(ends) > len(data):
+        raise ValueError('truncated: its pixels are not all there')
+    values = _decompressed_by_any(page, data)
     planes, _, height, width, samples = values.shape
     values = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
-    named = 42113 in page.tags              # GDAL_NODATA
-    nodata = float(page.nodata) if named else None
-    return values, nodata
+    return values, _nodata(page)
 
 
 def deep_pixels(tiff: Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
@@ -144,8 +144,7 @@ def deep_pixels(tiff: Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
     """
     values, nodata = deep_values(tiff, data)
     page, opaque = tiff.page, None
-    colors = {_WHITE_IS_ZERO: 1, _GRAY: 1, _RGB: 3}.get(int(page.photometric), 0)
-    if rule.bands is None and values.shape[2] == colors + 1 and _has_alpha(page):
+    if rule.bands is None and values.shape[2] == tiff.colors + 1 and _has_alpha(page):
         opaque, values = _opacity(values[..., -1]), values[..., :-1]
     chosen = rule.choose(values)
     eight = chosen if chosen.dtype == np.uint8 else rule.eight_bits(chosen, tiff.bits, nodata)
@@ -160,22 +159,50 @@ def shown_values(tiff: Tiff, data: bytes, rule: PixelRule) -> tuple[np.ndarray, 
     return rule.choose(values), nodata
 
 
+def _nodata(page: TiffPage) -> float | None:
+    """GDAL's "no data" tag, of which tifffile takes fewer than there are."""
+    tag = page.tags.get(42113)
+    try:
+        return None if tag is None else float(str(tag.value).strip('\0 '))
+    except ValueError:
+        return None
+
+
+def _decompressed_by_any(page: TiffPage, data: bytes) -> np.ndarray:
+    """(planes, 1, H, W, samples) by the first of those who can."""
+    readers = (lambda page, _: page.asarray().reshape(page.shaped), _by_segments, _by_pillow)
+    reason = ''
+    for reader in (_by_opencv,) if page.compression in _LOGLUV else readers:
+        try:
+            return reader(page, data)
+        except (ValueError, NotImplementedError, ImportError, OSError, SyntaxError) as error:
+            reason = str(error)
+    raise ValueError(f'a TIFF of {page.samplesperpixel} bands of {page.bitspersample} bits, '
+                     f'compressed by {page.compression.name}, which cannot be read here '
+                     f'({reason}); save it uncompressed or with deflate')
+
+
 def _opacity(alpha: np.ndarray) -> np.ndarray:
     if alpha.dtype.kind == 'u':
         return (alpha >> (8 * alpha.dtype.itemsize - 8)).astype(np.uint8)
     return (255 * np.clip(np.nan_to_num(alpha.astype(np.float64)), 0, 1)).round().astype(np.uint8)
 
 
-def _by_pillow(page: TiffPage, data: bytes) -> np.ndarray | None:
-    """A single band by Pillow, which knows a few formats more; None if it does not."""
-    try:
-        with Image.open(io.BytesIO(data), formats=('TIFF',)) as image:
-            image.load()
-            values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError):
-        return None
-    fits = image.mode in ('I;16', 'I;16B', 'I', 'F') and values.shape == page.shaped[2:4]
-    return values.astype(page.dtype).reshape(page.shaped) if fits else None
+def _by_pillow(page: TiffPage, data: bytes) -> np.ndarray:
+    """A single band by Pillow, which knows a few formats more."""
+    with open_with_pillow(data) as image:
+        values = np.asarray(image)
+    if image.mode not in ('I;16', 'I;16B', 'I', 'F') or values.shape != page.shaped[2:4]:
+        raise ValueError('Pillow does not read its values either')
+    return values.astype(page.dtype).reshape(page.shaped)
+
+
+def _by_opencv(page: TiffPage, data: bytes) -> np.ndarray:
+    """Colors of a wide range, which OpenCV writes and nobody else reads as numbers."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim != 3 or values.shape[2] != 3:
+        raise ValueError('OpenCV does not read its values')
+    return values[None, None, ..., ::-1]
 
 
 def _by_segments(page: TiffPage, data: bytes) -> np.ndarray:
@@ -211,7 +238,7 @@ def _decompressed(segment: bytes, compression: int, rows: int, width: int) -> np
     directory = struct.pack('<H', len(tags)) + b''.join(
         struct.pack('<HHII', code, kind, 1, value) for code, kind, value in tags) + bytes(4)
     file = b'II*\0' + struct.pack('<I', 8 + len(padded)) + padded + directory
-    with Image.open(io.BytesIO(file), formats=('TIFF',)) as image:
+    with open_with_pillow(file) as image:
         image.load()
         return np.asarray(image)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from densessl.data.file_kinds import is_clutter
 from densessl.errors import UsageError
 from densessl.transfer.roots import SPLITS, require
 
@@ -24,7 +25,7 @@ Pair = tuple[Path, Path]
 def label_pairs(images: Path, labels: Path) -> Iterator[Pair]:
     """Each image below ``images`` with its label map: the same name below ``labels``, as PNG."""
     for image in sorted(images.rglob('*')):
-        if image.suffix.lower() in IMAGES:
+        if image.suffix.lower() in IMAGES and not is_clutter(str(image.relative_to(images))):
             yield image, (labels / image.relative_to(images)).with_suffix('.png')
 
 
