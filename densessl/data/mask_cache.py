@@ -85,16 +85,24 @@ def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *
     Raises:
         UsageError: as :func:`densessl.data.range_survey.with_rule`.
     """
-    held = masks_in_shards(images, folder)
-    root = Path(folder).expanduser() if folder else None
-    info = held.info if held else read_info(root) if root and (root / INFO).exists() else {}
-    theirs = PixelRule.of(info, str(root or images.source))
+    theirs = PixelRule.of(_info_in(images, folder), str(folder or images.source))
     if theirs != PLAIN and (rule == PLAIN or not rule.measured):
         rule = theirs
         if say:
             print(f'densessl: images are read as those were that the masks are of, by {rule}',
                   file=sys.stderr)
     return with_rule(images, rule, say=say)
+
+
+def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
+    root = Path(folder).expanduser() if folder else None
+    if root and (root / INFO).exists():
+        return read_info(root)
+    try:
+        held = masks_in_shards(images, root)
+    except UsageError:      # who needs masks of that folder says so
+        held = None
+    return held.info if held else {}
 
 
 def existing_store(images: ImageList, masks: dict[str, Any]
