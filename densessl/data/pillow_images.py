@@ -74,6 +74,15 @@ def require_size(size: tuple[int, int]) -> None:
         raise ValueError(too_large(size[0] * size[1]))
 
 
+def require_values(size: tuple[int, int], bands: int) -> None:
+    """Raise ValueError if a file of many bands has more values than a large picture has."""
+    count = size[0] * size[1] * bands
+    if count > 4 * most_pixels():
+        raise ValueError(f'{count} values in {bands} bands are more than four times the limit of '
+                         f'{most_pixels()} pixels that keeps decompression bombs out: if you trust '
+                         f'the file, raise it with {LIMIT}={-(-count // 4)}')
+
+
 def too_large(pixels: int | str) -> str:
     """Why an image of so many pixels is not read, and what makes it so; or Pillow's own words, of
     which the number is taken."""

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from densessl.data.orientation import WHOLE
-from densessl.data.pillow_images import open_with_pillow
+from densessl.data.pillow_images import open_with_pillow, require_values
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.png import on_white
 
@@ -93,6 +93,8 @@ def _library() -> Any:
 
 def _is_picture(page: TiffPage) -> bool:
     samples, kind = page.samplesperpixel, page.photometric
+    if isinstance(page.bitspersample, tuple) or isinstance(page.sampleformat, tuple):
+        return True         # as packed colors of 5, 6 and 5 bits: known to Pillow, or to nobody
     colors = _COLORS.get(int(kind), samples)
     known = samples == colors or (samples == colors + 1 and _has_alpha(page))
     return (page.bitspersample <= 8 and int(page.sampleformat) in (1, 4) and known
@@ -126,6 +128,7 @@ def deep_values(tiff: Tiff, data: bytes) -> tuple[np.ndarray, float | None]:
     page = tiff.page
     if page.dtype is None:
         raise ValueError(f'a TIFF of {page.bitspersample}-bit values of an unknown format')
+    require_values(tiff.size, page.samplesperpixel)
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts,
                                                   strict=True)]
     if not ends or max(ends) > len(data):

@@ -114,6 +114,8 @@ def measured(rule: PixelRule, datasets: Sequence[Any], *, say: bool = True) -> P
     Args:
         datasets: those of a config, built; of mmengine's kind.
     """
+    if rule.measured and rule.value_range is not None:
+        return rule
     paths = []
     for dataset in datasets:
         step = -(-len(dataset) // _SPREAD) or 1

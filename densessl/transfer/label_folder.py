@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from densessl.data.decode import UnreadableImage, image_size
 from densessl.data.file_kinds import is_clutter
 from densessl.errors import UsageError
 from densessl.transfer.roots import SPLITS, require
@@ -125,17 +126,16 @@ def _ids_in(pair: Pair) -> list[int]:
     try:
         with Image.open(label) as opened:
             size, ids = opened.size, np.asarray(opened)
-        with Image.open(image) as opened:
-            image_size = opened.size
-    except (UnidentifiedImageError, OSError) as error:
+        height, width = image_size(image)
+    except (UnidentifiedImageError, UnreadableImage, OSError) as error:
         raise UsageError(f'{label} or its image cannot be read: {error}') from error
     if ids.ndim != 2 or ids.max(initial=0) > 255:
         raise UsageError(f'{label} is no label map: it must have one channel of ids up to 255, '
                          f'not {ids.shape[2] if ids.ndim > 2 else ids.max()}'
                          f'{" channels" if ids.ndim > 2 else ""}')
-    if sorted(size) != sorted(image_size):   # a photo may be turned by its EXIF data
+    if sorted(size) != sorted((height, width)):   # a photo may be turned by its EXIF data
         raise UsageError(f'{label} has {size[0]}×{size[1]} pixels, but its image '
-                         f'{image_size[0]}×{image_size[1]}')
+                         f'{width}×{height}')
     return np.flatnonzero(np.bincount(ids.astype(np.uint8).ravel(), minlength=256)).tolist()
 
 

@@ -325,3 +325,12 @@ def test_as_an_independent_reader_shows_them():
     Image.fromarray(ink, 'CMYK').save(file, 'TIFF')
     left = 255 - ink[..., 3:].astype(int)
     check(file.getvalue(), np.rint((255 - ink[..., :3].astype(int)) * left / 255), tolerance=1)
+
+
+def test_many_bands_are_as_much_as_many_pixels(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 400)
+    data = tiff(np.zeros((20, 30, 6), np.uint8), photometric='minisblack', planarconfig='contig')
+    with pytest.raises(UnreadableImage, match=r'3600 values in 6 bands .*DENSESSL_MAX_PIXELS=900'):
+        decode('x', data)
+    monkeypatch.setenv('DENSESSL_MAX_PIXELS', '900')
+    assert decode('x', data).shape == (20, 30, 3)
