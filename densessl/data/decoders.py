@@ -22,6 +22,8 @@ _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
             8: cv2.IMREAD_REDUCED_GRAYSCALE_8}        # with _COLOR: not gray
 
+cv2.setLogLevel(0)      # silent: what it cannot read is tried by others, or named by us
+
 
 def decode_pixels(data: bytes, rule: PixelRule) -> tuple[np.ndarray, str]:
     """The pixels, and what is missing of them, in words."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import logging
 import os
 import re
 import warnings
@@ -19,7 +20,9 @@ LIMIT = 'DENSESSL_MAX_PIXELS'     # the environment variable
 # Only these are tried: Pillow also has formats that run other programs or fetch other files.
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'DIB', 'TIFF', 'WEBP', 'AVIF', 'JPEG2000', 'PPM')
 
-# What odd tags do to pixels, and how many these may be, is decided here and in the modules around.
+# What odd tags do to pixels, and how many these may be, is decided here and in the modules around;
+# what cannot be read is raised, and named by who catches it.
+logging.getLogger('PIL').setLevel(logging.CRITICAL)
 warnings.filterwarnings('ignore', module=r'PIL\..*')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 

@@ -129,7 +129,8 @@ def deep_values(png: Png) -> tuple[np.ndarray, np.ndarray | None]:
     data = np.frombuffer(png.data, np.uint8)
     has_alpha = png.color in (4, 6)
     values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if has_alpha else
-                          cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+                          cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+                          | cv2.IMREAD_IGNORE_ORIENTATION)
     if values is None or values.dtype != np.uint16:
         raise ValueError('broken PNG file: its data stream cannot be decoded')
     if values.ndim == 2:
