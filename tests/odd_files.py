@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import tifffile
 from PIL import Image
@@ -13,6 +14,7 @@ RANDOM = np.random.default_rng(0)
 GRAY16 = RANDOM.integers(0, 65536, (20, 30)).astype(np.uint16)
 GRAY12 = RANDOM.integers(30, 4000, (20, 30)).astype(np.uint16)
 COLORS = RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+SMOOTH = cv2.resize(COLORS[:5, :5], (160, 128), interpolation=cv2.INTER_CUBIC)
 
 
 def gray(values: np.ndarray) -> np.ndarray:

@@ -217,7 +217,8 @@ def _attempt(path: str | Path, function: Any, *arguments: Any) -> Any:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(path, too_large(str(error))) from error
     except Exception as error:     # decoders raise anything on damaged data; the file is at fault
-        raise UnreadableImage(path, str(error) or type(error).__name__) from error
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(path, reason) from error
 
 
 def _open(path: str | Path, data: bytes, rule: PixelRule) -> StoredImage:
