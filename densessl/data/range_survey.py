@@ -70,8 +70,8 @@ def with_rule(images: ImageList, rule: PixelRule, *, say: bool = True) -> ImageL
 
 
 def _look(images: ImageList, rule: PixelRule) -> tuple[dict[Any, _Seen], int, bool]:
-    """What kinds of deep values there are, in how many images that were looked at, and whether
-    others than such could not be deep."""
+    """What kinds of deep values there are, in how many images that were looked at, and whether all
+    images of the list are of formats that can have them."""
     step = -(-len(images) // _NAMES) or 1
     likely = [i for i in range(0, len(images), step) if images.name(i).lower().endswith(_DEEP)]
     seen: dict[Any, _Seen] = {}

@@ -14,7 +14,6 @@ from densessl.errors import UsageError
 @pytest.mark.parametrize('name', ['x.jpg', 'progressive.jpg', 'x.png', 'x16.png', 'interlaced.png'])
 def test_ends_that_are_missing(tmp_path, name, capfd, monkeypatch):
     monkeypatch.setattr('densessl.data.decode._told', bytearray(1))
-    SMOOTH = SMOOTH
     if name == 'x16.png':
         data = png16(SMOOTH.astype(np.uint16) << 8, 2)
     elif name == 'interlaced.png':      # seven passes

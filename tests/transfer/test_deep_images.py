@@ -16,6 +16,8 @@ from densessl.config import load_config
 from densessl.data.decode import UnreadableImage, read_image
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import RunFailed
+from densessl.evaluation.benchmark import Benchmark, Run, _command
+from densessl.transfer.export import export_backbone
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.image_loading import (
     LoadDisplayedImage,
@@ -91,6 +93,20 @@ def test_what_was_asked_for_outweighs_the_provenance():
     assert rule_for(None, None) == PLAIN
     with pytest.raises(ValueError, match='provenance of the backbone: value_range must be'):
         rule_for({'value_range': 'os.system'}, None)
+
+
+def test_all_runs_of_a_benchmark_see_the_same_images(make_checkpoint, tmp_path):
+    cfg = {'type': 'torchvision.resnet18'}
+    files = {name: str(export_backbone(make_checkpoint(cfg, **about)).path)
+             for name, about in (('plain', {}), ('deep', {'value_range': [0, 4095]}))}
+    for asked, words in (({}, ['--value-range', '0', '4095']),
+                         ({'value_range': 'minmax', 'bands': [3, 2, 1]},
+                          ['--value-range', 'minmax', '--bands', '3', '2', '1'])):
+        benchmark = Benchmark('downstream/fcn_r18_folder', files, [1.0], tmp_path, pixels=asked)
+        for name in ('random', 'plain', 'deep'):
+            command = _command(benchmark, Run(name, 1.0, 1.0, 0), {}, False)
+            start = command.index('--value-range')
+            assert command[start:start + len(words)] == words
 
 
 class Listed(list):
