@@ -37,8 +37,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
              launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
-             resume: bool = False, pixels: dict[str, Any] | None = None
-             ) -> dict[str, float]:
+             resume: bool = False, pixels: dict[str, Any] | None = None) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
     Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
@@ -76,9 +75,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
     folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
-    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze),
-                'like': likeness(cfg, target, pattern, keep, freeze),
-                'pixels': rule_for(None, pixels).record() or None}
+    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze, pixels),
+                'like': likeness(cfg, target, pattern, keep, freeze)}
     values = decisive_values(cfg)
     done, checkpoint = earlier_run(folder, settings, values, resume, overwrite)
     if done is not None:
@@ -103,14 +101,15 @@ def _check_request(fraction: float, seed: int, launcher: str) -> None:
 
 
 def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,
-              fraction: float, seed: int, keep: Iterable[str], freeze: int | None
-              ) -> dict[str, Any]:
+              fraction: float, seed: int, keep: Iterable[str], freeze: int | None,
+              pixels: dict[str, Any] | None) -> dict[str, Any]:
     """What a run is told apart by, for ``run.json``."""
     return {
         'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze}
+        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
+        'pixels': rule_for(None, pixels).record() or None}
 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
