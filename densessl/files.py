@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
 import zipfile
@@ -118,9 +119,13 @@ def unpacked_size(path: Path) -> int | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON, atomically."""
+    """Write ``content`` as readable JSON, atomically. Names of files that are not UTF-8 are written
+    in escapes, from which they read back as they were."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if re.search('[\ud800-\udfff]', text):
+        text = json.dumps(content, indent=2)
     with atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+        unfinished.write_text(text + '\n', encoding='utf-8')
 
 
 def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:

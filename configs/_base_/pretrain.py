@@ -1,6 +1,9 @@
 """What every pretraining config shares; each key may be set anew by the config or --cfg-options."""
 seed = 0
 uniforms = 64            # uniform numbers a view carries for its method (regions are drawn by them)
+value_range = None       # stored values that become 0 and 255 in images of more than 8 bits: (low,
+                         # high), 'minmax' or ('percentile', 1, 99); None: the type's full range
+bands = None             # of a TIFF, counted from 1, as (3, 2, 1); None: the first three
 log_interval = 50        # iterations between two lines; losses are read from the device only then
 checkpoint = dict(every_epochs=10, keep=2)
 channels_last = True     # memory format of the networks and of the views

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from densessl.commands import pixel_arguments
 from densessl.commands.finetune import add_model_arguments
 
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     benchmark = Benchmark(
         args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,
         args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,
-        args.freeze, args.allow_partial, args.score)
+        args.freeze, args.allow_partial, args.score, pixel_arguments(args))
     try:
         results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
                                 keep_weights=args.keep_weights)

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -32,6 +34,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is fine-tuned and how, wherever its weights come from."""
     parser.add_argument('config', help='path or name of a downstream config')
     parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
+    add_pixel_arguments(parser, "the backbone's, or the full range of the type")
     parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
                         help='lines of the recipe that stay as the config has them: frozen, norm, '
                         'input, stem')
@@ -53,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
                  parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-                 args.overwrite, args.launcher, args.freeze, args.like, args.resume)
+                 args.overwrite, args.launcher, args.freeze, args.like, args.resume,
+                 pixel_arguments(args))
     except Interrupted as stop:
         print(f'densessl finetune: {stop}', file=sys.stderr)
         return 1

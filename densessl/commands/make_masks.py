@@ -8,6 +8,7 @@ from ast import literal_eval
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'plugins provide; a wrong name lists the known ones')
     parser.add_argument('--set', nargs='+', default=[], action='extend', metavar='KEY=VALUE',
                         dest='parameters', help="the generator's parameters, as scale=1000")
+    add_pixel_arguments(parser, "OUT's, or the full range of the type")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
     parser.add_argument('--resume', action='store_true', help='go on with an unfinished OUT: '
                         'what is done anyway')
@@ -48,8 +50,11 @@ def run(args: argparse.Namespace) -> int:
         UsageError: see :func:`densessl.data.masks.make_masks`.
     """
     from densessl.data.images import find_images
+    from densessl.data.mask_cache import settle_rule
+    from densessl.data.pixel_rule import PixelRule
 
-    images = find_images(args.images)
+    rule = PixelRule.of(pixel_arguments(args))
+    images = settle_rule(find_images(args.images), rule, args.out)
     if args.check:
         return _check(args, images)
     if args.preview is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='where the pictures go, PNG files in the folders of IMAGES')
     parser.add_argument('--score', type=float, default=0.3,
                         help='objects below are not drawn (default: 0.3)')
+    add_pixel_arguments(parser, "the model's, or the full range of the type")
     parser.add_argument('--overwrite', action='store_true',
                         help='replace pictures that are there already')
 
@@ -23,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw; 1 if no image could be read."""
     from densessl.transfer.predict import draw_predictions
     drawn = draw_predictions(args.model, args.images, args.out, score=args.score,
-                             overwrite=args.overwrite)
+                             overwrite=args.overwrite, pixels=pixel_arguments(args))
     for path, reason in drawn.skipped.items():
         print(f'skipped: {path}: {reason}', file=sys.stderr)
     print(f'{len(drawn.pictures)} pictures in {args.out}'

@@ -5,6 +5,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'weights (default: that of the first file)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='results as JSON (default: '
                         'work_dirs/probe-<kind>-<data>.json)')
+    add_pixel_arguments(parser, "the backbones', or the full range of the type")
     parser.add_argument('--size', type=int, default=224, help='short side of the images, or side '
                         'of the crops, in pixels (default: 224)')
     parser.add_argument('--square', action='store_true', help='dense: resize images to squares, '
@@ -47,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     from densessl.evaluation.probe import Probe, run_probe
     _check(args)
-    probe = Probe(**{field.name: getattr(args, field.name) for field in fields(Probe)})
+    given = {**vars(args), 'value_range': None, **pixel_arguments(args)}
+    probe = Probe(**{field.name: given[field.name] for field in fields(Probe)})
     out = args.out or Path('work_dirs') / f'probe-{args.kind}-{Path(args.data).name}.json'
     results = run_probe(probe, args.backbones, architecture=args.backbone_type, out=out,
                         say=lambda text: print(text, flush=True))

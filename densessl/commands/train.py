@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'the recipe with the most epochs not above it')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
+    add_pixel_arguments(parser, "the config's, or the full range of the type")
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
@@ -34,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
               options=parse_options(args.cfg_options),
-              allow_smaller_negatives=args.allow_smaller_negatives)
+              allow_smaller_negatives=args.allow_smaller_negatives,
+              pixels=pixel_arguments(args))
     except Interrupted as stop:
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -17,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-n', '--number', type=int, default=6, metavar='N',
                         help='how many images (default: 6)')
     parser.add_argument('--seed', type=int, help="of the run (default: the config's)")
+    add_pixel_arguments(parser, "the config's, or the full range of the type")
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
 
@@ -36,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
         raise UsageError(f'--out must end in .jpg or .png, not {args.out}')
     cfg = load_config(args.config, parse_options(args.cfg_options))
+    cfg.update(pixel_arguments(args))
     if args.seed is not None:
         cfg.seed = args.seed
     data = args.data or cfg.get('data')

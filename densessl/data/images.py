@@ -5,10 +5,12 @@ set.
 """
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ from densessl.data.decode import (
     read_data,
     read_image,
 )
+from densessl.data.file_kinds import is_clutter
 from densessl.data.image_names import check_listed, check_names
+from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError, shown
 from densessl.files import parse_json
 
@@ -45,6 +49,7 @@ class ImageList:
         root: the folder that names are relative to.
         source: what was given: a folder, a list of paths, a JSON file or a tar file.
         in_folders: whether the folders in the names are those of files.
+        rule: how stored values become pixels; :mod:`densessl.data.range_survey` sets it.
     """
 
     root: Path
@@ -53,6 +58,7 @@ class ImageList:
     _names: bytes | np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
     in_folders: bool = field(default=True, repr=False, kw_only=True)
+    rule: PixelRule = field(default=PLAIN, kw_only=True)
 
     @classmethod
     def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
@@ -66,6 +72,11 @@ class ImageList:
         joined = b''.join(names)
         check_names(joined, ends, source)
         return cls(root, source, joined, ends)
+
+    @classmethod
+    def of_paths(cls, paths: Iterable[str]) -> ImageList:
+        """The list of files that are anywhere: absolute paths."""
+        return cls.of(Path('/'), Path('/'), [os.fsencode(path.lstrip('/')) for path in paths])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -104,7 +115,7 @@ class ImageList:
     def open(self, i: int) -> StoredImage:
         """Image ``i``, of which no more than the header is decoded; raises as
         :func:`~densessl.data.decode.open_image`."""
-        return open_data(self.where(i), self.data(i))
+        return open_data(self.where(i), self.data(i), self.rule)
 
     def read(self, i: int) -> np.ndarray:
         """Image ``i``, (H, W, 3) uint8 RGB; raises as :func:`~densessl.data.decode.read_image`."""
@@ -120,7 +131,8 @@ class ImageList:
 
     def select(self, keep: Iterable[int]) -> ImageList:
         """The images at the positions ``keep``, in that order."""
-        return ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+        chosen = ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+        return replace(chosen, rule=self.rule)
 
     def digest(self) -> str:
         """A hash of the names in their order: 16 hexadecimal digits."""
@@ -135,7 +147,8 @@ class ImageList:
 
     def over(self, *buffers: np.ndarray) -> ImageList:
         """The same list over other copies of its :meth:`buffers`."""
-        return ImageList(self.root, self.source, *buffers)
+        names, ends = buffers
+        return replace(self, _names=names, _ends=ends)
 
     def _raw(self, i: int) -> bytes:
         if not 0 <= i < len(self):
@@ -148,10 +161,10 @@ def find_images(source: str | Path) -> ImageList:
 
     Args:
         source: a folder, searched recursively in sorted order (linked folders too, hidden files
-            and folders not); a folder of tar shards, or one of them, which is no folder of images
-            (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a line, absolute or
-            relative to the file's folder; or a ``.json`` file in COCO's format, whose
-            ``file_name``s are looked for beside the file and in the folders around it.
+            and folders and :func:`~densessl.data.file_kinds.is_clutter` not); a folder of tar
+            shards, or one of them (:mod:`densessl.data.tar_index`); a ``.txt`` file with one path a
+            line, absolute or relative to the file's folder; or a ``.json`` file in COCO's format,
+            whose ``file_name``s are looked for beside the file and in the folders around it.
 
     Raises:
         UsageError: there is no such source, or it names no images.
@@ -191,7 +204,8 @@ def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> I
         if inode in above:          # a link to a folder that contains it: already being searched
             return
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(b'.')]
+            found = [entry for entry in entries if not entry.name.startswith(b'.')
+                     and not is_clutter(os.fsdecode(entry.name))]
     except OSError as error:
         raise UsageError(f'cannot search {os.fsdecode(folder)}: {error.strerror}; let this user '
                          f'read it, or leave it out by giving a .txt file of paths') from error
@@ -212,7 +226,12 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _from_text(source: Path) -> ImageList:
-    text = source.read_text(encoding='utf-8-sig', errors='surrogateescape')
+    data = source.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))     # of Windows' editors
+    text = data.decode('utf-16' if wide else 'utf-8-sig', 'replace' if wide else 'surrogateescape')
+    if '\0' in text or '\ufffd' in text[:wide * len(text)]:
+        raise UsageError(f'{source} has NUL characters in it, or begins as UTF-16 and goes on as '
+                         f'something else: save it as UTF-8, one path a line')
     lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
     paths = [line for line in lines if line]
     if not paths:
@@ -264,6 +283,13 @@ def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
 
     Written for a million paths: what can be done to all of them at once is."""
     names = list(dict.fromkeys(map(os.path.normpath, paths)))
+    if any(map(is_clutter, names)):
+        kept = [name for name in names if not is_clutter(name)]
+        print(f'{len(names) - len(kept)} names in {source} are left out, which are of no images '
+              f'but of what macOS and notebooks leave beside them', file=sys.stderr)
+        names = kept
+    if not names:
+        raise UsageError(f'{source} names no images')
     if any(name.startswith((os.sep, '..')) for name in names):      # absolute, or not inside
         start = os.path.join(folder, '')
         if not all(name.startswith(os.sep) for name in names):

@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 @dataclass
 class MaskSummary:
     """What a build did: how many masks it ``made`` and ``kept`` (they were there), the images it
-    ``skipped`` with the reasons, how many had ``changed`` (and are among the made or the skipped),
-    and the ``seconds`` it took."""
+    ``skipped`` with the reasons, those that are ``cut`` (their files end too early) with what is
+    missing, how many had ``changed`` (and are among the made or the skipped), and the ``seconds``
+    it took."""
 
     made: int = 0
     kept: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    cut: dict[str, str] = field(default_factory=dict)
     changed: int = 0
     seconds: float = 0.0
 
@@ -51,6 +53,7 @@ class MaskSummary:
         self.made += other.made
         self.kept += other.kept
         self.skipped |= other.skipped
+        self.cut |= other.cut
 
     def __str__(self) -> str:
         each = f' ({self.made / self.seconds:.1f}/s)' if self.made and self.seconds else ''
@@ -58,6 +61,8 @@ class MaskSummary:
                f'in {self.seconds:.0f} s{each}'
         for name, reason in list(self.skipped.items())[:1]:
             line += f'; skipped {name}: {reason}'
+        for name, damage in list(self.cut.items())[:1]:
+            line += f'; {len(self.cut)} files end too early, such as {name}: {damage}'
         return line
 
 
@@ -241,7 +246,8 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         if store.has(name) and known == UNKNOWN and not _is_newer(state, store.path(name)):
             states[i] = state           # of a build that was killed, or of another maker
             return MaskSummary(kept=1)
-        data = _encoded(images, i, store.maps, generator)
+        stored = images.open(i)
+        data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
         return _skipped(store, name, error.reason)
     except UsageError:
@@ -251,12 +257,11 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png)
     states[i] = state
-    return MaskSummary(made=1)
+    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {})
 
 
-def _encoded(images: ImageList, i: int, maps: int, generator: MaskGenerator) -> list[bytes]:
-    image = images.read(i)
-    masks = generator.for_image(images.name(i), image)
+def _encoded(name: str, image: np.ndarray, maps: int, generator: MaskGenerator) -> list[bytes]:
+    masks = generator.for_image(name, image)
     masks = masks[None] if maps == 1 else masks               # (maps, H, W)
     if masks.shape != (maps, *image.shape[:2]):
         raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')

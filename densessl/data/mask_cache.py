@@ -15,9 +15,11 @@ from densessl.data import build_lock
 from densessl.data.build_lock import BeingBuilt, lock_path, look
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
-from densessl.data.mask_info import INFO, describe, spell
+from densessl.data.mask_info import INFO, describe, read_info, require_same_rule, spell
 from densessl.data.mask_record import RECORD, changed_images, named, read_record
 from densessl.data.mask_store import MaskStore
+from densessl.data.pixel_rule import PLAIN, PixelRule
+from densessl.data.range_survey import with_rule
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache
@@ -113,6 +115,37 @@ def _command(images: ImageList, store: MaskStore) -> str:
             f'{store.info["generator"]}' + (f' --set {values}' if values else ''))
 
 
+def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *,
+                say: bool = True) -> ImageList:
+    """The images, to be read by ``rule``, measured if it has to be; where it leaves that open, as
+    the images were read of which the masks in ``folder`` (or in the images' own shards) were made.
+
+    Args:
+        say: whether to say on stderr what is not as the user said.
+
+    Raises:
+        UsageError: as :func:`densessl.data.range_survey.with_rule`.
+    """
+    theirs = PixelRule.of(_info_in(images, folder), str(folder or images.source))
+    if theirs != PLAIN and (rule == PLAIN or not rule.measured):
+        rule = theirs
+        if say:
+            print(f'densessl: images are read as those were that the masks are of, by {rule}',
+                  file=sys.stderr)
+    return with_rule(images, rule, say=say)
+
+
+def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
+    root = Path(folder).expanduser() if folder else None
+    if root and (root / INFO).exists():
+        return read_info(root)
+    try:
+        held = masks_in_shards(images, root)
+    except UsageError:      # who needs masks of that folder says so
+        held = None
+    return held.info if held else {}
+
+
 def existing_store(images: ImageList, masks: dict[str, Any]
                    ) -> tuple[Masks | None, MaskGenerator | None]:
     """What there is of the masks that a config asks for, without building any: the store, if an
@@ -130,9 +163,12 @@ def existing_store(images: ImageList, masks: dict[str, Any]
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
     """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
-    images, generators, parameters or versions have another folder; images whose files change under
-    the same names have the same, in which their masks are made again."""
-    key = json.dumps([str(images.root), images.digest(), describe(generator)], sort_keys=True)
+    images, rules by which they are read, generators, parameters or versions have another folder;
+    images whose files change under the same names have the same, in which their masks are made
+    again."""
+    read_by = [images.rule.record()] if images.rule != PLAIN else []
+    key = json.dumps([str(images.root), images.digest(), describe(generator), *read_by],
+                     sort_keys=True)
     digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
     return cache_root() / 'masks' / f'{images.root.name[:80] or "images"}-{digest}'
 
@@ -206,6 +242,8 @@ def _wait(root: Path, digest: str) -> MaskStore:
 
 def _with_masks(images: ImageList, store: Masks, say: bool) -> tuple[Masks, ImageList]:
     """The images that have a mask, and the masks by their positions."""
+    if 'generator' in store.info:
+        require_same_rule(store.root, PixelRule.of(store.info, str(store.root)), images)
     keep = store.having(images)
     if not len(keep):
         raise UsageError(f'{store.root} has no mask of any image in {images.source}: '

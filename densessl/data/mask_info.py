@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import densessl
 from densessl.data.images import ImageList
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.tar_members import MAX_MAPS
 from densessl.errors import UsageError, shown
 from densessl.files import parse_json, write_atomically
@@ -38,11 +39,21 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
     if theirs and theirs != ours:
         raise UsageError(f'{root} was made with {spell(theirs)}, not {spell(ours)}; choose another '
                          f'folder or delete it')
+    if known:
+        require_same_rule(root, PixelRule.of(known, str(path)), images)
     listed = {'images': len(images), 'digest': images.digest()}
     if generator.maps > 1:
         listed['maps'] = generator.maps
     if {key: known.get(key) for key in listed} != listed:
-        write_json(path, ours | {'densessl': densessl.__version__} | listed)
+        write_json(path, ours | images.rule.record() | {'densessl': densessl.__version__} | listed)
+
+
+def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:
+    """Raise UsageError if the masks in ``root`` are of images that were read by another rule."""
+    if theirs != images.rule:
+        raise UsageError(f'the masks in {root} were made of images read by {theirs}, not by '
+                         f'{images.rule}: give --value-range and --bands as they were given then, '
+                         f'or make the masks again in another folder')
 
 
 def describe(generator: MaskGenerator) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from densessl.data.file_kinds import is_clutter
 from densessl.data.image_names import is_inside_anywhere, refuse
 from densessl.data.images import EXTENSIONS
 from densessl.errors import UsageError
@@ -94,7 +95,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
     for member in _members(path):
         left_out.links += member.islnk() or member.issym()
         stem, dot, extension = posixpath.basename(member.name).partition('.')
-        if not (member.isreg() and stem and dot) or member.issparse():
+        if not (member.isreg() and stem and dot) or member.issparse() or is_clutter(member.name):
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)

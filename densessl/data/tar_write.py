@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from densessl.data.mask_build import cores
 from densessl.data.mask_cache import Masks, open_store, store_for_training
 from densessl.data.mask_info import INFO as MASK_INFO
 from densessl.data.mask_info import SKIPPED, spell, write_json, write_skipped
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.tar_copy import ShardCopy, file_name
 from densessl.data.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.data.tar_index_file import save_index
@@ -110,6 +111,7 @@ def _masks_of(images: ImageList, masks: str | Path | None) -> tuple[Masks | None
                          f'({store.info.get("images")}) than {images.source} ({len(images)}): name '
                          f'those, or run "densessl make_masks {images.source} {store.root}", which '
                          f'makes what is missing')
+    images = replace(images, rule=PixelRule.of(store.info))     # only bytes are copied here
     return store_for_training(images, {'store': str(masks)}, is_builder=True)
 
 

@@ -10,6 +10,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMI
 
 from densessl.config import check_keys
 from densessl.data.photometric import ViewPreprocessor
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
 from densessl.engine.compilation import checked_options
@@ -19,9 +20,9 @@ from densessl.registry import METHODS
 
 SECTIONS = ('model', 'normalization', 'schedule', 'optim_wrapper', 'train_dataloader', 'checkpoint')
 REQUIRED = (*SECTIONS, 'views', 'epochs', 'global_batch', 'log_interval', 'seed', 'uniforms')
-OPTIONAL = ('data', 'masks', 'recipe', 'sync_bn', 'find_unused_parameters', 'channels_last',
-            'compile', 'custom_hooks', 'custom_imports', 'visualizer', 'env_cfg', 'work_dir',
-            'max_unreadable')
+OPTIONAL = ('data', 'value_range', 'bands', 'max_unreadable', 'masks', 'recipe', 'sync_bn',
+            'find_unused_parameters', 'channels_last', 'compile', 'custom_hooks',
+            'custom_imports', 'visualizer', 'env_cfg', 'work_dir')
 # key: the least value, and whether only whole numbers count
 NUMBERS = {
     'seed': (0, True), 'uniforms': (1, True), 'log_interval': (1, True), 'epochs': (1, True),
@@ -51,6 +52,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
             raise UsageError(f'{key} must be a dict, not {cfg[key]!r}')
     for key, (least, whole) in NUMBERS.items():
         _check_number(cfg, key, least, whole=whole)
+    PixelRule.of(cfg)
     method = METHODS.get(cfg.model.type)
     check_arguments(method, _but(cfg.model, 'type'), 'model')
     _check_views(cfg, config, method)

@@ -1,6 +1,7 @@
 """What a run logs: collected on the device and the host, read and written once an interval."""
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -123,3 +124,8 @@ class WaitingLogProcessor(LogProcessor):
             return ''
         return (f' (more workers may help: train_dataloader.num_workers={self.workers}, and there '
                 f'are {cores} cores a process)')
+
+
+def write_any_name(handler: logging.FileHandler) -> None:
+    """Have a log take names of files that are not UTF-8, with escapes in them."""
+    handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')

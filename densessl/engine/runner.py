@@ -19,6 +19,7 @@ from torch import nn
 
 from densessl.dist import synchronize_batch_norm
 from densessl.engine.compilation import checked_options, compile_backbones
+from densessl.engine.log import write_any_name
 from densessl.engine.settings import changes
 from densessl.errors import UsageError
 from densessl.files import atomic_path
@@ -122,7 +123,9 @@ class PretrainRunner(Runner):
         """What a user need not read goes to the log file alone."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                write_any_name(handler)
+            else:
                 handler.addFilter(_for_console)
         return logger
 

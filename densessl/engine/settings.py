@@ -7,7 +7,7 @@ from typing import Any
 from mmengine import Config
 
 DECISIVE = ('model', 'views', 'masks', 'normalization', 'schedule', 'optim_wrapper', 'sync_bn',
-            'uniforms')
+            'uniforms', 'value_range', 'bands')
 Value = str | int | float | bool | None
 
 

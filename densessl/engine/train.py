@@ -17,7 +17,9 @@ from densessl.config import load_config
 from densessl.data.images import ImageList, find_images
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
+from densessl.data.mask_cache import settle_rule
 from densessl.data.masks import MaskStore, store_for_training
+from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
 from densessl.engine.check import check_config
@@ -39,7 +41,7 @@ from densessl.transfer.stated_backbone import without_sources
 def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
-          allow_smaller_negatives: bool = False) -> Path:
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -54,6 +56,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
+        pixels: ``value_range`` and ``bands`` in the place of the config's.
 
     Returns:
         The final checkpoint.
@@ -63,6 +66,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     cfg = load_config(config, options)
+    cfg.update(pixels or {})
     method = check_config(cfg, config)
     epochs = choose_row(cfg, epochs)
     if options:
@@ -71,7 +75,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
     try:
-        images = _images(data or cfg.get('data'), config)
+        images = _images(cfg, data or cfg.get('data'), config, masks, say=rank == 0)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
@@ -139,11 +143,22 @@ def _has_batch_norm(cfg: Config) -> bool:
                for module in METHODS.build(cfg.model.to_dict()).modules())
 
 
-def _images(data: str | None, config: str) -> ImageList:
+def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
+            ) -> ImageList:
+    """The images, and in ``cfg`` the rule by which they are read, with numbers."""
     if not data or not Path(data).exists():
         raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
                          f'file of paths, or a COCO JSON) with --data DIR')
-    return find_images(data)
+    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
+    cfg.update({key: getattr(images.rule, key) for key in KEYS})
+    return images
+
+
+def masks_folder(cfg: Config, masks: str | None) -> str | None:
+    """Where the masks are that the user names; None if they are made for the run, or not at all."""
+    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
+        'store'))
+    return named or None
 
 
 def start_processes(launcher: str) -> tuple[int, int]:
@@ -231,6 +246,7 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
             'masks': dataset.store.info.get('generator') if dataset.store else None,
+            **dataset.images.rule.record(),
             'torch': str(torch.__version__)}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from mmengine import Config
 
 from densessl.data.build_lock import BeingBuilt, BuildLock
+from densessl.data.pixel_rule import PLAIN
 from densessl.errors import UsageError
 from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
@@ -22,6 +23,7 @@ from densessl.files import read_json_object, require_work_folder
 from densessl.stages import duration
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
+from densessl.transfer.image_loading import rule_for
 from densessl.transfer.runs import config_digest, finished_run
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
@@ -66,6 +68,8 @@ class Benchmark:
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         allow_partial: go on when weights or features do not match.
         score: which of the evaluation's; the first if None.
+        pixels: ``value_range`` and ``bands`` of all runs; those of the first backbone that has any
+            if they are empty, so that all see the same images.
         baseline: what random weights are like; known once the inputs are checked.
     """
 
@@ -82,6 +86,7 @@ class Benchmark:
     freeze: int | None = None
     allow_partial: bool = False
     score: str | None = None
+    pixels: dict[str, Any] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline, init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +106,9 @@ class Benchmark:
             self.files[SUPERVISED] = self.supervised
         self.files.update(self.backbones)
         self.weights = {name: Weights.load(file) for name, file in self.files.items() if file}
+        recorded = [rule_for(self.weights[name].meta, self.pixels)
+                    for name in (*self.backbones, *self.weights)] or [rule_for(None, self.pixels)]
+        self.rule = next((rule for rule in recorded if rule != PLAIN), PLAIN)
 
     def runs(self) -> Iterator[Run]:
         """All runs, a whole seed before the next, so that an early end leaves whole pairs."""
@@ -201,6 +209,12 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
         words += ['--keep', *benchmark.keep]
     if benchmark.freeze is not None:
         words += ['--freeze', str(benchmark.freeze)]
+    rule = benchmark.rule
+    if rule.value_range is not None:
+        values = [rule.value_range] if isinstance(rule.value_range, str) else rule.value_range
+        words += ['--value-range', *map(str, values)]
+    if rule.bands:
+        words += ['--bands', *map(str, rule.bands)]
     if options:
         words += ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
     return (words + ['--allow-partial'] * benchmark.allow_partial
@@ -235,7 +249,8 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
                   'backbone': weights.meta['sha256'] if weights else RANDOM,
                   'fraction': run.fraction, 'seed': run.seed, 'keep': sorted(benchmark.keep),
                   'freeze': benchmark.freeze,
-                  'like': None if weights else benchmark.baseline.digest}
+                  'like': None if weights else benchmark.baseline.digest,
+                  'pixels': benchmark.rule.record() or None}
         try:
             if finished_run(benchmark.run_folder(run), wanted, overwrite=False):
                 done.append(run)

@@ -41,7 +41,8 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
         parts.append('\n'.join(f'- {line}' for line in tables.convergence(results)))
     parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
     with atomic_path(folder / TABLE) as unfinished:
-        unfinished.write_text('\n\n'.join(part for part in parts if part) + '\n')
+        unfinished.write_text('\n\n'.join(part for part in parts if part) + '\n', encoding='utf-8',
+                              errors='backslashreplace')
     page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
                     _body(results, folder, plots))
 

@@ -15,6 +15,8 @@ from torch.utils.data import Dataset
 
 from densessl.data.images import UnreadableImage, find_images
 from densessl.data.labels import class_labels
+from densessl.data.pixel_rule import PLAIN, PixelRule
+from densessl.data.range_survey import with_rule
 from densessl.data.views import AugmentedView
 from densessl.errors import UsageError, did_you_mean
 from densessl.evaluation.pixel_labels import layout_of_pixel_labels
@@ -32,12 +34,14 @@ class ClassImages:
         keys: what tells the images apart and does not change: their names.
         labels: (N,) int64 classes. names: of the classes.
         read: position → (H, W, 3) uint8 RGB.
+        rule: how files of more than 8 bits are read.
     """
 
     keys: Sequence[str]
     labels: np.ndarray
     names: Sequence[str]
     read: Callable[[int], np.ndarray]
+    rule: PixelRule = PLAIN
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,17 +49,19 @@ class ClassImages:
     def select(self, positions: np.ndarray) -> ClassImages:
         """Those at ``positions``, in that order."""
         return ClassImages([self.keys[i] for i in positions], self.labels[positions], self.names,
-                           partial(_read_selected, self.read, positions))
+                           partial(_read_selected, self.read, positions), self.rule)
 
 
-def find_class_images(root: str | Path, dataset: str | None = None) -> tuple[ClassImages,
-                                                                            ClassImages]:
+def find_class_images(root: str | Path, dataset: str | None = None, rule: PixelRule = PLAIN
+                      ) -> tuple[ClassImages, ClassImages]:
     """The training and the validation images below ``root``.
 
     Args:
         dataset: ``'TARGET.NAME'``: a data set on disk in its own format, read by that target's
             library. None: ``root/{train,val}/CLASS/…``, or ``root/CLASS/…``, of which
             :func:`held_out` images become the validation images.
+        rule: how they are to be read; a range that has to be measured is, by the training images.
+            A library reads its own sets in its own way.
 
     Raises:
         UsageError: unknown data set, ``root`` does not hold it, or holds label maps.
@@ -72,13 +78,14 @@ def find_class_images(root: str | Path, dataset: str | None = None) -> tuple[Cla
                          f'--kind dense')
     second = next((name for name in VALIDATION if (base / name).is_dir()), None)
     if (base / 'train').is_dir() and second:
-        train, val = _folder(base / 'train'), _folder(base / second)
+        train = _folder(base / 'train', rule)
+        val = _folder(base / second, train.rule)
         if list(train.names) != list(val.names):
             odd = sorted(set(train.names) ^ set(val.names))
             raise UsageError(f'{base}: train and {second} have different class folders, such as '
                              f'{odd[0]!r}')
         return train, val
-    return split_off(_folder(base))
+    return split_off(_folder(base, rule))
 
 
 def split_off(images: ClassImages) -> tuple[ClassImages, ClassImages]:
@@ -107,12 +114,12 @@ def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -
     return chosen
 
 
-def _folder(root: Path) -> ClassImages:
-    images = find_images(root)
+def _folder(root: Path, rule: PixelRule) -> ClassImages:
+    images = with_rule(find_images(root), rule)
     labels = class_labels(images)
     names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
     return ClassImages([images.name(i) for i in range(len(images))], labels, names,
-                       images.read)
+                       images.read, images.rule)
 
 
 # a function of the module: loader workers that are spawned get it by name

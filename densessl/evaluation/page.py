@@ -81,7 +81,7 @@ def write_page(path: Path, title: str, body: str) -> None:
             f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
             f'<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n')
     with atomic_path(path) as unfinished:
-        unfinished.write_text(page, encoding='utf-8')
+        unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
 
 
 def section(title: str, *parts: str) -> str:

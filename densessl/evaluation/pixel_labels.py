@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from densessl.data.images import read_image
 from densessl.data.label_image import read_label_image
+from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
 from densessl.transfer.label_folder import IGNORED, LAYOUT, Pair, read_label_folder
 from densessl.transfer.roots import SPLITS, require
@@ -133,8 +134,9 @@ class PixelData(Dataset):
     the short side near ``size``, or both sides ``size`` if ``square``.
     """
 
-    def __init__(self, data: PixelLabels, split: str, size: int, multiple: int, square: bool
-                 ) -> None:
+    def __init__(self, data: PixelLabels, split: str, size: int, multiple: int, square: bool,
+                 rule: PixelRule = PLAIN) -> None:
+        self.rule = rule
         self.pairs, self.lookup = data.pairs[split], data.lookup
         self.size, self.multiple, self.square = size, multiple, square
 
@@ -143,7 +145,7 @@ class PixelData(Dataset):
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         image_path, label_path = self.pairs[i]
-        image, label = read_image(image_path), self._label(label_path)
+        image, label = read_image(image_path, self.rule), self._label(label_path)
         if label.shape != image.shape[:2]:
             raise UsageError(f'{label_path} has {label.shape[1]}×{label.shape[0]} pixels, but its '
                              f'image is displayed at {image.shape[1]}×{image.shape[0]}')

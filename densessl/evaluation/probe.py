@@ -1,6 +1,7 @@
 """Probes: how good a backbone's features are for a task, frozen or fine-tuned."""
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ import torch
 
 import densessl
 from densessl.backbones import feature_stages
+from densessl.data.images import ImageList
+from densessl.data.pixel_rule import KEYS, PLAIN, PixelRule
+from densessl.data.range_survey import with_rule
 from densessl.errors import UsageError
 from densessl.evaluation.classify import (
     Finetuning,
@@ -45,6 +49,8 @@ class Probe:
         square: resize images to squares (dense). stage: which map, finest first (dense).
         ignore: ids of pixels without label (dense). neighbors, temperature: of knn.
         decay: of dense. epochs, lr, batch: of finetune.
+        value_range, bands: of :class:`~densessl.data.pixel_rule.PixelRule`; as the backbones were
+            pretrained if both are None.
     """
 
     kind: str
@@ -62,6 +68,8 @@ class Probe:
     batch: int | None = None
     seed: int = 0
     workers: int = 2
+    value_range: Any = None
+    bands: Sequence[int] | None = None
 
 
 def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | None = None,
@@ -85,9 +93,10 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
     if RANDOM in backbones:
         network = architecture or architecture_of(backbones)
     measured = [load_measured(one, network, device, probe.seed) for one in backbones]
-    measure, about = (_dense if probe.kind == 'dense' else _classes)(probe)
-    results = {'densessl': densessl.__version__, 'probe': asdict(probe), 'data': about,
-               'results': []}
+    rule = _rule(probe, measured)
+    measure, about, rule = (_dense if probe.kind == 'dense' else _classes)(probe, rule)
+    results = {'densessl': densessl.__version__, 'probe': {**asdict(probe), **rule.record()},
+               'data': about, 'results': []}
     say(f'{KINDS[probe.kind]}\n{probe.data}: '
         + ', '.join(f'{value} {key}' for key, value in about.items()))
     for path, backbone in zip(backbones, measured, strict=True):
@@ -106,29 +115,45 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
     return results
 
 
-def _dense(probe: Probe) -> tuple[Measure, dict[str, Any]]:
+def _rule(probe: Probe, measured: Sequence[Measured]) -> PixelRule:
+    """How all of the backbones see the images: as asked, else as they were pretrained."""
+    asked = {key: value for key in KEYS if (value := getattr(probe, key)) is not None}
+    rules = {PixelRule.of({**PixelRule.of(one.meta, one.label).record(), **asked}): one.label
+             for one in measured}
+    rules.pop(PLAIN, None)
+    if len(rules) > 1:
+        raise UsageError('the backbones were pretrained on images read by different rules ('
+                         + '; '.join(f'{label}: {rule}' for rule, label in rules.items())
+                         + '): give --value-range and --bands for all of them')
+    return next(iter(rules), PLAIN)
+
+
+def _dense(probe: Probe, rule: PixelRule) -> tuple[Measure, dict[str, Any], PixelRule]:
     from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
     data = find_pixel_labels(probe.data, list(probe.ignore))
+    paths = [os.path.abspath(image) for image, _ in data.pairs['train']]
+    rule = with_rule(ImageList.of_paths(paths), rule).rule
 
     def measure(backbone: Measured) -> dict[str, Any]:
         stages = feature_stages(backbone.module)
         if not -len(stages) <= probe.stage < len(stages):
             raise UsageError(f'--stage {probe.stage}: {backbone.label} has {len(stages)} maps')
-        sets = (PixelData(data, split, probe.size, stages[-1].stride, probe.square)
+        sets = (PixelData(data, split, probe.size, stages[-1].stride, probe.square, rule)
                 for split in ('train', 'val'))
         return dense_probe(backbone, *sets, data.names, stage=probe.stage,
                            workers=probe.workers, **_given(probe, 'decay'))
 
     return measure, {'training images': len(data.pairs['train']),
-                     'validation images': len(data.pairs['val']), 'classes': len(data.names)}
+                     'validation images': len(data.pairs['val']),
+                     'classes': len(data.names)}, rule
 
 
-def _classes(probe: Probe) -> tuple[Measure, dict[str, Any]]:
+def _classes(probe: Probe, rule: PixelRule) -> tuple[Measure, dict[str, Any], PixelRule]:
     from densessl.evaluation.class_images import find_class_images
-    train, val = find_class_images(probe.data, probe.dataset)
+    train, val = find_class_images(probe.data, probe.dataset, rule)
     common = dict(train=train, val=val, size=probe.size, workers=probe.workers)
     measures = {
         'linear': partial(linear_probe, **common),
@@ -138,7 +163,7 @@ def _classes(probe: Probe) -> tuple[Measure, dict[str, Any]]:
     share = most_frequent(train.labels, val.labels)
     return measures[probe.kind], {
         'training images': len(train), 'validation images': len(val), 'classes': len(train.names),
-        '% by always answering the most frequent class': round(share, 1)}
+        '% by always answering the most frequent class': round(share, 1)}, train.rule
 
 
 def _given(probe: Probe, *names: str) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from torch import Tensor
 from densessl.data.collate import collate
 from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.loader import ViewDataset
-from densessl.data.mask_cache import Masks, existing_store, open_store
+from densessl.data.mask_cache import Masks, existing_store, open_store, settle_rule
 from densessl.data.mask_preview import GAP, fit, mosaic
 from densessl.data.masks import MaskGenerator
 from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.sampler import PositionSampler
 from densessl.engine.check import check_config
-from densessl.engine.train import dataset_of
+from densessl.engine.train import dataset_of, masks_folder
 from densessl.errors import UsageError
 from densessl.evaluation import figures
 from densessl.evaluation.gallery import FRAMES, crops_of, seen
@@ -71,7 +72,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
         UsageError: wrong config, data or masks; ``path`` cannot be written.
     """
     method = check_config(cfg, config)
-    images = find_images(data)
+    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
     store = _masks(cfg, images, masks, config) if method.needs_masks else None
     dataset = dataset_of(cfg, images, store)
     preprocessor = ViewPreprocessor(**cfg.normalization)

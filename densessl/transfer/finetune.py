@@ -19,10 +19,11 @@ from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.building import building
 from densessl.transfer.fitting import fit_backbone, likeness
+from densessl.transfer.image_loading import measured, read_as_displayed, rule_for
 from densessl.transfer.options import check_options
 from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run
 from densessl.transfer.schedule import own_schedule, scale_schedule
-from densessl.transfer.subset import check_fraction, take_fraction
+from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.training import train_and_score
 from densessl.transfer.values import check_seed, check_values
@@ -36,8 +37,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
              launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
-             resume: bool = False
-             ) -> dict[str, float]:
+             resume: bool = False, pixels: dict[str, Any] | None = None) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
     Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
@@ -61,6 +61,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         like: an exported file; random weights get the network (stem, norms) and the input
             normalization that its weights would, so that the two can be compared.
         resume: go on from the newest checkpoint in ``work_dir``, if there is one.
+        pixels: ``value_range`` and ``bands`` in the place of those of the pretraining.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
@@ -74,7 +75,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
     folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
-    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze),
+    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze, pixels),
                 'like': likeness(cfg, target, pattern, keep, freeze)}
     values = decisive_values(cfg)
     done, checkpoint = earlier_run(folder, settings, values, resume, overwrite)
@@ -100,14 +101,15 @@ def _check_request(fraction: float, seed: int, launcher: str) -> None:
 
 
 def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,
-              fraction: float, seed: int, keep: Iterable[str], freeze: int | None
-              ) -> dict[str, Any]:
+              fraction: float, seed: int, keep: Iterable[str], freeze: int | None,
+              pixels: dict[str, Any] | None) -> dict[str, Any]:
     """What a run is told apart by, for ``run.json``."""
     return {
         'config': Path(config).stem, 'config_hash': config_digest(cfg),
         'backbone': weights.meta['sha256'] if weights else RANDOM,
         'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze}
+        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
+        'pixels': rule_for(None, pixels).record() or None}
 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
@@ -126,9 +128,12 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
     start()
+    rule = rule_for((weights or pattern).meta if weights or pattern else None, settings['pixels'])
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
             'train_dataloader.dataset'):
-        data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder))
+        built = build_training_sets(cfg)
+        data += read_as_displayed(cfg, measured(rule, built, say=_is_first_process()))
+        data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder, built))
     if weights:
         weights.place(cfg, target, folder)
     words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM

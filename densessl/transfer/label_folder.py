@@ -12,6 +12,7 @@ import numpy as np
 
 from densessl.data.decode import UnreadableImage
 from densessl.data.decode import image_size as image_dimensions
+from densessl.data.file_kinds import is_clutter
 from densessl.data.label_image import read_label_image
 from densessl.errors import UsageError
 from densessl.files import parse_json
@@ -26,7 +27,7 @@ Pair = tuple[Path, Path]
 def label_pairs(images: Path, labels: Path) -> Iterator[Pair]:
     """Each image below ``images`` with its label map: the same name below ``labels``, as PNG."""
     for image in sorted(images.rglob('*')):
-        if image.suffix.lower() in IMAGES:
+        if image.suffix.lower() in IMAGES and not is_clutter(str(image.relative_to(images))):
             yield image, (labels / image.relative_to(images)).with_suffix('.png')
 
 
@@ -128,7 +129,7 @@ def _ids_in(pair: Pair) -> list[int]:
     except ValueError as error:
         raise UsageError(f'{label} cannot be read: {error}') from error
     try:
-        image_size = image_dimensions(image)[::-1]
+        height, width = image_dimensions(image)
     except UnreadableImage as error:
         raise UsageError(f'{image} cannot be read: {error.reason}') from error
     size = ids.shape[1::-1]
@@ -136,9 +137,9 @@ def _ids_in(pair: Pair) -> list[int]:
         raise UsageError(f'{label} is no label map: it must have one channel of ids up to 255, '
                          f'not {ids.shape[2] if ids.ndim > 2 else ids.max()}'
                          f'{" channels" if ids.ndim > 2 else ""}')
-    if sorted(size) != sorted(image_size):   # a photo may be turned by its EXIF data
+    if sorted(size) != sorted((height, width)):   # a photo may be turned by its EXIF data
         raise UsageError(f'{label} has {size[0]}×{size[1]} pixels, but its image '
-                         f'{image_size[0]}×{image_size[1]}')
+                         f'{width}×{height}')
     return np.flatnonzero(np.bincount(ids.astype(np.uint8).ravel(), minlength=256)).tolist()
 
 

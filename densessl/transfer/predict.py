@@ -13,13 +13,16 @@ import numpy as np
 
 from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage, find_images
+from densessl.data.pixel_rule import PixelRule
 from densessl.data.progress import Progress
+from densessl.data.range_survey import with_rule
 from densessl.errors import UsageError, shown
 from densessl.evaluation.drawing import draw
 from densessl.evaluation.predictions import Prediction
 from densessl.files import write_atomically
 from densessl.transfer.backbone_file import load_weights_only
 from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.image_loading import rule_in
 from densessl.transfer.runs import RECORD, read_record
 from densessl.transfer.stored_tensors import check_state
 
@@ -33,6 +36,7 @@ class Finetuned:
         config: the config file it was trained with.
         predict: (H, W, 3) uint8 RGB image → what is in it.
         classes, palette: names and RGB colors by class index.
+        rule: how the images that it was trained on were read.
     """
 
     checkpoint: Path
@@ -40,6 +44,7 @@ class Finetuned:
     predict: Callable[[np.ndarray], Prediction]
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
+    rule: PixelRule
 
 
 @dataclass
@@ -51,7 +56,8 @@ class Drawn:
 
 
 def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
-                     score: float = 0.3, overwrite: bool = False) -> Drawn:
+                     score: float = 0.3, overwrite: bool = False,
+                     pixels: dict[str, Any] | None = None) -> Drawn:
     """Draw what a fine-tuned model finds in images; the folders in ``out`` are those of ``images``.
 
     Args:
@@ -59,6 +65,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
         images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
+        pixels: ``value_range`` and ``bands`` in the place of those of the fine-tuning.
 
     Raises:
         UsageError: the model cannot be opened, there are no images, or something would be lost.
@@ -70,6 +77,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
     finetuned = open_finetuned(model)
     print(f'{finetuned.checkpoint} ({finetuned.config.stem}): {len(finetuned.classes)} classes',
           flush=True)
+    found = with_rule(found, PixelRule.of({**finetuned.rule.record(), **(pixels or {})}))
     drawn = Drawn()
     with Progress('predicting', len(found)) as progress:
         for i, path in enumerate(pictures):
@@ -103,7 +111,8 @@ def open_finetuned(path: str | Path) -> Finetuned:
                          f'state_dict')
     check_state(state, checkpoint)
     classes, palette = _classes(content.get('meta'), checkpoint)
-    return Finetuned(checkpoint, config, target.predictor(cfg, state), classes, palette)
+    return Finetuned(checkpoint, config, target.predictor(cfg, state), classes, palette,
+                     rule_in(cfg))
 
 
 def _classes(meta: Any, checkpoint: Path) -> tuple[list[str], Sequence[Sequence[int]]]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from densessl.engine.log import write_any_name
 from densessl.engine.runner import load_strictly
 from densessl.errors import UsageError
 from densessl.transfer.building import GuardedRunner, building
@@ -43,7 +44,9 @@ class FinetuneRunner(GuardedRunner):
         files = [handler for handler in logger.handlers
                  if isinstance(handler, logging.FileHandler)]
         for handler in logger.handlers:
-            if handler not in files:
+            if handler in files:
+                write_any_name(handler)
+            else:
                 handler.setLevel(logging.ERROR)
         warnings_log = logging.getLogger('py.warnings')   # Python's own name for them
         warnings_log.handlers, warnings_log.propagate = files, False

@@ -24,6 +24,8 @@ class NamedFailures(Compose):
             return super().__call__(data)
         except (RunFailed, UsageError):
             raise
+        except UnreadableImage as error:
+            raise RunFailed(_mend(error)) from error
         except Exception as error:      # decoders and transforms raise anything on odd data
             raise RunFailed(_reason(before, error)) from error
 
@@ -52,10 +54,13 @@ def _reason(info: Mapping[str, Any], error: Exception) -> str:
             try:
                 read_image(path)
             except UnreadableImage as unreadable:
-                return (f'cannot load {_one_line(unreadable)}; mend the file, or take it out of '
-                        f'the data set')
+                return _mend(unreadable)
     return (f'cannot make a sample of {" and ".join(paths) or dict(info)}: '
             f'{type(error).__name__}: {_one_line(error)}')
+
+
+def _mend(error: UnreadableImage) -> str:
+    return f'cannot load {_one_line(error)}; mend the file, or take it out of the data set'
 
 
 def _one_line(error: Exception) -> str:

@@ -30,18 +30,27 @@ def choose(total: int, fraction: float, seed: int) -> list[int]:
     return sorted(permutation[:max(1, round(fraction * total))].tolist())
 
 
-def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
+def build_training_sets(cfg: Any) -> list[Any]:
+    """The training data sets of a downstream config, without the wrappers around them."""
+    return [DATASETS.build(dict(leaf)) for leaf in leaf_datasets(cfg.train_dataloader.dataset)]
+
+
+def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path,
+                  built: list[Any] | None = None) -> str:
     """Restrict the training data of a downstream config and write the list to ``subset.json``.
 
     A run that counts epochs meets each of the images so many times an epoch that the length of an
     epoch stays. Works through dataset wrappers; concatenated datasets are sampled as one, and those
     of which no image was drawn are left out: a data set without an image cannot be built.
 
+    Args:
+        built: what :func:`build_training_sets` gave, where that is there.
+
     Returns:
         A line that says how many of how many images are used.
     """
     leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
-    built = [DATASETS.build(dict(leaf)) for leaf in leaves]
+    built = built or build_training_sets(cfg)
     sizes = [len(dataset) for dataset in built]
     total = sum(sizes)
     if total == 0:

@@ -37,6 +37,7 @@ class MMDetection(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmdet.in_configs',)
 
     def prepare(self) -> None:
+        from densessl.transfer import image_loading
         from densessl.transfer.mmcv_ops import install
         from densessl_plugins.mmdet import panoptic_quality
         install()
@@ -50,7 +51,7 @@ class MMDetection(EngineTarget):
             import mmdet.models
             import mmdet.visualization  # noqa: F401
         from densessl_plugins.mmdet import c4, coco, panoptic, voc
-        for module in (c4, coco, panoptic, voc):
+        for module in (c4, coco, panoptic, voc, image_loading):
             module.register()
 
     def models(self) -> Registry:

@@ -79,7 +79,7 @@ def test_every_kind_of_file_is_read(tmp_path, name):
 def test_ordinary_files_are_opencvs(tmp_path, name, monkeypatch):
     """Were OpenCV to refuse a flag, Pillow would step in and nobody would notice but for time."""
     KINDS[name][0](tmp_path / name)
-    monkeypatch.delattr('densessl.data.decode._pillow')
+    monkeypatch.delattr('densessl.data.decoders.by_pillow')
     assert read_image(tmp_path / name).shape == (30, 40, 3)
 
 
@@ -163,12 +163,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / 'link.jpg').symlink_to(tmp_path / 'nowhere')
     (tmp_path / 'folder.jpg').mkdir()
     cv2.imwrite(str(tmp_path / 'float.tif'), np.zeros((4, 4, 3), np.float32))
-    files = {'most.jpg': jpeg[:-100], 'most.png': png[:-60], 'flipped.png': flipped,
-             'text.jpg': b'no image', 'zero.jpg': b'', 'bomb.png': bomb(60_000),
+    files = {'half.jpg': jpeg[:-200], 'half.png': png[:len(png) // 2],
+             'flipped.png': flipped, 'text.jpg': b'no image', 'zero.jpg': b'',
+             'bomb.png': bomb(60_000),
              'script.jpg': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    reasons = {'most.jpg': 'truncated', 'most.png': 'truncated', 'flipped.png': 'data stream',
+    reasons = {'half.jpg': 'truncated', 'half.png': 'truncated', 'flipped.png': 'data stream',
                'text.jpg': 'not an image', 'zero.jpg': 'empty', 'bomb.png': 'bomb',
                'script.jpg': 'not an image', 'link.jpg': 'does not exist', 'float.tif': 'float32',
                'folder.jpg': 'directory', 'gone.jpg': 'No such file'}

@@ -2,6 +2,7 @@
 import json
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,40 @@ def test_a_folder_is_searched_recursively_in_order(tmp_path):
     assert names(images) == ['a/deep/y.jpeg', 'a/x.png', 'b.JPG', 'broken.png', 'linked/w.webp']
     assert images.path(1) == root / 'a' / 'x.png'
     assert len(images) == 5 and images.root == root
+
+
+def test_what_programs_leave_beside_images_is_none(tmp_path, capsys):
+    real = ['a.jpg', 'deep/b.png']
+    left = ['._a.jpg', 'deep/._b.png', '.ipynb_checkpoints/a-checkpoint.jpg', '__MACOSX/a.jpg',
+            'deep/__MACOSX/deep/b.png', 'Thumbs.db', 'deep/.ipynb_checkpoints/b-checkpoint.png']
+    touch(*(tmp_path / name for name in real + left))
+    assert names(find_images(tmp_path)) == real
+    (tmp_path / 'list.txt').write_text('\n'.join(real + left[:5] + left[6:]))
+    assert names(find_images(tmp_path / 'list.txt')) == real
+    assert '6 names in' in capsys.readouterr().err
+    with tarfile.open(tmp_path / 'x.tar', 'w') as tar:
+        for name in real + left:
+            tar.addfile(tarfile.TarInfo(name))
+    assert names(find_images(tmp_path / 'x.tar')) == [f'x/{name}' for name in real]
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_lists_in_any_encoding_with_a_mark(tmp_path, encoding):
+    touch(tmp_path / 'ü.jpg', tmp_path / 'b.jpg')
+    mark = {'utf-16-le': b'\xff\xfe', 'utf-16-be': b'\xfe\xff'}.get(encoding, b'')
+    (tmp_path / 'list.txt').write_bytes(mark + 'ü.jpg\r\nb.jpg\r\n'.encode(encoding))
+    assert names(find_images(tmp_path / 'list.txt')) == ['ü.jpg', 'b.jpg']
+    content = json.dumps({'images': [{'file_name': 'ü.jpg'}]}, ensure_ascii=False)
+    (tmp_path / 'list.json').write_bytes(mark + content.encode(encoding))
+    assert names(find_images(tmp_path / 'list.json')) == ['ü.jpg']
+
+
+def test_other_encodings_get_one_line(tmp_path):
+    touch(tmp_path / 'a.jpg')
+    for data in ('a.jpg\n'.encode('utf-16-le'), b'\xff\xfea\0.\0\0\xd8'):
+        (tmp_path / 'list.txt').write_bytes(data)
+        with pytest.raises(UsageError, match='save it as UTF-8'):
+            find_images(tmp_path / 'list.txt')
 
 
 def test_names_of_any_bytes_survive(tmp_path):

@@ -122,7 +122,8 @@ def collate_and_look(samples):
 
 def test_a_broken_image_is_replaced_by_the_next(data, capfd):
     expected = data[7, 3]
-    data.images.path(2).write_bytes(data.images.path(2).read_bytes()[:-50])   # truncated
+    whole = data.images.path(2).read_bytes()
+    data.images.path(2).write_bytes(whole[:len(whole) // 2])
     for name in ('image', 'mask', 'photometric', 'uniforms'):
         for a, b in zip(data[7, 2][name], expected[name], strict=True):
             assert np.array_equal(a, b)
