@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from densessl.data import mask_info, mask_png
-from densessl.data.build_lock import BuildLock
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.errors import UsageError
-from densessl.files import write_atomically
+from densessl.files import flush_everything, write_atomically
+from densessl.lock import BuildLock
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -90,6 +90,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         positions = range(shard[0], len(images), shard[1])
         summary = _make(images, positions, out, generator, workers or cores(), progress)
         summary.seconds = time.monotonic() - start
+        flush_everything()
         mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
         marks = mask_info.gather_marks(out, images.digest())
@@ -221,5 +222,5 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     except Exception as error:   # a generator may fail on one odd image; the others go on
         return MaskSummary(skipped={name: f'{generator.name}: {type(error).__name__}: {error}'})
     for which, png in enumerate(data):
-        write_atomically(store.path(name, which), png)
+        write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end
     return MaskSummary(made=1)

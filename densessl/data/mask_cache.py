@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from densessl.data import build_lock
-from densessl.data.build_lock import BeingBuilt, lock_path, look
+from densessl import lock as build_lock
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_info import INFO, describe, spell
@@ -20,6 +19,7 @@ from densessl.data.mask_store import MaskStore
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root
+from densessl.lock import BeingBuilt, lock_path, look
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator

@@ -3,16 +3,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
+from densessl.checkpoint_file import LAST, checkpoint_to_resume
 from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
-from densessl.files import require_work_folder, write_json
+from densessl.files import is_leftover, remove_leftovers, require_work_folder, write_json
+from densessl.lock import RUNNING
 from densessl.transfer.resume import newest_of_run
 
+BEGUN = 'begun'     # in run.json: when, in seconds since 1970; logs from before are of another run
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
              'param_scheduler', 'custom_hooks', 'auto_scale_lr')
 _FREE = tuple(f'train_dataloader.{key}' for key in (
@@ -32,10 +37,11 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if not folder.is_dir():
         raise UsageError(f'--work-dir {folder} is a file')
     before = _read(folder / 'run.json')
-    if before is None and any(folder.iterdir()):
+    if before is None and any(path.name != RUNNING and not is_leftover(path.name)
+                              for path in folder.iterdir()):
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
-    worth_keeping = [name for name in ('scores.json', 'last_checkpoint')
+    worth_keeping = [name for name in ('scores.json', LAST)
                      if (folder / name).exists()]
     different = [_words(key, before.get(key), settings[key]) for key in settings
                  if before is not None and before.get(key) != settings[key]]
@@ -45,20 +51,26 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     return _read(folder / 'scores.json')
 
 
-def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
-    """The newest checkpoint of the unfinished run in ``folder``; None if there is nothing to go on
-    from.
+def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any],
+                  say: Callable[[str], None] = print) -> Path | None:
+    """The newest whole checkpoint of the unfinished run in ``folder``; None if it has not saved
+    one yet.
 
     Args:
         settings: of this run.
         values: :func:`decisive_values` of its config.
+        say: is told of checkpoints that are damaged.
 
     Raises:
-        UsageError: that run is another one; the message names the first setting that differs.
+        UsageError: that run is another one (the message names the first setting that differs), or
+            what it had saved is gone or damaged.
     """
-    newest = newest_of_run(folder)
     before = _read(folder / 'run.json')
-    if newest is None or before is None or (folder / 'scores.json').exists():
+    if before is None or (folder / 'scores.json').exists():
+        return None
+    newest = checkpoint_to_resume(folder, say, since=before.pop(BEGUN, 0.0), remedy='start anew '
+                                  'with --overwrite or in another --work-dir')
+    if newest is None:
         return None
     was, now = dict(before), dict(settings)
     if 'values' in before:      # they tell more than the digest of the whole config
@@ -71,7 +83,8 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
 
 
 def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], resume: bool,
-                overwrite: bool) -> tuple[dict[str, Any] | None, Path | None]:
+                overwrite: bool, say: Callable[[str], None] = print
+                ) -> tuple[dict[str, Any] | None, Path | None]:
     """What an earlier run left in ``folder`` for one of the same settings: what ``scores.json``
     holds, or the checkpoint to go on from, or neither.
 
@@ -81,7 +94,7 @@ def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], 
     """
     if resume and overwrite:
         raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
-    checkpoint = run_to_resume(folder, settings, values) if resume else None
+    checkpoint = run_to_resume(folder, settings, values, say) if resume else None
     done = None if checkpoint else finished_run(folder, settings, overwrite)
     newest = newest_of_run(folder)
     if newest and not (checkpoint or done or overwrite):
@@ -108,8 +121,9 @@ def decisive_values(cfg: Config) -> dict[str, Any]:
 
 
 def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
-              values: dict[str, Any] | None = None) -> None:
-    """Note the settings. What is left of a run that is made again goes: neither must it be taken
+              values: dict[str, Any] | None = None, *, clean: bool = False) -> None:
+    """Note the settings; with ``clean``, which needs the folder's lock, first remove what killed
+    writes left behind. What is left of a run that is made again goes: neither must it be taken
     for finished before it is, nor be gone on with from the other's checkpoint.
 
     Raises:
@@ -117,11 +131,15 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
     """
     require_work_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if clean:
+        remove_leftovers(folder)
     if overwrite:
-        for name in ('scores.json', 'last_checkpoint', 'iter_*.pth', 'epoch_*.pth'):
+        for name in ('scores.json', LAST, 'iter_*.pth', 'epoch_*.pth', 'best_*.pth'):
             for path in folder.glob(name):
                 path.unlink(missing_ok=True)   # another process may be faster
-    write_json(folder / 'run.json', {**settings, 'values': values or {}})
+    before = None if overwrite else _read(folder / 'run.json')
+    begun = before.get(BEGUN, 0.0) if before else time.time()
+    write_json(folder / 'run.json', {**settings, 'values': values or {}, BEGUN: begun})
 
 
 def _words(key: str, before: Any, now: Any) -> str:
