@@ -23,6 +23,7 @@ SAVED = 'checkpoint saved: '    # what the log says before the name of one that 
 LAST = 'last_checkpoint'        # the file that names the newest, for the libraries' own tools
 _NUMBERED = re.compile(r'(iter|epoch)_(\d+)\.pth')
 _ZIP = b'PK\x03\x04'
+_FOLDER = 0x10          # MS-DOS attribute of a member
 _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError,
            ValueError, OverflowError, MemoryError, struct.error)
 
@@ -58,11 +59,16 @@ def damage(path: Path) -> str:
         return ''
     try:
         with zipfile.ZipFile(path) as archive:
-            if not any(member.CRC for member in archive.infolist()):
+            members = archive.infolist()
+            if not any(member.CRC for member in members):
                 return ''
-            broken = archive.testzip()
+            broken = archive.testzip() or next((
+                # read by torch as a folder: as nothing, whatever the checksum says
+                member.filename for member in members
+                if member.external_attr & _FOLDER and not member.is_dir()), None)
     except _DAMAGE as error:
-        return f'it is cut short or was changed ({str(error).splitlines()[0] or "no archive"})'
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return f'it is cut short or was changed ({reason})'
     return f'its part {broken} does not have the checksum it was written with' if broken else ''
 
 
@@ -76,15 +82,17 @@ def has_checksum(path: Path) -> bool:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a file that was changed since it was written.
+    """Refuse a file that was changed since it was written. (An empty one of any other name than a
+    run's checkpoint was never one, as whoever opens it will say.)
 
     Raises:
         UsageError: it says what is wrong, and which checkpoint beside it could be used.
     """
+    of_run = _NUMBERED.fullmatch(path.name)
     wrong = damage(path)
-    if wrong:
+    if wrong and (of_run or path.stat().st_size):
         others = [one for one in numbered(path.parent)
-                  if _NUMBERED.fullmatch(path.name) and one != path and not damage(one)]
+                  if of_run and one != path and not damage(one)]
         raise UsageError(f'{path} is damaged: {wrong}'
                          + (f'; {others[-1].name} beside it is whole' if others else ''))
 
@@ -128,6 +136,11 @@ def newest_checkpoint(work_dir: str | Path, unit: str = 'iter') -> Path | None:
     """The checkpoint of the highest iteration (``unit='epoch'``: epoch) in ``work_dir``, or None;
     it may be damaged."""
     return (numbered(work_dir, unit) or [None])[-1]
+
+
+def last_named(folder: Path) -> Path | None:
+    """The newest checkpoint of the run in ``folder``, whole or not, whatever it is called."""
+    return (_candidates(folder) or [None])[-1]
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import distributed
@@ -115,7 +115,7 @@ class StopHook(Hook):
         """Save a checkpoint; return what the user is told."""
         path = Path(runner.work_dir) / f'iter_{done}.pth'
         runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
-        if is_main_process():
+        if path.exists():       # written by the first process alone
             note_newest(runner.work_dir, path)
         return f'stopped after iteration {done}; add --resume to the command to go on'
 

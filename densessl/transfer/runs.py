@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.checkpoint_file import LAST, checkpoint_to_resume
+from densessl.checkpoint_file import LAST, checkpoint_to_resume, last_named
 from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
 from densessl.files import is_leftover, remove_leftovers, require_work_folder, write_json
@@ -51,28 +51,22 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     return _read(folder / 'scores.json')
 
 
-def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any],
-                  say: Callable[[str], None] = print) -> Path | None:
-    """The newest whole checkpoint of the unfinished run in ``folder``; None if it has not saved
-    one yet.
+def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
+    """The newest checkpoint of the unfinished run in ``folder``, whole or not; None if there is
+    nothing to go on from.
 
     Args:
         settings: of this run.
         values: :func:`decisive_values` of its config.
-        say: is told of checkpoints that are damaged.
 
     Raises:
-        UsageError: that run is another one (the message names the first setting that differs), or
-            what it had saved is gone or damaged.
+        UsageError: that run is another one; the message names the first setting that differs.
     """
+    newest = last_named(folder)
     before = _read(folder / 'run.json')
-    if before is None or (folder / 'scores.json').exists():
+    if newest is None or before is None or (folder / 'scores.json').exists():
         return None
-    newest = checkpoint_to_resume(folder, say, since=before.pop(BEGUN, 0.0), remedy='start anew '
-                                  'with --overwrite or in another --work-dir')
-    if newest is None:
-        return None
-    was, now = dict(before), dict(settings)
+    was, now = {key: value for key, value in before.items() if key != BEGUN}, dict(settings)
     if 'values' in before:      # they tell more than the digest of the whole config
         was.update(was.pop('values'), config_hash=None)
         now.update(values, config_hash=None)
@@ -90,11 +84,15 @@ def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], 
 
     Raises:
         UsageError: there is a run of other settings, or an unfinished one and nothing says what
-            becomes of it.
+            becomes of it, or what it had saved is gone or damaged.
     """
     if resume and overwrite:
         raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
-    checkpoint = run_to_resume(folder, settings, values, say) if resume else None
+    checkpoint = run_to_resume(folder, settings, values) if resume else None
+    before = _read(folder / 'run.json') if resume else None
+    if before is not None and not (folder / 'scores.json').exists():
+        checkpoint = checkpoint_to_resume(folder, say, since=before.get(BEGUN, 0.0), remedy='start '
+                                          'anew with --overwrite or in another --work-dir')
     done = None if checkpoint else finished_run(folder, settings, overwrite)
     newest = newest_of_run(folder)
     if newest and not (checkpoint or done or overwrite):
