@@ -91,10 +91,10 @@ def require_whole(path: Path) -> None:
     of_run = _NUMBERED.fullmatch(path.name)
     wrong = damage(path)
     if wrong and (of_run or path.stat().st_size):
-        others = [one for one in numbered(path.parent)
-                  if of_run and one != path and not damage(one)]
+        others = [one for one in numbered(path.parent) if of_run and one != path]
+        whole = next((one for one in reversed(others) if not damage(one)), None)
         raise UsageError(f'{path} is damaged: {wrong}'
-                         + (f'; {others[-1].name} beside it is whole' if others else ''))
+                         + (f'; {whole.name} beside it is whole' if whole else ''))
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -30,6 +31,8 @@ class PrunesAfterSaving(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        if isinstance(self.file_backend, LocalBackend):     # the first is saved as the others
+            Path(self.out_dir).mkdir(parents=True, exist_ok=True)
         if self.save_best and self.folder and is_main_process() and runner.iter:
             self._recall_best(runner)
 

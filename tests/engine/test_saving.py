@@ -149,6 +149,16 @@ def test_a_best_that_only_its_own_file_knows_of_is_remembered(measures, folder):
         else ['best_mIoU_iter_4.pth'])
 
 
+def test_what_is_published_is_whole_and_holds_what_was_asked_for(folder):
+    runner = FakeRunner(folder)
+    hook = hook_of(runner, published_keys=['state_dict'])
+    train(hook, runner, [1])
+    hook.after_train(runner)
+    published, = folder.glob('iter_1-*.pth')
+    assert list(read_checkpoint(published)) == ['state_dict']
+    assert not list(folder.glob('.*'))
+
+
 def test_derived_hooks_are_made_safe_too_and_others_left_alone():
     @HOOKS.register_module(force=True)
     class OwnCheckpointHook(CheckpointHook):
@@ -161,3 +171,12 @@ def test_derived_hooks_are_made_safe_too_and_others_left_alone():
     assert type(hook)._save_checkpoint_with_step is PrunesAfterSaving._save_checkpoint_with_step
     assert type(safe(dict(type='IterTimerHook'))).__name__ == 'IterTimerHook'
     HOOKS._module_dict.pop('OwnCheckpointHook')
+
+
+def test_another_folder_of_the_config_is_pruned_as_the_own(folder):
+    runner = FakeRunner(folder / 'out' / 'run')
+    runner.work_dir = str(folder / 'work' / 'run')
+    (folder / 'work' / 'run').mkdir(parents=True)
+    hook = hook_of(runner, max_keep_ckpts=1, out_dir=str(folder / 'out'))
+    train(hook, runner, [1, 2])
+    assert names(folder / 'out' / 'run') == ['iter_2.pth'] and runner.seen == [[], ['iter_1.pth']]
