@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from densessl.errors import UsageError
+from densessl.files import require_work_folder
 
 BEAT = 5.0              # seconds between two beats
 PATIENCE = 60.0         # seconds without a beat after which the holder is taken for dead
@@ -127,6 +128,7 @@ class RunLock(FolderLock):
 
     Raises:
         BeingBuilt: another run is at work in it.
+        UsageError: it cannot be made or written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -136,6 +138,7 @@ class RunLock(FolderLock):
 
     def __enter__(self) -> RunLock:
         folder = self.path.parent
+        require_work_folder(folder)
         self._made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)

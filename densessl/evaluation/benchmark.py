@@ -20,7 +20,7 @@ from densessl.errors import UsageError
 from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
-from densessl.files import remove_leftovers, require_work_folder
+from densessl.files import remove_leftovers
 from densessl.lock import BeingBuilt, RunLock
 from densessl.stages import duration
 from densessl.transfer.finetune import read_downstream_config
@@ -254,7 +254,6 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder against a second benchmark at the same time."""
-    require_work_folder(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(RunLock(folder))
