@@ -149,9 +149,9 @@ def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
 
 def export(demo: Demo) -> dict[str, Any]:
     """Write the backbone; return its provenance."""
-    from densessl.engine.runner import newest_checkpoint
+    from densessl.checkpoint_file import newest_whole
     from densessl.transfer.export import export_backbone
-    checkpoint = newest_checkpoint(demo.pretraining)
+    checkpoint = newest_whole(demo.pretraining, print)
     if checkpoint is None:
         raise UsageError(f'{demo.pretraining} holds no checkpoint; run again with --fresh')
     return {'provenance': export_backbone(checkpoint, demo.backbone, overwrite=True).meta}

@@ -1,12 +1,55 @@
-"""What mmengine and torch do not have for processes: gather with gradient, and a synchronized
-batch norm that also runs on CPUs (torch's needs a GPU)."""
+"""What mmengine and torch do not have for processes: gather with gradient, a synchronized batch
+norm that also runs on CPUs (torch's needs a GPU), and a look at how this process was started."""
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from densessl.errors import UsageError
+
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+_SIZES = {'pytorch': 'WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
+
+
+def check_launcher(launcher: str, command: str) -> None:
+    """Refuse several processes that would each do the whole run, and a launcher that is not there.
+
+    Within a Slurm step of several tasks, each may rightly be a run of its own (a sweep): it is
+    said; the lock of the work folder refuses those that are not.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        command: of densessl, for the message.
+    """
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UsageError(f'--launcher pytorch needs torchrun: torchrun --nproc_per_node N '
+                         f'tools/{command}.py CONFIG --launcher pytorch')
+    if launcher != 'none':
+        return
+    for name, variable in _SIZES.items():
+        if _whole(variable) > 1:
+            raise UsageError(
+                f'{variable} is {os.environ[variable]}: this is one of several processes, and '
+                f'without a launcher each would do the whole run by itself; add --launcher {name} '
+                f'to the command, or start it once')
+    if _whole('SLURM_STEP_NUM_TASKS') > 1 and _whole('SLURM_PROCID') == 0:
+        print(f'this Slurm step has {os.environ["SLURM_STEP_NUM_TASKS"]} tasks, each a run of its '
+              f'own; if they are to be one run, add --launcher slurm', file=sys.stderr)
+
+
+def launched_rank(launcher: str) -> int:
+    """The rank that ``launcher`` gives this process, before a process group is initialized."""
+    return _whole(_RANKS[launcher]) if launcher in _RANKS else 0
+
+
+def _whole(variable: str) -> int:
+    value = os.environ.get(variable, '')
+    return int(value) if value.isdecimal() else 0
 
 
 def world_size() -> int:

@@ -9,7 +9,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,11 @@ from typing import Any
 from densessl.errors import UsageError
 
 MAX_NESTING = 100      # of JSON
+# of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
+_LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
+                       r'|\.(?:iter|epoch|best)_.+\.pth\.part')
+# what a run alone writes into its work folder
+_OF_RUNS = re.compile(r'(?:iter|epoch|best)_.+\.pth|last_checkpoint|(?:run|subset|scores)\.json')
 
 
 def cache_root() -> Path:
@@ -54,11 +59,12 @@ def _why_unwritable(folder: Path) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes ``path`` only when the block ends well."""
+    """A path to write to that becomes ``path`` only when the block ends well, on the disk too: the
+    file is flushed before it is renamed, and its folder afterwards."""
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        move_into_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -124,15 +130,31 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
     if re.search('[\ud800-\udfff]', text):
         text = json.dumps(content, indent=2)
+    write_text(path, text + '\n')
+
+
+def move_into_place(unfinished: Path, path: Path) -> None:
+    """Rename a file that is written, so that neither a kill nor a power cut leaves half of it."""
+    _flush(unfinished)
+    os.replace(unfinished, path)
+    _flush_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` (UTF-8), atomically."""
     with atomic_path(path) as unfinished:
-        unfinished.write_text(text + '\n', encoding='utf-8')
+        unfinished.write_text(text, encoding='utf-8')
 
 
-def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
+def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bool = True) -> None:
     """Write ``data`` beside ``path`` and rename it there, so that ``path`` is never half written.
 
     The temporary name is a fixed one, so that the next build overwrites what a killed one left;
     that of a file ``shared`` by shards, which may write it at the same time, is the process's own.
+
+    Args:
+        flush: to the disk before the rename. Without it (of a million small files, say) the caller
+            flushes all of them before anything says that they are complete.
     """
     own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
@@ -144,6 +166,50 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
-        os.replace(temporary, path)
+        if flush:
+            move_into_place(temporary, path)
+        else:
+            os.replace(temporary, path)
     except OSError as error:
         raise UsageError(f'cannot write {path}: {error.strerror}') from error
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is what a killed write of ours leaves behind."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writes left in a work folder; the caller holds its lock. What another
+    command may be writing there now (an export beside a checkpoint) is left to it."""
+    for path in folder.iterdir():
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is None or (match['pid'] and not _OF_RUNS.fullmatch(match['name'])
+                             and Path('/proc', match['pid']).exists()):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):     # of require_work_folder
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flush_everything() -> None:
+    """Flush all files of this system, where it can be asked to: cheaper than one by one where there
+    are very many."""
+    if hasattr(os, 'sync'):
+        os.sync()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the disk know of a rename, where the file system can be asked to."""
+    with suppress(OSError):
+        _flush(folder)

@@ -7,7 +7,14 @@ import torch
 from gloo import WORLD, half, on_two_processes
 from torch import nn
 
-from densessl.dist import SyncBatchNorm, gather, synchronize_batch_norm
+from densessl.dist import (
+    SyncBatchNorm,
+    check_launcher,
+    gather,
+    launched_rank,
+    synchronize_batch_norm,
+)
+from densessl.errors import UsageError
 from densessl_plugins.detcon import detcon_nce
 from densessl_plugins.simclr import nt_xent
 
@@ -125,3 +132,31 @@ def test_alone_it_is_the_ordinary_batch_norm(shape):
     plain = nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
     torch.testing.assert_close(synchronize_batch_norm(nn.Sequential(plain), 'cpu')[0](x),
                                type(plain)(shape[0])(x))
+
+
+def test_processes_without_a_launcher_are_not_each_the_whole_run(monkeypatch, capsys):
+    for name in ('WORLD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'SLURM_STEP_NUM_TASKS', 'RANK'):
+        monkeypatch.delenv(name, raising=False)
+    check_launcher('none', 'train')
+    with pytest.raises(UsageError, match=r'needs torchrun: .*tools/finetune\.py'):
+        check_launcher('pytorch', 'finetune')
+    for name, launcher in (('WORLD_SIZE', 'pytorch'), ('OMPI_COMM_WORLD_SIZE', 'mpi')):
+        for value in ('1', '', 'many'):
+            monkeypatch.setenv(name, value)
+            check_launcher('none', 'train')
+        monkeypatch.setenv(name, '2')
+        with pytest.raises(UsageError, match=f'{name} is 2: .*add --launcher {launcher}'):
+            check_launcher('none', 'train')
+        monkeypatch.setenv('RANK', '1')
+        check_launcher(launcher, 'train')
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('SLURM_NTASKS', '8')             # of the allocation: says nothing of a run
+    check_launcher('none', 'train')
+    assert capsys.readouterr().err == ''
+    monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '8')     # may be a sweep
+    check_launcher('none', 'train')
+    assert 'this Slurm step has 8 tasks' in capsys.readouterr().err
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    check_launcher('none', 'train')
+    assert capsys.readouterr().err == '' and launched_rank('slurm') == 3
+    assert launched_rank('none') == 0 and launched_rank('pytorch') == 1

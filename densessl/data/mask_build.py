@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 
 from densessl.data import mask_info, mask_png
-from densessl.data.build_lock import BuildLock
 from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named, state_now
@@ -28,7 +27,8 @@ from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.data.tar_members import MAX_MAPS
 from densessl.errors import UsageError
-from densessl.files import write_atomically
+from densessl.files import flush_everything, write_atomically
+from densessl.lock import BuildLock
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -108,6 +108,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         finally:
             share.write()
         summary.changed, summary.seconds = len(share.changed), time.monotonic() - start
+        flush_everything()
         mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
         marks = mask_info.gather_marks(out, images.digest())
@@ -255,7 +256,7 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     except Exception as error:   # a generator may fail on one odd image; the others go on
         return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
     for which, png in enumerate(data):
-        write_atomically(store.path(name, which), png)
+        write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end
     states[i] = state
     return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {})
 

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from densessl.data import build_lock
-from densessl.data.build_lock import BeingBuilt, lock_path, look
+from densessl import lock as build_lock
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_info import INFO, describe, read_info, require_same_rule, spell
@@ -23,6 +22,7 @@ from densessl.data.range_survey import with_rule
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache
+from densessl.lock import BeingBuilt, lock_path, look
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator

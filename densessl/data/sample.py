@@ -25,7 +25,7 @@ from densessl.data.sample_coco import (
     panoptic_segments,
 )
 from densessl.data.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
-from densessl.files import parse_json
+from densessl.files import flush_everything, parse_json
 
 FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's
@@ -73,6 +73,7 @@ def write_scenes(
                 for kind, coco in (('instances', instances_json([one for one, _ in written], size)),
                                    ('panoptic', panoptic_json([one for _, one in written], size))):
                     _write(root / 'annotations' / f'{kind}_{split}.json', json.dumps(coco).encode())
+    flush_everything()     # it vouches for all of them
     os.replace(root / 'writing.json', root / 'classes.json')
     return root
 

@@ -17,6 +17,7 @@ from densessl.data.tar_index import index, join, written_rows
 from densessl.data.tar_members import BLOCK, header
 from densessl.data.tar_plan import Shard, members
 from densessl.errors import UsageError
+from densessl.files import move_into_place
 
 
 def file_name(number: int) -> str:
@@ -92,9 +93,7 @@ class ShardCopy:
         try:
             with part.open('wb') as file:
                 self._fill(file, number)
-                file.flush()
-                os.fsync(file.fileno())     # a whole size must mean whole contents
-            os.replace(part, path)
+            move_into_place(part, path)     # flushed: a whole size must mean whole contents
         except OSError as error:
             raise UsageError(f'cannot write {path}: {error.strerror}') from error
         finally:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 import densessl
-from densessl.data.build_lock import BuildLock
 from densessl.data.images import ImageList
 from densessl.data.mask_build import cores
 from densessl.data.mask_cache import Masks, open_store, store_for_training
@@ -30,6 +29,7 @@ from densessl.data.tar_plan import (
     refuse_shared_keys,
 )
 from densessl.errors import UsageError
+from densessl.lock import BuildLock
 
 SMALLEST = 2 * RECORD
 _OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.part')

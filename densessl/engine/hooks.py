@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import distributed
 
+from densessl.checkpoint_file import note_newest
 from densessl.engine.signals import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
@@ -111,7 +113,10 @@ class StopHook(Hook):
 
     def save(self, runner: Runner, done: int) -> str:
         """Save a checkpoint; return what the user is told."""
-        runner.save_checkpoint(runner.work_dir, f'iter_{done}.pth', by_epoch=False)
+        path = Path(runner.work_dir) / f'iter_{done}.pth'
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
+        if path.exists():       # written by the first process alone
+            note_newest(runner.work_dir, path)
         return f'stopped after iteration {done}; add --resume to the command to go on'
 
     def _anybody_asked(self) -> bool:

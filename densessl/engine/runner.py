@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -17,12 +16,18 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
+from densessl.checkpoint_file import (
+    checkpoint_to_resume,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from densessl.dist import synchronize_batch_norm
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.log import write_any_name
+from densessl.engine.saving import SafeHooks, saving
 from densessl.engine.settings import changes
 from densessl.errors import UsageError
-from densessl.files import atomic_path
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -32,7 +37,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(Runner):
+class PretrainRunner(SafeHooks):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
@@ -87,9 +92,8 @@ class PretrainRunner(Runner):
         if save_optimizer:
             checkpoint['optimizer'] = self.optim_wrapper.state_dict()
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        path = Path(out_dir) / filename
-        with atomic_path(path) as unfinished:
-            torch.save(checkpoint, unfinished)
+        with saving(Path(out_dir) / filename) as path:
+            write_checkpoint(checkpoint, path)
 
     def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu',
                         strict: bool = True, revise_keys: list | None = None) -> dict[str, Any]:
@@ -110,10 +114,10 @@ class PretrainRunner(Runner):
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
 
     def load_or_resume(self) -> None:
-        """Resume the newest checkpoint of ``work_dir`` if asked to and there is one."""
+        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved."""
         if self._has_loaded or not self._resume:
             return
-        newest = newest_checkpoint(self.work_dir)
+        newest = checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
         if newest is None:
             self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
         else:
@@ -132,27 +136,11 @@ class PretrainRunner(Runner):
 
 def _for_console(record: logging.LogRecord) -> bool:
     """Whether a message is for the console: not the dumps of environment, config and hooks (of
-    several lines), nor mmengine's warnings of its own deprecated file layer."""
+    several lines), mmengine's warnings of its own deprecated file layer, nor that a checkpoint is
+    about to be saved."""
     text = record.getMessage()
-    return '\n' not in text and not any(word in text for word in ('FileClient', 'HardDiskBackend'))
-
-
-def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it.
-
-    Raises:
-        UsageError: no file, or not a checkpoint that loads with ``weights_only=True``.
-    """
-    if not Path(path).is_file():
-        raise UsageError(f'no checkpoint {path}')
-    try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:   # torch raises many kinds; the file is at fault in each
-        raise UsageError(f'{path} is not a checkpoint that loads safely (weights only): '
-                         f'{str(error).splitlines()[0]}') from error
-    if not isinstance(checkpoint, dict):
-        raise UsageError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')
-    return checkpoint
+    return '\n' not in text and not any(word in text for word in (
+        'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
 
 
 def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
@@ -168,9 +156,5 @@ def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -
     return checkpoint
 
 
-def newest_checkpoint(work_dir: str | Path, unit: str = 'iter') -> Path | None:
-    """The checkpoint of the highest iteration (``unit='epoch'``: epoch) in ``work_dir``, or None.
-    """
-    found = {int(match[1]): path for path in Path(work_dir).glob(f'{unit}_*.pth')
-             if (match := re.fullmatch(rf'{unit}_(\d+)\.pth', path.name))}
-    return found[max(found)] if found else None
+__all__ = ['PretrainRunner', 'experiment_name', 'load_strictly', 'newest_checkpoint',
+           'read_checkpoint']

@@ -1,7 +1,6 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
+from densessl.dist import check_launcher
 from densessl.engine.check import check_config
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
@@ -32,7 +32,8 @@ from densessl.engine.runner import PretrainRunner, experiment_name, newest_check
 from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
 from densessl.errors import UsageError
-from densessl.files import require_work_folder
+from densessl.files import remove_leftovers, require_work_folder
+from densessl.lock import run_lock
 from densessl.method import Method
 from densessl.registry import METHODS
 from densessl.transfer.stated_backbone import without_sources
@@ -62,9 +63,11 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         The final checkpoint.
 
     Raises:
-        UsageError: wrong config, data, masks or work folder.
+        UsageError: wrong config, data, masks or work folder; another run is at work in it.
+        RunFailed: a checkpoint could not be written.
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
+    check_launcher(launcher, 'train')
     cfg = load_config(config, options)
     cfg.update(pixels or {})
     method = check_config(cfg, config)
@@ -72,33 +75,37 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     if options:
         cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
     folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-    _check_folder(folder, resume)
+    require_work_folder(folder)
     rank, processes = start_processes(launcher)
     try:
-        images = _images(cfg, data or cfg.get('data'), config, masks, say=rank == 0)
-        store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-        labels = class_labels(images) if method.needs_labels else None
-        if labels is not None:
-            cfg.model.num_classes = int(labels.max()) + 1
-        plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
-        published = load_config(config)
-        choose_row(published, epochs)
-        _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
-        _refuse_one_image(cfg, plan, processes)
-        unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
-                                      folder / UNREADABLE)
-        if rank == 0 and not resume:
-            unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
-        dataset = dataset_of(cfg, images, store, labels, unreadable)
-        runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
-        _announce(runner, cfg, plan, images, store,
-                  changes(settings_of(published), settings_of(cfg)))
-        with given_back_after_failure(Interrupted):
-            runner.train()
-        if said := unreadable.said():
-            runner.logger.warning(f'{said}; the next in the list took their places')
-        checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
-        runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
+        with run_lock(folder, is_holder=rank == 0):
+            _check_folder(folder, resume)
+            if rank == 0:
+                remove_leftovers(folder)
+            images = _images(cfg, data or cfg.get('data'), config, masks, say=rank == 0)
+            store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+            labels = class_labels(images) if method.needs_labels else None
+            if labels is not None:
+                cfg.model.num_classes = int(labels.max()) + 1
+            plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+            published = load_config(config)
+            choose_row(published, epochs)
+            _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
+            _refuse_one_image(cfg, plan, processes)
+            unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
+                                          folder / UNREADABLE)
+            if rank == 0 and not resume:
+                unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
+            dataset = dataset_of(cfg, images, store, labels, unreadable)
+            runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+            _announce(runner, cfg, plan, images, store,
+                      changes(settings_of(published), settings_of(cfg)))
+            with given_back_after_failure(Interrupted):
+                runner.train()
+            if said := unreadable.said():
+                runner.logger.warning(f'{said}; the next in the list took their places')
+            checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
+            runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -106,8 +113,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
-    require_work_folder(folder)
-    newest = newest_checkpoint(folder)
+    newest = newest_checkpoint(folder) if folder.exists() else None
     if newest and not resume:
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'or choose another --work-dir')
@@ -165,9 +171,6 @@ def start_processes(launcher: str) -> tuple[int, int]:
     """Initialize the process group of a launcher; return (rank, number of processes)."""
     if launcher == 'none':
         return 0, 1
-    if launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise UsageError('--launcher pytorch needs torchrun: torchrun --nproc_per_node N '
-                         'tools/train.py CONFIG --launcher pytorch')
     if get_device() == 'cuda':
         init_dist(launcher, backend='nccl')
     elif launcher == 'pytorch':   # mmengine's would set a CUDA device

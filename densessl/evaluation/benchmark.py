@@ -13,13 +13,15 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.data.build_lock import BeingBuilt, BuildLock
+from densessl.checkpoint_file import LAST
 from densessl.data.pixel_rule import PLAIN
+from densessl.dist import check_launcher
 from densessl.errors import UsageError
 from densessl.evaluation.baseline import Baseline, find_baseline
 from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
-from densessl.files import read_json_object, require_work_folder
+from densessl.files import read_json_object, remove_leftovers
+from densessl.lock import BeingBuilt, RunLock
 from densessl.stages import duration
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
@@ -153,6 +155,7 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
         KeyboardInterrupt: a signal stopped it; what was done is in the results.
     """
     from densessl.evaluation.benchmark_report import write_report
+    check_launcher('none', 'benchmark')
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
     _check_inputs(benchmark, cfg, target)
@@ -266,19 +269,19 @@ def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder against a second benchmark at the same time."""
-    require_work_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(BuildLock(folder))
+            stack.enter_context(RunLock(folder))
         except BeingBuilt as error:
             raise UsageError(f'another benchmark is at work in {folder}; wait for it, or choose '
                              f'another --work-dir') from error
+        remove_leftovers(folder)
         yield
 
 
 def _delete_weights(folder: Path) -> None:
     """A benchmark has many runs, and their checkpoints hundreds of megabytes each."""
+    (folder / LAST).unlink(missing_ok=True)
     for path in folder.glob('*.pth'):
         path.unlink()
 

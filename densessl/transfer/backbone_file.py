@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from densessl.checkpoint_file import require_whole, write_checkpoint
 from densessl.errors import UsageError, shown
 from densessl.files import atomic_path, parse_json
 from densessl.transfer.inert_pickle import Shell, load_inert
@@ -18,6 +19,7 @@ from densessl.transfer.provenance import check_provenance
 from densessl.transfer.stored_tensors import check_state, check_tensors, refuse_inflated
 
 SAFETENSORS = '.safetensors'
+CHECKSUM = 'densessl_sha256'    # of the provenance, in the metadata of that format
 # what PyTorch says of objects that are no tensors; of other files it says what it stumbled over
 _OBJECTS = re.compile(
     '[Uu]nsupported (global|GLOBAL|class)|unrecognized function|Can only build')
@@ -33,16 +35,17 @@ def save_backbone(path: Path, state: State, meta: dict[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = {**meta, 'sha256': weights_hash(state)}
+    if path.suffix != SAFETENSORS:
+        write_checkpoint({'state_dict': state, 'meta': meta}, path)
+        return
+    from safetensors.torch import save
+    about = json.dumps(meta)
     with atomic_path(path) as unfinished:
-        if path.suffix == SAFETENSORS:
-            from safetensors.torch import save
-            # a copy each: the format has no views, shared storages or strides
-            unfinished.write_bytes(save(
-                {key: value.detach().clone(memory_format=torch.contiguous_format)
-                 for key, value in state.items()},
-                metadata={'format': 'pt', 'densessl': json.dumps(meta)}))
-        else:
-            torch.save({'state_dict': state, 'meta': meta}, unfinished)
+        # a copy each: the format has no views, shared storages or strides
+        unfinished.write_bytes(save(
+            {key: value.detach().clone(memory_format=torch.contiguous_format)
+             for key, value in state.items()},
+            metadata={'format': 'pt', 'densessl': about, CHECKSUM: _checksum(about)}))
 
 
 def load_backbone_file(path: str | Path) -> tuple[State, dict[str, Any]]:
@@ -134,6 +137,8 @@ def weights_hash(state: State) -> str:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise UsageError(f'no file {path}' + (' (it is a folder)' if path.is_dir() else ''))
+    if path.suffix != SAFETENSORS:
+        require_whole(path)
 
 
 def _load_plain(path: Path) -> Any:
@@ -163,17 +168,25 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework='pt') as file:
             content: dict[str, Any] = {'state_dict': {key: file.get_tensor(key)
                                                       for key in file.keys()}}
-            about = (file.metadata() or {}).get('densessl')
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError, ValueError, AttributeError) as error:
         raise UsageError(f'{path} cannot be read as a safetensors file: {error}'.splitlines()[0]
                          ) from error
+    about = metadata.get('densessl')
     if about is None:
         return content
+    if metadata.get(CHECKSUM, _checksum(about)) != _checksum(about):
+        raise UsageError(f'{path} is damaged or was edited: its provenance does not have the '
+                         f'sha256 that it was written with')
     try:
         return {**content, 'meta': parse_json(about)}
     except ValueError as error:
         raise UsageError(f'{path} is damaged: its provenance is no JSON ({error}); export it '
                          f'again') from error
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _dict(content: Any, path: Path) -> dict[str, Any]:

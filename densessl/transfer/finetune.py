@@ -14,8 +14,10 @@ from mmengine.registry import DefaultScope
 from densessl import __version__
 from densessl.backbones import target_names
 from densessl.config import load_config
+from densessl.dist import check_launcher, launched_rank
 from densessl.errors import UsageError
 from densessl.files import write_json
+from densessl.lock import run_lock
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.building import building
 from densessl.transfer.fitting import fit_backbone, likeness
@@ -64,7 +66,9 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         pixels: ``value_range`` and ``bands`` in the place of those of the pretraining.
 
     Raises:
-        UsageError: config, backbone, data or weights are not usable; one line says why.
+        UsageError: config, backbone, data or weights are not usable, or another run is at work in
+            ``work_dir``; one line says why.
+        RunFailed: a checkpoint could not be written.
         Interrupted: a signal stopped the run (:class:`densessl.engine.hooks.Interrupted`).
     """
     _check_request(fraction, seed, launcher)
@@ -78,17 +82,20 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze, pixels),
                 'like': likeness(cfg, target, pattern, keep, freeze)}
     values = decisive_values(cfg)
-    done, checkpoint = earlier_run(folder, settings, values, resume, overwrite)
-    if done is not None:
-        _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
-               f'--overwrite runs it again)')
-        return done['scores']
-    cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-    if resume and checkpoint is None:
-        _print(f'nothing to resume in {folder}: starting at the beginning')
-    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
-                       lambda: start_run(folder, settings, overwrite, values),
-                       {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)})
+    scored = (folder / 'scores.json').exists() and not overwrite    # nothing will be written
+    holds = launched_rank(launcher) == 0
+    with run_lock(folder, is_holder=holds and not scored):
+        done, checkpoint = earlier_run(folder, settings, values, resume, overwrite, _print)
+        if done is not None:
+            _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
+                   f'--overwrite runs it again)')
+            return done['scores']
+        cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
+        if resume and checkpoint is None:
+            _print(f'nothing to resume in {folder}: starting at the beginning')
+        record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
+                           lambda: start_run(folder, settings, overwrite, values, clean=holds),
+                           {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)})
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
@@ -98,6 +105,7 @@ def _check_request(fraction: float, seed: int, launcher: str) -> None:
     check_seed(seed)
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
+    check_launcher(launcher, 'finetune')
 
 
 def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,

@@ -13,6 +13,7 @@ from torch import nn
 
 from densessl import __version__
 from densessl.backbones import build_backbone, feature_maps, spelled, target_names
+from densessl.checkpoint_file import has_checksum
 from densessl.errors import UsageError, did_you_mean
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.backbone_file import load_foreign, weights_hash
@@ -92,6 +93,8 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
     if found.dropped:
         lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
                      f'({_starts(found.dropped)})')
+    if not has_checksum(path):
+        lines.append('checksum: the file carries none, so damage to it would not be noticed')
     if shells:
         lines.append('left aside: Python objects beside the weights; nothing of them was run')
     return found.state, _provenance(path, found, foreign, lines), lines

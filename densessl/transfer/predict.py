@@ -1,16 +1,17 @@
 """Predictions to look at: a fine-tuned model on any folder of images."""
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from densessl.checkpoint_file import newest_whole
 from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage, find_images
 from densessl.data.pixel_rule import PixelRule
@@ -142,17 +143,11 @@ def _checkpoint(path: Path) -> Path:
     if not path.is_dir():
         raise UsageError(f'no folder or checkpoint {path}; name the work folder of densessl '
                          f'finetune, or an iter_N.pth in it')
-    last = path / 'last_checkpoint'
-    text = last.read_text(errors='surrogateescape').strip('\0 \n') if last.is_file() else ''
-    named = path / Path(text).name if text else None
-    if named is not None and named.is_file():     # by name: the folder may have been moved
-        return named
-    numbered = {int(found[1]): one for one in path.glob('*.pth')
-                if (found := re.fullmatch(r'(?:iter|epoch)_(\d+)', one.stem))}
-    if not numbered:
+    newest = newest_whole(path, partial(print, flush=True))
+    if newest is None:
         raise UsageError(f'{path} holds no checkpoint (iter_N.pth or epoch_N.pth); is it the work '
                          f'folder of densessl finetune?')
-    return numbered[max(numbered)]
+    return newest
 
 
 def _config(folder: Path) -> Path:

@@ -13,9 +13,9 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from densessl.checkpoint_file import damage, newest_checkpoint, note_newest
 from densessl.data.workers import outlive_signals
 from densessl.engine.hooks import StopHook
-from densessl.engine.runner import newest_checkpoint
 
 _OF_THE_PROCESS = ('cfg', 'experiment_name', 'loop_stage')    # not to be taken over by another
 
@@ -45,11 +45,11 @@ class FinetuneStopHook(StopHook):
             return (f'{words} from {newest.name}' if newest else
                     f'stopped after iteration {done}, within the first epoch: nothing is saved')
         path = Path(runner.work_dir) / f'iter_{done}.pth'
-        if not path.exists():
+        if not path.exists() or damage(path):
             runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False,
                                    meta={'epoch': 0, 'iter': done})
         if is_main_process():   # where the libraries' own tools look
-            path.with_name('last_checkpoint').write_text(str(path))
+            note_newest(runner.work_dir, path)
         return words
 
 

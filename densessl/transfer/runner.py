@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from datetime import timedelta
@@ -19,7 +18,9 @@ from torch.utils.data import DataLoader
 
 from densessl.engine.log import write_any_name
 from densessl.engine.runner import load_strictly
+from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
+from densessl.files import move_into_place
 from densessl.transfer.building import GuardedRunner, building
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
@@ -29,7 +30,7 @@ from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
 
-class FinetuneRunner(GuardedRunner):
+class FinetuneRunner(SafeHooks, GuardedRunner):
     """The dumps of environment, config and hooks, and warnings of libraries, go to the log file;
     the console keeps to the lines of this module's hooks. Checkpoints are written atomically and
     read without executing anything in them; stock tools can go on with them."""
@@ -84,14 +85,23 @@ class FinetuneRunner(GuardedRunner):
         return {'message_hub': empty, **checkpoint}    # which densessl 0.1.0 left out
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Write beside the place and rename into it: an interrupted write leaves the old file."""
+        """Write beside the place and rename into it: an interrupted write leaves the old file.
+
+        Raises:
+            RunFailed: it could not be written, for want of room say.
+        """
         if not Path(out_dir).is_dir():     # some other storage, by an option of the checkpoint hook
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        unfinished = f'.{filename}.part'
-        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
-        if is_main_process():
-            os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
+        unfinished = Path(out_dir) / f'.{filename}.part'
+        with saving(Path(out_dir) / filename) as path:
+            try:
+                super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
+                if is_main_process():
+                    move_into_place(unfinished, path)
+            finally:
+                if is_main_process():
+                    unfinished.unlink(missing_ok=True)
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         loop = super().build_train_loop(loop)

@@ -3,18 +3,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
+from densessl.checkpoint_file import LAST, checkpoint_to_resume, last_named
 from densessl.engine.settings import changes, leaves_of
 from densessl.errors import UsageError
-from densessl.files import read_json_object, require_work_folder, write_json
+from densessl.files import (
+    is_leftover,
+    read_json_object,
+    remove_leftovers,
+    require_work_folder,
+    write_json,
+)
+from densessl.lock import RUNNING
 from densessl.transfer.resume import newest_of_run
 
 RECORD = 'run.json'     # in a work folder: the settings of its run
+BEGUN = 'begun'     # in it: when, in seconds since 1970; logs from before are of another run
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
              'param_scheduler', 'custom_hooks', 'auto_scale_lr')
 _FREE = tuple(f'train_dataloader.{key}' for key in (
@@ -34,10 +44,11 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if not folder.is_dir():
         raise UsageError(f'--work-dir {folder} is a file')
     before = read_record(folder / RECORD)
-    if before is None and any(folder.iterdir()):
+    if before is None and any(path.name != RUNNING and not is_leftover(path.name)
+                              for path in folder.iterdir()):
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
-    worth_keeping = [name for name in ('scores.json', 'last_checkpoint')
+    worth_keeping = [name for name in ('scores.json', LAST)
                      if (folder / name).exists()]
     different = [_words(key, before.get(key), settings[key]) for key in settings
                  if before is not None and before.get(key) != settings[key]]
@@ -48,8 +59,8 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
 
 
 def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
-    """The newest checkpoint of the unfinished run in ``folder``; None if there is nothing to go on
-    from.
+    """The newest checkpoint of the unfinished run in ``folder``, whole or not; None if there is
+    nothing to go on from.
 
     Args:
         settings: of this run.
@@ -58,11 +69,11 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     Raises:
         UsageError: that run is another one; the message names the first setting that differs.
     """
-    newest = newest_of_run(folder)
+    newest = last_named(folder)
     before = read_record(folder / RECORD)
     if newest is None or before is None or (folder / 'scores.json').exists():
         return None
-    was, now = dict(before), dict(settings)
+    was, now = {key: value for key, value in before.items() if key != BEGUN}, dict(settings)
     if 'values' in before:      # they tell more than the digest of the whole config
         was.update(was.pop('values'), config_hash=None)
         now.update(values, config_hash=None)
@@ -73,23 +84,33 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
 
 
 def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], resume: bool,
-                overwrite: bool) -> tuple[dict[str, Any] | None, Path | None]:
+                overwrite: bool, say: Callable[[str], None] = print
+                ) -> tuple[dict[str, Any] | None, Path | None]:
     """What an earlier run left in ``folder`` for one of the same settings: what ``scores.json``
     holds, or the checkpoint to go on from, or neither.
 
     Raises:
         UsageError: there is a run of other settings, or an unfinished one and nothing says what
-            becomes of it.
+            becomes of it, or what it had saved is gone or damaged.
     """
     if resume and overwrite:
         raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
     checkpoint = run_to_resume(folder, settings, values) if resume else None
+    before = read_record(folder / RECORD) if resume else None
+    if before is not None and not (folder / 'scores.json').exists():
+        checkpoint = checkpoint_to_resume(folder, say, since=_begun(before), remedy='start anew '
+                                          'with --overwrite or in another --work-dir')
     done = None if checkpoint else finished_run(folder, settings, overwrite)
     newest = newest_of_run(folder)
     if newest and not (checkpoint or done or overwrite):
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'--overwrite to start anew, or choose another --work-dir')
     return done, checkpoint
+
+
+def _begun(record: dict[str, Any]) -> float:
+    begun = record.get(BEGUN)
+    return begun if isinstance(begun, (int, float)) else 0.0
 
 
 def config_digest(cfg: Config) -> str:
@@ -110,8 +131,9 @@ def decisive_values(cfg: Config) -> dict[str, Any]:
 
 
 def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
-              values: dict[str, Any] | None = None) -> None:
-    """Note the settings. What is left of a run that is made again goes: neither must it be taken
+              values: dict[str, Any] | None = None, *, clean: bool = False) -> None:
+    """Note the settings; with ``clean``, which needs the folder's lock, first remove what killed
+    writes left behind. What is left of a run that is made again goes: neither must it be taken
     for finished before it is, nor be gone on with from the other's checkpoint.
 
     Raises:
@@ -119,11 +141,15 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
     """
     require_work_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if clean:
+        remove_leftovers(folder)
     if overwrite:
-        for name in ('scores.json', 'last_checkpoint', 'iter_*.pth', 'epoch_*.pth'):
+        for name in ('scores.json', LAST, 'iter_*.pth', 'epoch_*.pth', 'best_*.pth'):
             for path in folder.glob(name):
                 path.unlink(missing_ok=True)   # another process may be faster
-    write_json(folder / RECORD, {**settings, 'values': values or {}})
+    before = None if overwrite else read_record(folder / RECORD)
+    begun = _begun(before) if before else time.time()
+    write_json(folder / RECORD, {**settings, 'values': values or {}, BEGUN: begun})
 
 
 def _words(key: str, before: Any, now: Any) -> str:

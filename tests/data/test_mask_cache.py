@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl.data import build_lock, mask_cache
+from densessl import lock as build_lock
+from densessl.data import mask_cache
 from densessl.data.images import find_images
 from densessl.data.mask_build import cores
 from densessl.data.mask_check import check_masks

@@ -14,12 +14,12 @@ import pytest
 from tar_samples import draw, grouped, masked, names_of, numbered
 
 from densessl.data import tar_copy
-from densessl.data.build_lock import BuildLock
 from densessl.data.images import find_images
 from densessl.data.mask_info import INFO as MASK_INFO
 from densessl.data.masks import store_for_training
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
+from densessl.lock import BuildLock
 
 ODD = ['a.b.c.jpg', 'a.b/c.d.png', '100%.jpg', '%2E.jpg', 'A.JPG', 'two words.jpg', 'new\nline.jpg',
        'ünï.jpg', 'n' * 200 + '.jpg', f'{"d" * 120}/{"e" * 150}/{"f" * 90}.x.jpg',

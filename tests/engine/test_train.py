@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from densessl.data.images import find_images
 from densessl.data.masks import store_for_training
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
+from densessl.lock import RunLock
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 
@@ -135,6 +137,75 @@ def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
 def test_resume_with_nothing_to_resume_starts(scenes, tmp_path):
     assert train(scenes, tmp_path / 'new', '--resume', '--epochs', '1') == 0
     assert newest_checkpoint(tmp_path / 'new').name == 'iter_3.pth'
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(scenes, whole, tmp_path, capsys):
+    """With the same bits in the end; and as many are kept as if nothing had been stopped."""
+    part = tmp_path / 'part'
+    part.mkdir()
+    for step in (3, 4, 5, 6):
+        shutil.copy(whole / f'iter_{step}.pth', part)
+    data = bytearray((part / 'iter_6.pth').read_bytes())
+    data[len(data) // 2] ^= 4       # in the weights: read as it is, another number
+    (part / 'iter_6.pth').write_bytes(data)
+    for name in ('.iter_6.pth.part', '.iter_6.pth.77.part', '.running'):
+        (part / name).touch()
+    os.utime(part / '.running', (0, 0))
+    assert main(['export', str(part / 'iter_6.pth')]) == 2
+    assert re.search(r'iter_6\.pth is damaged: .*; iter_5\.pth beside it is whole',
+                     capsys.readouterr().err)
+    (part / '.running').write_text('{"failed": "in a test"}')
+    assert train(scenes, part, '--resume', options=['checkpoint.every_epochs=9',
+                                                    'checkpoint.keep=2']) == 0
+    said = capsys.readouterr()
+    assert re.search(r'iter_6\.pth is damaged: .*; using iter_5\.pth', said.out + said.err)
+    one, two = (read_checkpoint(folder / 'iter_6.pth') for folder in (whole, part))
+    assert all(torch.equal(value, two['state_dict'][key])
+               for key, value in one['state_dict'].items())
+    assert sorted(path.name for path in part.iterdir() if path.is_file()) == [
+        'detcon_r18.py', 'iter_5.pth', 'iter_6.pth', 'last_checkpoint']
+
+
+def test_resuming_what_is_gone_is_refused(scenes, tmp_path, capsys):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'last_checkpoint').write_text('run/iter_2.pth')
+    assert train(scenes, tmp_path / 'run', '--resume') == 2
+    assert ('holds no checkpoint, although last_checkpoint says that one was saved; put it back, '
+            'or start anew in another --work-dir') in capsys.readouterr().err
+    (tmp_path / 'run' / 'iter_2.pth').write_bytes(b'PK')
+    assert train(scenes, tmp_path / 'run', '--resume') == 2
+    assert 'iter_2.pth is ' in capsys.readouterr().err
+
+
+def test_one_run_a_folder_and_one_run_for_all_processes(scenes, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('densessl.lock.GRACE', 0.1)
+    with RunLock(tmp_path / 'run'):
+        assert train(scenes, tmp_path / 'run') == 2
+    assert 'another run is at work in' in capsys.readouterr().err
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    for command in (['train', 'demo/simclr_r18'],
+                    ['finetune', 'downstream/fcn_r18_folder', '--backbone', 'random'],
+                    ['benchmark', 'downstream/fcn_r18_folder']):
+        assert main([*command, '--work-dir', 'other']) == 2
+        assert 'WORLD_SIZE is 2: ' in capsys.readouterr().err
+    assert not Path('other').exists()
+
+
+def test_a_full_disk_is_one_line_and_what_was_saved_stays(scenes, whole, tmp_path, capsys,
+                                                          monkeypatch):
+    part = tmp_path / 'part'
+    part.mkdir()
+    shutil.copy(whole / 'iter_5.pth', part)
+
+    def full(content, file):
+        file.write(b'the first bytes')
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('densessl.checkpoint_file.torch.save', full)
+    assert train(scenes, part, '--resume', options=['checkpoint.keep=1']) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(
+        f'densessl train: cannot save {part}/iter_6.pth: No space left on device; what was saved ')
+    assert [path.name for path in part.glob('*.pth')] == ['iter_5.pth']
+    assert not list(part.glob('.*'))
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):

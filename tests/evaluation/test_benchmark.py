@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from densessl.cli import main
-from densessl.data.build_lock import BuildLock
 from densessl.errors import UsageError
 from densessl.evaluation import benchmark as module
 from densessl.evaluation.benchmark import Benchmark, Run, run_benchmark
+from densessl.lock import RunLock
 from densessl.transfer.finetune import read_downstream_config
 
 TWIN = 'downstream/fcn_r18_folder'
@@ -202,8 +202,8 @@ def test_weights_of_another_depth_end_before_any_run(backbone18, label_folder, t
 
 
 def test_two_benchmarks_do_not_share_a_folder(label_folder, tiny, tmp_path, runs_here, monkeypatch):
-    monkeypatch.setattr('densessl.data.build_lock.BEAT', 0.1)
-    with BuildLock(tmp_path), pytest.raises(UsageError, match='another benchmark is at work in'):
+    monkeypatch.setattr('densessl.lock.GRACE', 0.1)
+    with RunLock(tmp_path), pytest.raises(UsageError, match='another benchmark is at work in'):
         run_benchmark(benchmark(tmp_path, label_folder, tiny))
     assert runs_here.names == []
     (tmp_path / 'file').write_text('')

@@ -8,6 +8,7 @@ import torchvision
 from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.transfer.backbone_file import save_backbone
 from densessl.transfer.export import export_backbone, load_backbone_file, weights_hash
 
 
@@ -146,3 +147,14 @@ def test_the_command_says_what_it_wrote_and_how_it_was_checked(checkpoint18, tmp
     assert main(['export', str(tmp_path / 'none.pth')]) == 2
     assert main(['export', str(checkpoint18), '--out', out, '--to', 'mmsegg']) == 2
     assert "did you mean 'mmseg'" in capsys.readouterr().err
+
+
+def test_provenance_in_safetensors_has_its_checksum(backbone18, tmp_path):
+    """The weights' sha256 covers the weights alone."""
+    state, meta = load_backbone_file(backbone18)
+    path = tmp_path / 'b.safetensors'
+    save_backbone(path, state, meta)
+    assert load_backbone_file(path)[1] == meta
+    path.write_bytes(path.read_bytes().replace(b'120.0, 110.0', b'120.0, 119.0'))
+    with pytest.raises(UsageError, match='its provenance does not have the sha256'):
+        load_backbone_file(path)

@@ -23,7 +23,10 @@ from densessl.engine.hooks import Interrupted
 from densessl.engine.runner import newest_checkpoint
 from densessl.engine.signals import taken
 from densessl.errors import UsageError
+from densessl.lock import RunLock
+from densessl.transfer.backbone_file import load_weights_only
 from densessl.transfer.finetune import finetune
+from densessl.transfer.predict import _checkpoint
 from densessl.transfer.resume import (
     FinetuneStopHook,
     leap_over,
@@ -97,6 +100,38 @@ def test_a_run_that_was_not_scored_yet_is_only_scored(whole, six, backbone18, la
     assert record['metrics'] == first['metrics'] and record['iterations'] == 6
     with pytest.raises(UsageError, match='other settings'):
         finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, seed=1)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+        whole, six, backbone18, label_folder, tmp_path, capsys):
+    folder = stopped(whole, tmp_path / 'half')
+    shutil.copy(whole / 'iter_6.pth', folder)
+    data = bytearray((folder / 'iter_6.pth').read_bytes())
+    data[len(data) // 2] ^= 4
+    (folder / 'iter_6.pth').write_bytes(data)
+    assert _checkpoint(folder).name == 'iter_3.pth'         # of predict
+    assert 'using iter_3.pth, the newest that is whole' in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r'iter_6\.pth is damaged.*; iter_3\.pth beside it'):
+        load_weights_only(folder / 'iter_6.pth')
+    options = {**six, 'default_hooks.checkpoint.max_keep_ckpts': 1}
+    (folder / 'run.json').write_text(json.dumps({
+        **json.loads((folder / 'run.json').read_text()), 'config_hash': 'another'}))
+    finetune(TWIN, backbone18, label_folder, cfg_options=options, work_dir=folder, resume=True)
+    assert 'iter_6.pth is damaged: ' in capsys.readouterr().out
+    assert json.loads((folder / 'scores.json').read_text())['resumed_from'] == 'iter_3.pth'
+    assert [path.name for path in folder.glob('iter_*.pth')] == ['iter_6.pth']
+
+
+def test_what_was_saved_and_is_gone_is_not_begun_anew_in_silence(whole, six, backbone18,
+                                                                label_folder, tmp_path):
+    folder = stopped(whole, tmp_path / 'half')
+    (folder / 'iter_3.pth').unlink()
+    with pytest.raises(UsageError, match=r'although last_checkpoint says that one was saved.*'
+                                         r'start anew with --overwrite or in another'):
+        finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, resume=True)
+    with RunLock(folder), pytest.raises(UsageError, match='another run is at work in'):
+        finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, overwrite=True)
+    assert (folder / 'last_checkpoint').exists()
 
 
 def test_stock_tools_go_on_with_a_checkpoint(whole, tmp_path):
