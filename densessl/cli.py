@@ -10,6 +10,7 @@ import sys
 import traceback
 from importlib import import_module
 
+from densessl.environment import explain
 from densessl.errors import RunFailed, UsageError
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
@@ -62,6 +63,12 @@ def _run(args: argparse.Namespace) -> int:
             traceback.print_exc()
         print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except (OSError, MemoryError, RuntimeError) as error:
+        known = explain(error)
+        if known is None or args.debug:
+            raise
+        print(f'densessl {args.command}: {_line(known)}', file=sys.stderr)
+        return 2 if isinstance(known, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1

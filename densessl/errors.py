@@ -21,6 +21,15 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f' (did you mean {close[0]!r}?)' if close else ''
 
 
+def shown(value: Any, most: int = 80) -> str:
+    """``value`` as a message quotes it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:      # a number of more digits than Python prints
+        text = f'a number of about {value.bit_length() * 3 // 10} digits'
+    return text if len(text) <= most else f'{text[:most]}…'
+
+
 def check_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any], where: str) -> None:
     """Check that ``function`` (a class, too) can be called with ``kwargs``, before it is.
 

@@ -87,7 +87,7 @@ class LogValuesHook(RuntimeInfoHook):
 
 def _not_finite(runner: Runner) -> RunFailed:
     return RunFailed(f'the loss is not finite around iteration {runner.iter + 1}: lower the '
-                     f'learning rate or lengthen the warm-up; the last checkpoint is good')
+                     f'learning rate or lengthen the warm-up')
 
 
 class WaitingLogProcessor(LogProcessor):

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from densessl.dist import synchronize_batch_norm
+from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.settings import changes
 from densessl.errors import UsageError
@@ -31,7 +32,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(Runner):
+class PretrainRunner(GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and

@@ -28,6 +28,7 @@ from densessl.engine.plan import Plan, choose_row, make_plan
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
+from densessl.environment import saying
 from densessl.errors import UsageError
 from densessl.files import require_work_folder
 from densessl.method import Method
@@ -61,10 +62,11 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     cfg = load_config(config, options)
-    method = check_config(cfg, config)
+    check_config(cfg, config)
     epochs = choose_row(cfg, epochs)
     if options:
         cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
+    method = check_config(cfg, config)      # with what the row says
     folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
     _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
@@ -82,7 +84,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         _announce(runner, cfg, plan, images, store,
                   changes(settings_of(published), settings_of(cfg)))
-        with given_back_after_failure(Interrupted):
+        with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
             runner.train()
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
         runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
@@ -90,6 +92,11 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         if distributed.is_initialized():
             distributed.destroy_process_group()
     return checkpoint
+
+
+def _kept(folder: Path) -> str:
+    newest = newest_checkpoint(folder)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

@@ -14,10 +14,10 @@ from mmengine.registry import DefaultScope
 from densessl import __version__
 from densessl.backbones import target_names
 from densessl.config import load_config
+from densessl.engine.building import building
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.building import building
 from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.options import check_options
 from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run

@@ -17,9 +17,9 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from densessl.engine.building import GuardedRunner, building
 from densessl.engine.runner import load_strictly
 from densessl.errors import UsageError
-from densessl.transfer.building import GuardedRunner, building
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
 from densessl.transfer.sample_failures import name_failures

@@ -5,10 +5,10 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.engine.building import building
 from densessl.engine.hooks import Interrupted
 from densessl.engine.runner import experiment_name
 from densessl.engine.signals import given_back_after_failure
-from densessl.transfer.building import building
 from densessl.transfer.resume import FinetuneStopHook
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.transfer.target import TransferTarget

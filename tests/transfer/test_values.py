@@ -4,8 +4,8 @@ import pytest
 from mmengine import Config
 
 from densessl.cli import main
+from densessl.engine.building import building
 from densessl.errors import RunFailed, UsageError
-from densessl.transfer.building import building
 from densessl.transfer.finetune import finetune, read_downstream_config
 from densessl.transfer.values import check_seed, check_values
 
