@@ -169,13 +169,11 @@ class HandoffHook(Hook):
 
 
 class ProgressHook(Hook):
-    """A line about every tenth of the run (at least every 50 iterations of a long one), and the
-    latest evaluation's figures."""
+    """A line about every tenth of the run (at least every 50 iterations of a long one)."""
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.metrics: dict[str, Any] = {}
         self.started, self.first = 0.0, 0
         self.every = 1
 
@@ -203,9 +201,6 @@ class ProgressHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
-        self.metrics = dict(metrics or {})
 
 
 def say(runner: Runner, text: str, table: Any = None) -> None:

@@ -12,7 +12,7 @@ from mmengine import Config
 
 from densessl.config import config_folders, load_config
 from densessl.engine import train as training
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, shown
 
 DEMOS = sorted(path.stem for path in (config_folders()[0] / 'demo').glob('*_r18.py'))
 OTHERS_SUBJECT = ('views', 'normalization')    # whose bounds tests/data has
@@ -95,7 +95,7 @@ def check(some: list[tuple[str, tuple[Any, ...], Any]], data: Any, monkeypatch: 
                 if run(name, path, value, data, patch) == 'valid':
                     valid.append((name, path, value))
             except Exception as error:      # the fault that is looked for
-                wrong.append(f'{name} {".".join(map(str, path))}={value!r:.60}: {error!r:.300}')
+                wrong.append(f'{name} {".".join(map(str, path))}={shown(value)}: {error!r:.300}')
     assert not wrong, f'{len(wrong)} of {len(some)}:\n' + '\n'.join(wrong)
     return valid
 
@@ -118,7 +118,7 @@ def test_odd_values_are_refused_by_their_key_or_valid(classes, monkeypatch):
 def test_every_odd_value_at_every_key(classes, monkeypatch):
     valid = check(cases(), classes, monkeypatch)
     sample = random.Random(1).sample(valid, 150)
-    for n, (name, path, value) in enumerate(sample):    # the first of a folder is the one to resume
+    for name, path, value in sample:
         monkeypatch.chdir(classes.parent)
         monkeypatch.setenv('DENSESSL_CACHE', str(classes.parent / 'cache'))
-        run(f'{name}', path, value, classes, monkeypatch)
+        run(name, path, value, classes, monkeypatch)
