@@ -44,6 +44,17 @@ class Range:
         return ' and '.join(part for part in (low, high) if part)
 
 
+class Filled:
+    """Text that is more than spaces."""
+
+    def holds(self, value: str) -> bool:
+        """Whether ``value`` says something."""
+        return bool(value.strip())
+
+    def __str__(self) -> str:
+        return 'that is not empty'
+
+
 Width = Annotated[int, Range(1, 2 ** 16)]
 """Channels or units of a layer."""
 Classes = Annotated[int, Range(1, 2 ** 20)]
@@ -85,7 +96,7 @@ def allows(kind: Any, value: Any) -> bool:
     """Whether an annotation allows ``value``; one that is not understood allows all."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = [bound for bound in inner[1:] if isinstance(bound, Range)]
+        bounds = [bound for bound in inner[1:] if isinstance(bound, (Range, Filled))]
         return allows(inner[0], value) and all(bound.holds(value) for bound in bounds)
     if origin in (Union, UnionType):
         return any(allows(one, value) for one in inner)

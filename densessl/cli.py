@@ -52,11 +52,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    if '' in argv:      # of those that become paths: '' would be the folder one is in
+        print(f"densessl {args.command}: '' among the arguments says nothing: fill it or leave it "
+              f"out", file=sys.stderr)
+        return 2
     return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
+        _refuse_empty(args)
         return import_module(f'densessl.commands.{args.command}').run(args) or 0
     except (UsageError, RunFailed) as error:
         if args.debug:
@@ -72,6 +77,14 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1
+
+
+def _refuse_empty(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (not text.strip() or '\0' in text):
+                raise UsageError(f'{name}={text!r}: text without a NUL character is needed; fill '
+                                 f'it or leave it out')
 
 
 def _line(error: Exception) -> str:

@@ -85,10 +85,15 @@ def writing(path: Path) -> Iterator[None]:
         known = explain(error)
         if known is None or not (isinstance(error, OSError) or _WRITER.search(str(error))):
             raise
-        reason = str(known)
-        if isinstance(error, OSError) and error.filename:
-            reason = reason.partition(': ')[2]
-        raise type(known)(f'cannot write {_short(str(path))}: {reason}') from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError | RuntimeError) -> UsageError | RunFailed:
+    """The error that ``path`` could not be written, by a reason that :func:`explain` knows."""
+    if isinstance(error, OSError):
+        error = OSError(error.errno, error.strerror)    # without the name of an unfinished file
+    known = explain(error) or UsageError(str(error))
+    return type(known)(f'cannot write {_short(str(path))}: {known}')
 
 
 @contextmanager

@@ -3,16 +3,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.environment import cannot_write, writing
+from densessl.errors import UsageError, shown
 
 
 def cache_root() -> Path:
@@ -24,7 +26,11 @@ def cache_root() -> Path:
 
 def require_work_folder(folder: Path) -> None:
     """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except (OSError, ValueError) as error:      # a name that no system takes
+        raise UsageError(f'--work-dir {shown(str(folder))} cannot be a folder: {error.args[-1]}'
+                         ) from error
     if not there.is_dir():
         which = 'is a file' if there == folder else f'cannot be made: {there} is a file'
         raise UsageError(f'--work-dir {folder} {which}')
@@ -47,9 +53,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON, atomically."""
-    with atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+    """Write ``content`` as readable JSON, atomically; numbers that JSON does not have (NaN and
+    infinities) as null."""
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as unfinished, writing(path):
+        unfinished.write_text(text + '\n')
+
+
+def without_nan(content: Any) -> Any:
+    """``content`` with None in the place of every NaN and infinity."""
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
@@ -70,4 +87,4 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False) -> None:
             temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f'cannot write {path}: {error.strerror}') from error
+        raise cannot_write(path, error) from error

@@ -20,20 +20,17 @@ from densessl.engine import lars, precision  # noqa: F401  they register what co
 from densessl.engine.building import building
 from densessl.engine.compilation import checked_options
 from densessl.engine.schema import (
-    CLIPPING,
-    MULTIPLIERS,
-    OPTIMIZER,
     OPTIONAL,
     REQUIRED,
     SECTIONS,
     WRAPPER,
     check_section,
+    check_wrapper,
 )
 from densessl.errors import UsageError, check_arguments, did_you_mean, shown
 from densessl.method import Method
 from densessl.registry import MASK_GENERATORS, METHODS
 
-DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 
 def check_config(cfg: Config, config: str) -> type[Method]:
     """Refuse what is missing, unknown or no number where one is needed; return the method's class.
@@ -143,15 +140,8 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
     optimizer_class = _registered(OPTIMIZERS, optimizer['type'], 'optim_wrapper.optimizer.type')
     check_arguments(optimizer_class, {'lr': 0, 'params': (), **_but(optimizer, 'type')},
                     'optim_wrapper.optimizer')
-    check_section('optim_wrapper.optimizer.', optimizer, OPTIMIZER)
+    check_wrapper(wrapper)
     check_values(optimizer_class, _but(optimizer, 'type'), 'optim_wrapper.optimizer.')
-    if wrapper.get('clip_grad') is not None:
-        check_keys('optim_wrapper.clip_grad', wrapper['clip_grad'], CLIPPING)
-        check_section('optim_wrapper.clip_grad.', wrapper['clip_grad'], CLIPPING)
-    if wrapper.get('paramwise_cfg') is not None:
-        check_section('optim_wrapper.paramwise_cfg.', wrapper['paramwise_cfg'], MULTIPLIERS)
-        if wrapper.get('constructor', DEFAULT_CONSTRUCTOR) == DEFAULT_CONSTRUCTOR:
-            check_keys('optim_wrapper.paramwise_cfg', wrapper['paramwise_cfg'], MULTIPLIERS)
     _try_optimizer(wrapper)
 
 

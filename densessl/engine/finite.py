@@ -29,7 +29,7 @@ class FiniteHook(Hook):
                 raise not_finite(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        require_finite_weights(runner, checkpoint['state_dict'])
+        require_finite_weights(runner, checkpoint.get('state_dict', {}))
 
 
 def require_finite_weights(runner: Runner, state: Mapping[str, Tensor]) -> None:

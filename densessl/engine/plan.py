@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from densessl.config import check_keys
 from densessl.engine.schedules import SCHEDULES, Schedule, by_epoch
 from densessl.errors import UsageError, check_arguments
 
+MOST_EPOCHS = 10 ** 6
 SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
                  'gamma'}
 
@@ -44,8 +46,8 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     """Apply the row of ``cfg.recipe`` for ``epochs`` to ``cfg``: the row with the most epochs not
     above it, else the smallest. Returns the number of epochs."""
     epochs = cfg.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise UsageError(f'--epochs {epochs}: at least 1')
+    if not 1 <= epochs <= MOST_EPOCHS:
+        raise UsageError(f'--epochs {epochs}: at least 1 and at most {MOST_EPOCHS}')
     rows = cfg.get('recipe') or {}
     if rows:
         fitting = [row for row in rows if row <= epochs]
@@ -53,25 +55,50 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     return epochs
 
 
-def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
+def make_plan(cfg: Config, *, epochs: int, images: int, processes: int,
+              chosen: Mapping[str, Any] | None = None) -> Plan:
     """Derive the numbers of a run from the recipe in ``cfg`` and the hardware that is there.
 
     The recipe states the global batch; a process takes its share of it, unless
     ``train_dataloader.batch_size`` says otherwise: then the global batch is what that makes it,
-    and the learning rate follows by the recipe's linear rule.
+    and the learning rate follows by the recipe's linear rule. A recipe's warm-up takes at most a
+    tenth of the run; one that the user chose is taken as it is.
+
+    Args:
+        chosen: the user's overrides by dotted key.
+
+    Raises:
+        UsageError: numbers that do not fit each other or the images.
     """
+    chosen = chosen or {}
     check_keys('schedule', cfg.schedule, SCHEDULE_KEYS)
     accumulate = cfg.optim_wrapper.get('accumulative_counts', 1)
     batch_size = (cfg.train_dataloader.get('batch_size')
                   or _share(cfg.global_batch, processes * accumulate))
     global_batch = batch_size * processes * accumulate
     steps = max(1, epochs * images // global_batch)
+    if 'global_batch' in chosen and global_batch != cfg.global_batch:
+        raise UsageError(f'global_batch {cfg.global_batch}: train_dataloader.batch_size × '
+                         f'processes × accumulation makes {global_batch}; leave one of the two out')
     warmup_epochs = min(cfg.schedule.warmup_epochs, epochs / 10)
+    if 'schedule.warmup_epochs' in chosen:
+        warmup_epochs = cfg.schedule.warmup_epochs
+        if warmup_epochs >= epochs:
+            raise UsageError(f'schedule.warmup_epochs {warmup_epochs:g}: the whole run has '
+                             f'{epochs} epochs; choose a shorter warm-up')
     warmup_steps = round(warmup_epochs * images / global_batch)
     lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch
     factor = _factor(cfg.schedule, steps, warmup_steps, steps / epochs)
     return Plan(epochs, batch_size, global_batch, accumulate, lr, steps, warmup_steps, factor,
                 tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
+
+
+def require_enough_images(plan: Plan, images: int) -> None:
+    """Raise UsageError if a batch would hold the same image several times."""
+    if plan.global_batch > images:
+        raise UsageError(f'global_batch {plan.global_batch} is more than the {images} images, so '
+                         f'that a batch would hold the same image several times; give '
+                         f'--cfg-options train_dataloader.batch_size=N, or more images')
 
 
 def _factor(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:

@@ -4,13 +4,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from densessl.bounds import Momentum, NotNegative, Range, Share, check_value
+from densessl.bounds import Filled, Momentum, NotNegative, Range, Share, check_value
+from densessl.config import check_keys
+from densessl.engine.plan import MOST_EPOCHS
 
+DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 Positive = Annotated[float, Range(above=0)]
 Images = Annotated[int, Range(1, 2 ** 20)]
 Steps = Annotated[int, Range(1, 2 ** 31 - 1)]
 Seed = Annotated[int, Range(0, 2 ** 32 - 1)]      # NumPy's old generator takes no more
-Epochs = Annotated[int, Range(1, 10 ** 6)]
+Epochs = Annotated[int, Range(1, MOST_EPOCHS)]
 Workers = Annotated[int, Range(0, 2 ** 10)]
 
 REQUIRED: dict[str, Any] = {
@@ -22,7 +25,8 @@ OPTIONAL: dict[str, Any] = {
     'data': str | None, 'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
-    'visualizer': dict | None, 'env_cfg': dict, 'work_dir': str | None}
+    'visualizer': dict | None, 'env_cfg': dict,
+    'work_dir': Annotated[str, Filled()] | None}
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
     'checkpoint': {'every_epochs': Positive, 'keep': Steps},
@@ -47,6 +51,24 @@ MULTIPLIERS: dict[str, Any] = {     # of mmengine's default constructor
     'flat_decay_mult': NotNegative, 'dwconv_decay_mult': NotNegative,
     'dcn_offset_lr_mult': NotNegative, 'bypass_duplicate': bool,
     'custom_keys': Mapping[str, dict]}
+
+
+def check_wrapper(wrapper: Mapping[str, Any]) -> None:
+    """Check what an ``optim_wrapper`` section says, without the arguments that only its classes
+    know.
+
+    Raises:
+        UsageError: an unknown key, or a value that is not allowed.
+    """
+    check_section('optim_wrapper.', wrapper, WRAPPER)
+    check_section('optim_wrapper.optimizer.', wrapper['optimizer'], OPTIMIZER)
+    if wrapper.get('clip_grad') is not None:
+        check_keys('optim_wrapper.clip_grad', wrapper['clip_grad'], CLIPPING)
+        check_section('optim_wrapper.clip_grad.', wrapper['clip_grad'], CLIPPING)
+    if wrapper.get('paramwise_cfg') is not None:
+        check_section('optim_wrapper.paramwise_cfg.', wrapper['paramwise_cfg'], MULTIPLIERS)
+        if wrapper.get('constructor', DEFAULT_CONSTRUCTOR) == DEFAULT_CONSTRUCTOR:
+            check_keys('optim_wrapper.paramwise_cfg', wrapper['paramwise_cfg'], MULTIPLIERS)
 
 
 def check_section(prefix: str, section: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:

@@ -19,12 +19,12 @@ from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.views import view_class_of
-from densessl.engine.check import check_config
+from densessl.engine.configured import configure, refuse_twice_said
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
 from densessl.engine.log import LogValuesHook, WaitingLogProcessor
 from densessl.engine.loop import PretrainLoop
-from densessl.engine.plan import Plan, choose_row, make_plan
+from densessl.engine.plan import Plan, choose_row, make_plan, require_enough_images
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
@@ -32,6 +32,7 @@ from densessl.environment import saying
 from densessl.errors import UsageError
 from densessl.files import require_work_folder
 from densessl.method import Method
+from densessl.overrides import replaced_overrides
 from densessl.registry import METHODS
 
 
@@ -61,29 +62,33 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         UsageError: wrong config, data, masks or work folder.
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
-    cfg = load_config(config, options)
-    check_config(cfg, config)
-    epochs = choose_row(cfg, epochs)
-    if options:
-        cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
-    method = check_config(cfg, config)      # with what the row says
+    options = options or {}
+    refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
+                                'masks': masks})
+    if work_dir is not None and not str(work_dir).strip():
+        raise UsageError("--work-dir '': name a folder, or leave it out")
+    configured = configure(config, options, epochs)
+    cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
     _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
     try:
         images = _images(data or cfg.get('data'), config)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-        plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+        plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes,
+                         chosen=options)
         published = load_config(config)
         choose_row(published, epochs)
         _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
+        notes = [*configured.notes, *replaced_overrides(cfg, options)]
         dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+        require_enough_images(plan, len(images))    # last: what is wrong with the config comes first
         _announce(runner, cfg, plan, images, store,
-                  changes(settings_of(published), settings_of(cfg)))
+                  changes(settings_of(published), settings_of(cfg)), notes)
         with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
             runner.train()
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
@@ -151,6 +156,9 @@ def start_processes(launcher: str) -> tuple[int, int]:
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
            *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
     if not method.needs_masks:
+        if masks:
+            raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
+                             f'out')
         return None, images
     if masks:
         return store_for_training(images, {'store': masks}, is_builder=is_builder)
@@ -214,7 +222,8 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
-              store: MaskStore | None, changed: list[tuple[str, Any, Any]]) -> None:
+              store: MaskStore | None, changed: list[tuple[str, Any, Any]],
+              overridden: list[str]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -228,6 +237,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
+    for line in overridden:
+        log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
     if notes:
         log('differs from the recipe: ' + '; '.join(notes))

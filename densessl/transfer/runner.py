@@ -23,7 +23,7 @@ from densessl.errors import UsageError
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
 from densessl.transfer.sample_failures import name_failures
-from densessl.transfer.schedule import shorten_warmups
+from densessl.transfer.schedule import check_warmups, shorten_warmups
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -100,6 +100,7 @@ class FinetuneRunner(GuardedRunner):
             with building('param_scheduler'):
                 for line in shorten_warmups(scheduler, self.max_iters):
                     say(self, f'schedule: {line}')
+        check_warmups(scheduler, self.max_iters, self.max_epochs)
         return super().build_param_scheduler(scheduler)
 
     def build_val_loop(self, loop: Any) -> BaseLoop:

@@ -11,6 +11,7 @@ import pytest
 from mmengine import Config
 
 from densessl.config import config_folders, load_config
+from densessl.engine import configured
 from densessl.engine import train as training
 from densessl.errors import RunFailed, UsageError, shown
 
@@ -53,7 +54,8 @@ def replaced(cfg: Config, path: tuple[Any, ...], value: Any) -> Config:
 def tiny(name: str) -> Config:
     """A demo config whose run is one step."""
     cfg = load_config(f'demo/{name}')
-    cfg.update(global_batch=4, epochs=1, log_interval=1, visualizer=None)
+    cfg.update(global_batch=4, epochs=1, log_interval=1, visualizer=None, work_dir=None,
+               recipe=None, custom_hooks=[], env_cfg={}, find_unused_parameters=False)
     cfg.merge_from_dict({'train_dataloader.num_workers': 0})
     return cfg
 
@@ -66,7 +68,8 @@ def cases() -> list[tuple[str, tuple[Any, ...], Any]]:
 def run(name: str, path: tuple[Any, ...], value: Any, data: Any, monkeypatch: Any) -> str:
     """What becomes of a run with the odd value: 'refused', 'failed' or 'valid'."""
     cfg = replaced(tiny(name), path, value)
-    monkeypatch.setattr(training, 'load_config', lambda *_: copy.deepcopy(cfg))
+    for module in (training, configured):
+        monkeypatch.setattr(module, 'load_config', lambda *_: copy.deepcopy(cfg))
     try:
         training.train('fuzz', data=str(data))
     except (UsageError, RunFailed) as error:
