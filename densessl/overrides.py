@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from mmengine import Config
@@ -14,6 +14,7 @@ from densessl.errors import UsageError, did_you_mean, shown
 # parts whose type may be left out, and what they take besides the arguments of their class
 DEFAULT_TYPES = {'optim_wrapper': 'OptimWrapper'}
 BESIDES = {'optim_wrapper': ('constructor', 'paramwise_cfg')}
+OPEN = ('optim_wrapper.clip_grad', 'optim_wrapper.paramwise_cfg')   # checked with the wrapper
 EVERYWHERE = ('type', '_scope_', '_delete_')
 ArgumentsOf = Callable[[str, str], 'set[str] | None']    # (dotted key of a part, its type)
 
@@ -25,11 +26,12 @@ def apply_overrides(cfg: Config, options: Mapping[str, Any]) -> None:
         UsageError: a key that is not there and that no part with a type could take, or a value in
             the place of another kind of thing.
     """
+    made = set(OPEN)
     for key, value in options.items():
         if key.partition('.')[0] == 'custom_imports':
             raise UsageError('--cfg-options custom_imports: modules are imported when the config '
                              'file is read; name them in a config file that inherits this one')
-        _make_room(cfg, key, isinstance(value, Mapping))
+        made.add(_make_room(cfg, key, isinstance(value, Mapping), made))
         try:
             cfg.merge_from_dict({key: copy.deepcopy(value)})
         except (TypeError, KeyError, IndexError) as error:  # a dict in the place of a plain value
@@ -116,9 +118,16 @@ def runner_keys() -> set[str]:
     return own | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 
 
-def _make_room(cfg: Config, key: str, is_dict: bool) -> None:
+def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> str:
     """An override must name a key that is there, or one that a part with a type may take. A part
-    that is None or off makes room for the keys of it."""
+    that is None or off makes room for the keys of it.
+
+    Args:
+        made: dotted keys of parts that overrides make, whose keys nothing here knows.
+
+    Returns:
+        The dotted key of what the override makes, or sets.
+    """
     parts = key.split('.')
     node: Any = cfg
     for depth, part in enumerate(parts):
@@ -131,8 +140,9 @@ def _make_room(cfg: Config, key: str, is_dict: bool) -> None:
         if not isinstance(node, (Mapping, Config)):
             raise UsageError(f'--cfg-options {key}: {where} has no item {part!r}')
         known = set(node.keys()) | (runner_keys() if not depth else set())
-        is_typed = bool({'type', '_delete_'} & set(node.keys())) or where in DEFAULT_TYPES
-        if part not in known and not is_typed:
+        is_open = (where in DEFAULT_TYPES or {'type', '_delete_'} & set(node.keys())
+                   or any(f'{where}.'.startswith(f'{one}.') for one in made))
+        if part not in known and not is_open:
             raise UsageError(f'--cfg-options {key}: no key {part!r} in {where or "the config"}'
                              f'{did_you_mean(part, known)}; known: '
                              f'{", ".join(sorted(known)) or "none"}')
@@ -140,8 +150,9 @@ def _make_room(cfg: Config, key: str, is_dict: bool) -> None:
         if child is None or isinstance(child, bool):
             if part in node.keys() and (is_dict or not last):
                 del node[part]
-            return
+            return '.'.join(parts[:depth + 1])
         node = child
+    return key
 
 
 def _is_touched(path: str, given: Mapping[str, Any]) -> bool:

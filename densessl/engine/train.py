@@ -86,7 +86,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         notes = [*configured.notes, *replaced_overrides(cfg, options)]
         dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
-        require_enough_images(plan, len(images))    # last: what is wrong with the config comes first
+        require_enough_images(plan, len(images))    # after all that is wrong with the config
         _announce(runner, cfg, plan, images, store,
                   changes(settings_of(published), settings_of(cfg)), notes)
         with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
