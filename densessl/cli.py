@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import traceback
 from importlib import import_module
@@ -31,6 +32,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    logging.raiseExceptions = False     # a log that cannot be written buries no line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':
             stream.reconfigure(errors='backslashreplace')

@@ -43,11 +43,16 @@ def require_work_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes ``path`` only when the block ends well."""
+    """A path to write to that becomes ``path`` only when the block ends well.
+
+    Raises:
+        RunFailed, UsageError: it cannot be written; the message names ``path`` and says why.
+    """
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with writing(path):
+            yield unfinished
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -56,7 +61,7 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically; numbers that JSON does not have (NaN and
     infinities) as null."""
     text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_path(path) as unfinished, writing(path):
+    with atomic_path(path) as unfinished:
         unfinished.write_text(text + '\n')
 
 

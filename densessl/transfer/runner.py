@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from densessl.engine.building import GuardedRunner, building
 from densessl.engine.runner import load_strictly
+from densessl.environment import writing
 from densessl.errors import UsageError
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
@@ -86,9 +87,10 @@ class FinetuneRunner(GuardedRunner):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         unfinished = f'.{filename}.part'
-        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
-        if is_main_process():
-            os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
+        with writing(Path(out_dir) / filename):
+            super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+            if is_main_process():
+                os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         loop = super().build_train_loop(loop)
