@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,7 +54,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield unfinished
             os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):     # what went wrong before is what counts
+            unfinished.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
