@@ -24,6 +24,17 @@ def cache_root() -> Path:
     return Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
 
 
+def work_folder(given: str | Path | None, default: str) -> Path:
+    """The folder that ``--work-dir`` names, or the default one if it was not given.
+
+    Raises:
+        UsageError: it is empty, which would mean the present folder or the default.
+    """
+    if given is not None and not str(given).strip():
+        raise UsageError("--work-dir '': name a folder, or leave it out")
+    return Path(given or default)
+
+
 def require_work_folder(folder: Path) -> None:
     """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
     try:

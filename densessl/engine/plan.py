@@ -55,8 +55,8 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     return epochs
 
 
-def make_plan(cfg: Config, *, epochs: int, images: int, processes: int,
-              chosen: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: int, images: int,
+              processes: int) -> Plan:
     """Derive the numbers of a run from the recipe in ``cfg`` and the hardware that is there.
 
     The recipe states the global batch; a process takes its share of it, unless

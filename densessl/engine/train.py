@@ -30,7 +30,7 @@ from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
 from densessl.environment import saying
 from densessl.errors import UsageError
-from densessl.files import require_work_folder
+from densessl.files import require_work_folder, work_folder
 from densessl.method import Method
 from densessl.overrides import replaced_overrides
 from densessl.registry import METHODS
@@ -65,30 +65,27 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     options = options or {}
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks})
-    if work_dir is not None and not str(work_dir).strip():
-        raise UsageError("--work-dir '': name a folder, or leave it out")
     configured = configure(config, options, epochs)
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+    folder = work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
     _check_folder(folder, resume)
     rank, processes = start_processes(launcher)
     try:
         images = _images(data or cfg.get('data'), config)
         store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-        plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes,
-                         chosen=options)
+        plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
         published = load_config(config)
         choose_row(published, epochs)
         _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
         labels = class_labels(images) if method.needs_labels else None
         if labels is not None:
             cfg.model.num_classes = int(labels.max()) + 1
-        notes = [*configured.notes, *replaced_overrides(cfg, options)]
         dataset = dataset_of(cfg, images, store, labels)
         runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
         require_enough_images(plan, len(images))    # after all that is wrong with the config
         _announce(runner, cfg, plan, images, store,
-                  changes(settings_of(published), settings_of(cfg)), notes)
+                  changes(settings_of(published), settings_of(cfg)),
+                  [*configured.notes, *replaced_overrides(cfg, options)])
         with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
             runner.train()
         checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'

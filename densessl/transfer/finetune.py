@@ -16,7 +16,7 @@ from densessl.backbones import target_names
 from densessl.config import load_config
 from densessl.engine.building import building
 from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.files import work_folder, write_json
 from densessl.overrides import replaced_overrides, settle_types
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.fitting import fit_backbone, likeness
@@ -74,9 +74,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
                          f'their own pretraining')
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
-    if work_dir is not None and not str(work_dir).strip():
-        raise UsageError("--work-dir '': name a folder, or leave it out")
-    folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
+    folder = work_folder(work_dir, _default_folder(config, weights, fraction, seed))
     settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze),
                 'like': likeness(cfg, target, pattern, keep, freeze)}
     values = decisive_values(cfg)

@@ -29,7 +29,7 @@ _LISTS = ('custom_hooks', 'param_scheduler')
 
 def check_seed(seed: int) -> None:
     """Raise UsageError unless every generator takes ``seed``."""
-    if not 0 <= seed < 2 ** 32:
+    if not (_is_whole(seed) and 0 <= seed < 2 ** 32):
         raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
 
 

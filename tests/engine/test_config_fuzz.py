@@ -114,10 +114,11 @@ def classes(scenes, tmp_path_factory, surroundings):
 
 
 def test_odd_values_are_refused_by_their_key_or_valid(classes, monkeypatch):
-    check(random.Random(0).sample(cases(), 300), classes, monkeypatch)
+    check(random.Random(0).sample(cases(), 200), classes, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_every_odd_value_at_every_key(classes, monkeypatch):
     valid = check(cases(), classes, monkeypatch)
     sample = random.Random(1).sample(valid, 150)
