@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from densessl.errors import UsageError, shown
 
 MOST_WHOLE = 2 ** 63 - 1    # what compiled code and files can hold
+MOST_OF_NAME = 200          # characters
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class Filled:
 
     def __str__(self) -> str:
         return 'that is not empty'
+
+
+class Name:
+    """The name of a type, plain or dotted."""
+
+    def holds(self, value: str) -> bool:
+        """Whether ``value`` can be a name."""
+        return len(value) <= MOST_OF_NAME and bool(re.fullmatch(r'[\w-]+(\.[\w-]+)*', value))
+
+    def __str__(self) -> str:
+        return 'that is the name of a type'
 
 
 Width = Annotated[int, Range(1, 2 ** 16)]
@@ -96,7 +109,7 @@ def allows(kind: Any, value: Any) -> bool:
     """Whether an annotation allows ``value``; one that is not understood allows all."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = [bound for bound in inner[1:] if isinstance(bound, (Range, Filled))]
+        bounds = [bound for bound in inner[1:] if isinstance(bound, (Range, Filled, Name))]
         return allows(inner[0], value) and all(bound.holds(value) for bound in bounds)
     if origin in (Union, UnionType):
         return any(allows(one, value) for one in inner)

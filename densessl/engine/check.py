@@ -20,10 +20,12 @@ from densessl.engine import lars, precision  # noqa: F401  they register what co
 from densessl.engine.building import building
 from densessl.engine.compilation import checked_options
 from densessl.engine.schema import (
+    NEEDED,
     OPTIONAL,
     REQUIRED,
     SECTIONS,
     WRAPPER,
+    TypeName,
     check_section,
     check_wrapper,
 )
@@ -50,6 +52,9 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     for name, kinds in SECTIONS.items():
         check_keys(name, cfg[name], kinds)
         check_section(f'{name}.', cfg[name], kinds)
+        for key in NEEDED[name]:
+            if key not in cfg[name]:
+                raise UsageError(f'{name} of {config} must say {key}')
     method = _method(cfg.model)
     _check_views(cfg, config, method)
     if cfg.get('masks'):
@@ -65,7 +70,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
 
 
 def _method(model: Mapping[str, Any]) -> type[Method]:
-    check_value('model.type', model['type'], str)
+    check_value('model.type', model['type'], TypeName)
     method = _provided(METHODS, model['type'], 'model.type')
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')
@@ -88,7 +93,7 @@ def _provided(registry: Registry, name: str, key: str) -> type:
 
 
 def _check_masks(masks: Mapping[str, Any]) -> None:
-    check_section('masks.', masks, {'type': str, 'store': str})
+    check_section('masks.', masks, {'type': TypeName, 'store': str})
     parameters = _but(masks, 'type', 'store')
     if 'type' in masks:
         generator = _provided(MASK_GENERATORS, masks['type'], 'masks.type')
@@ -133,10 +138,12 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
                         'optim_wrapper')
     optimizer = wrapper.get('optimizer')
     if not isinstance(optimizer, Mapping) or 'type' not in optimizer:
-        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not {optimizer!r}')
+        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not '
+                         f'{shown(optimizer)}')
     if 'lr' in optimizer:
         raise UsageError('optim_wrapper.optimizer.lr has no effect: the rate is schedule.base_lr · '
                          'global batch / schedule.reference_batch; set schedule.base_lr')
+    check_value('optim_wrapper.optimizer.type', optimizer['type'], TypeName)
     optimizer_class = _registered(OPTIMIZERS, optimizer['type'], 'optim_wrapper.optimizer.type')
     check_arguments(optimizer_class, {'lr': 0, 'params': (), **_but(optimizer, 'type')},
                     'optim_wrapper.optimizer')

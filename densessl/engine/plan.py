@@ -10,7 +10,7 @@ from mmengine import Config
 
 from densessl.config import check_keys
 from densessl.engine.schedules import SCHEDULES, Schedule, by_epoch
-from densessl.errors import UsageError, check_arguments
+from densessl.errors import UsageError, check_arguments, shown
 
 MOST_EPOCHS = 10 ** 6
 SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
@@ -103,7 +103,7 @@ def require_enough_images(plan: Plan, images: int) -> None:
 
 def _factor(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:
     if schedule.type not in SCHEDULES:
-        raise UsageError(f'schedule.type {schedule.type!r} is unknown; '
+        raise UsageError(f'schedule.type {shown(schedule.type)} is unknown; '
                          f'choices: {", ".join(SCHEDULES)}')
     extra = {key: schedule[key] for key in ('milestones', 'gamma') if key in schedule}
     check_arguments(SCHEDULES[schedule.type], {'step': 0, 'steps': 1, 'warmup': 0, **extra},

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from densessl.bounds import Filled, Momentum, NotNegative, Range, Share, check_value
+from densessl.bounds import Filled, Momentum, Name, NotNegative, Range, Share, check_value
 from densessl.config import check_keys
 from densessl.engine.plan import MOST_EPOCHS
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
+TypeName = Annotated[str, Name()]
 Positive = Annotated[float, Range(above=0)]
 Images = Annotated[int, Range(1, 2 ** 20)]
 Steps = Annotated[int, Range(1, 2 ** 31 - 1)]
@@ -30,17 +31,19 @@ OPTIONAL: dict[str, Any] = {
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
     'checkpoint': {'every_epochs': Positive, 'keep': Steps},
-    'schedule': {'type': str, 'base_lr': NotNegative,
+    'schedule': {'type': TypeName, 'base_lr': NotNegative,
                  'reference_batch': Annotated[int, Range(1, 2 ** 31 - 1)],
                  'warmup_epochs': NotNegative, 'by_epoch': bool,
                  'milestones': Sequence[Share], 'gamma': Positive}}
+NEEDED = {'train_dataloader': ('num_workers',), 'checkpoint': ('every_epochs', 'keep'),
+          'schedule': ('type', 'base_lr', 'reference_batch', 'warmup_epochs')}
 # of the optimizers and their wrapper, which are libraries' and say no bounds of their own
 OPTIMIZER: dict[str, Any] = {
     'momentum': Momentum, 'dampening': Share, 'nesterov': bool, 'weight_decay': NotNegative,
     'betas': tuple[Momentum, Momentum], 'eps': Annotated[float, Range(above=0, most=1)],
     'alpha': Share, 'lr_decay': NotNegative, 'amsgrad': bool, 'maximize': bool, 'centered': bool}
 WRAPPER: dict[str, Any] = {
-    'type': str, 'constructor': str, 'optimizer': dict, 'clip_grad': dict | None,
+    'type': TypeName, 'constructor': TypeName, 'optimizer': dict, 'clip_grad': dict | None,
     'paramwise_cfg': dict | None, 'accumulative_counts': Annotated[int, Range(1, 2 ** 16)]}
 CLIPPING: dict[str, Any] = {
     'type': Literal['norm', 'value'], 'max_norm': Positive, 'clip_value': Positive,
