@@ -6,10 +6,12 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import traceback
 from importlib import import_module
 
+from densessl.environment import explain
 from densessl.errors import RunFailed, UsageError
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
@@ -30,6 +32,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    logging.raiseExceptions = False     # a log that cannot be written buries no line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':
             stream.reconfigure(errors='backslashreplace')
@@ -51,20 +54,39 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    if '' in argv:      # of those that become paths: '' would be the folder one is in
+        print(f"densessl {args.command}: '' among the arguments says nothing: fill it or leave it "
+              f"out", file=sys.stderr)
+        return 2
     return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
+        _refuse_empty(args)
         return import_module(f'densessl.commands.{args.command}').run(args) or 0
     except (UsageError, RunFailed) as error:
         if args.debug:
             traceback.print_exc()
         print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except (OSError, MemoryError, RuntimeError) as error:
+        known = explain(error)
+        if known is None or args.debug:
+            raise
+        print(f'densessl {args.command}: {_line(known)}', file=sys.stderr)
+        return 2 if isinstance(known, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1
+
+
+def _refuse_empty(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (not text.strip() or '\0' in text):
+                raise UsageError(f'{name}={text!r}: text without a NUL character is needed; fill '
+                                 f'it or leave it out')
 
 
 def _line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmengine import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from densessl.errors import UsageError, did_you_mean
+from densessl.overrides import apply_overrides
 from densessl.plugins import load_plugins
 
 
@@ -59,13 +59,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     except Exception as error:   # a config is code: whatever it raises, its user needs the line
         raise UsageError(f'config {path} cannot be read: {type(error).__name__}: {error}'
                          ) from error
-    for key, value in (options or {}).items():
-        _check_override(cfg, key)
-        try:
-            cfg.merge_from_dict({key: value})
-        except TypeError as error:      # a dict in the place of a plain value
-            raise UsageError(f'--cfg-options {key}: {value!r} cannot take the place of what the '
-                             f'config has there') from error
+    apply_overrides(cfg, options or {})
     return cfg
 
 
@@ -106,35 +100,3 @@ def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
         if key not in known:
             raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
                              f'known: {", ".join(known)}')
-
-
-def _check_override(cfg: Config, key: str) -> None:
-    """An override must name a key that is there, or one that its dict's ``type`` may take."""
-    *parents, last = key.split('.')
-    node: Any = cfg
-    for depth, part in enumerate(parents):
-        if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-            continue
-        known = list(node.keys()) if hasattr(node, 'keys') else []
-        if part not in known:
-            where = '.'.join(parents[:depth]) or 'the config'
-            raise UsageError(f'--cfg-options {key}: no key {part!r} in {where}'
-                             f'{did_you_mean(part, known)}; known: {", ".join(known) or "none"}')
-        node = node[part]
-    if not hasattr(node, 'keys'):
-        if not (isinstance(node, (list, tuple)) and last.isdigit() and int(last) < len(node)):
-            raise UsageError(f'--cfg-options {key}: {".".join(parents)} has no item {last!r}')
-        return
-    known = set(node.keys()) | (runner_keys() if not parents else set())
-    if last not in known and not ({'type', '_delete_'} & set(node.keys())):
-        raise UsageError(f'--cfg-options {key}: no key {last!r} in '
-                         f'{".".join(parents) or "the config"}{did_you_mean(last, known)}; '
-                         f'known: {", ".join(sorted(known))}')
-
-
-def runner_keys() -> set[str]:
-    """Top-level keys that mmengine's Runner reads whether or not a config sets them."""
-    from mmengine.runner import Runner
-    own = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
-    return own | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}

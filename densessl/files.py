@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import socket
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.environment import cannot_write, writing
+from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
 # of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
@@ -37,17 +39,29 @@ def require_cache() -> None:
     if reason:
         raise UsageError(f'the cache {cache_root()} {reason}: set DENSESSL_CACHE to a folder that '
                          f'can be written to')
+def work_folder(given: str | Path | None, default: str) -> Path:
+    """The folder that ``--work-dir`` names, or the default one if it was not given.
+
+    Raises:
+        UsageError: it is empty, which would mean the present folder or the default.
+    """
+    if given is not None and not str(given).strip():
+        raise UsageError("--work-dir '': name a folder, or leave it out")
+    return Path(given or default)
 
 
 def require_work_folder(folder: Path) -> None:
     """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
     reason = _why_unwritable(folder)
     if reason:
-        raise UsageError(f'--work-dir {folder} {reason}')
+        raise UsageError(f'--work-dir {shown(str(folder))} {reason}')
 
 
 def _why_unwritable(folder: Path) -> str:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except (OSError, ValueError) as error:      # a name that no system takes
+        return f'cannot be a folder: {error.args[-1]}'
     if not there.is_dir():
         return 'is a file' if there == folder else f'cannot be made: {there} is a file'
     try:
@@ -60,13 +74,19 @@ def _why_unwritable(folder: Path) -> str:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path to write to that becomes ``path`` only when the block ends well, on the disk too: the
-    file is flushed before it is renamed, and its folder afterwards."""
+    file is flushed before it is renamed, and its folder afterwards.
+
+    Raises:
+        RunFailed, UsageError: it cannot be written; the message names ``path`` and says why.
+    """
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        yield unfinished
-        move_into_place(unfinished, path)
+        with writing(path):
+            yield unfinished
+            move_into_place(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):     # what went wrong before is what counts
+            unfinished.unlink(missing_ok=True)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -125,12 +145,23 @@ def unpacked_size(path: Path) -> int | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON, atomically. Names of files that are not UTF-8 are written
-    in escapes, from which they read back as they were."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    """Write ``content`` as readable JSON, atomically; numbers that JSON does not have (NaN and
+    infinities) as null. Names of files that are not UTF-8 are written in escapes, from which they
+    read back as they were."""
+    content = without_nan(content)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     if re.search('[\ud800-\udfff]', text):
-        text = json.dumps(content, indent=2)
+        text = json.dumps(content, indent=2, allow_nan=False)
     write_text(path, text + '\n')
+
+
+def without_nan(content: Any) -> Any:
+    """``content`` with None in the place of every NaN and infinity."""
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def move_into_place(unfinished: Path, path: Path) -> None:
@@ -171,7 +202,7 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
         else:
             os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f'cannot write {path}: {error.strerror}') from error
+        raise cannot_write(path, error) from error
 
 
 def is_leftover(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.registry import MODELS, Registry
 
+from densessl.bounds import check_values
 from densessl.errors import UsageError, check_arguments, did_you_mean
 
 
@@ -34,7 +35,8 @@ class PluginRegistry(Registry):
         """Build the class ``cfg['type']`` with the rest of ``cfg`` as its arguments.
 
         Raises:
-            UsageError: unknown name, or arguments that the class does not take.
+            UsageError: unknown name, arguments that the class does not take, or values that
+                their annotations do not allow (:mod:`densessl.bounds`).
         """
         name = cfg.get('type') if isinstance(cfg, dict) else None
         cls = self.get(name) if isinstance(name, str) else name
@@ -43,6 +45,7 @@ class PluginRegistry(Registry):
         given = {key: value for key, value in {**kwargs.get('default_args', {}), **cfg}.items()
                  if key not in ('type', '_scope_')}
         check_arguments(cls, given, f'{self.name} {name!r}')
+        check_values(cls, given, f'{self.name} {name!r}: ')
         return cls(**given)   # not by mmengine, whose default scope is that of the last run
 
     def _unknown(self, key: str, broken: list[Any]) -> str:

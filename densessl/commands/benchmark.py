@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Do what is not done; 1 if a run failed or a signal stopped it."""
     from densessl.config import parse_options
     from densessl.evaluation.benchmark import Benchmark, run_benchmark
-    folder = Path(args.work_dir or f'work_dirs/benchmark-{Path(args.config).stem}')
+    from densessl.files import work_folder
+    folder = work_folder(args.work_dir, f'work_dirs/benchmark-{Path(args.config).stem}')
     benchmark = Benchmark(
         args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,
         args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,

@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from densessl.demo import run_demo
     from densessl.errors import UsageError
     from densessl.stages import duration
-    if args.seed < 0:
-        raise UsageError(f'--seed {args.seed}: at least 0')
+    if not 0 <= args.seed < 2 ** 32:
+        raise UsageError(f'--seed {args.seed}: from 0 to {2 ** 32 - 1}')
     start = time.monotonic()
     try:
         demo, measured = run_demo(args.out, quick=args.quick, seed=args.seed, fresh=args.fresh)

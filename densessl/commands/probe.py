@@ -7,6 +7,10 @@ from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
 
+BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 'lr': (0, 1e6),
+          'temperature': (0, 1e6), 'decay': (0, 1e6), 'workers': (0, 2 ** 10),
+          'seed': (0, 2 ** 32 - 1), 'neighbors': (1, 2 ** 31 - 1), 'stage': (-100, 100)}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -63,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     from densessl.errors import UsageError
-    for name, least in (('size', 32), ('epochs', 1), ('batch', 2), ('lr', 0), ('temperature', 0),
-                        ('decay', 0), ('workers', 0), ('seed', 0)):
+    for name, (least, most) in BOUNDS.items():
         value = getattr(args, name)
-        if value is not None and (value < least or (value == 0 and name in ('lr', 'temperature'))):
-            raise UsageError(f'--{name} {value}: at least {least}' if least else
-                             f'--{name} {value}: must not be negative'
-                             + (' or zero' if name in ('lr', 'temperature') else ''))
+        zero = value == 0 and name in ('lr', 'temperature')
+        if value is None or (least <= value <= most and not zero):     # NaN is in no range
+            continue
+        raise UsageError(f'--{name} {value}: at least {least}' if value < least and least else
+                         f'--{name} {value}: at most {most}' if value > most else
+                         f'--{name} {value}: must not be negative'
+                         + (' or zero' if name in ('lr', 'temperature') else ''))
     taken = {'dense': ('decay',), 'finetune': ('epochs', 'lr', 'batch'),
              'knn': ('neighbors', 'temperature'), 'linear': ()}[args.kind]
     for name in ('decay', 'epochs', 'lr', 'batch', 'neighbors', 'temperature'):

@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: wrong config, data, masks or numbers.
     """
-    from densessl.config import load_config, parse_options
+    from densessl.config import parse_options
+    from densessl.engine.configured import configure
     from densessl.errors import UsageError
     from densessl.evaluation.view_sheet import write_sheet
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f'-n takes a number of images, at least 1, not {args.number}')
     if args.out.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
         raise UsageError(f'--out must end in .jpg or .png, not {args.out}')
-    cfg = load_config(args.config, parse_options(args.cfg_options))
+    cfg = configure(args.config, parse_options(args.cfg_options)).cfg
     cfg.update(pixel_arguments(args))
     if args.seed is not None:
         cfg.seed = args.seed

@@ -30,6 +30,8 @@ from densessl.errors import UsageError
 from densessl.files import flush_everything, write_atomically
 from densessl.lock import BuildLock
 
+MOST_WORKERS = 2 ** 10
+
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
 
@@ -93,8 +95,8 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f'shard {shard[0]}/{shard[1]}: of N shards the first is 0/N and the last '
                          f'(N-1)/N')
-    if workers is not None and workers < 1:
-        raise UsageError(f'workers must be at least 1, not {workers}')
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f'workers must be at least 1 and at most {MOST_WORKERS}, not {workers}')
     _check_names(images, out, generator.maps)
     mask_info.begin(out, images, generator)
     start = time.monotonic()

@@ -59,8 +59,8 @@ def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:
 def describe(generator: MaskGenerator) -> dict[str, Any]:
     """What decides the masks: the generator's name, parameters and version, as JSON has them."""
     try:
-        parameters = json.loads(json.dumps(generator.parameters()))
-    except TypeError as error:
+        parameters = json.loads(json.dumps(generator.parameters(), allow_nan=False))
+    except (TypeError, ValueError) as error:
         raise UsageError(f'parameters() of mask generator {generator.name!r} must return what '
                          f'JSON can hold: {error}') from error
     return {'generator': generator.name, 'parameters': parameters, 'version': generator.version}

@@ -1,36 +1,38 @@
 """A pretraining config is checked as a whole before anything is started."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmengine import Config
+import torch
+from mmengine import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
+from torch import nn
 
+from densessl.bounds import check_value, check_values
 from densessl.config import check_keys
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
+from densessl.engine.building import building
 from densessl.engine.compilation import checked_options
-from densessl.errors import UsageError, check_arguments, did_you_mean
+from densessl.engine.schema import (
+    NEEDED,
+    OPTIONAL,
+    REQUIRED,
+    SECTIONS,
+    WRAPPER,
+    TypeName,
+    check_section,
+    check_wrapper,
+)
+from densessl.errors import UsageError, check_arguments, did_you_mean, shown
 from densessl.method import Method
-from densessl.registry import METHODS
-
-SECTIONS = ('model', 'normalization', 'schedule', 'optim_wrapper', 'train_dataloader', 'checkpoint')
-REQUIRED = (*SECTIONS, 'views', 'epochs', 'global_batch', 'log_interval', 'seed', 'uniforms')
-OPTIONAL = ('data', 'value_range', 'bands', 'max_unreadable', 'masks', 'recipe', 'sync_bn',
-            'find_unused_parameters', 'channels_last', 'compile', 'custom_hooks',
-            'custom_imports', 'visualizer', 'env_cfg', 'work_dir')
-# key: the least value, and whether only whole numbers count
-NUMBERS = {
-    'seed': (0, True), 'uniforms': (1, True), 'log_interval': (1, True), 'epochs': (1, True),
-    'global_batch': (1, True), 'train_dataloader.batch_size': (1, True),
-    'train_dataloader.num_workers': (0, True), 'checkpoint.every_epochs': (1e-9, False),
-    'checkpoint.keep': (1, True), 'optim_wrapper.accumulative_counts': (1, True),
-    'schedule.base_lr': (0, False), 'schedule.reference_batch': (1, True),
-    'schedule.warmup_epochs': (0, False), 'model.temperature': (1e-9, False)}
+from densessl.registry import MASK_GENERATORS, METHODS
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
@@ -47,15 +49,18 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     if missing or 'type' not in (cfg.model if isinstance(cfg.model, Mapping) else {}):
         raise UsageError(f'{config} is not a pretraining config: it has no '
                          f'{", ".join(missing) or "model.type"}')
-    for key in SECTIONS:
-        if not isinstance(cfg[key], Mapping):
-            raise UsageError(f'{key} must be a dict, not {cfg[key]!r}')
-    for key, (least, whole) in NUMBERS.items():
-        _check_number(cfg, key, least, whole=whole)
+    check_section('', cfg, {**REQUIRED, **OPTIONAL})
     PixelRule.of(cfg)
-    method = METHODS.get(cfg.model.type)
-    check_arguments(method, _but(cfg.model, 'type'), 'model')
+    for name, kinds in SECTIONS.items():
+        check_keys(name, cfg[name], kinds)
+        check_section(f'{name}.', cfg[name], kinds)
+        for key in NEEDED[name]:
+            if key not in cfg[name]:
+                raise UsageError(f'{name} of {config} must say {key}')
+    method = _method(cfg.model)
     _check_views(cfg, config, method)
+    if cfg.get('masks'):
+        _check_masks(cfg.masks)
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
     for key in ('mean', 'std'):
         if len(_numbers(cfg.normalization.get(key, (0, 0, 0)))) != 3:
@@ -63,20 +68,42 @@ def check_config(cfg: Config, config: str) -> type[Method]:
                              f'not {cfg.normalization[key]!r}')
     _check_optimizer(cfg.optim_wrapper)
     checked_options(cfg.get('compile'))
-    check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
-    check_keys('checkpoint', cfg.checkpoint, {'every_epochs', 'keep'})
     return method
 
 
-def _check_number(cfg: Config, key: str, least: float, *, whole: bool) -> None:
-    section, _, name = key.rpartition('.')
-    value = (cfg[section] if section else cfg).get(name)
-    if value is None and section:
-        return      # the class or the plan has a value of its own
-    if not _numbers([value]) or value < least or (whole and value != int(value)):
-        bound = 'above 0' if 0 < least < 1 else f'of at least {least}'
-        raise UsageError(f'{key} must be a {"whole " if whole else ""}number {bound}, '
-                         f'not {value!r}')
+def _method(model: Mapping[str, Any]) -> type[Method]:
+    check_value('model.type', model['type'], TypeName)
+    method = _provided(METHODS, model['type'], 'model.type')
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')
+    check_arguments(method, _but(model, 'type'), 'model')
+    check_values(method, _but(model, 'type'), 'model.')
+    return method
+
+
+def _provided(registry: Registry, name: str, key: str) -> type:
+    """What a plugin provides under ``name``."""
+    try:
+        found = registry.get(name)
+    except UsageError as error:
+        raise UsageError(f'{key}: {error}') from error
+    except (ImportError, ValueError):       # a dotted name that leads nowhere
+        found = None
+    if not isinstance(found, type):
+        raise UsageError(f'{key}: {shown(name)} is nothing that a plugin provides')
+    return found
+
+
+def _check_masks(masks: Mapping[str, Any]) -> None:
+    check_section('masks.', masks, {'type': TypeName, 'store': str})
+    parameters = _but(masks, 'type', 'store')
+    if 'type' in masks:
+        generator = _provided(MASK_GENERATORS, masks['type'], 'masks.type')
+        check_arguments(generator, parameters, f'mask generator {masks["type"]!r}')
+        check_values(generator, parameters, 'masks.')
+    elif parameters or not masks:
+        raise UsageError("masks must say how they are made, dict(type='NAME', …), or where they "
+                         "are, dict(store='FOLDER')")
 
 
 def _numbers(values: Any) -> list[float]:
@@ -99,7 +126,8 @@ def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
             raise UsageError(f'views[{i}]: {error}') from error
 
 
-def _check_optimizer(wrapper: Any) -> None:
+def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
+    check_section('optim_wrapper.', wrapper, _but(WRAPPER, 'optimizer'))
     kind = wrapper.get('type', 'OptimWrapper')
     wrapper_class = _registered(OPTIM_WRAPPERS, kind, 'optim_wrapper.type')
     if 'constructor' in wrapper:
@@ -112,20 +140,41 @@ def _check_optimizer(wrapper: Any) -> None:
                         'optim_wrapper')
     optimizer = wrapper.get('optimizer')
     if not isinstance(optimizer, Mapping) or 'type' not in optimizer:
-        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not {optimizer!r}')
+        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not '
+                         f'{shown(optimizer)}')
     if 'lr' in optimizer:
         raise UsageError('optim_wrapper.optimizer.lr has no effect: the rate is schedule.base_lr · '
                          'global batch / schedule.reference_batch; set schedule.base_lr')
+    check_value('optim_wrapper.optimizer.type', optimizer['type'], TypeName)
     optimizer_class = _registered(OPTIMIZERS, optimizer['type'], 'optim_wrapper.optimizer.type')
     check_arguments(optimizer_class, {'lr': 0, 'params': (), **_but(optimizer, 'type')},
                     'optim_wrapper.optimizer')
+    check_wrapper(wrapper)
+    check_values(optimizer_class, _but(optimizer, 'type'), 'optim_wrapper.optimizer.')
+    _try_optimizer(wrapper)
+
+
+def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
+    """Take a step on a few weights: what the library refuses, or makes no numbers of, shows."""
+    trial = {**copy.deepcopy(_but(wrapper, 'accumulative_counts')), 'type': 'OptimWrapper'}
+    trial = {key: value for key, value in trial.items() if key in WRAPPER}
+    trial['optimizer'] = {**trial['optimizer'], 'lr': 0.1}
+    with building('optim_wrapper'), torch.random.fork_rng([]), torch.enable_grad():
+        model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).to(get_device())
+        output = model(torch.tensor([[0.0, 1.0], [1.0, 3.0]], device=get_device()))
+        build_optim_wrapper(model, ConfigDict(trial)).update_params(output.square().sum())
+        if not all(torch.isfinite(p).all() for p in model.parameters()):
+            raise ValueError('a step with these values makes weights that are not numbers')
 
 
 def _registered(registry: Registry, name: Any, key: str) -> type:
-    found = registry.get(name) if isinstance(name, str) else None
-    if found is None:
+    try:
+        found = registry.get(name) if isinstance(name, str) else None
+    except (ImportError, ValueError):       # a dotted name that leads nowhere
+        found = None
+    if not isinstance(found, type):
         known = list(registry.module_dict)
-        raise UsageError(f'{key} {name!r} is unknown{did_you_mean(name, known)}; '
+        raise UsageError(f'{key} {shown(name)} is unknown{did_you_mean(name, known)}; '
                          f'known: {", ".join(sorted(known))}')
     return found
 

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from densessl.bounds import Momentum, NotNegative, Range
 
 
 @OPTIMIZERS.register_module()
@@ -27,8 +29,9 @@ class LARS(Optimizer):
         lr: learning rate. momentum: m. weight_decay: λ. trust: η.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.9,
-                 weight_decay: float = 0.0, trust: float = 1e-3, lr_in_momentum: bool = False,
+    def __init__(self, params: Iterable[Any], lr: NotNegative, momentum: Momentum = 0.9,
+                 weight_decay: NotNegative = 0.0,
+                 trust: Annotated[float, Range(above=0)] = 1e-3, lr_in_momentum: bool = False,
                  adapt: bool = True) -> None:
         if lr < 0 or momentum < 0 or weight_decay < 0 or trust <= 0:
             raise ValueError(f'lr {lr}, momentum {momentum} and weight_decay {weight_decay} must '

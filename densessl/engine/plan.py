@@ -2,14 +2,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine import Config
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl.config import check_keys
 from densessl.engine.schedules import SCHEDULES, Schedule, by_epoch
-from densessl.errors import UsageError, check_arguments
+from densessl.errors import UsageError, check_arguments, shown
+from densessl.method import Method
+from densessl.registry import METHODS
 
+MOST_EPOCHS = 10 ** 6
 SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
                  'gamma'}
 
@@ -43,8 +49,8 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     """Apply the row of ``cfg.recipe`` for ``epochs`` to ``cfg``: the row with the most epochs not
     above it, else the smallest. Returns the number of epochs."""
     epochs = cfg.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise UsageError(f'--epochs {epochs}: at least 1')
+    if not 1 <= epochs <= MOST_EPOCHS:
+        raise UsageError(f'--epochs {epochs}: at least 1 and at most {MOST_EPOCHS}')
     rows = cfg.get('recipe') or {}
     if rows:
         fitting = [row for row in rows if row <= epochs]
@@ -52,21 +58,37 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     return epochs
 
 
-def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
+def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: int, images: int,
+              processes: int) -> Plan:
     """Derive the numbers of a run from the recipe in ``cfg`` and the hardware that is there.
 
     The recipe states the global batch; a process takes its share of it, unless
     ``train_dataloader.batch_size`` says otherwise: then the global batch is what that makes it,
-    and the learning rate follows by the recipe's linear rule.
+    and the learning rate follows by the recipe's linear rule. A recipe's warm-up takes at most a
+    tenth of the run; one that the user chose is taken as it is.
+
+    Args:
+        chosen: the user's overrides by dotted key.
+
+    Raises:
+        UsageError: numbers that do not fit each other or the images.
     """
+    chosen = chosen or {}
     check_keys('schedule', cfg.schedule, SCHEDULE_KEYS)
     accumulate = cfg.optim_wrapper.get('accumulative_counts', 1)
     batch_size = (cfg.train_dataloader.get('batch_size')
                   or _share(cfg.global_batch, processes * accumulate))
     global_batch = batch_size * processes * accumulate
     steps = max(1, epochs * images // global_batch)
+    if 'global_batch' in chosen and global_batch != cfg.global_batch:
+        raise UsageError(f'global_batch {cfg.global_batch}: train_dataloader.batch_size × '
+                         f'processes × accumulation makes {global_batch}; leave one of the two out')
     warmup_epochs = cfg.schedule.warmup_epochs
-    if epochs not in _published(cfg):   # a shorter run than any of the recipe's warms up for less
+    if 'schedule.warmup_epochs' in chosen:
+        if warmup_epochs >= epochs:
+            raise UsageError(f'schedule.warmup_epochs {warmup_epochs:g}: the whole run has '
+                             f'{epochs} epochs; choose a shorter warm-up')
+    elif epochs not in _published(cfg):     # a shorter run than the recipe's warms up for less
         warmup_epochs = min(warmup_epochs, epochs / 10)
     warmup_steps = int(warmup_epochs * images // global_batch)   # rounded down, as released
     lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch
@@ -75,9 +97,17 @@ def make_plan(cfg: Config, *, epochs: int, images: int, processes: int) -> Plan:
                 tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
 
 
+def require_enough_images(plan: Plan, images: int) -> None:
+    """Raise UsageError if a batch would hold the same image several times."""
+    if plan.global_batch > images:
+        raise UsageError(f'global_batch {plan.global_batch} is more than the {images} images, so '
+                         f'that a batch would hold the same image several times; give '
+                         f'--cfg-options train_dataloader.batch_size=N, or more images')
+
+
 def _factor(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:
     if schedule.type not in SCHEDULES:
-        raise UsageError(f'schedule.type {schedule.type!r} is unknown; '
+        raise UsageError(f'schedule.type {shown(schedule.type)} is unknown; '
                          f'choices: {", ".join(SCHEDULES)}')
     extra = {key: schedule[key] for key in ('milestones', 'gamma') if key in schedule}
     check_arguments(SCHEDULES[schedule.type], {'step': 0, 'steps': 1, 'warmup': 0, **extra},
@@ -108,3 +138,30 @@ def _differences(cfg: Config, epochs: int, global_batch: int, warmup_epochs: flo
 def _published(cfg: Config) -> list[int]:
     """The numbers of epochs that the recipe has rows for."""
     return list(cfg.get('recipe') or [cfg.epochs])
+
+
+def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processes: int,
+                         allow_smaller_negatives: bool) -> None:
+    """Refuse batches that teach something else than the recipe's: of one image where there is
+    batch norm, and accumulated ones where images of a batch meet, as negatives or in batch norm.
+
+    Raises:
+        UsageError: the batch is one of these.
+    """
+    together = plan.batch_size * (processes if cfg.get('sync_bn') else 1)
+    if together > 1 and (plan.accumulate == 1 or allow_smaller_negatives):
+        return
+    normed = any(isinstance(module, _BatchNorm)
+                 for module in METHODS.build(cfg.model.to_dict()).modules())
+    if together == 1 and normed:
+        raise UsageError(
+            f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
+            f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
+    meet = [words for words, there in (
+        ('an anchor would meet the negatives', method.batch_negatives),
+        ('batch norm would see the statistics', normed)) if there]
+    if meet and plan.accumulate > 1 and not allow_smaller_negatives:
+        raise UsageError(
+            f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
+            f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
+            f'processes, or accept it with --allow-smaller-negatives')

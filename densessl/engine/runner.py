@@ -23,6 +23,7 @@ from densessl.checkpoint_file import (
     write_checkpoint,
 )
 from densessl.dist import synchronize_batch_norm
+from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.log import write_any_name
 from densessl.engine.saving import SafeHooks, saving
@@ -37,7 +38,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(SafeHooks):
+class PretrainRunner(SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and

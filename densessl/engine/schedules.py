@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from densessl.bounds import Range, Share
 
 Schedule = Callable[[int], float]
 
@@ -15,8 +18,8 @@ def cosine(step: int, *, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
-def step(step: int, *, steps: int, warmup: int, milestones: Sequence[float] = (),
-         gamma: float = 0.1) -> float:
+def step(step: int, *, steps: int, warmup: int, milestones: Sequence[Share] = (),
+         gamma: Annotated[float, Range(above=0)] = 0.1) -> float:
     """Factor ``gamma`` for each milestone passed (a share of the run, 0–1), after linear warm-up
     (MoCo v1: milestones 0.6 and 0.8 of 200 epochs)."""
     passed = sum(step >= milestone * steps - 1e-6 for milestone in milestones)

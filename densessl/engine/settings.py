@@ -1,6 +1,7 @@
 """The settings of a run that decide its result: compared with a checkpoint's and a recipe's."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,4 +38,6 @@ def _leaves(key: str, node: Any) -> list[tuple[str, Value]]:
         return [leaf for i, child in enumerate(node) for leaf in _leaves(f'{key}.{i}', child)]
     if isinstance(node, (list, tuple)):
         return [(key, str(list(node)))]
-    return [(key, node if isinstance(node, (str, int, float, bool, type(None))) else str(node))]
+    plain = isinstance(node, (str, int, type(None))) or (
+        isinstance(node, float) and math.isfinite(node))      # JSON has no infinity
+    return [(key, node if plain else str(node))]

@@ -9,7 +9,6 @@ from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
 from torch import distributed
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl import __version__
 from densessl.config import load_config
@@ -22,19 +21,27 @@ from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
 from densessl.dist import check_launcher
-from densessl.engine.check import check_config
+from densessl.engine.configured import Configured, configure, refuse_twice_said
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
 from densessl.engine.log import LogValuesHook, WaitingLogProcessor
 from densessl.engine.loop import PretrainLoop
-from densessl.engine.plan import Plan, choose_row, make_plan
+from densessl.engine.plan import (
+    Plan,
+    choose_row,
+    make_plan,
+    refuse_small_batches,
+    require_enough_images,
+)
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.engine.settings import changes, settings_of
 from densessl.engine.signals import given_back_after_failure
+from densessl.environment import saying
 from densessl.errors import UsageError
-from densessl.files import remove_leftovers, require_work_folder
+from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.lock import run_lock
 from densessl.method import Method
+from densessl.overrides import replaced_overrides
 from densessl.registry import METHODS
 from densessl.transfer.stated_backbone import without_sources
 
@@ -68,13 +75,13 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
-    cfg = load_config(config, options)
-    cfg.update(pixels or {})
-    method = check_config(cfg, config)
-    epochs = choose_row(cfg, epochs)
-    if options:
-        cfg.merge_from_dict(options)   # what the command line says outweighs the recipe's row
-    folder = Path(work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+    options = options or {}
+    refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
+                                'masks': masks})
+    configured = configure(config, options, epochs)
+    configured.cfg.update(pixels or {})
+    folder = work_folder(work_dir, configured.cfg.get('work_dir')
+                         or f'work_dirs/{Path(config).stem}')
     require_work_folder(folder)
     rank, processes = start_processes(launcher)
     try:
@@ -82,34 +89,50 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             _check_folder(folder, resume)
             if rank == 0:
                 remove_leftovers(folder)
-            images = _images(cfg, data or cfg.get('data'), config, masks, say=rank == 0)
-            store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-            labels = class_labels(images) if method.needs_labels else None
-            if labels is not None:
-                cfg.model.num_classes = int(labels.max()) + 1
-            plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
-            published = load_config(config)
-            choose_row(published, epochs)
-            _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
-            _refuse_one_image(cfg, plan, processes)
-            unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
-                                          folder / UNREADABLE)
-            if rank == 0 and not resume:
-                unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
-            dataset = dataset_of(cfg, images, store, labels, unreadable)
-            runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
-            _announce(runner, cfg, plan, images, store,
-                      changes(settings_of(published), settings_of(cfg)))
-            with given_back_after_failure(Interrupted):
-                runner.train()
-            if said := unreadable.said():
-                runner.logger.warning(f'{said}; the next in the list took their places')
-            checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
-            runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
+            images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
+                             say=rank == 0)
+            return _train(configured, config, options, images, masks, folder, launcher=launcher,
+                          resume=resume, rank=rank, processes=processes,
+                          allow_smaller_negatives=allow_smaller_negatives)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
+           masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
+           processes: int, allow_smaller_negatives: bool) -> Path:
+    """The run, in a folder that is held and with data that was found; returns its checkpoint."""
+    cfg, method, epochs = configured.cfg, configured.method, configured.epochs
+    store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    labels = class_labels(images) if method.needs_labels else None
+    if labels is not None:
+        cfg.model.num_classes = int(labels.max()) + 1
+    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
+    published = load_config(config)
+    choose_row(published, epochs)
+    refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
+    unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
+                                  folder / UNREADABLE)
+    if rank == 0 and not resume:
+        unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
+    dataset = dataset_of(cfg, images, store, labels, unreadable)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    require_enough_images(plan, len(images))    # after all that is wrong with the config
+    _announce(runner, cfg, plan, images, store, changes(settings_of(published), settings_of(cfg)),
+              [*configured.notes, *replaced_overrides(cfg, options)])
+    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
+        runner.train()
+    if said := unreadable.said():
+        runner.logger.warning(f'{said}; the next in the list took their places')
+    checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
+    runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     return checkpoint
+
+
+def _kept(folder: Path) -> str:
+    newest = newest_checkpoint(folder)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -117,36 +140,6 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if newest and not resume:
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'or choose another --work-dir')
-
-
-def _refuse_accumulation(cfg: Config, method: type[Method], plan: Plan, allowed: bool) -> None:
-    """Accumulated gradients are not those of the bigger batch where images of a batch meet: as
-    negatives, or in batch norm."""
-    if plan.accumulate == 1 or allowed:
-        return
-    normed = _has_batch_norm(cfg)
-    meet = [words for words, there in (
-        ('an anchor would meet the negatives', method.batch_negatives),
-        ('batch norm would see the statistics', normed)) if there]
-    if meet:
-        raise UsageError(
-            f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
-            f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
-            f'processes, or accept it with --allow-smaller-negatives')
-
-
-def _refuse_one_image(cfg: Config, plan: Plan, processes: int) -> None:
-    """Batch norm over one image fails in the heads, and elsewhere sees nothing but that image."""
-    together = plan.batch_size * (processes if cfg.get('sync_bn') else 1)
-    if together == 1 and _has_batch_norm(cfg):
-        raise UsageError(
-            f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
-            f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
-
-
-def _has_batch_norm(cfg: Config) -> bool:
-    return any(isinstance(module, _BatchNorm)
-               for module in METHODS.build(cfg.model.to_dict()).modules())
 
 
 def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
@@ -184,6 +177,9 @@ def start_processes(launcher: str) -> tuple[int, int]:
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
            *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
     if not method.needs_masks:
+        if masks:
+            raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
+                             f'out')
         return None, images
     if not (masks or cfg.get('masks')):
         raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
@@ -254,7 +250,8 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
-              store: MaskStore | None, changed: list[tuple[str, Any, Any]]) -> None:
+              store: MaskStore | None, changed: list[tuple[str, Any, Any]],
+              overridden: list[str]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -268,6 +265,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
+    for line in overridden:
+        log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
     if notes:
         log('differs from the recipe: ' + '; '.join(notes))

@@ -3,7 +3,6 @@ run in a folder and a process of its own."""
 from __future__ import annotations
 
 import copy
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,8 @@ from densessl.transfer.image_loading import rule_for
 from densessl.transfer.runs import config_digest, finished_run
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
+
+MOST_SEEDS, LONGEST = 10 ** 4, 10 ** 4
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         self.fractions = _increasing('--fractions', self.fractions, 1.0)
-        self.lengths = _increasing('--lengths', self.lengths, math.inf)
-        if self.seeds < 1:
-            raise UsageError(f'--seeds {self.seeds}: at least 1')
+        self.lengths = _increasing('--lengths', self.lengths, LONGEST)
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise UsageError(f'--seeds {self.seeds}: at least 1 and at most {MOST_SEEDS}')
         for name in self.backbones:
             if name in (RANDOM, SUPERVISED):
                 raise UsageError(f'--backbones: the name {name!r} is taken; random weights are '
@@ -288,9 +289,8 @@ def _delete_weights(folder: Path) -> None:
 
 def _increasing(option: str, values: Sequence[float], most: float) -> list[float]:
     for value in values:
-        if not 0 < value <= most or math.isinf(value):
-            raise UsageError(f'{option} {value:g}: above 0' + (f' and at most {most:g}'
-                                                              if most < math.inf else ''))
+        if not 0 < value <= most:
+            raise UsageError(f'{option} {value:g}: above 0 and at most {most:g}')
     if not values:
         raise UsageError(f'{option}: at least one')
     return sorted(set(values))

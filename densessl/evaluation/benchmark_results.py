@@ -1,6 +1,7 @@
 """What the runs of a benchmark say together: ``results.json``."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -38,14 +39,16 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
             record = read_json_object(folder / 'scores.json', ['scores', 'iterations', 'seconds'],
                                       remedy=_REMEDY)
             subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=_REMEDY)
-            runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
-                         'subset': subset['images'], 'scores': record['scores'],
+            runs.append({**facts, 'name': run.name, 'images': len(subset['images']),
+                         'of': subset['of'], 'subset': subset['images'], 'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})
         else:
             missing.append({**facts, 'name': run.name, 'failed': reason is not None,
                             'reason': reason or 'not run yet'})
-    subsets = _shared_subsets(runs)
     score = headline(runs, benchmark.score)
+    runs, without = _scored(runs, score)
+    missing += without
+    subsets = _shared_subsets(runs)
     cells = _cells(benchmark, runs, score)
     return {
         'densessl': densessl.__version__, 'config': benchmark.config,
@@ -69,10 +72,30 @@ def headline(runs: Sequence[dict[str, Any]], wanted: str | None) -> str | None:
     """The name of the score that tables and tests are about; None before there is any."""
     if not runs:
         return wanted
-    known = list(runs[0]['scores'])
+    known = list(dict.fromkeys(name for run in runs for name, value in run['scores'].items()
+                               if value is not None and math.isfinite(value)))
+    if not known:
+        return wanted
     if wanted is not None and wanted not in known:
         raise UsageError(f'--score {wanted}: the evaluation gives {", ".join(known)}')
     return wanted or known[0]
+
+
+def _scored(runs: Sequence[dict[str, Any]], score: str | None
+            ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs that have the score, and those that have none or one that is not finite: as failed,
+    so that no mean and no test counts them."""
+    scored, without = [], []
+    for run in runs:
+        value = run['scores'].get(score)
+        if value is not None and math.isfinite(value):
+            scored.append(run)
+        else:
+            facts = {key: run[key] for key in ('initialization', 'fraction', 'length', 'seed',
+                                               'name')}
+            without.append({**facts, 'failed': True,
+                            'reason': f'its score {score} is {value}: not a figure'})
+    return scored, without
 
 
 def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | None

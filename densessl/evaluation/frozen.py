@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_maps
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.transfer.backbone_file import load_backbone_file
 from densessl.transfer.stated_backbone import rebuild
 
@@ -47,15 +47,24 @@ class Measured:
         return (ordered.float() - mean) / std
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The frozen maps of (B, 3, H, W) uint8 RGB images, finest first, in evaluation mode."""
+        """The frozen maps of (B, 3, H, W) uint8 RGB images, finest first, in evaluation mode.
+
+        Raises:
+            UsageError: it does not take images of that size.
+            RunFailed: features that are not finite.
+        """
         try:
-            return feature_maps(self.module, self.normalize(images))
+            maps = feature_maps(self.module, self.normalize(images))
         except (AssertionError, RuntimeError, ValueError) as error:
             height, width = images.shape[-2:]
             raise UsageError(
                 f'{self.label} does not take images of {height}×{width} pixels '
                 f'({str(error).splitlines()[0] if str(error) else type(error).__name__}); try '
                 f'another --size, or --square for a backbone of one size') from error
+        if not all(torch.isfinite(map_).all() for map_ in maps):
+            raise RunFailed(f'{self.label}: its features are not finite, so no score would mean '
+                            f'anything')
+        return maps
 
     def pooled(self, images: Tensor) -> Tensor:
         """(B, C) the last map of (B, 3, H, W) uint8 RGB images, averaged over its cells."""

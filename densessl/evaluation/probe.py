@@ -1,6 +1,7 @@
 """Probes: how good a backbone's features are for a task, frozen or fine-tuned."""
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from densessl.backbones import feature_stages
 from densessl.data.images import ImageList
 from densessl.data.pixel_rule import KEYS, PLAIN, PixelRule
 from densessl.data.range_survey import with_rule
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.evaluation.classify import (
     Finetuning,
     finetune_probe,
@@ -87,6 +88,8 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
 
     Raises:
         UsageError: backbone, data or settings are not usable.
+        RunFailed: features or loss are not finite, or there is nothing to score; what was measured
+            before is in ``out``.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = None
@@ -103,7 +106,7 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
         started = time.monotonic()
         with _one_line():
             found = measure(backbone)
-        found['scores'] = {name: round(value, 2) for name, value in found['scores'].items()}
+        found['scores'] = _figures(found['scores'], backbone.label)
         seconds = round(time.monotonic() - started, 1)
         results['results'].append({'backbone': backbone.label, 'file': str(path), **found,
                                    'provenance': dict(backbone.meta), 'seconds': seconds})
@@ -126,6 +129,19 @@ def _rule(probe: Probe, measured: Sequence[Measured]) -> PixelRule:
                          + '; '.join(f'{label}: {rule}' for rule, label in rules.items())
                          + '): give --value-range and --bands for all of them')
     return next(iter(rules), PLAIN)
+
+
+def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
+    """The scores to two digits, without those that had nothing to score.
+
+    Raises:
+        RunFailed: none is left.
+    """
+    found = {name: round(value, 2) for name, value in scores.items() if math.isfinite(value)}
+    if not found:
+        raise RunFailed(f'{label}: there was nothing to score: no validation image has a label of '
+                        f'the classes; check the validation data')
+    return found
 
 
 def _dense(probe: Probe, rule: PixelRule) -> tuple[Measure, dict[str, Any], PixelRule]:

@@ -15,6 +15,7 @@ from typing import Any
 from densessl.errors import UsageError
 from densessl.machine import cores
 
+MOST_JOBS = 2 ** 10
 GRACE = 5.0     # seconds between asking a process to end and ending it
 
 
@@ -54,8 +55,8 @@ def slots(jobs: int | None = None) -> list[Slot]:
     """One slot for each CUDA device that may be used (``CUDA_VISIBLE_DEVICES``), or one for the
     whole CPU; ``jobs`` of them if it is given, the devices in turn or the cores shared out."""
     import torch
-    if jobs is not None and jobs < 1:
-        raise UsageError(f'--jobs {jobs}: at least 1')
+    if jobs is not None and not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f'--jobs {jobs}: at least 1 and at most {MOST_JOBS}')
     number = torch.cuda.device_count()
     if number:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')

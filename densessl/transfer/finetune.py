@@ -15,16 +15,17 @@ from densessl import __version__
 from densessl.backbones import target_names
 from densessl.config import load_config
 from densessl.dist import check_launcher, launched_rank
+from densessl.engine.building import building
 from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.files import work_folder, write_json
 from densessl.lock import run_lock
+from densessl.overrides import replaced_overrides, settle_types
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.building import building
 from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.image_loading import measured, read_as_displayed, rule_for
-from densessl.transfer.options import check_options
+from densessl.transfer.options import arguments_in
 from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run
-from densessl.transfer.schedule import own_schedule, scale_schedule
+from densessl.transfer.schedule import check_warmups, own_schedule, scale_schedule
 from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.training import train_and_score
@@ -78,7 +79,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
                          f'their own pretraining')
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
-    folder = Path(work_dir or _default_folder(config, weights, fraction, seed))
+    folder = work_folder(work_dir, _default_folder(config, weights, fraction, seed))
     settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze, pixels),
                 'like': likeness(cfg, target, pattern, keep, freeze)}
     values = decisive_values(cfg)
@@ -95,7 +96,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
             _print(f'nothing to resume in {folder}: starting at the beginning')
         record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
                            lambda: start_run(folder, settings, overwrite, values, clean=holds),
-                           {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)})
+                           {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)},
+                           cfg_options or {})
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
@@ -122,13 +124,14 @@ def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
-              allow_partial: bool, start: Callable[[], None], runner: dict[str, Any]
-              ) -> dict[str, Any]:
+              allow_partial: bool, start: Callable[[], None], runner: dict[str, Any],
+              options: dict[str, Any]) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``.
 
     Args:
         start: makes the folder, once nothing is refused any more.
         runner: attributes of the runner.
+        options: the overrides, which are in ``cfg``: what took the place of one is said.
     """
     started, folder = time.time(), Path(cfg.work_dir)
     recipe = fit_backbone(cfg, target, weights or pattern, settings['keep'], settings['freeze'],
@@ -146,7 +149,8 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
         weights.place(cfg, target, folder)
     words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM
     _print(f'device: {get_device()}\nbackbone: {weights or words}')
-    for title, lines in (('recipe', recipe), ('data', data)):
+    for title, lines in (('recipe', recipe), ('data', data),
+                         ('override', replaced_overrides(cfg, options))):
         for line in lines:
             _print(f'{title}: {line}')
     record = train_and_score(cfg, target, weights, 'input' not in settings['keep'],
@@ -170,10 +174,14 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
                          f'fine-tuning is known for {", ".join(able) or "no installed target"}')
     target = TRANSFER_TARGETS.get(scope)()
     target.prepare()
+    options = options or {}
     cfg = load_config(config, options)
-    check_options(published, options or {})
-    check_values(cfg, published, options or {})
-    scale_schedule(cfg, published, options or {})
+    for line in settle_types(cfg, published, options, arguments_in(published)):
+        _print(f'override: {line}')
+    check_values(cfg, published, options)
+    scale_schedule(cfg, published, options)
+    check_warmups(cfg.get('param_scheduler'), cfg.train_cfg.get('max_iters'),
+                  cfg.train_cfg.get('max_epochs'))
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers') == 0:

@@ -16,16 +16,16 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
+from densessl.engine.building import GuardedRunner, building
 from densessl.engine.log import write_any_name
 from densessl.engine.runner import load_strictly
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
 from densessl.files import move_into_place
-from densessl.transfer.building import GuardedRunner, building
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.resume import keep_workers, leap_over, plain_message_hub
 from densessl.transfer.sample_failures import name_failures
-from densessl.transfer.schedule import shorten_warmups
+from densessl.transfer.schedule import check_warmups, shorten_warmups
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -113,6 +113,7 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
             with building('param_scheduler'):
                 for line in shorten_warmups(scheduler, self.max_iters):
                     say(self, f'schedule: {line}')
+        check_warmups(scheduler, self.max_iters, self.max_epochs)
         return super().build_param_scheduler(scheduler)
 
     def build_val_loop(self, loop: Any) -> BaseLoop:
@@ -182,13 +183,11 @@ class HandoffHook(Hook):
 
 
 class ProgressHook(Hook):
-    """A line about every tenth of the run (at least every 50 iterations of a long one), and the
-    latest evaluation's figures."""
+    """A line about every tenth of the run (at least every 50 iterations of a long one)."""
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.metrics: dict[str, Any] = {}
         self.started, self.first = 0.0, 0
         self.every = 1
 
@@ -216,9 +215,6 @@ class ProgressHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         say(runner, f'evaluating on {len(runner.val_dataloader.dataset)} images')
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
-        self.metrics = dict(metrics or {})
 
 
 def say(runner: Runner, text: str, table: Any = None) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.errors import UsageError
+
 _POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_iters')
 _WARMUPS = ('LinearLR', 'ConstantLR')
 LONGEST_WARMUP = 0.1    # of a run that counts epochs
@@ -58,6 +60,28 @@ def shorten_warmups(schedulers: Any, iterations: int) -> list[str]:
             if not other.get('by_epoch', True) and other.get('begin') == end:
                 other['begin'] = longest
     return lines
+
+
+def check_warmups(schedulers: Any, iterations: int | None, epochs: int | None) -> None:
+    """Refuse a warm-up that the run does not get to the end of: the rate would never be what the
+    config says.
+
+    Args:
+        schedulers: of a config.
+        iterations, epochs: of the run, as far as they are known.
+
+    Raises:
+        UsageError: such a warm-up, by its key.
+    """
+    for i, scheduler in enumerate(_schedulers(schedulers)):
+        if not isinstance(scheduler, dict) or scheduler.get('type') not in _WARMUPS:
+            continue
+        unit, length = (('epochs', epochs) if scheduler.get('by_epoch', True)
+                        else ('iterations', iterations))
+        end = scheduler.get('end')
+        if isinstance(end, (int, float)) and length and end > length:
+            raise UsageError(f'param_scheduler.{i}.end {end:g}: the warm-up is longer than the run '
+                             f'of {length} {unit}; choose a shorter one')
 
 
 def _schedulers(schedulers: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -216,6 +217,11 @@ class TransferTarget:
             UsageError: the weights do not fit the model.
         """
         raise UsageError(f'target {self.name!r} cannot predict')
+
+    def is_score(self, name: str, value: Any) -> bool:
+        """Whether an evaluation's figure says something: one that had nothing to score, because no
+        image holds what it is about, is NaN or what the library puts in its place."""
+        return math.isfinite(float(value))
 
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The headline figures among an evaluation's ``metrics``, by the name people use."""

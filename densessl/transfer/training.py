@@ -5,12 +5,15 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.engine.building import building
+from densessl.engine.finite import FiniteHook
 from densessl.engine.hooks import Interrupted
 from densessl.engine.runner import experiment_name
 from densessl.engine.signals import given_back_after_failure
-from densessl.transfer.building import building
-from densessl.transfer.resume import FinetuneStopHook
+from densessl.environment import saying
+from densessl.transfer.resume import FinetuneStopHook, newest_of_run
 from densessl.transfer.runner import FinetuneRunner, HandoffHook, ProgressHook
+from densessl.transfer.scoring import ScoresHook
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -32,18 +35,21 @@ def train_and_score(cfg: Config, target: TransferTarget, weights: Weights | None
         runner = FinetuneRunner.from_cfg(cfg)
     vars(runner).update(attributes)
     handoff = HandoffHook(target, weights, check_input, allow_partial)
-    progress = ProgressHook()
+    scored = ScoresHook(target)
     # not by the config, which Runner copies and writes out
-    for hook in (handoff, progress, FinetuneStopHook()):
+    for hook in (FiniteHook(), scored, handoff, ProgressHook(), FinetuneStopHook()):
         runner.register_hook(hook)
-    with given_back_after_failure(Interrupted):    # more signals of its request are to be expected
+    # more signals of its request are to be expected
+    with given_back_after_failure(Interrupted), saying(lambda: _kept(runner.work_dir)):
         runner.train()
-    if not progress.metrics:    # resumed at the end: it was stopped before it was scored
-        runner.val_loop.run()
-    scores = target.main_scores(progress.metrics)
-    if not scores:
-        raise RuntimeError(f'the evaluation gave no scores: {progress.metrics}')
-    metrics = {key: round(float(value), 4) for key, value in progress.metrics.items()}
-    return {'scores': scores, 'metrics': metrics, 'handoff': handoff.report,
+        if not scored.scores:   # resumed at the end: it was stopped before it was scored
+            runner.val_loop.run()
+    metrics = {key: round(float(value), 4) for key, value in scored.metrics.items()}
+    return {'scores': scored.scores, 'metrics': metrics, 'handoff': handoff.report,
             'iterations': runner.iter,
             'resumed_from': runner.resume_from.name if runner.resume_from else None}
+
+
+def _kept(work_dir: str) -> str:
+    newest = newest_of_run(work_dir)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''

@@ -8,19 +8,28 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.config import runner_keys
+from densessl.engine.schema import check_wrapper
 from densessl.errors import UsageError
+from densessl.overrides import at, runner_keys
 
-_COUNTS = {'train_cfg.max_iters': 1, 'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1,
-           'train_dataloader.batch_size': 1, 'val_dataloader.batch_size': 1,
-           'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}
+_COUNTS = {'train_cfg.max_iters': (1, 2 ** 31), 'train_cfg.max_epochs': (1, 10 ** 6),
+           'train_cfg.val_interval': (1, 2 ** 31), 'train_dataloader.batch_size': (1, 2 ** 16),
+           'val_dataloader.batch_size': (1, 2 ** 16), 'train_dataloader.num_workers': (0, 2 ** 10),
+           'val_dataloader.num_workers': (0, 2 ** 10),
+           'train_dataloader.prefetch_factor': (1, 2 ** 10),
+           'val_dataloader.prefetch_factor': (1, 2 ** 10),
+           'default_hooks.logger.interval': (1, 2 ** 31)}
+# mmengine's −1: never, or any number; its 0 would mean the same without a word
+_COUNTS_OR_NONE = ('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_keep_ckpts')
+_OF_COMMAND = {'work_dir': '--work-dir', 'launcher': '--launcher', 'randomness': '--seed',
+               'load_from': '--backbone', 'resume': '--resume'}
 _SECTIONS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _LISTS = ('custom_hooks', 'param_scheduler')
 
 
 def check_seed(seed: int) -> None:
     """Raise UsageError unless every generator takes ``seed``."""
-    if not 0 <= seed < 2 ** 32:
+    if not (_is_whole(seed) and 0 <= seed < 2 ** 32):
         raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
 
 
@@ -36,9 +45,13 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
         UsageError: a value that is not usable; the message names its key.
     """
     for key, value in options.items():
-        if isinstance(_at(published, key), Mapping) and isinstance(value, (str, int, float)):
+        if isinstance(at(published, key), Mapping) and isinstance(value, (str, int, float)):
             _refuse(key, value, 'a section of keys')
         _check_reach(key, published)
+        name = key.partition('.')[0]
+        if name in _OF_COMMAND:
+            raise UsageError(f'{name} of the config: the command sets it; add '
+                             f'{_OF_COMMAND[name]} to the command instead')
     for name in _SECTIONS:
         if not isinstance(cfg.get(name), Mapping):
             _refuse(name, cfg.get(name), 'a section of keys')
@@ -47,15 +60,22 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
             _refuse(name, cfg.get(name), 'a list of sections')
     if cfg.get('resume'):
         raise UsageError('resume of the config: add --resume to the command instead')
-    for key, least in _COUNTS.items():
-        value = _at(cfg, key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)
-                                  or value < least):
+    for key, (least, most) in _COUNTS.items():
+        value = at(cfg, key)
+        if value is not None and not (_is_whole(value) and value >= least):
             _refuse(key, value, f'a whole number from {least} on')
-    rate = _at(cfg, 'optim_wrapper.optimizer.lr')
+        if value is not None and value > most:
+            _refuse(key, value, f'a whole number up to {most}')
+    for key in _COUNTS_OR_NONE:
+        value = at(cfg, key)
+        if value is not None and not (_is_whole(value) and (value >= 1 or value == -1)):
+            _refuse(key, value, 'a whole number from 1 on, or -1 for none')
+    rate = at(cfg, 'optim_wrapper.optimizer.lr')
     if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
         _refuse('optim_wrapper.optimizer.lr', rate, 'a number above 0')
-    std = _at(cfg, 'model.data_preprocessor.std')
+    if isinstance(cfg.optim_wrapper.get('optimizer'), Mapping):
+        check_wrapper(cfg.optim_wrapper)
+    std = at(cfg, 'model.data_preprocessor.std')
     if std is not None and not all(_is_number(one) and one > 0 for one in (
             std if isinstance(std, (list, tuple)) else [std])):
         _refuse('model.data_preprocessor.std', std, 'numbers above 0, one for each channel')
@@ -91,17 +111,9 @@ def _refuse(key: str, value: Any, wanted: str) -> None:
     raise UsageError(f'{key} of the config: {wanted}, not {value!r}')
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _at(node: Any, key: str) -> Any:
-    """The value at a dotted key; None if there is none."""
-    for part in key.split('.'):
-        if isinstance(node, Mapping) or isinstance(node, Config):
-            node = node.get(part)
-        elif isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return None
-    return node

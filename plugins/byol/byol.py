@@ -1,13 +1,14 @@
 """BYOL (arXiv 2006.07733): online network θ, target network ξ."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Share, Width
 from densessl.ema import copy_weights, cosine_tau, ema_update
 from densessl.errors import UsageError
 from densessl.heads import mlp
@@ -28,8 +29,8 @@ class BYOL(Method):
 
     name = 'byol'
 
-    def __init__(self, backbone: dict[str, Any], projection: tuple[int, int] = (4096, 256),
-                 tau_base: float = 0.996, target_init: str = 'fresh',
+    def __init__(self, backbone: dict[str, Any], projection: tuple[Width, Width] = (4096, 256),
+                 tau_base: Share = 0.996, target_init: Literal['fresh', 'copy'] = 'fresh',
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         if target_init not in ('fresh', 'copy'):

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from densessl.backbones import build_backbone, feature_stage
+from densessl.bounds import Share, Temperature, Width
 from densessl.ema import copy_weights, cosine_tau, ema_update
 from densessl.errors import UsageError
 from densessl.heads import mlp, pool_regions
 from densessl.method import Method, View
 from densessl_plugins.detcon.loss import detcon_nce
-from densessl_plugins.detcon.regions import draw_regions
+from densessl_plugins.detcon.regions import Regions, draw_regions
 
 
 class DetConB(Method):
@@ -35,9 +36,9 @@ class DetConB(Method):
     needs_masks = True
     batch_negatives = True
 
-    def __init__(self, backbone: dict[str, Any], num_regions: int = 16,
-                 projection: tuple[int, int] = (4096, 256), temperature: float = 0.1,
-                 tau_base: float = 0.996, target_init: str = 'fresh',
+    def __init__(self, backbone: dict[str, Any], num_regions: Regions = 16,
+                 projection: tuple[Width, Width] = (4096, 256), temperature: Temperature = 0.1,
+                 tau_base: Share = 0.996, target_init: str = 'fresh',
                  local_negatives: bool = True, hard: bool = True, stage: int = -1,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)

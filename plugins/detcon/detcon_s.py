@@ -6,10 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stage
+from densessl.bounds import Temperature, Width
 from densessl.heads import pool_regions
 from densessl.method import Method, View
 from densessl_plugins.detcon.loss import detcon_nce
-from densessl_plugins.detcon.regions import draw_regions
+from densessl_plugins.detcon.regions import Regions, draw_regions
 
 
 class DetConS(Method):
@@ -31,9 +32,10 @@ class DetConS(Method):
     needs_masks = True
     batch_negatives = True
 
-    def __init__(self, backbone: dict[str, Any], num_regions: int = 16, hidden: int | None = None,
-                 projection: int = 128, temperature: float = 0.1, local_negatives: bool = True,
-                 hard: bool = True, stage: int = -1,
+    def __init__(self, backbone: dict[str, Any], num_regions: Regions = 16,
+                 hidden: Width | None = None, projection: Width = 128,
+                 temperature: Temperature = 0.1, local_negatives: bool = True, hard: bool = True,
+                 stage: int = -1,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)                             # f

@@ -1,12 +1,16 @@
 """Felzenszwalb & Huttenlocher (IJCV 2004) graph-based segmentation: the fast one and the usual."""
 from __future__ import annotations
 
-from math import inf
+from typing import Annotated
 
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.errors import UsageError
+from densessl.bounds import Range, check_values
+
+Scale = Annotated[float, Range(above=0, most=1e9)]
+Sigma = Annotated[float, Range(0, 100)]       # its kernel has 8 σ taps
+RegionSize = Annotated[int | float, Range(0, 2 ** 31 - 1)]
 
 
 class Felzenszwalb(MaskGenerator):
@@ -25,11 +29,10 @@ class Felzenszwalb(MaskGenerator):
     name = 'felzenszwalb'
     version = 2         # 1 was scikit-image's, which orders edges of equal weight otherwise
 
-    def __init__(self, *, scale: float = 1000.0, sigma: float = 0.8, min_size: int = 1000) -> None:
-        numbers = all(isinstance(value, int | float) for value in (scale, sigma, min_size))
-        if not numbers or not (0 < scale < inf and 0 <= sigma < inf and 0 <= min_size < inf):
-            raise UsageError(f'{self.name} needs numbers scale > 0, sigma ≥ 0 and min_size ≥ 0, '
-                             f'not scale={scale!r}, sigma={sigma!r}, min_size={min_size!r}')
+    def __init__(self, *, scale: Scale = 1000.0, sigma: Sigma = 0.8,
+                 min_size: RegionSize = 1000) -> None:
+        check_values(Felzenszwalb, dict(scale=scale, sigma=sigma, min_size=min_size),
+                     f'{self.name}: ')      # of whoever builds it: they reach compiled code
         self.scale, self.sigma, self.min_size = float(scale), float(sigma), int(min_size)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Equal rectangles: regions that know nothing of the image."""
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.errors import UsageError
+from densessl.bounds import Range, check_values
+
+Count = Annotated[int, Range(1, 2 ** 16)]
 
 
 class Grid(MaskGenerator):
@@ -14,10 +18,8 @@ class Grid(MaskGenerator):
     name = 'grid'
     version = 1
 
-    def __init__(self, *, rows: int = 4, cols: int = 4) -> None:
-        if not all(isinstance(value, int) and value >= 1 for value in (rows, cols)):
-            raise UsageError(f'grid needs whole numbers rows ≥ 1 and cols ≥ 1, not rows={rows!r}, '
-                             f'cols={cols!r}')
+    def __init__(self, *, rows: Count = 4, cols: Count = 4) -> None:
+        check_values(Grid, dict(rows=rows, cols=cols), 'grid: ')
         self.rows, self.cols = rows, cols
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from densessl import MaskGenerator
 from densessl.errors import UsageError
-from densessl_plugins.masks.felzenszwalb import Felzenszwalb
+from densessl_plugins.masks.felzenszwalb import Felzenszwalb, RegionSize, Scale, Sigma
 
 
 class MultiscaleFelzenszwalb(MaskGenerator):
@@ -23,8 +23,9 @@ class MultiscaleFelzenszwalb(MaskGenerator):
     name = 'multiscale_felzenszwalb'
     version = Felzenszwalb.version
 
-    def __init__(self, *, scales: Sequence[float] = (250.0, 500.0, 1000.0), sigma: float = 0.8,
-                 min_size: int | Sequence[int] | None = None) -> None:
+    def __init__(self, *, scales: Sequence[Scale] = (250.0, 500.0, 1000.0),
+                 sigma: Sigma = 0.8,
+                 min_size: RegionSize | Sequence[RegionSize] | None = None) -> None:
         if not isinstance(scales, list | tuple) or not scales:
             raise UsageError(f'{self.name} needs scales, such as [250, 500, 1000], not {scales!r}')
         sizes = scales if min_size is None else min_size

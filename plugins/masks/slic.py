@@ -1,12 +1,12 @@
 """SLIC superpixels (Achanta et al. 2012), by scikit-image."""
 from __future__ import annotations
 
-from math import inf
+from typing import Annotated
 
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.errors import UsageError
+from densessl.bounds import Range, check_values
 
 
 class Slic(MaskGenerator):
@@ -20,14 +20,11 @@ class Slic(MaskGenerator):
 
     name = 'slic'
 
-    def __init__(self, *, n_segments: int = 64, compactness: float = 10.0, sigma: float = 0.0
-                 ) -> None:
-        if not isinstance(n_segments, int) or n_segments < 1:
-            raise UsageError(f'slic needs a whole number n_segments ≥ 1, not {n_segments!r}')
-        numbers = all(isinstance(value, int | float) for value in (compactness, sigma))
-        if not numbers or not (0 < compactness < inf and 0 <= sigma < inf):
-            raise UsageError(f'slic needs numbers compactness > 0 and sigma ≥ 0, not '
-                             f'compactness={compactness!r}, sigma={sigma!r}')
+    def __init__(self, *, n_segments: Annotated[int, Range(1, 2 ** 16)] = 64,
+                 compactness: Annotated[float, Range(above=0, most=1e6)] = 10.0,
+                 sigma: Annotated[float, Range(0, 100)] = 0.0) -> None:
+        check_values(Slic, dict(n_segments=n_segments, compactness=compactness, sigma=sigma),
+                     'slic: ')
         self.n_segments, self.compactness, self.sigma = n_segments, compactness, sigma
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from densessl_plugins.mmdet.annotations import complete
 
 AVERAGES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
+SIZES = {'s': (0, 32 ** 2), 'm': (32 ** 2, 96 ** 2), 'l': (96 ** 2, float('inf'))}   # pixels
+
 
 class ById(COCO):
     """COCO's annotations with the categories in the order of their ids, as COCO has them, and what
@@ -62,12 +64,20 @@ class CocoScores(CocoMetric):
         if not self.format_only and not any(len(found['labels']) for _, found in results):
             MMLogger.get_current_instance().info('nothing was predicted in any image')
             items = self.metric_items or AVERAGES
-            return {f'{metric}_{item}': 0.0 for metric in self.metrics for item in items}
+            return {f'{metric}_{item}': self._of_no_prediction(item)
+                    for metric in self.metrics for item in items}
         said = io.StringIO()
         with redirect_stdout(said):
             scores = super().compute_metrics(results)
         MMLogger.get_current_instance().info('\n' + said.getvalue())
         return scores
+
+    def _of_no_prediction(self, item: str) -> float:
+        """0, or COCO's −1 where there are no objects of the sizes that ``item`` is about."""
+        least, most = SIZES.get(item.rpartition('_')[2], (0, float('inf')))
+        objects = self._coco_api.anns.values()
+        return 0.0 if any(least <= one['area'] <= most and not one.get('iscrowd')
+                          for one in objects) else -1.0
 
 
 def register() -> None:

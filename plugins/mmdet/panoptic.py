@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class PanopticFolder(CocoPanopticDataset):
 
 class PanopticScores(CocoPanopticMetric):
     """``CocoPanopticMetric`` that counts the categories as :class:`PanopticFolder` does; its
-    tables go to the log file."""
+    tables go to the log file. A quality of what the images do not hold is NaN, not 0."""
 
     def __init__(self, *, ann_file: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -71,7 +72,11 @@ class PanopticScores(CocoPanopticMetric):
         with redirect_stdout(said):
             scores = super().compute_metrics(results)
         MMLogger.get_current_instance().info('\n' + said.getvalue())
-        return scores
+        kinds = {bool(self.categories[one['category_id']]['isthing'])
+                 for one in _segments(self._coco_api.dataset)}
+        there = {'th': True in kinds, 'st': False in kinds}
+        return {key: value if there.get(key.rpartition('_')[2], bool(kinds)) else math.nan
+                for key, value in scores.items()}
 
 
 def register() -> None:

@@ -132,6 +132,10 @@ class MMDetection(EngineTarget):
             return panoptic_prediction(sample)
         return super().prediction(sample)
 
+    def is_score(self, name: str, value: Any) -> bool:
+        """COCO's own code says −1 where there was nothing to score."""
+        return super().is_score(name, value) and float(value) >= 0
+
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         scores = {name: round(float(metrics[key]) * (1 if key.startswith(IN_PERCENT) else 100), 2)
                   for name, key in SCORES.items() if key in metrics}

@@ -1,6 +1,7 @@
 """Labelled objects laid out as PASCAL VOC's development kit is, of VOC's classes or of others."""
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import VOCDataset
-from mmdet.registry import DATASETS
+from mmdet.evaluation import VOCMetric
+from mmdet.registry import DATASETS, METRICS
 
 from densessl.errors import UsageError
 from densessl.transfer.roots import SPLITS, devkit, missing_files, read_list, require
 from densessl.transfer.subset import leaf_datasets
-from densessl_plugins.mmdet.data import set_classes
+from densessl_plugins.mmdet.data import evaluators, set_classes
 
 TYPES = ('VOCDataset', 'VocFolder')
 CLASSES = VOCDataset.METAINFO['classes']
@@ -31,9 +33,20 @@ class VocFolder(VOCDataset):
             self._metainfo['dataset_type'] = None
 
 
+class VocScores(VOCMetric):
+    """``VOCMetric`` whose figures are NaN where the images hold no object that counts, not 0."""
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        scores = super().compute_metrics(results)
+        if not any(len(truth['labels']) for truth, _ in results):
+            return dict.fromkeys(scores, math.nan)
+        return scores
+
+
 def register() -> None:
-    """Make it known to configs; may be repeated."""
+    """Make both known to configs; may be repeated."""
     DATASETS.register_module(module=VocFolder, force=True)
+    METRICS.register_module(module=VocScores, force=True)
 
 
 @dataclass
@@ -65,7 +78,10 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
     classes = CLASSES if names <= set(CLASSES) else tuple(sorted(names))
     for leaf in every:
         leaf.update(type='VocFolder', data_root=str(base), metainfo={'classes': classes})
-    cfg.test_dataloader = cfg.val_dataloader
+    for evaluator in evaluators(cfg):
+        if evaluator.get('type') == 'VOCMetric':
+            evaluator.type = 'VocScores'
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     set_classes(cfg.model, len(classes))
     shown = ', '.join(classes[:6]) + (', …' if len(classes) > 6 else '')
     lines = [f'{base / leaf.ann_file}: {part.images} images, {part.objects.total()} objects'

@@ -1,13 +1,14 @@
 """MoCo v1 and v2 (arXiv 1911.05722, 2003.04297): Algorithm 1 with shuffled BN."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Range, Share, Temperature, Width
 from densessl.dist import gather, rank, world_size
 from densessl.ema import copy_weights, ema_update, target_of
 from densessl.errors import UsageError
@@ -32,9 +33,11 @@ class MoCo(Method):
 
     name = 'moco'
 
-    def __init__(self, backbone: dict[str, Any], version: int = 2, projection: int = 128,
-                 queue: int = 65536, temperature: float = 0.2, momentum: float = 0.999,
-                 bn_groups: int = 1, data_preprocessor: dict[str, Any] | None = None) -> None:
+    def __init__(self, backbone: dict[str, Any], version: Literal[1, 2] = 2,
+                 projection: Width = 128, queue: Annotated[int, Range(1, 2 ** 24)] = 65536,
+                 temperature: Temperature = 0.2, momentum: Share = 0.999,
+                 bn_groups: Annotated[int, Range(1, 2 ** 16)] = 1,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         if version not in (1, 2):
             raise UsageError(f'moco version {version!r}: 1 or 2')

@@ -3,18 +3,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stage
+from densessl.bounds import Range, Temperature, Width
 from densessl.dist import gather, rank
 from densessl.errors import UsageError
 from densessl.method import Method, View
 from densessl.precision import full_precision
 from densessl_plugins.pretext.patches import PatchGrid, encode_patches
+
+Rows = Annotated[int, Range(1, 2 ** 8)]
 
 
 class CPC(Method):
@@ -41,9 +44,11 @@ class CPC(Method):
     view_class = PatchGrid
     batch_negatives = True
 
-    def __init__(self, backbone: dict[str, Any], steps: Sequence[int] = (1, 2, 3, 4, 5),
-                 directions: int = 1, projection: int = 64, hidden: int = 256, blocks: int = 5,
-                 scale: float = 0.1, stage: int = -1,
+    def __init__(self, backbone: dict[str, Any], steps: Sequence[Rows] = (1, 2, 3, 4, 5),
+                 directions: Annotated[int, Range(1, 4)] = 1,
+                 projection: Width = 64, hidden: Width = 256,
+                 blocks: Annotated[int, Range(0, 256)] = 5, scale: Temperature = 0.1,
+                 stage: int = -1,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         if directions not in (1, 2, 3, 4):

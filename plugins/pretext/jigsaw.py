@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Classes, Width
 from densessl.method import Method, View
 from densessl_plugins.pretext.classification import class_loss
 from densessl_plugins.pretext.patches import PatchGrid, encode_patches, standardize
@@ -29,9 +30,9 @@ class Jigsaw(Method):
     views = 1
     view_class = PatchGrid
 
-    def __init__(self, backbone: dict[str, Any], permutations: int = 2000, code: int = 1000,
-                 standardize: bool = True, data_preprocessor: dict[str, Any] | None = None
-                 ) -> None:
+    def __init__(self, backbone: dict[str, Any], permutations: Classes = 2000,
+                 code: Width = 1000, standardize: bool = True,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)
         channels = feature_stages(self.backbone)[-1].channels

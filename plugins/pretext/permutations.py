@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.files import atomic_path, cache_root
 
 VERSION = 1    # a change of the choice below must change it: kept sets are found by it
@@ -38,7 +38,7 @@ def permutation_set(tiles: int, number: int) -> np.ndarray:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished, unfinished.open('wb') as file:
             np.save(file, chosen)
-    except OSError:
+    except (OSError, UsageError, RunFailed):
         pass   # a cache that cannot be written costs seconds at the next start, not this run
     return chosen.astype(np.int64)
 

@@ -1,12 +1,13 @@
 """Relative location (arXiv 1505.05192): where does a patch lie from the one in the middle?"""
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Range, Width
 from densessl.method import Method, View
 from densessl_plugins.pretext.classification import class_loss
 from densessl_plugins.pretext.patches import PatchGrid, encode_patches, standardize
@@ -33,9 +34,9 @@ class RelativeLocation(Method):
     views = 1
     view_class = PatchGrid
 
-    def __init__(self, backbone: dict[str, Any], hidden: int = 4096, dropout: float = 0.5,
-                 standardize: bool = True, data_preprocessor: dict[str, Any] | None = None
-                 ) -> None:
+    def __init__(self, backbone: dict[str, Any], hidden: Width = 4096,
+                 dropout: Annotated[float, Range(0, below=1)] = 0.5, standardize: bool = True,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)
         channels = feature_stages(self.backbone)[-1].channels

@@ -1,13 +1,14 @@
 """SimCLR (arXiv 2002.05709): encoder f, projection head g, NT-Xent."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Range, Temperature, Width
 from densessl.dist import gather, rank
 from densessl.errors import UsageError
 from densessl.method import Method, View
@@ -29,8 +30,9 @@ class SimCLR(Method):
     name = 'simclr'
     batch_negatives = True
 
-    def __init__(self, backbone: dict[str, Any], hidden: int | None = None, projection: int = 128,
-                 layers: int = 2, temperature: float = 0.1,
+    def __init__(self, backbone: dict[str, Any], hidden: Width | None = None,
+                 projection: Width = 128, layers: Annotated[int, Range(1, 16)] = 2,
+                 temperature: Temperature = 0.1,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)                          # f

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.bounds import Classes, Share
 from densessl.method import Method, View
 
 
@@ -24,8 +25,8 @@ class Supervised(Method):
     views = 1
     needs_labels = True
 
-    def __init__(self, backbone: dict[str, Any], num_classes: int = 1000,
-                 label_smoothing: float = 0.0,
+    def __init__(self, backbone: dict[str, Any], num_classes: Classes = 1000,
+                 label_smoothing: Share = 0.0,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.backbone = build_backbone(backbone)

@@ -130,3 +130,23 @@ def test_another_score_can_be_asked_for(finished):
     plan.score = 'AP'
     with pytest.raises(UsageError, match='--score AP: the evaluation gives mIoU, aAcc'):
         collect(plan, {})
+
+
+@pytest.mark.parametrize('scores', [{'mIoU': float('nan'), 'aAcc': 9.0}, {'mIoU': None}, {}])
+def test_a_run_without_the_score_is_a_failed_one(finished, scores, tmp_path):
+    """Neither a mean nor a test counts it, though an earlier version wrote it down as finished."""
+    plan = finished()
+    path = plan.run_folder(Run('good', 0.1, 1.0, 1)) / 'scores.json'
+    path.write_text(json.dumps({'scores': scores, 'iterations': 5, 'seconds': 2}))
+    results = collect(plan, {})
+    lost, = results['missing']
+    assert (lost['initialization'], lost['seed'], lost['failed']) == ('good', 1, True)
+    assert 'not a figure' in lost['reason'] and results['score'] == 'mIoU'
+    cell = next(one for one in results['cells'] if one['initialization'] == 'good'
+                and one['fraction'] == 0.1)
+    assert cell['n'] == 2 and cell['mean'] == pytest.approx((30.0 + 31.9) / 2)
+    line = next(one for one in results['comparisons'] if one['initialization'] == 'good'
+                and one['fraction'] == 0.1)
+    assert line['n'] == 2
+    save(results, tmp_path)
+    assert 'NaN' not in (tmp_path / 'results.json').read_text()

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from densessl.environment import is_of_machine
 from densessl.errors import RunFailed, UsageError
 
 
@@ -23,9 +23,11 @@ def building(part: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UsageError, RunFailed, MemoryError, torch.cuda.OutOfMemoryError):
+    except (UsageError, RunFailed):
         raise
     except Exception as error:   # libraries raise any kind for a wrong value
+        if is_of_machine(error):
+            raise
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         last = (text.strip().splitlines() or [''])[-1].partition(' Please check')[0].strip()
         raise UsageError(f'{part} of the config cannot be built: {type(error).__name__}: {last}'
@@ -38,6 +40,10 @@ class GuardedRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         with building('model'):
             return super().build_model(model)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        with building('env_cfg'):
+            super().setup_env(env_cfg)
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         with building('visualizer'):

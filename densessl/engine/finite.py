@@ -1,0 +1,49 @@
+"""A run whose loss or weights are not finite ends: what it would save or score is worth nothing."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from densessl.errors import RunFailed
+
+
+class FiniteHook(Hook):
+    """Ends a fine-tuning run at a loss that is not finite, and before a checkpoint of weights that
+    are not. (A pretraining run reads its losses only once a logging interval:
+    :class:`densessl.engine.log.LogValuesHook`.)"""
+
+    priority = 'VERY_HIGH'      # before whoever saves or scores
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Mapping[str, Any] | None = None) -> None:
+        """mmengine's own hook reads the values in every iteration anyway, so this costs nothing.
+        """
+        for name, value in (outputs or {}).items():
+            if 'loss' in name and not math.isfinite(float(value)):
+                raise not_finite(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        require_finite_weights(runner, checkpoint.get('state_dict', {}))
+
+
+def require_finite_weights(runner: Runner, state: Mapping[str, Tensor]) -> None:
+    """Raise RunFailed if a tensor of ``state`` has a value that is NaN or infinite: a checkpoint of
+    it would take the place of a good one."""
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise RunFailed(f'the weights ({name}) are not finite after iteration '
+                            f'{runner.iter + 1}: {REMEDY}')
+
+
+REMEDY = 'lower the learning rate or lengthen the warm-up'
+
+
+def not_finite(runner: Runner) -> RunFailed:
+    """The error of a loss that is not finite."""
+    return RunFailed(f'the loss is not finite around iteration {runner.iter + 1}: {REMEDY}')

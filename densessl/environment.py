@@ -1,0 +1,133 @@
+"""Errors of the machine: a full disk, a folder that may not be written, too little memory, another
+process of the run that is gone. Each in one line that says what to do, where it is caught last."""
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from densessl.errors import RunFailed, UsageError
+
+FULL = {
+    errno.ENOSPC: 'the disk is full: free some space',
+    errno.EDQUOT: 'the disk quota is used up: free some space',
+    errno.EFBIG: 'a file may not become that large here (ulimit -f, or the file system): raise the '
+                 'limit, or choose a folder of another file system',
+    errno.EIO: 'the disk failed: look at the system log, and choose a folder of another disk'}
+REFUSED = {     # the user has named a place that cannot be used
+    errno.EACCES: 'permission denied: choose another place, or ask for the right',
+    errno.EPERM: 'this is not permitted: choose another place, or ask for the right',
+    errno.EROFS: 'the file system is read-only: choose another place',
+    errno.ENAMETOOLONG: 'the name is too long: choose a shorter one',
+    errno.ENOENT: 'there is no such file or folder',
+    errno.ENOTDIR: 'a part of the path is a file, not a folder',
+    errno.EISDIR: 'that is a folder, not a file'}
+OTHERS = {
+    errno.EMFILE: 'too many files are open: raise ulimit -n, or take fewer workers',
+    errno.ENFILE: 'too many files are open on this machine',
+    errno.ENOMEM: 'the memory is full: take a smaller batch or fewer workers',
+    errno.EAGAIN: 'the system gives no more processes or threads: raise ulimit -u, or take fewer '
+                  'workers'}
+MEMORY = 'take a smaller batch, smaller images or fewer workers'
+_PEER = re.compile(r'connection (was )?(closed|reset) by (remote )?peer|connection refused|'
+                   r'broken pipe|timed out (after )?waiting|no progress|remote process exited',
+                   re.IGNORECASE)
+_WRITER = re.compile(r'PytorchStreamWriter failed|unexpected pos|file write failed')
+_WORKER = re.compile(r'DataLoader worker .*(killed by signal|exited unexpectedly)')
+_ALLOCATOR = re.compile(r'DefaultCPUAllocator|out of memory|std::bad_alloc|'
+                        r'unable to allocate|cannot allocate memory', re.IGNORECASE)
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error says that the machine has no more room, whatever was asked of it."""
+    return (isinstance(error, MemoryError) or _is_out_of_memory(error)
+            or (isinstance(error, OSError) and error.errno in {**FULL, **OTHERS}))
+
+
+def explain(error: BaseException) -> UsageError | RunFailed | None:
+    """The one line for an error of the machine; None for any other error."""
+    if isinstance(error, OSError) and error.errno is not None:
+        place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ''
+        named = f'{_short(place)}: ' if place else ''
+        if error.errno in REFUSED:
+            return UsageError(f'{named}{REFUSED[error.errno]}')
+        told = {**FULL, **OTHERS}.get(error.errno)
+        return RunFailed(f'{named}{told or error.strerror or error}')
+    if _is_out_of_memory(error):
+        asked = re.search(r'allocate (\d+) bytes|[Tt]ried to allocate ([\d.]+ \w+)', str(error))
+        much = f' ({asked[0]})' if asked else ''
+        return RunFailed(f'the memory is not enough{much}: {MEMORY}')
+    if _is_lost_peer(error):
+        return RunFailed('another process of this run is gone, so this one cannot go on: the '
+                         'reason stands in its own last line')
+    if isinstance(error, RuntimeError) and _WORKER.search(str(error)):
+        return RunFailed(f'a loader worker was ended by the system, mostly for want of memory or '
+                         f'of shared memory (/dev/shm): {MEMORY}')
+    if isinstance(error, RuntimeError) and _WRITER.search(str(error)):
+        return RunFailed(f'a file could not be written to its end: {FULL[errno.ENOSPC]}')
+    return None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, an error of writing is one that names ``path``.
+
+    Raises:
+        RunFailed: the disk has no more room.
+        UsageError: ``path`` may not be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        known = explain(error)
+        if known is None or not (isinstance(error, OSError) or _WRITER.search(str(error))):
+            raise
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError | RuntimeError) -> UsageError | RunFailed:
+    """The error that ``path`` could not be written, by a reason that :func:`explain` knows."""
+    if isinstance(error, OSError):
+        error = OSError(error.errno, error.strerror)    # without the name of an unfinished file
+    known = explain(error) or UsageError(str(error))
+    return type(known)(f'cannot write {_short(str(path))}: {known}')
+
+
+@contextmanager
+def saying(last: object) -> Iterator[None]:
+    """Within, an error of the machine, or a run that failed, ends with what is kept.
+
+    Args:
+        last: called when it is needed; gives the words, or nothing.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except (RunFailed, OSError, MemoryError, RuntimeError) as error:
+        known = error if isinstance(error, RunFailed) else explain(error)
+        kept = last() if known is not None else ''
+        if not kept:
+            raise
+        raise RunFailed(f'{known}; {kept}') from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError' or (
+        isinstance(error, RuntimeError) and bool(_ALLOCATOR.search(str(error))))
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    """Whether a collective operation failed since another process does not answer any more."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    text = str(error)
+    of_group = 'DistBackendError' in kinds or 'DistNetworkError' in kinds or (
+        'RuntimeError' in kinds and ('gloo' in text.lower() or 'nccl' in text.lower()))
+    return of_group and ('DistBackendError' in kinds or bool(_PEER.search(text)))
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= 160 else f'{path[:80]}…{path[-60:]}'
