@@ -29,6 +29,7 @@ from input_data import prepare
 from input_peers import BLUR, JITTER, MEAN, PEERS, STD, kornia_operations, torchvision_operations
 
 from densessl.data import photometric as ph
+from densessl.data import photometric_draw as draw
 from densessl.data.collate import collate
 from densessl.data.decode import open_image
 from densessl.data.images import ImageList
@@ -144,7 +145,7 @@ def photometry(images: ImageList, rounds: int) -> None:
             theirs[name] = make()
         except ImportError as error:
             absent.append(f'{name} is absent: {error}')
-    plain = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(BATCH, 1)
+    plain = torch.from_numpy(draw.parameters(np.random.default_rng(0))).repeat(BATCH, 1)
     columns = ['densessl', 'by PyTorch', *theirs]
     print('Photometry, ms a view of 224 px\n')
     print(f'  {"":34} ' + ' '.join(f'{name:>14}' for name in columns))
@@ -177,7 +178,7 @@ def _rows(plain: torch.Tensor, operation: str) -> torch.Tensor:
     names = ('brightness', 'contrast', 'saturation', 'hue', 'sigma') if operation == 'all' else (
         [operation] if operation in STRENGTH else [])
     for name in names:
-        rows[:, ph.PARAMETERS.index(name)] = STRENGTH[name]
+        rows[:, draw.PARAMETERS.index(name)] = STRENGTH[name]
         if name in ('brightness', 'contrast', 'saturation', 'hue'):
             rows[:, ph.ORDER] = 0
     return rows

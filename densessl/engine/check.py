@@ -53,11 +53,11 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     method = METHODS.get(cfg.model.type)
     check_arguments(method, _but(cfg.model, 'type'), 'model')
     _check_views(cfg, config, method)
+    if 'blur_kernel' in cfg.normalization:
+        raise UsageError('normalization.blur_kernel is now a key of each view, blur=dict(…, '
+                         'kernel=…); left out, it is a tenth of the side of the view, odd')
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
-    for key in ('mean', 'std'):
-        if len(_numbers(cfg.normalization.get(key, (0, 0, 0)))) != 3:
-            raise UsageError(f'normalization.{key} must be three numbers (R, G, B), '
-                             f'not {cfg.normalization[key]!r}')
+    ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
     checked_options(cfg.get('compile'))
     check_keys('train_dataloader', cfg.train_dataloader, {'batch_size', 'num_workers'})
@@ -84,6 +84,9 @@ def _numbers(values: Any) -> list[float]:
 
 
 def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
+    if not isinstance(cfg.views, (list, tuple)) or not cfg.views \
+            or not all(isinstance(view, Mapping) for view in cfg.views):
+        raise UsageError(f'views must be a list of dicts, one a view, not {cfg.views!r:.60}')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
+from densessl.data.compiled import entry
+
 # An edge's bin is its squared weight's float32 exponent and first 9 bits of mantissa: weights of
 # 0..442 that differ by 0.1 % have bins of their own, those below 0.03 count as 0. With 8 bits
 # the scores on BSDS500 leave scikit-image's by half a point; 10 take longer and come no closer.
@@ -76,17 +78,7 @@ def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
 # -- compiled --------------------------------------------------------------------------------------
 # Indices are unsigned: numba would ask of a signed one whether it counts from the end.
 
-def _entry(function):
-    """Compile ``function``, keeping the code for later processes in ``__pycache__``, or where that
-    cannot be written in the user's cache; without either each process compiles for itself."""
-    options = dict(nogil=True, error_model='numpy')
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
-
-
-@_entry
+@entry
 def _edge_bins(planes):
     """The bins of all edges, (H, 4, W) uint16 by row, direction and column, and how many edges
     each direction has in each bin, (4, BINS). Written so that LLVM vectorizes the two inner loops.
@@ -122,7 +114,7 @@ def _reach(d):
     return (0, 1, 1, 1)[d], (0, 0, 0, 1)[d], (1, 0, 1, 0)[d]
 
 
-@_entry
+@entry
 def _segment(keys, counts, edges, scale, min_size):
     height, _, width = keys.shape
     order, ends = _sort(keys, counts)

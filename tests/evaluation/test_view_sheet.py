@@ -15,7 +15,8 @@ from densessl.data.collate import collate
 from densessl.data.images import find_images, read_image
 from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore, make_masks
-from densessl.data.photometric import ViewPreprocessor, parameters
+from densessl.data.photometric import ViewPreprocessor
+from densessl.data.photometric_draw import parameters
 from densessl.data.sample import write_scenes
 from densessl.data.tar_write import make_shards
 from densessl.data.views import AugmentedView
