@@ -69,8 +69,10 @@ def _store(planes, mean, std, pixels):
 @njit(**OPTIONS)
 def _jitter(planes, column, value, style):
     if column == ph.HUE:
-        if value != 0:
+        if value != 0 and style == ph.BLENDED:
             _hue(planes, value)
+        elif value != 0:
+            _hue_in_hsv(planes, value)
     elif column == ph.BRIGHTNESS and style == ph.HSV_ADDED:
         for c in range(3):
             _blend(planes[c], value, _ONE)
@@ -161,25 +163,44 @@ def _grayscale(planes):
         red[p], green[p], blue[p] = gray, gray, gray
 
 
+@njit(inline='always')
+def _sixth(r, g, b, high, chroma):
+    """The hue in sixths of a turn, −1 … 5."""
+    inverse = _ONE / (chroma if chroma > _ZERO else _ONE)
+    if high == r:
+        return (g - b) * inverse
+    if high == g:
+        return (b - r) * inverse + _TWO
+    return (r - g) * inverse + _FOUR
+
+
 @njit(**OPTIONS)
 def _hue(planes, shift):
     red, green, blue = planes[0], planes[1], planes[2]
     turn = _SIX * shift
     for p in range(len(red)):
         r, g, b = red[p], green[p], blue[p]
-        high, low = max(r, max(g, b)), min(r, min(g, b))
-        chroma = high - low
-        inverse = _ONE / (chroma if chroma > _ZERO else _ONE)
-        if high == r:
-            sixth = (g - b) * inverse
-        elif high == g:
-            sixth = (b - r) * inverse + _TWO
-        else:
-            sixth = (r - g) * inverse + _FOUR
-        sixth += turn
+        high = max(r, max(g, b))
+        chroma = high - min(r, min(g, b))
+        sixth = _sixth(r, g, b, high, chroma) + turn
         red[p] = high - chroma * _ramp(sixth + _FIVE)
         green[p] = high - chroma * _ramp(sixth + _THREE)
         blue[p] = high - chroma * _ramp(sixth + _ONE)
+
+
+@njit(**OPTIONS)
+def _hue_in_hsv(planes, shift):
+    red, green, blue = planes[0], planes[1], planes[2]
+    turn = _SIX * shift
+    for p in range(len(red)):
+        r, g, b = red[p], green[p], blue[p]
+        high = max(r, max(g, b))
+        chroma = high - min(r, min(g, b))
+        sixth = _sixth(r, g, b, high, chroma) + turn
+        sixth -= _SIX * np.floor(sixth / _SIX)
+        red[p] = high - chroma * (_ONE - _clamp(abs(sixth - _THREE) - _ONE))
+        green[p] = high - chroma * (_ONE - _clamp(_TWO - abs(sixth - _TWO)))
+        blue[p] = high - chroma * (_ONE - _clamp(_TWO - abs(sixth - _FOUR)))
 
 
 @njit(inline='always')
