@@ -168,12 +168,12 @@ def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> 
 
 def described(row: Tensor) -> str:
     """A sample's photometric parameters (P,) in words, those alone that change a pixel; b, c, s
-    and h are the jitter's brightness (signed if it is added), contrast, saturation and hue."""
+    and h are the jitter's brightness (a factor, or what is added), contrast, saturation and hue."""
     value: dict[str, Any] = dict(zip(PARAMETERS, row.tolist(), strict=True))
     words = []
     if value['order'] != NO_JITTER:
-        added = '+' if value['style'] == HSV_ADDED else ''
-        words += [f'b {value["brightness"]:{added}.2f}']
+        words += [f'b {value["brightness"]:+.2f} added' if value['style'] == HSV_ADDED
+                  else f'b {value["brightness"]:.2f}']
         words += [f'{name[0]} {value[name]:.2f}' for name in ('contrast', 'saturation')]
         words.append(f'h {value["hue"]:+.2f}')
     if value['gray']:

@@ -176,6 +176,8 @@ def test_words_name_what_changes_a_pixel():
     assert view_sheet.described(torch.from_numpy(row)) == (
         f'b {row[0]:.2f} c 1.00 s 1.00 h {row[3]:+.2f} gray blur 1.0 solarized')
     assert view_sheet.described(torch.from_numpy(parameters(rng))) == ''
+    row = parameters(rng, jitter=dict(p=1.0, brightness=0.4), style='tensorflow')
+    assert view_sheet.described(torch.from_numpy(row)).startswith(f'b {row[0]:+.2f} added c 1.00')
 
 
 @pytest.mark.parametrize('arguments, message', [
