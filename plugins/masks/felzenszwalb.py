@@ -1,8 +1,6 @@
 """Felzenszwalb & Huttenlocher (IJCV 2004) graph-based segmentation: the fast one and the usual."""
 from __future__ import annotations
 
-from math import inf
-
 import numpy as np
 
 from densessl import MaskGenerator
@@ -26,10 +24,12 @@ class Felzenszwalb(MaskGenerator):
     version = 2         # 1 was scikit-image's, which orders edges of equal weight otherwise
 
     def __init__(self, *, scale: float = 1000.0, sigma: float = 0.8, min_size: int = 1000) -> None:
-        numbers = all(isinstance(value, int | float) for value in (scale, sigma, min_size))
-        if not numbers or not (0 < scale < inf and 0 <= sigma < inf and 0 <= min_size < inf):
-            raise UsageError(f'{self.name} needs numbers scale > 0, sigma ≥ 0 and min_size ≥ 0, '
-                             f'not scale={scale!r}, sigma={sigma!r}, min_size={min_size!r}')
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool)
+                      for value in (scale, sigma, min_size))
+        if not numbers or not (0 < scale <= 1e9 and 0 <= sigma <= 100 and 0 <= min_size <= 1e9):
+            raise UsageError(f'{self.name} needs numbers scale > 0, sigma ≥ 0 and min_size ≥ 0 '
+                             f'(at most 1e9, 100 and 1e9), not scale={scale!r}, sigma={sigma!r}, '
+                             f'min_size={min_size!r}')
         self.scale, self.sigma, self.min_size = float(scale), float(sigma), int(min_size)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

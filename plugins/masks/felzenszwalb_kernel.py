@@ -45,6 +45,9 @@ def felzenszwalb(image: np.ndarray, scale: float, sigma: float, min_size: int) -
 
     Returns:
         (H, W) int32 labels 0..n-1, numbered by their first pixel.
+
+    Raises:
+        ValueError: not such an image.
     """
     return divide(edge_bins(image, sigma), scale, min_size)
 
@@ -61,7 +64,12 @@ def divide(bins: tuple[np.ndarray, np.ndarray], scale: float, min_size: int) -> 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     """(3, H, W) float32 in 0..255, smoothed as scikit-image does: a Gaussian that ends at 4 σ, the
-    image mirrored at its border."""
+    image mirrored at its border. ValueError for what the kernel is not made for: numba checks no
+    index, and an edge's number, four times its pixel's, has 32 bits."""
+    colors = image.dtype == np.uint8 or (image.dtype.kind == 'f' and np.isfinite(image).all())
+    if not colors or image.ndim != 3 or image.shape[2] != 3 or not 0 < image.size < 3 << 30:
+        raise ValueError(f'an image must be (H, W, 3) uint8 or finite floats, not empty and below '
+                         f'2^30 pixels, not {image.shape} {image.dtype}')
     if image.dtype.kind == 'f':
         image = image.astype(np.float32) * np.float32(255)
     radius = int(4 * sigma + 0.5)
