@@ -69,9 +69,13 @@ def _are_numbers(value: Any, count: int) -> bool:
             and all(_is_number(each) for each in value))
 
 
-def _refuse(key: str, allowed: str, value: Any, hint: str = '') -> None:
+def shown(value: Any) -> str:
+    """``value`` for a message, in one short line."""
     try:
-        shown = _LONG.repr(value)
+        return _LONG.repr(value)
     except ValueError:      # Python spells out no integer of more than 4300 digits
-        shown = 'a number of thousands of digits'
-    raise UsageError(f'{key} must be {allowed}, not {shown}{hint}')
+        return 'a number of thousands of digits'
+
+
+def _refuse(key: str, allowed: str, value: Any, hint: str = '') -> None:
+    raise UsageError(f'{key} must be {allowed}, not {shown(value)}{hint}')

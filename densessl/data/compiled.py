@@ -4,8 +4,8 @@ Without fastmath: with it the bits would depend on how LLVM happened to vectoriz
 another way in the process that compiles than in the code that others load.
 
 The compiled code is kept in ``__pycache__`` and is made anew when the file of the decorated
-function changes, not when a function that it calls in another file does: whatever is compiled
-into an entry stands in the entry's file.
+function changes, not when a function or a constant of another file does. So what an entry calls
+stands in its file, and whoever changes a constant that it takes from elsewhere edits it as well.
 """
 from __future__ import annotations
 

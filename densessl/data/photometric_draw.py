@@ -18,6 +18,7 @@ from densessl.data.bounds import (
     check_number,
     check_probability,
     check_range,
+    shown,
 )
 from densessl.errors import UsageError
 
@@ -99,7 +100,7 @@ def check_parameters(*, size: int, style: str, jitter: dict[str, Any] | None, gr
         if given is None:
             continue
         if not isinstance(given, Mapping):
-            raise UsageError(f'{name} must be a dict of {", ".join(known)}, not {given!r:.60}')
+            raise UsageError(f'{name} must be a dict of {", ".join(known)}, not {shown(given)}')
         check_keys(name, given, known)
         needed = known[:2] if name == 'blur' else known[:1]
         if missing := [key for key in needed if key not in given]:

@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
 
 from densessl.config import check_keys
+from densessl.data.bounds import shown
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.views import view_class_of
 from densessl.engine import lars, precision  # noqa: F401  they register what configs name
@@ -86,7 +87,7 @@ def _numbers(values: Any) -> list[float]:
 def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
     if not isinstance(cfg.views, (list, tuple)) or not cfg.views \
             or not all(isinstance(view, Mapping) for view in cfg.views):
-        raise UsageError(f'views must be a list of dicts, one a view, not {cfg.views!r:.60}')
+        raise UsageError(f'views must be a list of dicts, one a view, not {shown(cfg.views)}')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')
