@@ -29,6 +29,7 @@ from input_data import prepare
 from input_peers import BLUR, JITTER, MEAN, PEERS, STD, kornia_operations, torchvision_operations
 
 from densessl.data import photometric as ph
+from densessl.data import photometric_draw as draw
 from densessl.data.collate import collate
 from densessl.data.decode import open_image
 from densessl.data.images import ImageList
@@ -39,6 +40,7 @@ from densessl.data.views import AugmentedView, draw_views
 BATCH = 16      # images a turn
 STRENGTH = {'brightness': 1.2, 'contrast': 1.2, 'saturation': 1.2, 'hue': 0.1, 'gray': 1.0,
             'sigma': 1.0, 'solarize': 0.5}
+ADDED = 0.2      # brightness in TensorFlow's style, which adds it
 NAMES = {'sigma': 'blur, sigma 1', 'gray': 'grayscale'}
 
 
@@ -83,9 +85,9 @@ def in_turns(contestants: dict[str, Callable[[int], Any]], rounds: int, each: in
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def views_of(method: str) -> list[AugmentedView]:
+def views_of(method: str, style: str = 'torchvision') -> list[AugmentedView]:
     """The views of the published method, as the peers draw them."""
-    return [AugmentedView(size=224, jitter=dict(p=0.8, **JITTER), gray=0.2,
+    return [AugmentedView(size=224, style=style, jitter=dict(p=0.8, **JITTER), gray=0.2,
                           blur=dict(p=blur, sigma=(0.1, 2.0))) for blur in BLUR[method]]
 
 
@@ -96,14 +98,15 @@ def stages(images: ImageList, store: MaskStore, rounds: int) -> None:
     opened = [open_image(path) for path in paths]
     pictures = [stored.pixels() for stored in opened[:BATCH]]
     masks = [store.read(images.name(i)) for i in range(BATCH)]
-    drawn = [draw_views(views, np.random.default_rng(i), 375, 500, 64) for i in range(number)]
+    drawn, clipped = ([draw_views(views_of('detcon', style), np.random.default_rng(i), 375, 500, 64)
+                       for i in range(number)] for style in draw.STYLES)
     dataset = ViewDataset(images, store, views)
     samples = [dataset[i, i] for i in range(BATCH)]
 
     def chosen(turn: int) -> list[int]:
         return [(turn * BATCH + i) % number for i in range(BATCH)]
 
-    def cut(turn: int, arrays: list[np.ndarray], label: bool) -> None:
+    def cut(turn: int, arrays: list[np.ndarray], label: bool, drawn: list = drawn) -> None:
         for array, i in zip(arrays, chosen(turn), strict=True):
             for each in drawn[i]:
                 each.view.cut(array, each.box, each.flip, label=label)
@@ -117,6 +120,7 @@ def stages(images: ImageList, store: MaskStore, rounds: int) -> None:
         'decode': each_of(lambda i: opened[i].pixels()),
         '(decode at half size)': each_of(lambda i: opened[i].pixels(2)),
         'crop, resize, flip: two images': lambda turn: cut(turn, pictures, False),
+        "(two images in TensorFlow's style)": lambda turn: cut(turn, pictures, False, clipped),
         'read and decode the mask': each_of(lambda i: store.read(images.name(i))),
         'crop, resize, flip: two masks': lambda turn: cut(turn, masks, True),
         'make a batch of it': lambda turn: collate(samples),
@@ -144,14 +148,16 @@ def photometry(images: ImageList, rounds: int) -> None:
             theirs[name] = make()
         except ImportError as error:
             absent.append(f'{name} is absent: {error}')
-    plain = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(BATCH, 1)
-    columns = ['densessl', 'by PyTorch', *theirs]
+    plain, released_plain = (torch.from_numpy(draw.parameters(
+        np.random.default_rng(0), style=style)).repeat(BATCH, 1) for style in draw.STYLES)
+    columns = ['densessl', 'TensorFlow style', 'by PyTorch', *theirs]
     print('Photometry, ms a view of 224 px\n')
-    print(f'  {"":34} ' + ' '.join(f'{name:>14}' for name in columns))
+    print(f'  {"":34} ' + ' '.join(f'{name:>16}' for name in columns))
     for operation in ('layout and normalization', *STRENGTH, 'all'):
-        rows = _rows(plain, operation)
+        rows, released = _rows(plain, operation), _rows(released_plain, operation)
         contestants = {
             'densessl': lambda _, rows=rows: preprocess.photometry(whole, rows),
+            'TensorFlow style': lambda _, rows=released: preprocess.photometry(whole, rows),
             'by PyTorch': lambda _, rows=rows: ph.augment(
                 channels_first.float().div_(255), rows).sub_(preprocess.mean).div_(
                     preprocess.std)}
@@ -163,11 +169,10 @@ def photometry(images: ImageList, rounds: int) -> None:
             contestants['kornia'] = lambda _, f=theirs['kornia'][operation], value=value: f(
                 floats, torch.full((BATCH,), value))
         times = in_turns(contestants, rounds, BATCH)
-        cells = ' '.join(f'{times[name]:14.3f}' if name in times else f'{"":14}'
+        cells = ' '.join(f'{times[name]:16.3f}' if name in times else f'{"":16}'
                          for name in columns)
         print(f'  {_spelled(operation):34} {cells}')
-    print(f'  ("densessl" and "by PyTorch" include layout and normalization in every row; '
-          f'{len(columns) - 2} peers)')
+    print(f'  (all but the {len(columns) - 3} peers include layout and normalization in every row)')
     print(''.join(f'  {line}\n' for line in absent))
 
 
@@ -177,7 +182,8 @@ def _rows(plain: torch.Tensor, operation: str) -> torch.Tensor:
     names = ('brightness', 'contrast', 'saturation', 'hue', 'sigma') if operation == 'all' else (
         [operation] if operation in STRENGTH else [])
     for name in names:
-        rows[:, ph.PARAMETERS.index(name)] = STRENGTH[name]
+        added = name == 'brightness' and rows[0, draw.STYLE] == draw.HSV_ADDED
+        rows[:, draw.PARAMETERS.index(name)] = ADDED if added else STRENGTH[name]
         if name in ('brightness', 'contrast', 'saturation', 'hue'):
             rows[:, ph.ORDER] = 0
     return rows
@@ -190,14 +196,16 @@ def _spelled(operation: str) -> str:
 
 def pipelines(method: str, images: ImageList, store: MaskStore | None, rounds: int) -> None:
     """Print whole pipelines of two views of 224 px, files to normalized floats."""
-    dataset = ViewDataset(images, store, views_of(method))
+    dataset, released = (ViewDataset(images, store, views_of(method, style))
+                         for style in draw.STYLES)
     preprocess, number = ph.ViewPreprocessor(MEAN, STD), len(images)
 
-    def batch(turn: int) -> dict[str, Any]:
+    def batch(turn: int, dataset: ViewDataset = dataset) -> dict[str, Any]:
         return collate([dataset[n, n % number] for n in range(turn * BATCH, (turn + 1) * BATCH)])
     contestants: dict[str, Callable[[int], Any]] = {
         'densessl, geometry (uint8)': batch,
-        'densessl, whole': lambda turn: preprocess(batch(turn), True)}
+        'densessl, whole': lambda turn: preprocess(batch(turn), True),
+        "densessl, TensorFlow's style": lambda turn: preprocess(batch(turn, released), True)}
     absent = []
     for name, make in PEERS.items():
         try:

@@ -21,7 +21,8 @@ data = 'data/coco/train2017'
 masks = dict(type='felzenszwalb', scale=1000, sigma=0.8, min_size=1000)
 
 _view = dict(
-    size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    style='tensorflow', size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), crop='clipped',
+    interpolation='bicubic', flip=0.5,
     jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2)
 views = [                      # the one view is always blurred, the other never
     dict(**_view, blur=dict(p=1.0, sigma=(0.1, 2.0))),

@@ -23,8 +23,10 @@ _base_ = ['_base_/pretrain.py']
 data = 'data/imagenet/train'
 
 _view = dict(
-    size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
-    jitter=dict(p=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2), gray=0.2,
+    style='tensorflow', size=224, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), crop='distorted_box',
+    interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2,
+                brightness_rule='multiply'), gray=0.2,      # the release's default, simclrv2
     blur=dict(p=0.5, sigma=(0.1, 2.0)))
 views = [_view, _view]
 

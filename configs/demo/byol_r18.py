@@ -15,7 +15,6 @@ views = [
     dict(**_view, blur=dict(p=1.0, sigma=(0.1, 1.0)), solarize=dict(p=0.0, threshold=0.5)),
     dict(**_view, blur=dict(p=0.1, sigma=(0.1, 1.0)), solarize=dict(p=0.2, threshold=0.5)),
 ]
-normalization = dict(blur_kernel=9)   # a tenth of the side, odd
 
 model = dict(
     type='byol',

@@ -18,7 +18,6 @@ views = [
     dict(**_view, blur=dict(p=1.0, sigma=(0.1, 1.0))),
     dict(**_view, blur=dict(p=0.0, sigma=(0.1, 1.0))),
 ]
-normalization = dict(blur_kernel=9)   # a tenth of the side, odd
 
 model = dict(
     type='detcon_s',

@@ -13,7 +13,6 @@ _view = dict(
     jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
     blur=dict(p=0.5, sigma=(0.1, 1.0)))
 views = [_view, _view]
-normalization = dict(blur_kernel=9)   # a tenth of the side, odd
 
 model = dict(
     type='moco',

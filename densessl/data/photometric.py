@@ -1,94 +1,49 @@
 """Photometry: color jitter, grayscale, blur and solarization, batched on the training device.
 
-A loader worker draws a sample's parameters (:func:`parameters`); the data preprocessor
-(:class:`ViewPreprocessor`) applies them to whole batches, outside autocast and autograd. Each
-operation is torchvision's, with a parameter of its own for every sample. On a GPU PyTorch does it
-(:func:`augment`, which runs on any device), on a CPU the same formulas compiled, ten times as fast
-(:mod:`densessl.data.photometric_kernel`).
+A loader worker draws a sample's parameters (:mod:`densessl.data.photometric_draw`); the data
+preprocessor (:class:`ViewPreprocessor`) applies them to whole batches, outside autocast and
+autograd. Each operation is that of the sample's style, torchvision's or TensorFlow's, with a
+parameter of its own for every sample. On a GPU PyTorch does it (:func:`augment`, which runs on any
+device), on a CPU the same formulas compiled, ten times as fast
+(:mod:`densessl.data.photometric_cpu`).
+
+TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-research
+``byol/utils/augmentations.py``; detcon ``utils/augmentations.py``, which calls dm_pix; simclr
+``data_util.py``. They are alike but for the brightness, and clip to [0, 1] after every operation.
 """
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from densessl.config import check_keys
-from densessl.errors import UsageError
+from densessl.data.photometric_draw import (
+    BLENDED,
+    BRIGHTNESS,
+    CONTRAST,
+    GRAY,
+    GRAY_AFTER,
+    GRAY_BEFORE,
+    HSV_ADDED,
+    HSV_SCALED,
+    HUE,
+    KERNEL,
+    LUMA,
+    NO_JITTER,
+    ORDER,
+    ORDERS,
+    SATURATION,
+    SIGMA,
+    SOLARIZE,
+    STYLE,
+)
+from densessl.data.view_bounds import check_channels, check_flag
 from densessl.method import View
 from densessl.registry import METHODS
-
-PARAMETERS = ('brightness', 'contrast', 'saturation', 'hue', 'order', 'gray', 'sigma', 'solarize')
-BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, SOLARIZE = range(len(PARAMETERS))
-ORDERS = list(itertools.permutations((BRIGHTNESS, CONTRAST, SATURATION, HUE)))
-NO_JITTER, NO_SOLARIZE = -1.0, 2.0   # a value of `order` / `solarize` that leaves pixels alone
-GRAY_AFTER, GRAY_BEFORE = 1.0, 2.0
-LUMA = (0.2989, 0.587, 0.114)        # ITU-R 601, as torchvision rounds it
-
-
-def parameters(rng: np.random.Generator, *, jitter: dict[str, float] | None = None,
-               gray: float = 0.0, gray_first: bool = False, blur: dict[str, Any] | None = None,
-               solarize: dict[str, float] | None = None) -> np.ndarray:
-    """Draw one view's photometric parameters; see ``AugmentedView`` for the arguments.
-
-    Returns:
-        (P,) float32 in the order of :data:`PARAMETERS`.
-    """
-    row = np.array([1, 1, 1, 0, NO_JITTER, 0, 0, NO_SOLARIZE], dtype=np.float32)
-    if jitter and rng.random() < jitter['p']:
-        for column, name in ((BRIGHTNESS, 'brightness'), (CONTRAST, 'contrast'),
-                             (SATURATION, 'saturation')):
-            strength = jitter.get(name, 0.0)
-            row[column] = rng.uniform(max(0.0, 1 - strength), 1 + strength)
-        row[HUE] = rng.uniform(-jitter.get('hue', 0.0), jitter.get('hue', 0.0))
-        row[ORDER] = rng.integers(len(ORDERS))
-    if rng.random() < gray:
-        row[GRAY] = GRAY_BEFORE if gray_first else GRAY_AFTER
-    if blur and rng.random() < blur['p']:
-        row[SIGMA] = rng.uniform(*blur['sigma'])
-    if solarize and rng.random() < solarize['p']:
-        row[SOLARIZE] = solarize.get('threshold', 0.5)
-    return row
-
-
-def check_parameters(*, jitter: dict[str, float] | None, gray: float, gray_first: bool,
-                     blur: dict[str, Any] | None, solarize: dict[str, float] | None) -> None:
-    """Raise UsageError for arguments that :func:`parameters` cannot draw from."""
-    for name, given, known in (
-            ('jitter', jitter, ('p', 'brightness', 'contrast', 'saturation', 'hue')),
-            ('blur', blur, ('p', 'sigma')), ('solarize', solarize, ('p', 'threshold'))):
-        if given is None:
-            continue
-        if not isinstance(given, Mapping):
-            raise UsageError(f'{name} must be a dict of {", ".join(known)}, not {given!r}')
-        check_keys(name, given, known)
-        needed = known[:2] if name == 'blur' else known[:1]
-        if missing := [key for key in needed if key not in given]:
-            raise UsageError(f'{name} needs {" and ".join(missing)}; it takes {", ".join(known)}')
-        for key, value in given.items():
-            low, high = value if key == 'sigma' and is_range(value) else (value, value)
-            if not is_range((low, high)) or low < 0 or (key in ('p', 'threshold') and high > 1) \
-                    or (key == 'hue' and high > 0.5):
-                raise UsageError(f'{name}.{key} {value!r} is out of range')
-    check_probability('gray', gray)
-
-
-def check_probability(name: str, value: Any) -> None:
-    """Raise UsageError unless ``value`` is a number in [0, 1]."""
-    if not is_range((value, value)) or not 0 <= value <= 1:
-        raise UsageError(f'{name} must be a probability in 0 … 1, not {value!r}')
-
-
-def is_range(value: Any) -> bool:
-    """Whether ``value`` is two numbers, the first not above the second."""
-    return (isinstance(value, (list, tuple)) and len(value) == 2
-            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
-            and value[0] <= value[1])
 
 
 @METHODS.register_module()
@@ -97,14 +52,18 @@ class ViewPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: per channel, on the 0–255 scale, in RGB order.
-        blur_kernel: side of the Gaussian kernel, in pixels (23 at 224 px: a tenth of the side).
+
+    Raises:
+        UsageError: ``mean`` or ``std`` are not three numbers of that scale.
     """
 
     def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.395, 57.12, 57.375), blur_kernel: int = 23,
-                 non_blocking: bool = True) -> None:
+                 std: Sequence[float] = (58.395, 57.12, 57.375), non_blocking: bool = True
+                 ) -> None:
         super().__init__(non_blocking=non_blocking)
-        self.blur_kernel = blur_kernel
+        check_flag('normalization.non_blocking', non_blocking)
+        check_channels('normalization.mean', mean, 0, 255)
+        check_channels('normalization.std', std, 0.01, 255)
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1) / 255, persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1) / 255, persistent=False)
 
@@ -139,22 +98,21 @@ class ViewPreprocessor(BaseDataPreprocessor):
         rows = rows.repeat_interleave(len(image) // len(rows), 0)
         if image.device.type == 'cpu':
             # imported here: it takes a third of a second, and who has a GPU needs it not
-            from densessl.data.photometric_kernel import augment_and_normalize
-            image = augment_and_normalize(image, rows, self.mean, self.std, self.blur_kernel)
+            from densessl.data.photometric_cpu import augment_and_normalize
+            image = augment_and_normalize(image, rows, self.mean, self.std)
         else:
             image = image.permute(0, 3, 1, 2).float().div_(255)   # channels-last, as memory is
-            image = augment(image, rows, self.blur_kernel).sub_(self.mean).div_(self.std)
+            image = augment(image, rows).sub_(self.mean).div_(self.std)
         return image.unflatten(0, several)
 
 
-def augment(image: Tensor, rows: Tensor, blur_kernel: int = 23) -> Tensor:
+def augment(image: Tensor, rows: Tensor) -> Tensor:
     """Apply photometry to a batch.
 
     Args:
         image: (B, 3, H, W) float in [0, 1], on any device; overwritten.
         rows: (B, P) parameters, on the CPU: which samples an operation touches is known there,
             so that the device is never waited for.
-        blur_kernel: side of the Gaussian kernel in pixels.
 
     Returns:
         (B, 3, H, W) float in [0, 1].
@@ -162,11 +120,17 @@ def augment(image: Tensor, rows: Tensor, blur_kernel: int = 23) -> Tensor:
     _on(image, rows, rows[:, GRAY] == GRAY_BEFORE, lambda x, _: grayscale(x))
     orders = torch.tensor(ORDERS)[rows[:, ORDER].long().clamp(min=0)]   # (B, 4) which op is when
     for turn in range(4):
-        for column, operation in JITTER.items():
-            chosen = (orders[:, turn] == column) & (rows[:, ORDER] != NO_JITTER)
-            _on(image, rows[:, column], chosen, operation)
+        for style, column in ((style, column) for style, jitter in JITTERS.items()
+                              for column in jitter):
+            chosen = ((orders[:, turn] == column) & (rows[:, ORDER] != NO_JITTER)
+                      & (rows[:, STYLE] == style))
+            _on(image, rows[:, column], chosen, JITTERS[style][column])
     _on(image, rows, rows[:, GRAY] == GRAY_AFTER, lambda x, _: grayscale(x))
-    _on(image, rows[:, SIGMA], rows[:, SIGMA] > 0, lambda x, s: blur(x, s, blur_kernel))
+    kinds = rows[:, [KERNEL, STYLE]]
+    for kind in kinds[rows[:, SIGMA] > 0].unique(dim=0):
+        kernel, mirrored = int(kind[0]), bool(kind[1] == BLENDED)
+        _on(image, rows[:, SIGMA], (rows[:, SIGMA] > 0) & (kinds == kind).all(1),
+            lambda x, s, k=kernel, m=mirrored: blur(x, s, k, mirrored=m))
     _on(image, rows[:, SOLARIZE], rows[:, SOLARIZE] <= 1, solarize)
     return image
 
@@ -198,16 +162,33 @@ def brightness(image: Tensor, factor: Tensor) -> Tensor:
     return (image * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
+def added_brightness(image: Tensor, shift: Tensor) -> Tensor:
+    return (image + shift.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
     return _blend(image, luma(image).mean((2, 3), keepdim=True), factor)
+
+
+def contrast_of_channels(image: Tensor, factor: Tensor) -> Tensor:
+    return _blend(image, image.mean((2, 3), keepdim=True), factor)
 
 
 def saturation(image: Tensor, factor: Tensor) -> Tensor:
     return _blend(image, luma(image), factor)
 
 
-def hue(image: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` (B,) turns in HSV space, value and saturation kept."""
+def saturation_in_hsv(image: Tensor, factor: Tensor) -> Tensor:
+    """Multiply S = chroma / value by ``factor`` (B,) and clip it to 1, hue and value kept: what a
+    channel lacks to the value grows by as much, which needs no way into HSV and back."""
+    high = image.amax(1, keepdim=True)
+    chroma = high - image.amin(1, keepdim=True)
+    most = high / torch.where(chroma > 0, chroma, torch.ones_like(chroma))    # S becomes 1
+    return (high - (high - image) * torch.minimum(factor.view(-1, 1, 1, 1), most)).clamp_(0, 1)
+
+
+def _hue_of(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 3, H, W) → hue in sixths of a turn, chroma and value, (B, H, W) each."""
     high, low = image.amax(1), image.amin(1)
     chroma = high - low
     red, green, blue = image.unbind(1)
@@ -215,6 +196,12 @@ def hue(image: Tensor, shift: Tensor) -> Tensor:
     sixth = torch.where(high == red, ((green - blue) / safe) % 6,
                         torch.where(high == green, (blue - red) / safe + 2,
                                     (red - green) / safe + 4))
+    return sixth, chroma, high
+
+
+def hue(image: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by ``shift`` (B,) turns in HSV space, value and saturation kept."""
+    sixth, chroma, high = _hue_of(image)
     sixth = sixth + 6 * shift.view(-1, 1, 1)
     # f(n) of the HSV → RGB conversion without branches: v − c·max(0, min(k, 4 − k, 1))
     channels = []
@@ -224,17 +211,31 @@ def hue(image: Tensor, shift: Tensor) -> Tensor:
     return torch.stack(channels, 1)
 
 
-def blur(image: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """Gaussian blur with a ``sigma`` (B,) of each sample's own, separably, reflecting at edges.
+def hue_in_hsv(image: Tensor, shift: Tensor) -> Tensor:
+    """The same to twice the precision: the angle is brought into one turn before it is used."""
+    sixth, chroma, high = _hue_of(image)
+    sixth = (sixth + 6 * shift.view(-1, 1, 1)) % 6
+    shares = [(sixth - 3).abs() - 1, 2 - (sixth - 2).abs(), 2 - (sixth - 4).abs()]
+    return torch.stack([high - chroma * (1 - share.clamp_(0, 1)) for share in shares], 1)
 
-    A kernel that would reach past the image is cut to its size (small test images)."""
+
+def blur(image: Tensor, sigma: Tensor, kernel: int, *, mirrored: bool = True) -> Tensor:
+    """Gaussian blur with a ``sigma`` (B,) of each sample's own, separably.
+
+    Args:
+        kernel: side of the Gaussian in pixels.
+        mirrored: what is beyond the border: the image mirrored about the border pixels' centers,
+            as torchvision has it (a kernel that would reach past the mirror image is cut), else
+            zeros, as TensorFlow's ``'SAME'`` convolution has it.
+    """
     batch, channels, height, width = image.shape
-    radius = min(kernel // 2, height - 1, width - 1)
+    radius = min(kernel // 2, height - 1, width - 1) if mirrored else kernel // 2
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     weights = torch.exp(-0.5 * (offsets / sigma.view(-1, 1)) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)   # (B·3, k)
     groups = batch * channels
-    flat = F.pad(image, [radius] * 4, mode='reflect').reshape(1, groups, height + 2 * radius, -1)
+    flat = F.pad(image, [radius] * 4, mode='reflect' if mirrored else 'constant')
+    flat = flat.reshape(1, groups, height + 2 * radius, -1)
     flat = F.conv2d(flat, weights.view(groups, 1, 1, -1), groups=groups)
     flat = F.conv2d(flat, weights.view(groups, 1, -1, 1), groups=groups)
     return flat.view(batch, channels, height, width)
@@ -245,3 +246,6 @@ def solarize(image: Tensor, threshold: Tensor) -> Tensor:
 
 
 JITTER = {BRIGHTNESS: brightness, CONTRAST: contrast, SATURATION: saturation, HUE: hue}
+IN_HSV = {CONTRAST: contrast_of_channels, SATURATION: saturation_in_hsv, HUE: hue_in_hsv}
+JITTERS = {BLENDED: JITTER, HSV_ADDED: {BRIGHTNESS: added_brightness, **IN_HSV},
+           HSV_SCALED: {BRIGHTNESS: brightness, **IN_HSV}}

@@ -6,26 +6,35 @@ A sample at position n of the training sequence draws everything that belongs to
 """
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from densessl.data.photometric import (
+from densessl.data.crops import CROPS
+from densessl.data.photometric_draw import (
+    DEFAULT_STYLE,
     PARAMETERS,
     check_parameters,
-    check_probability,
-    is_range,
+    kernel_of,
     parameters,
 )
-from densessl.errors import UsageError
+from densessl.data.view_bounds import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_probability,
+    check_range,
+)
 
 if TYPE_CHECKING:
     from densessl.method import Method
 
 REDUCTIONS = (1, 2, 4, 8)
+LARGEST = 4096       # side of a view, in pixels
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
 
 
@@ -34,15 +43,25 @@ class AugmentedView:
 
     Args:
         size: side of the square view, in pixels.
+        style: whose formulas: ``'torchvision'`` or ``'tensorflow'``, in which BYOL, DetCon and
+            SimCLR were released. It decides ``crop``, ``reduced`` and the jitter's brightness
+            where they are not given, how bicubic resizing, contrast, saturation and the border of
+            a blur are computed (docs/input.md has a table).
         area: range of the crop's share of the image's area.
         ratio: range of the crop's width / height.
+        crop: the sampler: ``'retried'`` (torchvision's, ten tries), ``'clipped'`` (one draw, sides
+            clipped to the image: BYOL and DetCon; the default of ``style='tensorflow'``) or
+            ``'distorted_box'`` (``tf.image.sample_distorted_bounding_box``: SimCLR).
         interpolation: ``'bicubic'``, ``'bilinear'`` or ``'area'``; masks take the nearest pixel.
         flip: probability of a horizontal flip.
-        jitter: ``dict(p, brightness, contrast, saturation, hue)``; factors are drawn from
-            U[max(0, 1 − x), 1 + x], the hue shift from U[−hue, hue] turns, the order at random.
+        jitter: ``dict(p, brightness, contrast, saturation, hue, brightness_rule)``; factors are
+            drawn from U[max(0, 1 − x), 1 + x], the hue shift from U[−hue, hue] turns, the order
+            at random. With ``brightness_rule='add'``, the default of ``style='tensorflow'``,
+            U[−x, x] is added to the pixels, with ``'multiply'`` there is a factor.
         gray: probability of losing color.
         gray_first: whether color is lost before the jitter (MoCo v1) or after it.
-        blur: ``dict(p, sigma=(low, high))``, sigma in pixels.
+        blur: ``dict(p, sigma=(low, high), kernel)``, in pixels; the side of the kernel is a tenth
+            of the view's, odd (23 for 224), if not given.
         solarize: ``dict(p, threshold)``, threshold in [0, 1].
         reduced: whether a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where this and every
             other view's crop is still at least ``size`` pixels wide and high then. Nothing
@@ -50,29 +69,38 @@ class AugmentedView:
             pixels, as TensorFlow's does but not Pillow's, which averages; a reduced image was
             averaged by the decoder, which is nearer to Pillow's (docs/input.md has the
             numbers). The crop snaps to the reduced pixels: it moves by less than one of them.
+            By default so in torchvision's style and not in TensorFlow's.
+
+    Raises:
+        UsageError: a value that is of another kind or out of its bounds, by its key.
     """
 
-    def __init__(self, *, size: int, area: tuple[float, float] = (0.08, 1.0),
-                 ratio: tuple[float, float] = (3 / 4, 4 / 3), interpolation: str = 'bicubic',
-                 flip: float = 0.5, jitter: dict[str, float] | None = None, gray: float = 0.0,
+    def __init__(self, *, size: int, style: str = DEFAULT_STYLE,
+                 area: tuple[float, float] = (0.08, 1.0),
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3), crop: str | None = None,
+                 interpolation: str = 'bicubic', flip: float = 0.5,
+                 jitter: dict[str, Any] | None = None, gray: float = 0.0,
                  gray_first: bool = False, blur: dict[str, Any] | None = None,
-                 solarize: dict[str, float] | None = None, reduced: bool = True) -> None:
-        if interpolation not in INTERPOLATIONS:
-            raise UsageError(f'interpolation {interpolation!r} is unknown; '
-                             f'choices: {", ".join(INTERPOLATIONS)}')
-        if not is_range(area) or not 0 < area[0] <= area[1] <= 1:
-            raise UsageError(f'area {area!r} must be two numbers, 0 < low <= high <= 1')
-        if not is_range(ratio) or ratio[0] <= 0:
-            raise UsageError(f'ratio {ratio!r} must be two numbers, 0 < low <= high')
-        if not isinstance(size, int) or size < 1:
-            raise UsageError(f'size {size!r} must be a whole number of at least 1 pixel')
+                 solarize: dict[str, float] | None = None, reduced: bool | None = None) -> None:
+        check_number('size', size, 1, LARGEST, whole=True)
+        if isinstance(blur, Mapping):
+            blur = {'kernel': kernel_of(size), **blur}
+        self.photometric = dict(style=style, jitter=jitter, gray=gray, gray_first=gray_first,
+                                blur=blur, solarize=solarize)
+        check_parameters(size=size, **self.photometric)
+        check_choice('interpolation', interpolation, INTERPOLATIONS)
+        check_range('area', area, 1e-6, 1)
+        check_range('ratio', ratio, 0.01, 100)
         check_probability('flip', flip)
+        if crop is None:
+            crop = 'clipped' if style == 'tensorflow' else 'retried'
+        check_choice('crop', crop, CROPS)
+        if reduced is None:
+            reduced = style != 'tensorflow'
+        check_flag('reduced', reduced)
         self.size, self.area, self.ratio = size, tuple(area), tuple(ratio)
-        self.interpolation, self.flip = INTERPOLATIONS[interpolation], flip
-        self.reduced = reduced
-        self.photometric = dict(jitter=jitter, gray=gray, gray_first=gray_first, blur=blur,
-                                solarize=solarize)
-        check_parameters(**self.photometric)
+        self.flip, self.reduced = flip, reduced
+        self._draw_crop, self._resize = CROPS[crop], resizing(interpolation, style)
 
     def draw(self, rng: np.random.Generator, height: int, width: int
              ) -> tuple[tuple[int, int, int, int], bool, np.ndarray]:
@@ -82,7 +110,7 @@ class AugmentedView:
             The crop (top, left, height, width) in pixels, whether to flip, and the
             photometric parameters (P,) float32.
         """
-        box = draw_crop(rng, height, width, self.area, self.ratio)
+        box = self._draw_crop(rng, height, width, self.area, self.ratio)
         return box, bool(rng.random() < self.flip), parameters(rng, **self.photometric)
 
     def frame(self, geometry: Any) -> tuple[int, int, int, int]:
@@ -100,12 +128,8 @@ class AugmentedView:
     def cut(self, array: np.ndarray, box: tuple[int, int, int, int], flip: bool,
             *, label: bool = False) -> np.ndarray:
         """Crop, resize and flip an image (H, W, 3) or, with ``label``, a label map (H, W)."""
-        top, left, height, width = box
-        crop = array[top:top + height, left:left + width]
-        if label:   # the same pixel centers as the image's resize, no mixing of ids
-            crop = cv2.resize(crop, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT)
-        else:
-            crop = cv2.resize(crop, (self.size, self.size), interpolation=self.interpolation)
+        # the same pixel centers for both, no mixing of ids
+        crop = (_nearest if label else self._resize)(array, box, self.size)
         return cv2.flip(crop, 1) if flip else crop
 
 
@@ -118,25 +142,22 @@ def view_class_of(method: type[Method]) -> type[AugmentedView]:
     return method.view_class or AugmentedView
 
 
-def draw_crop(rng: np.random.Generator, height: int, width: int, area: tuple[float, float],
-              ratio: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Draw a crop of random area and aspect ratio, as Inception and torchvision's
-    ``RandomResizedCrop`` do: ten tries, then the largest central crop of an allowed ratio.
+def resizing(interpolation: str, style: str) -> Callable[..., np.ndarray]:
+    """``function(image, box, size)`` that resizes a part of an image to a square."""
+    if (interpolation, style) == ('bicubic', 'tensorflow'):
+        # numba takes a third of a second; here it comes before loader workers are forked
+        from densessl.data.bicubic import resize_crop
+        return resize_crop
+    return partial(_by_opencv, INTERPOLATIONS[interpolation])
 
-    Returns:
-        (top, left, height, width) in pixels.
-    """
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(10):
-        target = height * width * rng.uniform(*area)
-        aspect = math.exp(rng.uniform(low, high))
-        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    w = min(width, max(1, round(height * aspect)))
-    h = min(height, max(1, round(width / aspect)))
-    return (height - h) // 2, (width - w) // 2, h, w
+
+def _by_opencv(flag: int, array: np.ndarray, box: tuple[int, int, int, int], size: int
+               ) -> np.ndarray:
+    top, left, height, width = box
+    return cv2.resize(array[top:top + height, left:left + width], (size, size), interpolation=flag)
+
+
+_nearest = partial(_by_opencv, cv2.INTER_NEAREST_EXACT)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,11 +61,11 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     _check_views(cfg, config, method)
     if cfg.get('masks'):
         _check_masks(cfg.masks)
+    if 'blur_kernel' in cfg.normalization:
+        raise UsageError('normalization.blur_kernel is now a key of each view, blur=dict(…, '
+                         'kernel=…); left out, it is a tenth of the side of the view, odd')
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
-    for key in ('mean', 'std'):
-        if len(_numbers(cfg.normalization.get(key, (0, 0, 0)))) != 3:
-            raise UsageError(f'normalization.{key} must be three numbers (R, G, B), '
-                             f'not {cfg.normalization[key]!r}')
+    ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
     checked_options(cfg.get('compile'))
     return method
@@ -106,14 +106,9 @@ def _check_masks(masks: Mapping[str, Any]) -> None:
                          "are, dict(store='FOLDER')")
 
 
-def _numbers(values: Any) -> list[float]:
-    """``values`` if all of them are numbers, else nothing."""
-    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
-    right = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in listed)
-    return listed if right else []
-
-
 def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
+    if not cfg.views:
+        raise UsageError('views must be a list, each a dict, not []')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')

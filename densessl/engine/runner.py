@@ -27,7 +27,7 @@ from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.log import write_any_name
 from densessl.engine.saving import SafeHooks, saving
-from densessl.engine.settings import changes
+from densessl.engine.settings import as_views_have_it, changes
 from densessl.errors import UsageError
 
 
@@ -107,7 +107,8 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         """Go on where a checkpoint left off. The generators need no state: what is random is a
         function of seed and position."""
         checkpoint = self.load_checkpoint(filename, 'cpu')
-        for key, old, new in changes(checkpoint['meta'].get('identity', {}), self.identity):
+        was = as_views_have_it(checkpoint['meta'].get('identity', {}))
+        for key, old, new in changes(was, self.identity):
             raise UsageError(f'cannot resume {filename}: it was made with {key} {old}, this run '
                              f'has {new}; give the same value, or start anew in another --work-dir')
         self.optim_wrapper.load_state_dict(checkpoint['optimizer'])

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine import Config
+
+from densessl.data.photometric_draw import DEFAULT_STYLE
 
 DECISIVE = ('model', 'views', 'masks', 'normalization', 'schedule', 'optim_wrapper', 'sync_bn',
             'uniforms', 'value_range', 'bands')
@@ -29,6 +32,32 @@ def changes(was: Mapping[str, Value], now: Mapping[str, Value]) -> list[tuple[st
     there."""
     return [(key, was.get(key), now.get(key)) for key in dict.fromkeys([*was, *now])
             if was.get(key) != now.get(key)]
+
+
+def settings_of_views(views: Iterable[Any]) -> dict[str, Value]:
+    """What views (``AugmentedView``) took as their default, by dotted key: a default that changes
+    in a later release changes no run that is resumed."""
+    settings: dict[str, Value] = {}
+    for i, view in enumerate(views):
+        settings[f'views.{i}.style'] = view.photometric['style']
+        if view.photometric['blur']:
+            settings[f'views.{i}.blur.kernel'] = view.photometric['blur']['kernel']
+    return settings
+
+
+def as_views_have_it(identity: Mapping[str, Value]) -> dict[str, Value]:
+    """The identity of a run as it is spelt now: before views had a style and a kernel of their
+    own, the style was torchvision's and the kernel ``normalization.blur_kernel``, 23 by default."""
+    now = dict(identity)
+    if any(re.fullmatch(r'views\.\d+\.style', key) for key in now):
+        return now
+    kernel = now.pop('normalization.blur_kernel', 23)
+    for key in identity:
+        if found := re.match(r'views\.\d+\.', key):
+            now[f'{found[0]}style'] = DEFAULT_STYLE
+            if key.startswith(f'{found[0]}blur.'):
+                now[f'{found[0]}blur.kernel'] = kernel
+    return now
 
 
 def _leaves(key: str, node: Any) -> list[tuple[str, Value]]:

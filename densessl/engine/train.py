@@ -34,7 +34,7 @@ from densessl.engine.plan import (
     require_enough_images,
 )
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.engine.settings import changes, settings_of
+from densessl.engine.settings import changes, settings_of, settings_of_views
 from densessl.engine.signals import given_back_after_failure
 from densessl.environment import saying
 from densessl.errors import UsageError
@@ -232,7 +232,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
         provenance=_provenance(cfg, config, plan, dataset),
-        identity={**settings_of(cfg), 'global_batch': plan.global_batch, 'steps': plan.steps,
+        identity={**settings_of(cfg), **settings_of_views(dataset.views),
+                  'global_batch': plan.global_batch, 'steps': plan.steps,
                   'iterations an update': plan.accumulate, 'seed': cfg.seed,
                   'images': f'{len(dataset)} (list {dataset.images.digest()})'})
 

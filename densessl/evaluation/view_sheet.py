@@ -16,7 +16,8 @@ from densessl.data.loader import ViewDataset
 from densessl.data.mask_cache import Masks, existing_store, open_store, settle_rule
 from densessl.data.mask_preview import GAP, fit, mosaic
 from densessl.data.masks import MaskGenerator
-from densessl.data.photometric import NO_JITTER, NO_SOLARIZE, PARAMETERS, ViewPreprocessor
+from densessl.data.photometric import ViewPreprocessor
+from densessl.data.photometric_draw import HSV_ADDED, NO_JITTER, NO_SOLARIZE, PARAMETERS
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.sampler import PositionSampler
 from densessl.engine.check import check_config
@@ -168,12 +169,13 @@ def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> 
 
 def described(row: Tensor) -> str:
     """A sample's photometric parameters (P,) in words, those alone that change a pixel; b, c, s
-    and h are the jitter's brightness, contrast, saturation and hue."""
+    and h are the jitter's brightness (a factor, or what is added), contrast, saturation and hue."""
     value: dict[str, Any] = dict(zip(PARAMETERS, row.tolist(), strict=True))
     words = []
     if value['order'] != NO_JITTER:
-        words += [f'{name[0]} {value[name]:.2f}' for name in
-                  ('brightness', 'contrast', 'saturation')]
+        words += [f'b {value["brightness"]:+.2f} added' if value['style'] == HSV_ADDED
+                  else f'b {value["brightness"]:.2f}']
+        words += [f'{name[0]} {value[name]:.2f}' for name in ('contrast', 'saturation')]
         words.append(f'h {value["hue"]:+.2f}')
     if value['gray']:
         words.append('gray')

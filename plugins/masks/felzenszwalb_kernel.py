@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
+from densessl.data.compiled import entry
+
 # An edge's bin is its squared weight's float32 exponent and first 9 bits of mantissa: weights of
 # 0..442 that differ by 0.1 % have bins of their own, those below 0.03 count as 0. With 8 bits
 # the scores on BSDS500 leave scikit-image's by half a point; 10 take longer and come no closer.
@@ -43,6 +45,9 @@ def felzenszwalb(image: np.ndarray, scale: float, sigma: float, min_size: int) -
 
     Returns:
         (H, W) int32 labels 0..n-1, numbered by their first pixel.
+
+    Raises:
+        ValueError: not such an image.
     """
     return divide(edge_bins(image, sigma), scale, min_size)
 
@@ -59,7 +64,12 @@ def divide(bins: tuple[np.ndarray, np.ndarray], scale: float, min_size: int) -> 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     """(3, H, W) float32 in 0..255, smoothed as scikit-image does: a Gaussian that ends at 4 σ, the
-    image mirrored at its border."""
+    image mirrored at its border. ValueError for what the kernel is not made for: numba checks no
+    index, and an edge's number, four times its pixel's, has 32 bits."""
+    colors = image.dtype == np.uint8 or (image.dtype.kind == 'f' and np.isfinite(image).all())
+    if not colors or image.ndim != 3 or image.shape[2] != 3 or not 0 < image.size < 3 << 30:
+        raise ValueError(f'an image must be (H, W, 3) uint8 or finite floats, not empty and below '
+                         f'2^30 pixels, not {image.shape} {image.dtype}')
     if image.dtype.kind == 'f':
         image = image.astype(np.float32) * np.float32(255)
     radius = int(4 * sigma + 0.5)
@@ -76,17 +86,7 @@ def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
 # -- compiled --------------------------------------------------------------------------------------
 # Indices are unsigned: numba would ask of a signed one whether it counts from the end.
 
-def _entry(function):
-    """Compile ``function``, keeping the code for later processes in ``__pycache__``, or where that
-    cannot be written in the user's cache; without either each process compiles for itself."""
-    options = dict(nogil=True, error_model='numpy')
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
-
-
-@_entry
+@entry
 def _edge_bins(planes):
     """The bins of all edges, (H, 4, W) uint16 by row, direction and column, and how many edges
     each direction has in each bin, (4, BINS). Written so that LLVM vectorizes the two inner loops.
@@ -122,7 +122,7 @@ def _reach(d):
     return (0, 1, 1, 1)[d], (0, 0, 0, 1)[d], (1, 0, 1, 0)[d]
 
 
-@_entry
+@entry
 def _segment(keys, counts, edges, scale, min_size):
     height, _, width = keys.shape
     order, ends = _sort(keys, counts)

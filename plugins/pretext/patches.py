@@ -7,6 +7,7 @@ al. 2015, section 3.1, "Avoiding trivial solutions", and Noroozi & Favaro 2016, 
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from densessl.data.photometric import parameters
-from densessl.data.views import AugmentedView
+from densessl.data.photometric_draw import kernel_of, parameters
+from densessl.data.view_bounds import check_number
+from densessl.data.views import LARGEST, AugmentedView
 from densessl.errors import UsageError
 
 
@@ -42,7 +44,11 @@ class PatchGrid(AugmentedView):
         inner: a random square of this side is kept of each patch and its edge repeated around it
             up to ``patch`` (CPC: 60 of 64); None keeps all of it.
         interpolation, flip, jitter, gray, gray_first, blur, solarize: of the whole crop, as in
-            ``AugmentedView``.
+            ``AugmentedView``; a blur's kernel follows the side of a patch, which is what is
+            blurred.
+
+    Raises:
+        UsageError: a value that is of another kind or out of its bounds, by its key.
     """
 
     def __init__(self, *, patch: int = 64, grid: int = 3, shift: int = 21, gap: int = 0,
@@ -50,10 +56,15 @@ class PatchGrid(AugmentedView):
                  flip: float = 0.0, jitter: dict[str, float] | None = None, gray: float = 0.0,
                  gray_first: bool = False, blur: dict[str, Any] | None = None,
                  solarize: dict[str, float] | None = None) -> None:
+        check_number('patch', patch, 1, 1024, whole=True)
         inner = patch if inner is None else inner
-        if not (1 <= inner <= patch and grid >= 1 and shift >= 0 and gap > -patch):
-            raise UsageError(f'patch {patch}, inner {inner}, grid {grid}, shift {shift}, gap '
-                             f'{gap}: need 1 ≤ inner ≤ patch, grid ≥ 1, shift ≥ 0 and gap > −patch')
+        check_number('inner', inner, 1, patch, whole=True)
+        check_number('grid', grid, 1, LARGEST // patch, whole=True)
+        check_number('shift', shift, 0, 1024, whole=True)
+        check_number('gap', gap, 1 - patch, 1024, whole=True)
+        check_number('resize', resize, 1, LARGEST, whole=True)
+        if isinstance(blur, Mapping):
+            blur = {'kernel': kernel_of(patch), **blur}
         side = grid * (patch + shift + gap) - gap
         if resize < side:
             raise UsageError(f'resize {resize} is smaller than the crop: {grid} patches of {patch} '

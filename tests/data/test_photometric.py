@@ -14,7 +14,8 @@ import torchvision.transforms.v2.functional as TF
 from scipy import stats
 
 from densessl.data import photometric as ph
-from densessl.data.photometric_kernel import augment_and_normalize
+from densessl.data import photometric_draw as draw
+from densessl.data.photometric_cpu import augment_and_normalize
 
 BYOL = dict(jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.2,
             blur=dict(p=0.5, sigma=(0.1, 2.0)), solarize=dict(p=0.2, threshold=0.5))
@@ -52,7 +53,7 @@ def test_grayscale_equals_torchvision(images):
 def test_batch_equals_one_by_one(images):
     """A sample's result depends on its own parameters alone, in the order that was drawn."""
     rng = np.random.default_rng(0)
-    rows = torch.from_numpy(np.stack([ph.parameters(rng, **BYOL) for _ in range(4)]))
+    rows = torch.from_numpy(np.stack([draw.parameters(rng, **BYOL) for _ in range(4)]))
     together = ph.augment(images.clone(), rows)
     for i in range(4):
         torch.testing.assert_close(ph.augment(images[i:i + 1].clone(), rows[i:i + 1]),
@@ -60,7 +61,7 @@ def test_batch_equals_one_by_one(images):
 
 
 def test_augment_applies_the_operations_in_the_drawn_order(images):
-    row = torch.tensor([[1.3, 0.7, 1.2, 0.05, 0.0, 1.0, 1.0, 0.5]])
+    row = torch.tensor([[1.3, 0.7, 1.2, 0.05, 0.0, 1.0, 1.0, 0.5, 23, ph.BLENDED]])
     for order, sequence in enumerate(ph.ORDERS):
         row[0, ph.ORDER] = order
         expected = images[:1]
@@ -72,20 +73,20 @@ def test_augment_applies_the_operations_in_the_drawn_order(images):
 
 
 def test_identity_leaves_pixels_alone(images):
-    row = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(4, 1)
+    row = torch.from_numpy(draw.parameters(np.random.default_rng(0))).repeat(4, 1)
     assert torch.equal(ph.augment(images.clone(), row), images)
 
 
 def test_gray_first_keeps_later_jitter(images):
     rng = np.random.default_rng(0)
-    row = ph.parameters(rng, gray=1.0, gray_first=True)
+    row = draw.parameters(rng, gray=1.0, gray_first=True)
     assert row[ph.GRAY] == ph.GRAY_BEFORE
-    assert ph.parameters(rng, gray=1.0)[ph.GRAY] == ph.GRAY_AFTER
+    assert draw.parameters(rng, gray=1.0)[ph.GRAY] == ph.GRAY_AFTER
 
 
 def test_distribution_of_the_parameters():
     rng = np.random.default_rng(0)
-    rows = np.stack([ph.parameters(rng, **BYOL) for _ in range(20_000)])
+    rows = np.stack([draw.parameters(rng, **BYOL) for _ in range(20_000)])
     jittered = rows[:, ph.ORDER] != ph.NO_JITTER
     assert jittered.mean() == pytest.approx(0.8, abs=0.01)
     for column, low, high in ((ph.BRIGHTNESS, 0.6, 1.4), (ph.CONTRAST, 0.6, 1.4),
@@ -103,7 +104,7 @@ def test_distribution_of_the_parameters():
 def test_preprocessor_normalizes_outside_autocast_and_autograd():
     batch = dict(image=[torch.full((2, 8, 8, 3), 128, dtype=torch.uint8)],
                  photometric=[torch.from_numpy(
-                     ph.parameters(np.random.default_rng(0))).repeat(2, 1)],
+                     draw.parameters(np.random.default_rng(0))).repeat(2, 1)],
                  uniforms=[torch.rand(2, 4)], mask=[torch.zeros(2, 8, 8, dtype=torch.int32)],
                  regions=1)
     preprocess = ph.ViewPreprocessor(mean=(128, 0, 0), std=(1, 128, 64))
@@ -131,13 +132,13 @@ def pixels(images):
     return whole.to(torch.uint8).permute(0, 2, 3, 1).contiguous(), whole / 255
 
 
-def compiled(whole, rows, blur_kernel=23):
-    return augment_and_normalize(whole, rows, torch.zeros(3), torch.ones(3), blur_kernel)
+def compiled(whole, rows):
+    return augment_and_normalize(whole, rows, torch.zeros(3), torch.ones(3))
 
 
 def drawn(chain, number, seed=0):
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(np.stack([ph.parameters(rng, **chain) for _ in range(number)]))
+    return torch.from_numpy(np.stack([draw.parameters(rng, **chain) for _ in range(number)]))
 
 
 @pytest.mark.parametrize('chain', CHAINS.values(), ids=CHAINS)
@@ -156,7 +157,7 @@ def test_compiled_normalizes(images):
     whole, floats = pixels(images)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
     expected = (floats - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    row = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(4, 1)
+    row = torch.from_numpy(draw.parameters(np.random.default_rng(0))).repeat(4, 1)
     torch.testing.assert_close(augment_and_normalize(whole, row, mean, std), expected,
                                atol=1e-5, rtol=0)
 
@@ -191,7 +192,7 @@ THEIRS = {
 def by_torchvision(image, row):
     """(3, H, W), uint8 or float, through torchvision's operations, one after the other."""
     ranges = 255 if image.dtype == torch.uint8 else 1
-    names = [ph.PARAMETERS[c] for c in ph.ORDERS[int(row[ph.ORDER])]
+    names = [draw.PARAMETERS[c] for c in ph.ORDERS[int(row[ph.ORDER])]
              ] if row[ph.ORDER] != ph.NO_JITTER else []
     for name in (*names, 'gray', 'blur', 'solarize'):
         column, operation, _ = THEIRS[name]
@@ -204,15 +205,16 @@ def by_torchvision(image, row):
 
 FINGERPRINT = """
 import hashlib, numpy, torch
+from densessl.data import photometric_cpu as cpu
 from densessl.data import photometric_kernel as kernel
-from densessl.data.photometric import parameters
+from densessl.data.photometric_draw import parameters
 rng = numpy.random.default_rng(0)
 chain = dict(jitter=dict(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
              blur=dict(p=1, sigma=(0.1, 2.0)), solarize=dict(p=0.3))
 rows = torch.from_numpy(numpy.stack([parameters(rng, **chain) for _ in range(8)]))
 images = torch.from_numpy(rng.integers(0, 256, (8, 96, 96, 3), numpy.uint8))
-views = kernel.augment_and_normalize(images, rows, torch.full((3,), 0.45), torch.full((3,), 0.22))
-print(sum(kernel._augment.stats.cache_hits.values()),
+views = cpu.augment_and_normalize(images, rows, torch.full((3,), 0.45), torch.full((3,), 0.22))
+print(sum(kernel.augment_batch.stats.cache_hits.values()),
       hashlib.sha256(views.contiguous().numpy().tobytes()).hexdigest())
 """
 
@@ -230,7 +232,7 @@ def test_compiled_operation_is_torchvisions(images, name):
     """On uint8 pixels, as published pipelines compute; theirs rounds after the operation."""
     column, _, (low, high) = THEIRS[name]
     whole, _ = pixels(images.repeat(5, 1, 1, 1))
-    rows = torch.from_numpy(ph.parameters(np.random.default_rng(0))).repeat(20, 1)
+    rows = torch.from_numpy(draw.parameters(np.random.default_rng(0))).repeat(20, 1)
     rows[:, column] = torch.linspace(low, high, 20)
     rows[:, ph.ORDER] = 0 if column in ph.JITTER else ph.NO_JITTER
     for image, row, result in zip(whole, rows, compiled(whole, rows), strict=True):
@@ -251,14 +253,14 @@ def test_parameters_are_drawn_as_torchvision_draws_them():
     """Two-sample Kolmogorov–Smirnov distances; 0.04 is a chance of 0.3 % with 4000 draws each."""
     strengths = dict(brightness=0.4, contrast=0.3, saturation=0.2, hue=0.1)
     rng = np.random.default_rng(0)
-    rows = np.stack([ph.parameters(rng, jitter=dict(p=1.0, **strengths),
+    rows = np.stack([draw.parameters(rng, jitter=dict(p=1.0, **strengths),
                                    blur=dict(p=1.0, sigma=(0.1, 2.0))) for _ in range(4000)])
     torch.manual_seed(0)
     jitter, blur = T.ColorJitter(**strengths), T.GaussianBlur(23, (0.1, 2.0))
     theirs = [jitter.make_params([]) for _ in range(4000)]
     for i, name in enumerate(('brightness', 'contrast', 'saturation', 'hue')):
         values = [draw[f'{name}_factor'] for draw in theirs]
-        assert stats.ks_2samp(rows[:, ph.PARAMETERS.index(name)], values).statistic < 0.04, name
+        assert stats.ks_2samp(rows[:, draw.PARAMETERS.index(name)], values).statistic < 0.04, name
         for turn in range(4):     # how often an operation comes first, second, …
             ours = np.mean([ph.ORDERS[int(order)][turn] == i for order in rows[:, ph.ORDER]])
             other = np.mean([int(draw['fn_idx'][turn]) == i for draw in theirs])

@@ -10,8 +10,9 @@ import torch
 import torchvision.transforms.v2 as T
 from scipy import stats
 
+from densessl.data.crops import draw_crop
 from densessl.data.sampler import PositionSampler
-from densessl.data.views import AugmentedView, cut_views, draw_crop, draw_views, make_views
+from densessl.data.views import AugmentedView, cut_views, draw_views, make_views
 from densessl.errors import UsageError
 
 

@@ -15,7 +15,8 @@ from densessl.data.collate import collate
 from densessl.data.images import find_images, read_image
 from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore, make_masks
-from densessl.data.photometric import ViewPreprocessor, parameters
+from densessl.data.photometric import ViewPreprocessor
+from densessl.data.photometric_draw import parameters
 from densessl.data.sample import write_scenes
 from densessl.data.tar_write import make_shards
 from densessl.data.views import AugmentedView
@@ -175,6 +176,8 @@ def test_words_name_what_changes_a_pixel():
     assert view_sheet.described(torch.from_numpy(row)) == (
         f'b {row[0]:.2f} c 1.00 s 1.00 h {row[3]:+.2f} gray blur 1.0 solarized')
     assert view_sheet.described(torch.from_numpy(parameters(rng))) == ''
+    row = parameters(rng, jitter=dict(p=1.0, brightness=0.4), style='tensorflow')
+    assert view_sheet.described(torch.from_numpy(row)).startswith(f'b {row[0]:+.2f} added c 1.00')
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -150,3 +150,12 @@ def test_listing_the_generators_imports_no_compiler():
                           cwd=Path(__file__).parents[2],
                           env={**os.environ, 'DENSESSL_DISABLE_PLUGINS': others})
     assert done.stdout == '[]\n', done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('image', [
+    np.zeros((4, 5), np.uint8), np.zeros((4, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8),
+    np.zeros((4, 5, 3), np.int32), np.full((4, 5, 3), np.nan)])
+def test_the_kernel_takes_no_other_images(image):
+    from densessl_plugins.masks.felzenszwalb_kernel import felzenszwalb
+    with pytest.raises(ValueError, match=r'must be \(H, W, 3\)'):
+        felzenszwalb(image, 100.0, 0.8, 10)

@@ -110,7 +110,7 @@ def test_patches_share_the_photometry_of_their_view():
 
 
 @pytest.mark.parametrize('wrong, word', [
-    (dict(resize=254), 'need 255 pixels'), (dict(gap=-64), 'gap > −patch'),
+    (dict(resize=254), 'need 255 pixels'), (dict(gap=-64), 'gap must be'),
     (dict(inner=65), 'inner'), (dict(grid=0), 'grid'), (dict(interpolation='cubic'), 'bicubic')])
 def test_bad_arguments_are_named(wrong, word):
     with pytest.raises(UsageError, match=word):
@@ -123,3 +123,17 @@ def test_images_of_odd_sizes(height, width):
     for n in range(20):
         boxes, flip, _ = view.draw(np.random.default_rng(n), height, width)
         assert view.cut(coordinates(height, width), boxes, flip).shape == (9, 16, 16, 3)
+
+
+@pytest.mark.parametrize('key', ['patch', 'grid', 'shift', 'gap', 'resize', 'inner'])
+@pytest.mark.parametrize('value', [-4000, 1.5, float('nan'), float('inf'), 1e12, 10 ** 30, '3',
+                                   True, [3]])
+def test_numbers_of_patches_are_bounded(key, value):
+    with pytest.raises(UsageError, match=rf'^{key} must be a whole number in .*, not '):
+        PatchGrid(**{'patch': 64, 'grid': 3, 'shift': 21, key: value})
+
+
+def test_a_blurs_kernel_follows_the_patch():
+    """What is blurred is a patch, not the crop that the patches are cut from."""
+    view = PatchGrid(patch=40, grid=3, shift=20, blur=dict(p=1.0, sigma=(0.1, 2.0)))
+    assert view.size == 180 and view.photometric['blur']['kernel'] == 5
