@@ -9,7 +9,7 @@ from densessl.errors import UsageError
 
 if TYPE_CHECKING:
     from densessl.transfer.export import Exported
-    from densessl.transfer.importing import Foreign
+    from densessl.transfer.foreign_file import Foreign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _foreign(args: argparse.Namespace) -> Foreign | None:
-    from densessl.transfer.importing import Foreign
+    from densessl.transfer.foreign_file import Foreign
     about = {name: getattr(args, name) for name in ('mean', 'std', 'channel_order')
              if getattr(args, name) is not None}
     if args.layout is None:

@@ -16,8 +16,9 @@ from densessl.transfer.backbone_file import (
     save_backbone,
     weights_hash,
 )
+from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.importing import Foreign, read_foreign
+from densessl.transfer.importing import read_foreign
 from densessl.transfer.keymap import State
 
 PREFIX = 'backbone.'
