@@ -91,7 +91,8 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     added to ``state``."""
     owned = backbone.state_dict()
     state.update({key: value for key, value in owned.items()
-                  if key.endswith('num_batches_tracked') and key not in state})
+                  if key.endswith('num_batches_tracked') and key not in state
+                  and key.replace('num_batches_tracked', 'running_mean') in state})
     backbone.load_state_dict({key: value for key, value in state.items()
                               if key in owned and owned[key].shape == value.shape}, strict=False)
     keys = compare_keys(state, {'': backbone})
@@ -142,9 +143,10 @@ def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]
 
 
 def starts_of(keys: list[str]) -> str:
-    """How keys begin, numbers and wrappers aside: at most four ways."""
+    """How keys begin, wrappers and the tensors' own names aside: at most four ways."""
     starts = list(dict.fromkeys(
-        '.'.join(key[re.match(WRAPPERS, key).end():].split('.')[:2]) for key in keys))
+        '.'.join((path[:-1] or path)[:2])
+        for path in (key[re.match(WRAPPERS, key).end():].split('.') for key in keys)))
     return ', '.join(starts[:4]) + (', …' if len(starts) > 4 else '')
 
 

@@ -21,6 +21,7 @@ class MMSegmentation(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmseg.in_configs',)
 
     def prepare(self) -> None:
+        from densessl.transfer import library_backbone
         from densessl.transfer.mmcv_ops import install
         install()
         with redirect_stdout(io.StringIO()):   # it prints which optional parts it does not find
@@ -32,6 +33,7 @@ class MMSegmentation(EngineTarget):
         from densessl_plugins.mmseg import data, devkits
         data.register()
         devkits.register()
+        library_backbone.register()
 
     def models(self) -> Registry:
         from mmseg.registry import MODELS
