@@ -42,7 +42,7 @@ def parse_network(text: str) -> dict[str, Any]:
     match = _CALL.fullmatch(text.strip())
     try:
         call = ast.parse(f'f({match["arguments"] or ""})', mode='eval').body if match else None
-        if not isinstance(call, ast.Call) or call.args:
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
             raise ValueError
         arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
         if None in arguments or 'type' in arguments:   # **unpacked
