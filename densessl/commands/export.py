@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'other code: auto, the name of a layout (an unknown one lists them), or '
                         'the prefix of the backbone’s keys with a dot at its end')
     parser.add_argument('--as', dest='network', metavar='TARGET.NAME', help='with --from: the '
-                        'network that it is, such as timm.tf_efficientnet_lite0 or '
-                        "'mmdet.ResNet(depth=50)'; --from TARGET reads the library's own keys")
+                        'network that it is, with arguments as '
+                        "'TARGET.NAME(depth=50)'; --from TARGET reads the library's own keys")
     parser.add_argument('--mean', type=float, nargs=3, metavar='X', help='with --from: of the '
                         'pixels 0 … 255 that the weights were trained on')
     parser.add_argument('--std', type=float, nargs=3, metavar='X', help='with --from: as --mean')

@@ -3,6 +3,7 @@ file, trying the weights on the network they are for, and provenance."""
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,8 @@ class Foreign:
     def __post_init__(self) -> None:
         for name in ('mean', 'std'):
             values = getattr(self, name)
-            if values is not None and (len(values) != 3 or (name == 'std' and min(values) <= 0)):
+            if values is not None and (len(values) != 3 or not all(map(math.isfinite, values))
+                                       or (name == 'std' and min(values) <= 0)):
                 raise UsageError(f'--{name} {values}: three numbers for pixels of 0 … 255'
                                  + (' above 0' if name == 'std' else ''))
 

@@ -65,7 +65,7 @@ def network_of(backbone: Mapping[str, Any]) -> str:
     network = backbone.get('network')
     if not isinstance(network, str):
         raise UsageError(f"model.backbone.network of the config: {network!r}; a LibraryBackbone "
-                         f"needs the network's name, such as 'timm.convnext_tiny'")
+                         f"needs the network's name, 'TARGET.name'")
     return network
 
 
