@@ -92,7 +92,7 @@ def read_named(path: Path, foreign: Foreign
         names = ', '.join(trial.found.layout.name for trial in fits.values())
         raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
     if not fits:
-        best = max(trials, key=lambda trial: (len(trial.keys.loaded), -trial.keys.total))
+        best = max(trials, key=lambda trial: len(trial.keys.loaded))   # the library's own first
         raise UsageError(f'{path} does not fill {spelled(cfg)}, read as '
                          f'{best.found.layout.name}: {best.reason}; its keys begin with '
                          f'{starts_of(list(tensors))}'

@@ -84,6 +84,17 @@ def test_a_backbone_saved_alone_or_wrapped_or_under_a_prefix_is_the_same(tmp_pat
         assert meta['mean'] == pytest.approx([123.675, 116.28, 103.53])
 
 
+def test_averaged_weights_beside_the_plain_ones_are_chosen_by_their_prefix(tmp_path):
+    cfg = {'type': 'timm.mobilenetv3_small_050'}
+    plain, averaged = (timm.create_model('mobilenetv3_small_050').state_dict() for _ in range(2))
+    path = written(tmp_path, {'epoch': 3, 'state_dict': plain, 'state_dict_ema': averaged})
+    with pytest.raises(UsageError, match=r'unknown to the model \(state_dict_ema\.'):
+        read_named(path, Foreign('timm', cfg))
+    for prefix, expected in (('state_dict.', plain), ('state_dict_ema.', averaged)):
+        state, *_ = read_named(path, Foreign(prefix, cfg))
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())
+
+
 def test_weights_of_a_published_method_fill_the_named_network(tmp_path):
     model = torchvision.models.resnet18().state_dict()
     content = {'state_dict': {**{f'module.encoder_q.{key}': value for key, value in model.items()},
@@ -117,6 +128,8 @@ def test_another_network_is_refused_with_what_is_missing(tmp_path):
     path = written(tmp_path, timm.create_model('tf_efficientnet_lite0').state_dict())
     with pytest.raises(UsageError, match=r'288 of 352 .*64 missing .*se\.conv_reduce'):
         read_named(path, Foreign('timm', {'type': 'timm.tf_efficientnet_b0'}))
+    with pytest.raises(UsageError, match=r'read as timm: 0 of \d+ keys loaded; \d+ missing'):
+        read_named(path, Foreign('auto', {'type': 'timm.vit_tiny_patch16_224'}))
     with pytest.raises(UsageError, match=r'1 of 411 .*--from auto tries the other layouts'):
         read_named(path, Foreign('torchvision', {'type': 'torchvision.resnet18'}))
 
