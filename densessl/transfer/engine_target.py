@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from densessl.transfer.recipe import Recipe
 
 # What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
-_BESIDE_BACKBONE = (r'(?:neck|\w*head|encoder|decoder|\w*(?:embedding|embed|queries)|'
-                    r'memory_trans\w*|data_preprocessor)\b|(?:ema_state_dict|optimizer|message_hub)\.')
+_BESIDE_BACKBONE = (
+    r'(?:neck|\w*head|encoder|decoder|\w*(?:embedding|embed|queries|generator)|patterns|query_map|'
+    r'(?:memory_trans|pos_trans|reference_points)\w*|language_model|text_feat_map|'
+    r'data_preprocessor)\b|(?:ema_state_dict|optimizer|message_hub)\.')
 
 
 class EngineTarget(TransferTarget):

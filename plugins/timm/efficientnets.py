@@ -9,6 +9,8 @@ import re
 from math import ceil
 from typing import Any
 
+from torch import Tensor
+
 from densessl.transfer.keymap import State
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)   # blocks of each stage of B0 (table 1)
@@ -61,7 +63,7 @@ class EfficientNetKeys:
         blocks = {re.match(r'blocks\.\d+\.\d+', key)[0] for key in state
                   if key.startswith('blocks.')}
         last = state.get('blocks.6.0.conv_pwl.weight')
-        size = None if last is None else _known(self.lite, len(blocks), last.shape[0])
+        size = None if last is None else _known(self.lite, len(blocks), last)
         return size and {'type': f'timm.tf_efficientnet_{size}'}
 
 
@@ -74,12 +76,13 @@ def _size(state: State, lite: bool) -> str | None:
     last = state.get(f'_blocks.{len(numbers) - 1}._project_conv.weight')
     if last is None or numbers != set(range(len(numbers))):
         return None
-    return _known(lite, len(numbers), last.shape[0])
+    return _known(lite, len(numbers), last)
 
 
-def _known(lite: bool, blocks: int, channels: int) -> str | None:
+def _known(lite: bool, blocks: int, last: Tensor) -> str | None:
+    """The size with this many blocks and this last convolution (C, …)."""
     return next((size for size, (_, width) in SIZES.items()
-                 if size.startswith('lite') == lite and width == channels
+                 if size.startswith('lite') == lite and last.shape[:1] == (width,)
                  and sum(_repeats(size)) == blocks), None)
 
 

@@ -71,7 +71,8 @@ def test_another_depth_or_a_missing_block_is_refused(tmp_path):
     state = by_their_authors(timm.create_model('tf_efficientnet_lite0'))
     deeper = {**state, **{key.replace('.15.', '.16.'): value for key, value in state.items()}}
     gap = {key: value for key, value in state.items() if '_blocks.7.' not in key}
-    for wrong in (deeper, gap, {**state, '_blocks.3._extra.weight': torch.ones(1)}):
+    scalar = {**state, '_blocks.15._project_conv.weight': torch.tensor(1.0)}
+    for wrong in (deeper, gap, scalar, {**state, '_blocks.3._extra.weight': torch.ones(1)}):
         with pytest.raises(UsageError, match='does not fit --from efficientnet_pytorch'):
             read_foreign(written(tmp_path, wrong), Foreign('efficientnet_pytorch'))
     with pytest.raises(UsageError, match=r'1 missing in the file \(blocks\.2\.0\.bn2\.weight\)'):

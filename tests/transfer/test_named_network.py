@@ -36,7 +36,10 @@ def as_saved(cfg):
     if library == 'torchvision':
         return torchvision.models.get_model(name, num_classes=7, **arguments).state_dict()
     state = build_backbone(cfg).state_dict()     # a detector or segmentor, as mmengine saves it
-    head = {'neck.lateral_convs.0.conv.weight': torch.zeros(2), 'bbox_head.fc.bias': torch.ones(1)}
+    head = {f'{part}.weight': torch.ones(2) for part in (
+        'neck.lateral_convs.0.conv', 'rpn_head.conv', 'roi_head.bbox_head.fc', 'bbox_head.fc',
+        'decode_head.conv_seg', 'auxiliary_head.0.conv_seg', 'encoder.layers.0', 'level_embed',
+        'dn_query_generator.label_embedding', 'memory_trans_fc', 'reference_points_fc')}
     return {'meta': {'epoch': 3}, 'state_dict': {
         **{f'backbone.{key}': value for key, value in state.items()}, **head}}
 
