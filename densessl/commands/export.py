@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
     from densessl.transfer.export import Exported
-    from densessl.transfer.importing import Foreign
+    from densessl.transfer.foreign_file import Foreign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from', dest='layout', metavar='LAYOUT', help='import a checkpoint of '
                         'other code: auto, the name of a layout (an unknown one lists them), or '
                         'the prefix of the backbone’s keys with a dot at its end')
+    parser.add_argument('--as', dest='network', metavar='TARGET.NAME', help='with --from: the '
+                        'network that it is, with arguments as '
+                        "'TARGET.NAME(depth=50)'; --from TARGET reads the library's own keys")
     parser.add_argument('--mean', type=float, nargs=3, metavar='X', help='with --from: of the '
                         'pixels 0 … 255 that the weights were trained on')
     parser.add_argument('--std', type=float, nargs=3, metavar='X', help='with --from: as --mean')
@@ -45,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
                            args.safetensors)
     for line in done.notes:
         print(line)
+    if done.filled is not None:
+        print(f'weights: {done.filled.summary()}')
+        Console().print(done.filled.table())
     numbers = sum(value.numel() for value in done.state.values())
     _say(done.path, done, f'{describe(done.meta)}; {len(done.state)} tensors, '
          f'{numbers / 1e6:.1f} M values')
@@ -63,12 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _foreign(args: argparse.Namespace) -> Foreign | None:
-    from densessl.transfer.importing import Foreign
-    about = {name: getattr(args, name) for name in ('mean', 'std', 'channel_order')
+    from densessl.transfer.foreign_file import Foreign
+    from densessl.transfer.named_network import parse_network
+    about: dict[str, Any] = {name: getattr(args, name) for name in ('mean', 'std', 'channel_order')
              if getattr(args, name) is not None}
+    if args.network is not None:
+        about['network'] = parse_network(args.network)
     if args.layout is None:
         if about:
-            raise UsageError(f'--{next(iter(about)).replace("_", "-")} is for imports: add --from '
+            option = 'as' if 'network' in about else next(iter(about)).replace('_', '-')
+            raise UsageError(f'--{option} is for imports: add --from '
                              f'auto; what densessl trained says it itself')
         return None
     return Foreign(args.layout, **about)

@@ -8,19 +8,26 @@ no fit, so nothing is guessed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from densessl.transfer.keymap import KeyMap, State
+from densessl.transfer.keymap import State
 from densessl.transfer.layouts import Family
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 # What training scripts and wrappers put before the names of the model itself.
 WRAPPERS = r'(?:(?:state_dict|model|model_state_dict|module|_orig_mod)\.)*'
+
+
+class ToNeutral(Protocol):
+    """What :class:`densessl.transfer.keymap.KeyMap` does in this direction."""
+
+    def to_neutral(self, state: State) -> State | None:
+        """``state`` with other keys, or None if it has one that is not known."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,10 @@ class CheckpointLayout:
         keys: from the checkpoint's keys, after the prefix, to the library's own; None if they are
             the same.
         families: the families it is for; all that the library has a layout of if empty.
+        network: for networks outside the families: the library's backbone that weights in its
+            keys are of, or None.
         mean, std, channel_order: of pixels 0 … 255, as its training code has them.
+        image_size: pixels of the image that the weights are tried on.
     """
 
     name: str
@@ -49,11 +59,13 @@ class CheckpointLayout:
     others: str = r'(?!)'
     heads: str = r'(?:fc|head|heads|classifier)\..+'
     requires: str = ''
-    keys: KeyMap | None = None
+    keys: ToNeutral | None = None
     families: tuple[Family, ...] = ()
+    network: Callable[[State], dict[str, Any] | None] | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: str = 'RGB'
+    image_size: int = 224
 
 
 @dataclass

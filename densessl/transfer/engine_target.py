@@ -15,8 +15,11 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
+from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer import library_backbone
 from densessl.transfer.engine_layouts import added_norms, engine_layouts
 from densessl.transfer.group_norm import group_norm
+from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.recipe import (
     freeze_stages,
     match_input,
@@ -31,9 +34,16 @@ if TYPE_CHECKING:
     from mmengine.registry import Registry
 
     from densessl.evaluation.predictions import Prediction
+    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.keymap import State
     from densessl.transfer.layouts import Layout
     from densessl.transfer.recipe import Recipe
+
+# What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
+_BESIDE_BACKBONE = (
+    r'(?:neck|\w*head|encoder|decoder|\w*(?:embedding|embed|queries|generator)|patterns|query_map|'
+    r'(?:memory_trans|pos_trans|reference_points)\w*|language_model|text_feat_map|'
+    r'data_preprocessor)\b|(?:ema_state_dict|optimizer|message_hub)\.')
 
 
 _LAYERS = re.compile(r'\.(layers|utils|backbones)\.')     # modules of such libraries
@@ -92,14 +102,35 @@ class EngineTarget(TransferTarget):
         backbone.register_forward_hook(_finest_first)
         return backbone
 
+    def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
+        from densessl.transfer.checkpoints import CheckpointLayout
+        return [CheckpointLayout(self.name, 'a backbone saved alone'),
+                CheckpointLayout(self.name, 'a whole model', prefix=r'backbone\.',
+                                 others=_BESIDE_BACKBONE)]
+
     def layouts(self) -> list[Layout]:
         return engine_layouts(self.name)
+
+    def translate_for(self, model: Mapping[str, Any], state: State, source: str) -> State:
+        backbone = model.get('backbone')
+        if is_library_backbone(backbone):
+            library = library_backbone.network_of(backbone).partition('.')[0]
+            own = TRANSFER_TARGETS.get(library)().translate(state, source)
+            return {library_backbone.PREFIX + key: value for key, value in own.items()}
+        try:
+            return self.translate(state, source)
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; or take the network itself into the model: backbone=dict(_delete_=True, "
+                f"type='LibraryBackbone', network={source!r})") from error
 
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
         return added_norms(backbone, state)
 
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
         model, lines = cfg.model, []
+        if is_library_backbone(model.get('backbone')):
+            library_backbone.check_channels(model)
         if 'backbone' not in model:
             raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
                              f'own; choose a config whose model has one')

@@ -14,9 +14,11 @@ from densessl.transfer.backbone_file import (
     save_backbone,
     weights_hash,
 )
+from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.importing import Foreign, read_foreign
+from densessl.transfer.importing import read_foreign
 from densessl.transfer.keymap import State
+from densessl.transfer.named_network import read_named
 from densessl.transfer.provenance import check_provenance
 from densessl.transfer.stated_backbone import build_stated
 from densessl.transfer.stored_tensors import check_state
@@ -37,6 +39,7 @@ class Exported:
     features: FeatureCheck | None = None
     unchanged: list[Path] = field(default_factory=list)   # were there already, with these weights
     notes: list[str] = field(default_factory=list)   # on an import: detected, dropped, assumed
+    filled: KeyTable | None = None   # of an import into a named network: where its keys are from
     safetensors: Path | None = None   # the same weights in that format
 
 
@@ -63,8 +66,11 @@ def export_backbone(checkpoint: str | Path, out: str | Path | None = None, to: s
     """
     checkpoint = Path(checkpoint)
     notes: list[str] = []
+    filled: KeyTable | None = None
     if foreign is None:
         state, meta = read_backbone(checkpoint)
+    elif foreign.network:
+        state, meta, notes, filled = read_named(checkpoint, foreign)
     else:
         state, meta, notes = read_foreign(checkpoint, foreign)
     out = Path(out) if out else checkpoint.with_name('backbone.pth')
@@ -72,7 +78,7 @@ def export_backbone(checkpoint: str | Path, out: str | Path | None = None, to: s
         raise UsageError(f'--out {out} is a folder; name a file')
     if out.suffix == SAFETENSORS:
         raise UsageError(f'--out {out}: name the .pth; --safetensors writes the other beside it')
-    exported = Exported(out, state, meta, notes=notes)
+    exported = Exported(out, state, meta, notes=notes, filled=filled)
     writes = [(out, state, meta)]
     if safetensors:
         exported.safetensors = out.with_suffix(SAFETENSORS)

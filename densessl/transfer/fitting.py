@@ -24,7 +24,7 @@ def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
             translation or no place in the model. Nothing is written before.
     """
     if weights:
-        weights.translate(target)
+        weights.translate(target, cfg.model)
     recipe = apply_recipe(cfg, target, weights, keep, freeze)
     if weights and not allow_partial:
         weights.require_place(cfg.model, target)

@@ -28,10 +28,13 @@ from typing import Any, NoReturn
 EXTENSION = 'mmcv._ext'
 OPS = {  # by module of densessl.transfer.mmcv_kernels
     'boxes': ('nms', 'softnms', 'nms_match', 'bbox_overlaps'),
-    'rois': ('roi_align_forward', 'roi_align_backward', 'roi_pool_forward', 'roi_pool_backward'),
+    'rois': ('roi_align_forward', 'roi_align_backward', 'roi_pool_forward', 'roi_pool_backward',
+             'deform_roi_pool_forward', 'deform_roi_pool_backward'),
     'deform': ('deform_conv_forward', 'deform_conv_backward_input',
                'deform_conv_backward_parameters', 'modulated_deform_conv_forward',
                'modulated_deform_conv_backward'),
+    'neighborhoods': ('carafe_forward', 'carafe_backward', 'carafe_naive_forward',
+                      'carafe_naive_backward', 'psamask_forward', 'psamask_backward'),
     'attention': ('ms_deform_attn_forward', 'ms_deform_attn_backward'),
     'focal': ('sigmoid_focal_loss_forward', 'sigmoid_focal_loss_backward',
               'softmax_focal_loss_forward', 'softmax_focal_loss_backward'),

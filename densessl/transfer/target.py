@@ -90,6 +90,18 @@ class TransferTarget:
         goes by."""
         return []
 
+    def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
+        """How files that hold the whole network of ``backbone`` lay it out: what is before its
+        keys, which keys are heads that the backbone leaves out, and the published input. What
+        ``export --as`` goes by.
+
+        Args:
+            name: what follows the dot.
+            backbone: as :meth:`build_backbone` gives it for ``name`` and ``kwargs``.
+        """
+        from densessl.transfer.checkpoints import CheckpointLayout
+        return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
+
     def translate(self, state: State, source: str) -> State:
         """Rename ``state`` to this library's keys (and reorder values where it must be).
 
@@ -116,6 +128,14 @@ class TransferTarget:
                f'others would compute something else' if found else '')
             + f'; possible are {self.name} backbones'
             + (f' and, from any library, {", ".join(families)}' if families else ''))
+
+    def translate_for(self, model: Mapping[str, Any], state: State, source: str) -> State:
+        """:meth:`translate` for the backbone in the ``model`` of a downstream config.
+
+        Raises:
+            UsageError: no exact translation is known.
+        """
+        return self.translate(state, source)
 
     def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
         """This library's own backbone that a translated ``state`` belongs to, so that an export

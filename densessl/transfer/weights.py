@@ -43,13 +43,14 @@ class Weights:
         """``'TARGET.name'`` of the pretrained backbone."""
         return self.meta['backbone']['type']
 
-    def translate(self, target: TransferTarget) -> None:
-        """Rename the weights to the target's keys.
+    def translate(self, target: TransferTarget, model: Mapping[str, Any] | None = None) -> None:
+        """Rename the weights to the target's keys, for the ``model`` of a downstream config if
+        there is one.
 
         Raises:
             UsageError: no exact translation is known.
         """
-        self.placed = target.translate(self.state, self.source)
+        self.placed = target.translate_for(model or {}, self.state, self.source)
 
     def require_place(self, model: Mapping[str, Any], target: TransferTarget) -> None:
         """Refuse weights of another architecture before anything is written: each must have a

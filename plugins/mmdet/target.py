@@ -37,7 +37,7 @@ class MMDetection(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmdet.in_configs',)
 
     def prepare(self) -> None:
-        from densessl.transfer import image_loading
+        from densessl.transfer import image_loading, library_backbone
         from densessl.transfer.mmcv_ops import install
         from densessl_plugins.mmdet import panoptic_quality
         install()
@@ -53,6 +53,7 @@ class MMDetection(EngineTarget):
         from densessl_plugins.mmdet import c4, coco, panoptic, voc
         for module in (c4, coco, panoptic, voc, image_loading):
             module.register()
+        library_backbone.register()
 
     def models(self) -> Registry:
         from mmdet.registry import MODELS

@@ -28,7 +28,7 @@ class MMSegmentation(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmseg.in_configs',)
 
     def prepare(self) -> None:
-        from densessl.transfer import image_loading
+        from densessl.transfer import image_loading, library_backbone
         from densessl.transfer.mmcv_ops import install
         install()
         with redirect_stdout(io.StringIO()):   # it prints which optional parts it does not find
@@ -41,6 +41,7 @@ class MMSegmentation(EngineTarget):
         data.register()
         devkits.register()
         image_loading.register()
+        library_backbone.register()
 
     def models(self) -> Registry:
         from mmseg.registry import MODELS

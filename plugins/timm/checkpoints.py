@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from densessl.transfer.checkpoints import CheckpointLayout
 from densessl.transfer.layouts import CONVNEXT, DEEP_STEM, SWIN, VIT
+from densessl_plugins.timm.efficientnets import HEADS, EfficientNetKeys
 
+_EFFICIENTNET, _LITE = EfficientNetKeys(lite=False), EfficientNetKeys(lite=True)
 CHECKPOINTS = [
     # plain ResNets have torchvision's keys, and are built from there
     CheckpointLayout(
@@ -22,4 +24,12 @@ CHECKPOINTS = [
     CheckpointLayout(
         'mae', 'facebookresearch/mae', method='mae', others=r'decoder_|mask_token',
         requires='mask_token', families=(VIT,)),
+    CheckpointLayout(
+        'efficientnet_pytorch', 'lukemelas/EfficientNet-PyTorch', heads=HEADS,
+        requires=r'_se_reduce\.', keys=_EFFICIENTNET, network=_EFFICIENTNET.network),
+    # normalized as by TensorFlow's own Lites
+    CheckpointLayout(
+        'efficientnet_pytorch', 'ml-illustrated/EfficientNet-Lite-PyTorch', heads=HEADS,
+        requires=r'_blocks\.', keys=_LITE, network=_LITE.network,
+        mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
 ]

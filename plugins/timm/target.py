@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
+
+# Buffers that follow from the architecture; files of older versions hold them.
+_DERIVED = r'.*\.(?:relative_position_index|relative_coords_table|attn_mask)'
 
 
 BATCH_NORM = ('bn_eps', 'bn_momentum', 'bn_tf')     # taken before the class is built
@@ -65,6 +69,16 @@ class Timm(TransferTarget):
     def layouts(self) -> list[Layout]:
         from densessl_plugins.timm.layouts import LAYOUTS
         return LAYOUTS
+
+    def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
+        from densessl.transfer.checkpoints import CheckpointLayout
+        model = _create(name, {'num_classes': 1, **kwargs})
+        heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
+        cfg = model.default_cfg
+        mean, std = (tuple(255 * value for value in cfg[key]) for key in ('mean', 'std'))
+        return [CheckpointLayout(
+            self.name, f'timm’s own keys of {name}', heads='|'.join([*sorted(heads), _DERIVED]),
+            mean=mean, std=std, image_size=cfg['input_size'][-1])]
 
     def checkpoints(self) -> list[CheckpointLayout]:
         from densessl_plugins.timm.checkpoints import CHECKPOINTS

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -27,34 +28,10 @@ class Torchvision(TransferTarget):
     image_sets = tuple(SETS)
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
-        import torchvision
-        from torchvision.models import ResNet, VisionTransformer, get_model, list_models
+        from torchvision.models import VisionTransformer
 
         from densessl_plugins.torchvision.maps import StageMaps, ViTMaps, links_of
-        from densessl_plugins.torchvision.norms import norm_layer
-        from densessl_plugins.torchvision.wide import widen
-        models = list_models(module=torchvision.models)
-        if name not in models:
-            close = ', '.join(get_close_matches(name, models, n=5, cutoff=0.4)) or 'nothing'
-            raise UsageError(f'unknown torchvision model {name!r}; close to it: {close}; all of '
-                             f'them: torchvision.models.list_models(module=torchvision.models)')
-        if kwargs.get('weights') is None:
-            kwargs.setdefault('num_classes', 1)   # the classifier is dropped: keep it small
-        width = kwargs.pop('width', 1)   # of ResNets: all channels times this
-        norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
-        if norm is not None:
-            if width != 1 or kwargs.get('weights') is not None:
-                raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
-                                 f'weights')
-            kwargs['norm_layer'] = norm_layer(norm)
-        try:
-            model = get_model(name, **kwargs)
-        except (TypeError, ValueError, KeyError) as error:
-            raise UsageError(f'torchvision.{name} cannot be built: {error}') from error
-        if norm is not None and not isinstance(model, ResNet):
-            raise UsageError(f'torchvision.{name} takes no norm {norm!r}: it is for ResNets')
-        if width != 1:
-            widen(model, width, zero_init_residual=kwargs.get('zero_init_residual', False))
+        model = _whole_model(name, kwargs)
         if isinstance(model, VisionTransformer):
             return ViTMaps(model)
         return StageMaps(model, list(links_of(model, name)))
@@ -68,6 +45,18 @@ class Torchvision(TransferTarget):
         named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
         own = {'width': None, 'norm': GROUPS}
         return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}), **own}
+
+    def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
+        from torchvision.models import get_model_weights
+
+        from densessl.transfer.checkpoints import CheckpointLayout
+        model = _whole_model(name, kwargs)
+        heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
+        presets = next(iter(get_model_weights(name))).transforms()
+        mean, std = (tuple(255 * value for value in values)
+                     for values in (presets.mean, presets.std))
+        return [CheckpointLayout(self.name, f'torchvision’s own keys of {name}',
+                                 heads='|'.join(sorted(heads)) or r'(?!)', mean=mean, std=std)]
 
     def read_image_set(self, name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
         from densessl_plugins.torchvision.sets import read_set
@@ -95,3 +84,35 @@ def _network_of(builder: Callable[..., nn.Module]) -> type[nn.Module]:
     """The class that a builder says it returns."""
     returned = inspect.signature(builder).return_annotation
     return builder.__globals__[returned] if isinstance(returned, str) else returned
+
+
+def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
+    """torchvision's model, or our variant of it, with its classifier."""
+    import torchvision
+    from torchvision.models import ResNet, get_model, list_models
+
+    from densessl_plugins.torchvision.norms import norm_layer
+    from densessl_plugins.torchvision.wide import widen
+    models = list_models(module=torchvision.models)
+    if name not in models:
+        close = ', '.join(get_close_matches(name, models, n=5, cutoff=0.4)) or 'nothing'
+        raise UsageError(f'unknown torchvision model {name!r}; close to it: {close}; all of '
+                         f'them: torchvision.models.list_models(module=torchvision.models)')
+    if kwargs.get('weights') is None:
+        kwargs.setdefault('num_classes', 1)   # the classifier is dropped: keep it small
+    width = kwargs.pop('width', 1)   # of ResNets: all channels times this
+    norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
+    if norm is not None:
+        if width != 1 or kwargs.get('weights') is not None:
+            raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
+                             f'weights')
+        kwargs['norm_layer'] = norm_layer(norm)
+    try:
+        model = get_model(name, **kwargs)
+    except (TypeError, ValueError, KeyError) as error:
+        raise UsageError(f'torchvision.{name} cannot be built: {error}') from error
+    if norm is not None and not isinstance(model, ResNet):
+        raise UsageError(f'torchvision.{name} takes no norm {norm!r}: it is for ResNets')
+    if width != 1:
+        widen(model, width, zero_init_residual=kwargs.get('zero_init_residual', False))
+    return model

@@ -16,7 +16,8 @@ from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.transfer.backbone_file import load_backbone_file
-from densessl.transfer.importing import Foreign, read_foreign
+from densessl.transfer.foreign_file import Foreign
+from densessl.transfer.importing import read_foreign
 
 SEQUENTIAL = {'conv1': '0', 'bn1': '1', 'layer1': '4', 'layer2': '5', 'layer3': '6', 'layer4': '7'}
 

@@ -28,6 +28,8 @@ CONFIGS = [
     'dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
     'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    'dyhead/atss_r50_fpn_dyhead_1x_coco.py',
+    'carafe/mask-rcnn_r50_fpn-carafe_1x_coco.py',
 ]
 
 
@@ -36,13 +38,15 @@ LIMITS = {  # wherever a config has the key
     'nms_pre': 50, 'max_per_img': 10,  # boxes before and after it
     'num': 32,  # sampled regions of an image
     'num_queries': 10, 'num_layers': 2,  # of a transformer
+    'num_blocks': 1,  # of a DyHead
 }
 
 
 def shrink(config):
     """The detector with a narrow backbone, nothing pretrained and small heads."""
     config.backbone.base_channels = 64 // NARROWER
-    for reader in (config.get('neck'), config.get('panoptic_head')):
+    neck = config.get('neck')
+    for reader in (neck[0] if isinstance(neck, list) else neck, config.get('panoptic_head')):
         if reader is not None:
             reader.in_channels = [channels // NARROWER for channels in reader.in_channels]
     config.backbone.init_cfg = None

@@ -134,3 +134,88 @@ def _bin_edges(start: Tensor, end: Tensor, spatial_scale: float, bins: int,
     low = (number * step + start).floor().clamp(0, limit).long()
     high = ((number + 1) * step + start).ceil().clamp(0, limit).long()
     return low, torch.where(step > 0, high, low)
+
+
+def deform_roi_pool_forward(input: Tensor, rois: Tensor, offset: Tensor, output: Tensor,
+                            pooled_height: int, pooled_width: int, spatial_scale: float,
+                            sampling_ratio: int, gamma: float) -> None:
+    """Deformable RoI pooling (arXiv 1703.06211, Eq. 5) into ``output``: RoIAlign, each bin moved.
+
+    ``offset`` (R, 2, h, w) holds x, y of each bin in shares ``gamma`` of the RoI's size; none if
+    empty.
+    """
+    features, rois, offset = full_precision(input, rois, offset)
+    cells, shape = features.permute(0, 2, 3, 1).flatten(0, 2), features.shape  # (B·H·W, C)
+    bins = (pooled_height, pooled_width)
+    for index, grid in _sampling_grids(rois, bins, spatial_scale, sampling_ratio, aligned=True):
+        moved = offset[index] if offset.numel() else None
+        total = torch.zeros((), dtype=features.dtype, device=features.device)
+        for y, x in _moved_samples(rois[index], moved, bins, spatial_scale, grid, gamma):
+            corners, weights, _ = _bilinear(rois[index, 0], y, x, shape)
+            total = total + sum(weight[..., None] * cells[corner]
+                                for corner, weight in zip(corners, weights, strict=True))
+        output[index] = (total / (grid[0] * grid[1])).permute(0, 3, 1, 2).to(output.dtype)
+
+
+def deform_roi_pool_backward(grad_output: Tensor, input: Tensor, rois: Tensor, offset: Tensor,
+                             grad_input: Tensor, grad_offset: Tensor, pooled_height: int,
+                             pooled_width: int, spatial_scale: float, sampling_ratio: int,
+                             gamma: float) -> None:
+    """Write the gradients of the features and, where there is one, of the offset."""
+    grad, features, rois, offset = full_precision(grad_output, input, rois, offset)
+    cells, shape = features.permute(0, 2, 3, 1).flatten(0, 2), features.shape
+    bins, total = (pooled_height, pooled_width), torch.zeros_like(cells)
+    for index, grid in _sampling_grids(rois, bins, spatial_scale, sampling_ratio, aligned=True):
+        moved = offset[index] if offset.numel() else None
+        share = grad[index].permute(0, 2, 3, 1) / (grid[0] * grid[1])  # (r, h, w, C)
+        size = gamma * spatial_scale * (rois[index, 3:] - rois[index, 1:3])  # (r, 2) x, y
+        for y, x in _moved_samples(rois[index], moved, bins, spatial_scale, grid, gamma):
+            corners, weights, slopes = _bilinear(rois[index, 0], y, x, shape)
+            for corner, weight in zip(corners, weights, strict=True):
+                total.index_add_(0, corner.flatten(), (weight[..., None] * share).flatten(0, 2))
+            if moved is not None:
+                value = torch.stack([(cells[corner] * share).sum(dim=-1) for corner in corners])
+                grad_offset[index] += (size[:, :, None, None] * (value[:, None] * slopes).sum(
+                    dim=0).transpose(0, 1)).to(grad_offset.dtype)
+    grad_input.copy_(total.unflatten(0, (shape[0], *shape[2:])).permute(0, 3, 1, 2))
+
+
+def _moved_samples(rois: Tensor, offset: Tensor | None, bins: tuple[int, int],
+                   spatial_scale: float, grid: tuple[int, int], gamma: float
+                   ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns (r, h, w) of each of the grid's samples of every bin."""
+    low, high = (rois[:, corner, None, None] * spatial_scale - 0.5
+                 for corner in ([1, 2], [3, 4]))  # (r, 2, 1, 1) x, y
+    size = high - low
+    start = low if offset is None else low + gamma * size * offset
+    number = [torch.arange(count, device=rois.device) for count in bins]
+    step_y, step_x = size[:, 1] / bins[0], size[:, 0] / bins[1]
+    rows = start[:, 1] + number[0][:, None] * step_y
+    columns = start[:, 0] + number[1] * step_x
+    shape = (len(rois), *bins)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            yield ((rows + (i + 0.5) * step_y / grid[0]).expand(shape),
+                   (columns + (j + 0.5) * step_x / grid[1]).expand(shape))
+
+
+def _bilinear(batch: Tensor, y: Tensor, x: Tensor, shape: torch.Size
+              ) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The four cells around points (r, h, w) of images ``batch`` (r,), by their place among all
+    B·H·W; their weights (4, r, h, w); and the slopes (4, 2, r, h, w) of those along x and y.
+
+    A point more than a cell outside has no weight. One nearer is moved to the border for the value
+    but not for the slopes, as in mmcv.
+    """
+    height, width = shape[2:]
+    inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    top, left = y.clamp(0, height - 1).long(), x.clamp(0, width - 1).long()
+    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    down, aside = y.clamp(0, height - 1) - top, x.clamp(0, width - 1) - left
+    weights = torch.stack([(1 - down) * (1 - aside), (1 - down) * aside,
+                           down * (1 - aside), down * aside]) * inside
+    along_x = torch.stack([y - bottom, bottom - y, top - y, y - top])
+    along_y = torch.stack([x - right, left - x, right - x, x - left])
+    first = batch.long()[:, None, None] * (height * width)
+    corners = [first + row * width + column for row in (top, bottom) for column in (left, right)]
+    return corners, weights, torch.stack([along_x, along_y], dim=1) * inside

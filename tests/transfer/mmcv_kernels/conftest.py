@@ -6,8 +6,9 @@ import torch
 
 from densessl.transfer import mmcv_ops
 
-CALLERS = ('bbox', 'deform_conv', 'focal_loss', 'modulated_deform_conv', 'multi_scale_deform_attn',
-           'nms', 'roi_align', 'roi_pool')
+CALLERS = ('bbox', 'carafe', 'deform_conv', 'deform_roi_pool', 'focal_loss',
+           'modulated_deform_conv', 'multi_scale_deform_attn', 'nms', 'psa_mask', 'roi_align',
+           'roi_pool')
 
 
 @pytest.fixture

@@ -62,6 +62,21 @@ CASES = {  # name: how mmcv.ops is called, operands
                     lambda: deform(modulated=False)),
     'modulated_deform_conv': (lambda *args: ops.modulated_deform_conv2d(*args, 1, 1, 1, 2, 2),
                               lambda: deform(modulated=True)),
+    'deform_conv-zero': (lambda x, o, w: ops.deform_conv2d(x, 0 * o, w, 1, 1, 1, 2, 2),
+                         lambda: deform(modulated=False)),
+    'modulated_deform_conv-zero': (
+        lambda x, o, *args: ops.modulated_deform_conv2d(x, 0 * o, *args, 1, 1, 1, 2, 2),
+        lambda: deform(modulated=True)),
+    'modulated_deform_conv-finer': (   # 8 × 9 offsets for an output of 4 × 5
+        lambda *args: ops.modulated_deform_conv2d(*args, 2, 1, 1, 2, 2),
+        lambda: deform(modulated=True)),
+    'carafe': (lambda x, m: ops.carafe(x, m, 3, 2, 2),
+               lambda: (torch.randn(2, 4, 5, 6), torch.rand(2, 18, 10, 12))),
+    'deform_roi_pool': (lambda x, r, o: ops.deform_roi_pool(x, r.detach(), o, (3, 4), 0.4),
+                        lambda: (torch.randn(2, 3, 12, 13), rois(), torch.randn(20, 2, 3, 4))),
+    **{f'psa_mask-{kind}': (lambda x, k=kind: ops.PSAMask(k, (5, 3))(x),
+                            lambda: (torch.randn(2, 15, 4, 6),))
+       for kind in ('collect', 'distribute')},
     **{f'{kind}_focal_loss-{weighted}': (
         lambda x, t, w, loss=f'{kind}_focal_loss': getattr(ops, loss)(x, t, 1.5, 0.3, w, 'sum'),
         lambda w=weighted: (3 * torch.randn(20, 4), torch.randint(4, (20,)),
@@ -69,7 +84,7 @@ CASES = {  # name: how mmcv.ops is called, operands
        for kind in ('sigmoid', 'softmax') for weighted in (False, True)},
     'ms_deform_attn': (lambda *args: MultiScaleDeformableAttnFunction.apply(*args, 2), attention),
 }
-CPU_TOO = ('nms', 'soft_nms', 'bbox', 'roi_align', 'deform', 'modulated')
+CPU_TOO = ('nms', 'soft_nms', 'bbox', 'roi_align', 'deform_conv', 'modulated', 'psa_mask')
 
 
 def outputs_and_gradients(call, operands, extension, monkeypatch, callers):

@@ -27,13 +27,16 @@ def operands(geometry, kernel=(3, 2), batch=2):
 
 
 def bilinear(image, y, x):
-    """image (C, H, W) at the tensors y, x; every cell outside counts as 0."""
-    top, left = math.floor(y), math.floor(x)
+    """image (C, H, W) at the tensors y, x; a cell outside counts as 0, and a point a whole cell
+    outside is nowhere: it has no value and no slope."""
+    (height, width), (top, left) = image.shape[1:], (math.floor(y), math.floor(x))
     value = image.new_zeros(len(image))
-    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
-        if 0 <= row < image.shape[1] and 0 <= column < image.shape[2]:
-            weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
-            value = value + weight * image[:, row, column]
+    if y <= -1 or y >= height or x <= -1 or x >= width:
+        return value
+    for row, share in ((top, top + 1 - y), (top + 1, y - top)):
+        for column, part in ((left, left + 1 - x), (left + 1, x - left)):
+            if 0 <= row < height and 0 <= column < width:
+                value = value + share * part * image[:, row, column]
     return value
 
 
@@ -78,6 +81,59 @@ def test_fractional_offsets_match_the_definition(geometry):
         input, offset, torch.ones_like(mask), weight, torch.zeros_like(bias), geometry)
     computed = deform_conv2d(input, offset, weight, *geometry)
     assert_same_with_gradients(computed, unmodulated, (input, offset, weight))
+
+
+@pytest.mark.parametrize('shift', [(0, 0), (-1, 1)])
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_offsets_at_the_border_have_the_gradient_of_mmcv(geometry, shift):
+    leaves = input, offset, mask, weight, bias = operands(geometry, batch=1)
+    with torch.no_grad():   # on whole cells, as where every layer starts
+        offset[:, 0::2], offset[:, 1::2] = shift
+    expected = deform_conv_by_hand(*leaves, geometry)
+    assert_same_with_gradients(modulated_deform_conv2d(*leaves, *geometry), expected, leaves)
+
+    unmodulated = deform_conv_by_hand(
+        input, offset, torch.ones_like(mask), weight, torch.zeros_like(bias), geometry)
+    assert_same_with_gradients(
+        deform_conv2d(input, offset, weight, *geometry), unmodulated, (input, offset, weight))
+
+
+def test_the_offset_gradient_of_a_padded_pixel_in_numbers():
+    image, weight = torch.tensor([[[[1., 2.], [3., 4.]]]]), torch.ones(1, 1, 1, 1)
+    offset = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    modulated_deform_conv2d(image, offset, torch.ones(1, 1, 4, 4), weight, None, 1, 1).sum(
+        ).backward()
+    # a step to the next cell: 3 - 1, 4 - 2, and from the last row to nothing
+    assert offset.grad[0, 0].tolist() == [[0] * 4, [0, 2, 2, 0], [0, -3, -4, 0], [0] * 4]
+    assert offset.grad[0, 1].tolist() == [[0] * 4, [0, 1, -2, 0], [0, 1, -4, 0], [0] * 4]
+
+
+@pytest.mark.parametrize('size', [(10, 12), (9, 13)])
+def test_offsets_of_a_finer_level_are_read_one_after_the_other(size):
+    geometry = GEOMETRIES[3]
+    input, offset, mask, weight, bias = operands(geometry, batch=2)
+    cells, needed = mask.shape[1], mask[0, 0].numel()
+    fine = [torch.rand(2, channels * cells, *size, dtype=torch.float64).requires_grad_()
+            for channels in (2, 1)]
+    read = [tensor.flatten(1)[:, :channels * cells * needed].reshape(like.shape)
+            for tensor, channels, like in zip(fine, (2, 1), (offset, mask), strict=True)]
+    expected = deform_conv_by_hand(input, *read, weight, bias, geometry)
+    leaves = (input, *fine, weight, bias)
+    computed = modulated_deform_conv2d(*leaves, *geometry)
+    assert_same_with_gradients(computed, expected, leaves)
+    modulated_deform_conv2d(*leaves, *geometry).sum().backward()
+    assert not fine[0].grad.flatten(1)[:, 2 * cells * needed:].any()
+    assert fine[0].grad.flatten(1)[:, :2 * cells * needed].any()
+
+
+def test_offsets_that_are_too_small_are_refused_and_others_of_the_plain_convolution_too():
+    input, offset, mask, weight, bias = operands(GEOMETRIES[0])
+    with pytest.raises(ValueError, match=r'offset .* too small: its output of 5×7 needs 12'):
+        modulated_deform_conv2d(input, offset[..., :-1], mask, weight, bias, 1, 1)
+    with pytest.raises(ValueError, match='mask'):
+        modulated_deform_conv2d(input, offset, mask[:, :-1], weight, bias, 1, 1)
+    with pytest.raises(RuntimeError, match='offset'):   # as the compiled op
+        deform_conv2d(input, F.pad(offset, (0, 2, 0, 2)), weight, 1, 1)
 
 
 @pytest.mark.parametrize('geometry', GEOMETRIES)

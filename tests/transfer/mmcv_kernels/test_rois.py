@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from mmcv.ops import RoIAlign, roi_align, roi_pool
+from mmcv.ops import DeformRoIPoolPack, RoIAlign, deform_roi_pool, roi_align, roi_pool
 from torch.autograd import gradcheck
 
 ROIS = torch.tensor([  # on features of 6 × 7 cells, in pixels at a scale of 1/2
@@ -158,3 +158,70 @@ def test_roi_pool_of_no_region_an_inverted_one_and_half_precision():
     assert output.dtype == torch.float16 and not output.any()
     output.sum().backward()
     assert not input.grad.any()
+
+
+def deform_roi_pool_by_hand(input, rois, offset, ratio, gamma):
+    """The pooled bins, and each sample's (roi, row, column, y, x, share, x extent, y extent)."""
+    pooled, samples = [], []
+    for number, (batch, *box) in enumerate(rois.tolist()):
+        x1, y1, x2, y2 = (value * SCALE - 0.5 for value in box)
+        height, width = y2 - y1, x2 - x1
+        rows, columns = ratio or math.ceil(height / BINS[0]), ratio or math.ceil(width / BINS[1])
+        for i in range(BINS[0]):
+            for j in range(BINS[1]):
+                dx, dy = offset[number, :, i, j].tolist()
+                values = []
+                for r in range(rows):
+                    for c in range(columns):
+                        y = y1 + gamma * height * dy + (i + (r + 0.5) / rows) * height / BINS[0]
+                        x = x1 + gamma * width * dx + (j + (c + 0.5) / columns) * width / BINS[1]
+                        values.append(bilinear(input[int(batch)], y, x))
+                        samples.append((number, i, j, y, x, 1 / (rows * columns),
+                                        gamma * width, gamma * height))
+                pooled.append(torch.stack(values).mean(0))
+    return torch.stack(pooled).unflatten(0, (len(rois), *BINS)).permute(0, 3, 1, 2), samples
+
+
+def offset_gradient_by_hand(input, rois, offset, samples, grad):
+    """The slopes of the four cells at every sample, in coordinates not clamped to the image."""
+    total, (height, width) = torch.zeros_like(offset), input.shape[2:]
+    for number, i, j, y, x, share, across, down in samples:
+        if not (-1 <= y <= height and -1 <= x <= width):
+            continue
+        top, left = (int(min(max(value, 0), length - 1))
+                     for value, length in ((y, height), (x, width)))
+        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        image, weight = input[int(rois[number, 0])], share * grad[number, :, i, j]
+        for row, column, along_x, along_y in (
+                (top, left, y - bottom, x - right), (top, right, bottom - y, left - x),
+                (bottom, left, top - y, right - x), (bottom, right, y - top, x - left)):
+            value = (weight * image[:, row, column]).sum()
+            total[number, 0, i, j] += across * along_x * value
+            total[number, 1, i, j] += down * along_y * value
+    return total
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_deformable_roi_pooling_and_its_gradients_match_sampling_by_hand(ratio):
+    input, gamma = features(requires_grad=True), 0.3
+    offset = torch.randn(len(ROIS), 2, *BINS, dtype=torch.float64, requires_grad=True)
+    expected, samples = deform_roi_pool_by_hand(input, ROIS, offset, ratio, gamma)
+    output = deform_roi_pool(input, ROIS, offset, BINS, SCALE, ratio, gamma)
+    torch.testing.assert_close(output, expected)
+    grad = torch.randn_like(expected)
+    of_input, of_offset = torch.autograd.grad(output, (input, offset), grad)
+    torch.testing.assert_close(of_input, torch.autograd.grad(expected, input, grad)[0])
+    with torch.no_grad():
+        by_hand = offset_gradient_by_hand(input, ROIS, offset, samples, grad)
+    torch.testing.assert_close(of_offset, by_hand)
+
+
+def test_deformable_roi_pooling_starts_as_roi_align_and_trains():
+    input = features(channels=4, requires_grad=True)
+    torch.testing.assert_close(deform_roi_pool(input, ROIS, None, BINS, SCALE),
+                               roi_align(input, ROIS, BINS, SCALE, 0, 'avg', True))
+    layer = DeformRoIPoolPack(BINS, 4, 8, SCALE).double()
+    output = layer(input, ROIS)
+    output.square().sum().backward()
+    assert input.grad.any() and layer.offset_fc[-1].weight.grad.any()
+    assert deform_roi_pool(input, ROIS[:0], None, BINS, SCALE).shape == (0, 4, *BINS)
