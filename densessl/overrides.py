@@ -31,6 +31,9 @@ def apply_overrides(cfg: Config, options: Mapping[str, Any]) -> None:
         if key.partition('.')[0] == 'custom_imports':
             raise UsageError('--cfg-options custom_imports: modules are imported when the config '
                              'file is read; name them in a config file that inherits this one')
+        if key.startswith('_'):
+            raise UsageError(f'--cfg-options {key}: nothing reads {key.partition(".")[0]!r} after '
+                             f'the config file has been read; override what is made of it')
         made.add(_make_room(cfg, key, isinstance(value, Mapping), made))
         try:
             cfg.merge_from_dict({key: copy.deepcopy(value)})

@@ -78,6 +78,7 @@ def test_a_part_of_the_model_gets_another_type(published):
     ({'optim_wrapper.optimizer.momentum': float('nan')}, 'optimizer.momentum must be a number'),
     ({'model.decode_head.type': 'PSPHead', 'model.decode_head.num_convs': 1}, r'\(PSPHead\)'),
     ({'train_cfg.max_iter': 1}, "did you mean 'max_iters'"),
+    ({'_nothing.size': 3}, "nothing reads '_nothing' after the config file has been read"),
     ({'custom_imports.imports': ['x']}, 'custom_imports: modules are imported when'),
     ({'work_dir': 'x'}, 'add --work-dir'), ({'load_from': 'x'}, 'add --backbone'),
     ({'randomness.seed': 1}, 'add --seed'), ({'launcher': 'none'}, 'add --launcher'),

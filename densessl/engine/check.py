@@ -51,6 +51,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
                          f'{", ".join(missing) or "model.type"}')
     check_section('', cfg, {**REQUIRED, **OPTIONAL})
     PixelRule.of(cfg)
+    _refuse_code(cfg, '')
     for name, kinds in SECTIONS.items():
         check_keys(name, cfg[name], kinds)
         check_section(f'{name}.', cfg[name], kinds)
@@ -69,6 +70,17 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     _check_optimizer(cfg.optim_wrapper)
     checked_options(cfg.get('compile'))
     return method
+
+
+def _refuse_code(node: Any, path: str) -> None:
+    """A run writes its config down; a function or class has no such form."""
+    items = (node.items() if isinstance(node, (Mapping, Config))
+             else enumerate(node) if isinstance(node, (list, tuple)) else ())
+    for key, value in items:
+        where = f'{path}.{key}' if path else str(key)
+        if callable(value) and not isinstance(value, Mapping):
+            raise UsageError(f'{where} must be a plain value or a name, not {shown(value)}')
+        _refuse_code(value, where)
 
 
 def _method(model: Mapping[str, Any]) -> type[Method]:
