@@ -9,6 +9,7 @@ from typing import Literal
 from densessl.errors import UsageError
 
 _SHOWN = 3    # files by name
+_OF_ONE = {'are': 'is', 'have': 'has', 'lie': 'lies', 'reach': 'reaches', 'mark': 'marks'}
 Kind = Literal['unusable', 'mended', 'expected']
 
 
@@ -31,7 +32,16 @@ class Finding:
     unit: str = 'objects'
 
     def __str__(self) -> str:
-        return f'{len(self.files)} {self.words} ({named_files(self.files)})'
+        return f'{len(self.files)} {self._agreeing()} ({named_files(self.files)})'
+
+    def sentence(self) -> str:
+        """With what is counted: ``8 objects lie outside their image (a.jpg, …)``."""
+        unit = self.unit.removesuffix('s') if len(self.files) == 1 else self.unit
+        return f'{len(self.files)} {unit} {self._agreeing()} ({named_files(self.files)})'
+
+    def _agreeing(self) -> str:
+        verb, space, rest = self.words.partition(' ')
+        return (_OF_ONE.get(verb, verb) if len(self.files) == 1 else verb) + space + rest
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,7 @@ class DataReport:
             total = self.images if unit == 'images' else self.objects
             lines.append(f'{self.split}: {number} of {total} {unit} cannot be used: '
                          f'{", ".join(map(str, found))}')
-        return lines + [f'{self.split}: {len(one.files)} {one.unit} {one.words} '
-                        f'({named_files(one.files)})'
+        return lines + [f'{self.split}: {one.sentence()}'
                         for kind in ('mended', 'expected') for one in self.of_kind(kind)]
 
     def require_usable(self) -> None:
@@ -80,8 +89,7 @@ class DataReport:
         nothing = ('image' if not self.used_images
                    else 'object' if self.used_objects == 0 else None)
         if nothing:
-            reasons = [f'{len(one.files)} {one.unit} {one.words} ({named_files(one.files)})'
-                       for one in self.findings if one.kind != 'mended']
+            reasons = [one.sentence() for one in self.findings if one.kind != 'mended']
             raise UsageError(f'{self.source} holds no {nothing} that can be used for {self.split}'
                              f'{": " if reasons else ""}{", ".join(reasons)}')
 

@@ -25,6 +25,7 @@ from densessl.transfer.checkpoints import (
 )
 from densessl.transfer.handoff import compare_keys, normalize, reference_image
 from densessl.transfer.keymap import State
+from densessl.transfer.recorded_input import recorded_input
 from densessl.transfer.target import TransferTarget
 
 AUTO = 'auto'
@@ -84,6 +85,9 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
         raise UsageError(f'{path} holds no named tensors' + (
             ', but Python objects: if one is the model, save model.state_dict() instead'
             if shells else ''))
+    recorded = {name: value for name, value in recorded_input(content, tensors).items()
+                if getattr(foreign, name) is None}
+    foreign = replace(foreign, **recorded)
     found = _detect(path, tensors, foreign)
     lines = [f'detected: {" or ".join(found.agreeing)} ({found.layout.origin}): '
              f'{spelled(found.backbone)}, {len(found.state)} tensors']
@@ -92,7 +96,11 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
                      f'({_starts(found.dropped)})')
     if shells:
         lines.append('left aside: Python objects beside the weights; nothing of them was run')
-    return found.state, _provenance(path, found, foreign, lines), lines
+    facts = _provenance(path, found, foreign, lines)
+    if recorded:
+        lines.append(f'read from the file: {", ".join(recorded)}')
+        facts['imported']['recorded'] = list(recorded)
+    return found.state, facts, lines
 
 
 def layout_names() -> list[str]:

@@ -16,11 +16,12 @@ from densessl_plugins.mmdet.finding_log import FindingLog
 from densessl_plugins.mmdet.outlines import finite_numbers
 
 SLACK = 2    # pixels by which sizes and boxes may differ by rounding
-TURNED = ('have the width and height of the image as stored, without its EXIF rotation; its '
-          'objects are taken as drawn on the image as displayed')
+TURNED = ('have the width and height of the image as stored, without its EXIF rotation; '
+          'their objects are taken as drawn on the image as displayed')
 RESIZED = 'have another size in the file than their image; that of the image is taken'
 ON_STORED = 'are drawn on the image as stored, without its EXIF rotation'
-ON_OTHER = 'are drawn on an image of another size than theirs, or it cannot be told'
+ON_OTHER = 'are drawn on an image of another size than theirs'
+UNSURE = 'are of an image of another size than the file says, and may be drawn on either'
 _CACHED = 1 << 20
 
 
@@ -95,8 +96,9 @@ def _misplaced(frames: list[Frame], folder: Path, log: FindingLog) -> list[Frame
             if not frame.objects or (verdict if verdict is not None else not unsure):
                 log.add(mended, file, 'mended', 'images')
             else:
-                log.add(fault, file, 'unusable', 'objects', len(frame.objects))
-                log.add(f'have objects that {fault}', file, 'unusable', 'images')
+                words = UNSURE if verdict is None and not swapped else fault
+                log.add(words, file, 'unusable', 'objects', len(frame.objects))
+                log.add(f'have objects that {words}', file, 'unusable', 'images')
                 lost.append(frame)
     return lost
 

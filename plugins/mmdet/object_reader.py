@@ -65,8 +65,8 @@ class ObjectReader:
         one.pop('ignore', None)    # in training it would drop the object, in COCO's scores nothing
         one['iscrowd'] = max(flags.values())
         if one['iscrowd']:
-            self.log.add('mark a crowd or what is to be ignored: they neither train nor score',
-                         self.file, 'expected')
+            self.log.add('are marked as a crowd, as difficult or to be ignored: they neither train '
+                         'nor score', self.file, 'expected')
         return ''
 
     def _outline(self, one: dict[str, Any]) -> tuple[Any, str]:

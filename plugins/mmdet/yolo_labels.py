@@ -103,7 +103,7 @@ def _object(line: str, size: tuple[int, int], names: Sequence[str] | None
     wrong with it."""
     values, (height, width) = finite_numbers(line.replace(',', ' ').split()), size
     if values is None or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
-        return {}, 'are lines that are neither "class cx cy w h" nor "class x1 y1 x2 y2 x3 y3 …"'
+        return {}, 'have a line that is neither "class cx cy w h" nor "class x1 y1 x2 y2 x3 y3 …"'
     number, *shares = values
     if number % 1 or number < 0 or (names is not None and number >= len(names)):
         return {}, f'are of class {number:g}, which has no name'
