@@ -72,10 +72,30 @@ def _runs(outline: dict[str, Any], size: tuple[int, int]) -> tuple[Any, str]:
             and sum(counts) == size[0] * size[1]):
         return None, DAMAGED
     try:
-        filled = bool(rle.decode(encoded(outline)).any())
-    except (ValueError, TypeError, KeyError, UnicodeError):
+        mask = rle.decode(encoded(outline))
+        written = rle.encode(mask)['counts'].decode()
+        # what is written again otherwise is either damaged or has runs of no length
+        whole = isinstance(counts, list) or written == counts or _pixels(counts) == mask.size
+    except (ValueError, TypeError, KeyError, IndexError, UnicodeError):
         return None, DAMAGED
-    return (outline, '') if filled else (None, EMPTY)
+    return (None, DAMAGED) if not whole else (outline, '') if mask.any() else (None, EMPTY)
+
+
+def _pixels(counts: str) -> int:
+    """How many pixels compressed run lengths have in all: numbers of five bits a character, from
+    the third on differences to the one before the last (pycocotools' ``rleFrString``)."""
+    runs: list[int] = []
+    at = 0
+    while at < len(counts):
+        value, shift, more = 0, 0, True
+        while more:
+            bits = ord(counts[at]) - 48
+            value |= (bits & 0x1f) << shift
+            more, at, shift = bool(bits & 0x20), at + 1, shift + 5
+            if not more and bits & 0x10:
+                value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return sum(runs) if min(runs) >= 0 else -1
 
 
 def box_around(outline: Any) -> list[float]:
