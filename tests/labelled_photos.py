@@ -54,7 +54,8 @@ def xml(objects: list[tuple], size=SIDES) -> str:
         f'<object><name>{name}</name>{more}' + ('' if box is None else '<bndbox>' + ''.join(
             f'<{key}>{value}</{key}>' for key, value in zip(corners, box, strict=True))
             + '</bndbox>') + '</object>' for name, box, more in objects)
-    sides = '' if size is None else f'<size><width>{size[0]}</width><height>{size[1]}</height></size>'
+    sides = '' if size is None else (f'<size><width>{size[0]}</width><height>{size[1]}</height>'
+                                     f'</size>')
     return f'<annotation>{sides}{inner}</annotation>'
 
 
@@ -81,7 +82,7 @@ def built(cfg, split):
 
 def boxes_in_pipeline(dataset) -> list[list[list[float]]]:
     """Boxes that training sees without its random flip, in pixels of the file as displayed."""
-    steps = dataset.pipeline.transforms
+    steps = getattr(dataset, 'datasets', [dataset])[0].pipeline.transforms
     steps[:] = [step for step in steps if type(step).__name__ != 'RandomFlip']
     found = []
     for number in range(len(dataset)):

@@ -227,7 +227,7 @@ def _in_yaml(root: Path, split: str) -> list[str] | None:
     if not isinstance(named, str):
         return None
     parts = [part for part in Path(named).parts if part not in ('.', '..')]
-    for start in range(len(parts)):
+    for start in range(max(1, len(parts) - 1)):      # a last part alone tells no split
         images = root.joinpath(*parts[start:])
         at = next((i for i in reversed(range(start, len(parts))) if parts[i] == 'images'), None)
         if images.is_dir() and at is not None:
