@@ -31,6 +31,8 @@ def read_annotations(path: Path) -> Content:
             hash((one['image_id'], one['category_id']))
     except UsageError:
         raise
+    except OSError as error:
+        raise UsageError(f'cannot read {path}: {error.strerror}') from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f'{path} is not in COCO’s format (images with id and file_name, '
                          f'annotations with image_id and category_id, categories with id and '

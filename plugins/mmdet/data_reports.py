@@ -27,7 +27,9 @@ def inspect_objects(cfg: Any) -> Iterator[DataReport]:
 
 
 def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
-    dataset = DATASETS.build({**leaf, 'indices': None, 'pipeline': [], 'serialize_data': False})
+    known = leaf.get('type') in ('CocoFolder', 'VocFolder', 'PanopticFolder')
+    whole = {'indices': None, 'pipeline': [], 'serialize_data': False} if known else {}
+    dataset = DATASETS.build({**leaf, **whole})
     used, samples = {}, []
     for number in range(len(dataset)):
         info = dataset.get_data_info(number)
@@ -36,8 +38,7 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
         samples.append(tuple(str(info[key]) for key in ('img_path', 'seg_map_path')
                              if info.get(key)))
     read = getattr(dataset, 'read', None)
-    source = str(getattr(dataset, 'source_place', None) or leaf.get('ann_file')
-                 or leaf.get('data_root'))
+    source = str(leaf.get('ann_file') or leaf.get('data_root'))
     if read is None:       # one of the library's own, of whose files nothing more is known
         return DataReport(split, source, len(used), len(used), sum(used.values()),
                           sum(used.values()), (), tuple(samples))

@@ -14,16 +14,17 @@ from densessl_plugins.mmdet.finding_log import FindingLog
 VAL_SHARE = 0.2    # of the images, where the data has no split of its own
 
 
-def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
     """Files below ``folder`` by their path in it without suffix, in sorted order. Hidden files
     (``._x.jpg`` of macOS among them) and folders (copies that notebooks keep) do not count."""
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for base, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for name in sorted(names):
             path = Path(base, name)
             if not name.startswith('.') and path.suffix.lower() in suffixes:
-                found.setdefault(path.relative_to(folder).with_suffix('').as_posix(), path)
+                found.setdefault(path.relative_to(folder).with_suffix('').as_posix(),
+                                 []).append(path)
     return found
 
 
@@ -38,11 +39,16 @@ def labelled_images(images: Path, labels: Path, suffix: str, listed: Path | None
     Raises:
         UsageError: a name in the list has no image.
     """
-    of_image, of_label = files_by_stem(images, EXTENSIONS), files_by_stem(labels, {suffix})
+    every = files_by_stem(images, EXTENSIONS)
+    of_image = {stem: paths[0] for stem, paths in every.items()}
+    of_label = {stem: paths[0] for stem, paths in files_by_stem(labels, {suffix}).items()}
     if listed is None:
         for stem, path in of_label.items():
             if stem not in of_image and not _is_list(path):
                 log.add('have no image of their name', str(path), 'unusable', 'label files')
+            for twin in every.get(stem, ())[1:]:
+                log.add('have the name of another image, whose label file is meant', str(twin),
+                        'unusable', 'images')
         return [(path, of_label.get(stem)) for stem, path in of_image.items()]
     names = read_list(listed, of_image)
     missing_files([of_image.get(name, images / f'{name}.jpg') for name in names], listed)

@@ -1,6 +1,7 @@
 """Which of the layouts that people have labelled objects in a folder has."""
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ KNOWN = (
 PARTS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test')}
 _FOLDERS = ('', 'annotations', 'labels', 'train', 'val', 'valid', 'validation', 'test')
 _NOT_OBJECTS = re.compile(r'caption|keypoint|panoptic|stuff|image_info|deprecated', re.I)
+_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _SPECIAL = ('data.yaml', 'classes.json', 'masks.json', 'package.json')
 
 
@@ -108,12 +110,11 @@ def _is_coco(path: Path) -> bool:
 
 def _image_folder(root: Path, path: Path, split: str, own: dict[str, dict[str, str]]) -> Path:
     """Where the images of a JSON are: the first folder that has one that it names."""
-    content = read_annotations(path)
     tried = [root / name for name in _image_folders(split, own)]
     tried += [path.parent, root, path.parent / 'images', *sorted(
         folder for base in (root, root / 'images') if base.is_dir()
         for folder in base.iterdir() if folder.is_dir() and not folder.name.startswith('.'))]
-    names = [one['file_name'].replace('\\', '/') for one in content['images'][:20]]
+    names = _first_names(path)
     for shorten in (False, True):
         for folder in tried:
             for name in names:
@@ -123,6 +124,18 @@ def _image_folder(root: Path, path: Path, split: str, own: dict[str, dict[str, s
     raise UsageError(f'{root} has no images that {path.relative_to(root)} names'
                      f'{f", such as {names[0]}" if names else ""}; looked in {shown} and in the '
                      f'other folders of {root}')
+
+
+def _first_names(path: Path) -> list[str]:
+    """Names of a few images in a JSON, from its beginning if they are there: it may be large."""
+    with path.open('rb') as file:
+        found = _FILE_NAME.findall(file.read(1 << 20))[:20]
+    try:
+        names = [json.loads(one) for one in found]
+    except ValueError:      # not UTF-8; the reader says so
+        names = []
+    names = names or [one['file_name'] for one in read_annotations(path)['images'][:20]]
+    return [name.replace('\\', '/') for name in names]
 
 
 def _image_folders(split: str, own: dict[str, dict[str, str]]) -> list[str]:
@@ -197,10 +210,9 @@ def _folders(root: Path, words: Sequence[str], suffix: str) -> list[str] | None:
     return None
 
 
-def _label_files(folder: Path, suffix: str) -> dict[str, Path]:
-    found = files_by_stem(folder, {suffix})
-    return {stem: path for stem, path in found.items() if path.name not in (
-        *NAME_FILES, 'train.txt', 'val.txt', 'test.txt', 'README.txt')}
+def _label_files(folder: Path, suffix: str) -> list[Path]:
+    return [paths[0] for paths in files_by_stem(folder, {suffix}).values() if paths[0].name not in (
+        *NAME_FILES, 'train.txt', 'val.txt', 'test.txt', 'README.txt')]
 
 
 def _yolo(root: Path) -> FoundLayout | None:

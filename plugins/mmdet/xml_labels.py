@@ -79,7 +79,7 @@ def _read(path: Path, size: int, time: int) -> XmlLabels:
 def _parse(data: bytes) -> ET.Element:
     """The tree of a file in any encoding: the declared one, or that of its byte order mark, or
     UTF-8, in which what cannot be read becomes a replacement character."""
-    data = data.strip(b' \t\r\n')
+    data = data.lstrip(b' \t\r\n')
     try:
         return _tree(data)
     except _Refused:
