@@ -108,6 +108,8 @@ class ObjectReader:
         (x, y, w, h), (height, width) = box, self.size
         right, bottom = min(x + w, width), min(y + h, height)
         left, top = max(x, 0), max(y, 0)
+        if not w * h:
+            return None, 'have no area'
         if w < 1 or h < 1:
             return None, 'are less than a pixel wide or high'
         if right <= left or bottom <= top:

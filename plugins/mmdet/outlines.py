@@ -9,9 +9,11 @@ from pycocotools import mask as rle
 
 NO_OUTLINE = 'have no outline'
 FEW_POINTS = 'have an outline of fewer than three points'
+FAR = 'have an outline that reaches far out of their image'
 OTHER_SIZE = 'have a run-length mask of another size than their image'
 DAMAGED = 'have a run-length mask that cannot be decoded'
 EMPTY = 'have a mask without a pixel'
+_FAR = 10    # sides of the image: drawing a polygon takes memory for every pixel of its edges
 
 
 def finite_numbers(values: Any) -> list[float] | None:
@@ -32,14 +34,17 @@ def usable_outline(outline: Any, size: tuple[int, int]) -> tuple[Any, str]:
         size: (H, W) of the image as displayed.
 
     Returns:
-        The outline, or None with the reason. Parts of fewer than three points are left out.
+        The outline, or None with the reason. Parts of fewer than three points, and those that
+        reach far out of the image, are left out.
     """
     if isinstance(outline, dict):
         return _runs(outline, size)
     if not isinstance(outline, list) or not outline:
         return None, NO_OUTLINE
     parts = [part for part in _parts(outline) if _is_polygon(part)]
-    return (parts, '') if parts else (None, FEW_POINTS)
+    limit = _FAR * max(size)
+    near = [part for part in parts if -limit <= min(part) and max(part) <= limit]
+    return (near, '') if near else (None, FAR if parts else FEW_POINTS)
 
 
 def _parts(outline: list[Any]) -> list[Any]:

@@ -32,7 +32,7 @@ def runs(height=HEIGHT, width=WIDTH, first=10, filled=100):
 
 UNUSABLE = {    # what is odd in an annotation: what is said
     'outside': ({'bbox': [70, 5, 9, 9]}, 'lie outside their image'),
-    'no width': ({'bbox': [5, 5, 0, 9]}, 'are less than a pixel wide or high'),
+    'no width': ({'bbox': [5, 5, 0, 9]}, 'have no area'),
     'half a pixel': ({'bbox': [5, 5, 9, .5]}, 'are less than a pixel wide or high'),
     'NaN': ({'bbox': [5, 5, float('nan'), 9]}, 'have a box that is not four finite numbers'),
     'words': ({'bbox': ['left', 5, 6, 9]}, 'have a box that is not four finite numbers'),
@@ -133,6 +133,7 @@ OUTLINES = {
     'two points': ([[1, 2, 3, 4]], 'have an outline of fewer than three points'),
     'none': ([], 'have no outline'),
     'NaN': ([[1, 2, 3, float('nan'), 9, 9]], 'have an outline of fewer than three points'),
+    'far': ([[1, 2, 1e9, 3, 9, 9]], 'have an outline that reaches far out of their image'),
     'other size': (runs(10, 20, 10, 50), 'have a run-length mask of another size'),
     'transposed': (runs(WIDTH, HEIGHT), 'have a run-length mask of another size'),
     'too short': ({'size': [HEIGHT, WIDTH], 'counts': [10, 100]},
