@@ -2,6 +2,7 @@
 the files of labels."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,21 +31,22 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
     known = leaf.get('type') in ('CocoFolder', 'VocFolder', 'PanopticFolder')
     whole = {'indices': None, 'pipeline': [], 'serialize_data': False} if known else {}
     dataset = DATASETS.build({**leaf, **whole})
-    used, samples = {}, []
+    used: Counter[str] = Counter()
+    samples = []
     for number in range(len(dataset)):
         info = dataset.get_data_info(number)
-        used[str(info['img_path'])] = sum(
+        used[str(info['img_path'])] += sum(
             not one.get('ignore_flag') for one in _objects_of(info))
         samples.append(tuple(str(info[key]) for key in ('img_path', 'seg_map_path')
                              if info.get(key)))
     read = getattr(dataset, 'read', None)
     source = str(leaf.get('ann_file') or leaf.get('data_root'))
     if read is None:       # one of the library's own, of whose files nothing more is known
-        return DataReport(split, source, len(used), len(used), sum(used.values()),
-                          sum(used.values()), (), tuple(samples))
+        return DataReport(split, source, len(dataset), len(dataset), used.total(), used.total(),
+                          (), tuple(samples))
     log = FindingLog()
     _compare(read, used, leaf.get('filter_cfg') or {}, type(dataset).__name__, log)
-    return DataReport(split, source, read.images, len(used), read.objects, sum(used.values()),
+    return DataReport(split, source, read.images, len(dataset), read.objects, used.total(),
                       read.log.findings() + log.findings(), tuple(samples))
 
 

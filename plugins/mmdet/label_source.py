@@ -79,7 +79,6 @@ class Labels:
     images: int
     objects: int
     log: FindingLog
-
     by_image: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 

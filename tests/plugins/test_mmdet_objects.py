@@ -250,6 +250,14 @@ def test_small_images_and_empty_ones(tmp_path):
         reports(root)[0].require_usable()
 
 
+def test_a_photo_that_is_listed_twice_is_counted_twice(tmp_path):
+    root = write_coco(tmp_path, [[GOOD], [GOOD, [30, 5, 20, 20]]])
+    path = root / 'annotations/instances_train.json'
+    path.write_text(path.read_text().replace('"2.jpg"', '"1.jpg"'))
+    train, _ = reports(root)
+    assert (train.used_images, train.used_objects, train.findings) == (2, 3, ())
+
+
 def test_categories_are_told_apart_by_name(tmp_path):
     root = write_coco(tmp_path, [[GOOD, {'bbox': [30, 5, 20, 20], 'category_id': 2}]])
     path = root / 'annotations/instances_val.json'
