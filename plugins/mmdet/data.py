@@ -48,12 +48,7 @@ def set_objects(cfg: Any, root: str | None) -> list[str]:
         if names != CocoDataset.METAINFO['classes']:
             leaves[split].metainfo = {'classes': names}
     cfg.test_dataloader = cfg.val_dataloader
-    for evaluator in evaluators(cfg):
-        if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
-            evaluator.update(type='CocoScores', labels=sources['val'].config())
-            for key in ('ann_file', 'images'):
-                evaluator.pop(key, None)
-    cfg.test_evaluator = cfg.val_evaluator
+    _score_by(cfg, sources['val'])
     set_classes(cfg.model, len(names))
     shown = ', '.join(names[:6]) + (', …' if len(names) > 6 else '')
     return [f'{base}: {found.words}; {train.images} training and {val.images} validation images '
@@ -61,6 +56,16 @@ def set_objects(cfg: Any, root: str | None) -> list[str]:
             *(f'{sources[split].place} lacks, filled in while it is read: {filled}'
               for split, labels in (('train', train), ('val', val))
               for filled in [labels.log.filled_words()] if filled)]
+
+
+def _score_by(cfg: Any, source: LabelSource) -> None:
+    """Have COCO's metrics of a config score by ``source``. VOC's go by what the data set gives."""
+    for evaluator in evaluators(cfg):
+        if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
+            evaluator.update(type='CocoScores', labels=source.config())
+            for key in ('ann_file', 'images'):
+                evaluator.pop(key, None)
+    cfg.test_evaluator = cfg.val_evaluator
 
 
 def _require_outlines(labels: Labels, source: LabelSource, does: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,26 +45,21 @@ class FoundLayout:
                    f'validation', train.using(part='train'), train.using(part='val'))
 
 
-def find_layout(root: Path, own: dict[str, dict[str, str]], first: str = 'coco') -> FoundLayout:
+def find_layout(root: Path, own: dict[str, dict[str, str]]) -> FoundLayout:
     """What is below ``root``.
 
     Args:
         own: by split, what the config calls its JSON file (``ann_file``) and its folder of images
             (``img``); they come first.
-        first: the layout to look for first.
 
     Raises:
         UsageError: none of the layouts that are known; the message lists them.
     """
     if not root.is_dir():
         raise UsageError(f'no folder {root}; expected is one of these layouts: {KNOWN}')
-    finders: dict[str, Callable[[], FoundLayout | None]] = {
-        'coco': lambda: _coco(root, own), 'voc': lambda: _devkit(root),
-        'yolo': lambda: _yolo(root), 'xml': lambda: _xml(root)}
-    for name in sorted(finders, key=lambda name: name != first):
-        found = finders[name]()
-        if found is not None:
-            return found
+    found = _coco(root, own) or _devkit(root) or _yolo(root) or _xml(root)
+    if found is not None:
+        return found
     raise UsageError(f'{root} has no annotations in a layout that is known. Known are: {KNOWN}')
 
 
@@ -111,9 +106,11 @@ def _is_coco(path: Path) -> bool:
 def _image_folder(root: Path, path: Path, split: str, own: dict[str, dict[str, str]]) -> Path:
     """Where the images of a JSON are: the first folder that has one that it names."""
     tried = [root / name for name in _image_folders(split, own)]
+    others = [word for other, words in PARTS.items() if other != split for word in words]
     tried += [path.parent, root, path.parent / 'images', *sorted(
         folder for base in (root, root / 'images') if base.is_dir()
-        for folder in base.iterdir() if folder.is_dir() and not folder.name.startswith('.'))]
+        for folder in base.iterdir() if folder.is_dir() and not folder.name.startswith('.')
+        and not any(_names(word, folder.name) for word in others))]   # names may occur in both
     names = _first_names(path)
     for shorten in (False, True):
         for folder in tried:

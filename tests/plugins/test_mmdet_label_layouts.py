@@ -330,6 +330,13 @@ def test_one_json_for_all_and_jsons_beside_images(tmp_path):
     assert perfect_scores(cfg)['pascal_voc/mAP'] == 1
 
 
+def test_images_of_the_other_part_are_not_taken(tmp_path):
+    root = write_coco(tmp_path, [[BOX]])
+    shutil.rmtree(root / 'images/val')       # images/train has a 1.jpg, too
+    with pytest.raises(UsageError, match=r'no images that annotations/instances_val\.json names'):
+        set_up(root)
+
+
 def test_names_with_folders_of_another_machine(tmp_path):
     root = write_coco(tmp_path, [[BOX]])
     for split in ('train', 'val'):
