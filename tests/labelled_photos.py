@@ -1,5 +1,7 @@
 """Tiny labelled photos on disk, in the layouts and with the oddities that people have."""
+import copy
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +63,14 @@ def xml(objects: list[tuple], size=SIDES) -> str:
 
 def set_up(root: Path, config='retinanet_r18_coco'):
     """(config, lines) of a folder."""
-    cfg, target = read_downstream_config(f'downstream/{config}')
+    cfg, target = _read(config)
+    cfg = copy.deepcopy(cfg)
     return cfg, target.set_data(cfg, str(root)), target
+
+
+@cache
+def _read(config: str):
+    return read_downstream_config(f'downstream/{config}')
 
 
 def reports(root: Path, config='retinanet_r18_coco'):

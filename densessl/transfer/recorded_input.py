@@ -86,8 +86,10 @@ def _values(node: ast.expr) -> dict[str, Any]:
 
 
 def _plausible(mean: Any, std: Any) -> bool:
+    if not all(isinstance(one, (list, tuple)) and len(one) == 3 for one in (mean, std)):
+        return False
     try:
         numbers = [float(value) for value in (*mean, *std)]
     except (TypeError, ValueError):
         return False
-    return len(mean) == len(std) == 3 and all(map(math.isfinite, numbers)) and min(numbers[3:]) > 0
+    return all(map(math.isfinite, numbers)) and min(numbers[3:]) > 0

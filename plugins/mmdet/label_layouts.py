@@ -66,9 +66,9 @@ def find_layout(root: Path, own: dict[str, dict[str, str]]) -> FoundLayout:
 # -- COCO ---------------------------------------------------------------------------------------
 
 def _coco(root: Path, own: dict[str, dict[str, str]]) -> FoundLayout | None:
-    files = {split: own.get(split, {}).get('ann_file') for split in PARTS}
-    if not all(name and (root / name).is_file() for name in files.values()):
-        files = _json_files(root)
+    named = {split: name for split in PARTS for name in [own.get(split, {}).get('ann_file')]
+             if name and (root / name).is_file()}
+    files = named if len(named) == len(PARTS) else {**_json_files(root), **named}
     if 'train' not in files:
         return None
     sources = {split: LabelSource('coco', str(_image_folder(root, path, split, own)), str(path))

@@ -25,6 +25,7 @@ from mmdet.datasets import VOCDataset
 from densessl.cli import main
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
+from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.roots import read_list
 from densessl_plugins.mmdet.label_files import drawn
 from densessl_plugins.mmdet.xml_labels import read_xml
@@ -328,6 +329,16 @@ def test_one_json_for_all_and_jsons_beside_images(tmp_path):
     assert 'of 1 classes (cat)' in lines[0]
     assert [report.used_objects for report in target.inspect_data(cfg)] == [2, 2]
     assert perfect_scores(cfg)['pascal_voc/mAP'] == 1
+
+
+def test_files_that_the_config_names_come_first(tmp_path):
+    root = write_coco(tmp_path, [[BOX]] * 2)
+    few = write_coco(tmp_path / 'few', [[BOX]])
+    shutil.copy(few / 'annotations/instances_train.json', root / 'annotations/few.json')
+    cfg, target = read_downstream_config('downstream/retinanet_r18_coco', {
+        'train_dataloader.dataset.ann_file': 'annotations/few.json'})
+    target.set_data(cfg, str(root))
+    assert [report.images for report in target.inspect_data(cfg)] == [1, 2]
 
 
 def test_images_of_the_other_part_are_not_taken(tmp_path):
