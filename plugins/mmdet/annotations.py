@@ -21,7 +21,7 @@ def read_annotations(path: Path) -> Content:
     """The content of a COCO JSON, of which images and categories have each their own id.
 
     Raises:
-        UsageError: it is none, or an id stands for two images or two categories.
+        UsageError: it is in another format, or an id stands for two images or two categories.
     """
     try:
         content = json.loads(path.read_bytes())

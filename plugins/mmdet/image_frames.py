@@ -104,7 +104,7 @@ def _misplaced(frames: list[Frame], folder: Path, log: FindingLog) -> list[Frame
 
 
 def written_size(one: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(H, W) as an image's entry says, also as text or 480.0; None if it is none."""
+    """(H, W) as an image's entry says, also as text or 480.0; None if it says none."""
     found = finite_numbers([one.get('height'), one.get('width')])
     if found is None or min(found) < 1 or any(side % 1 for side in found):
         return None
