@@ -227,7 +227,10 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
 
 def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> None:
     """Find now what every run would stumble over, and what random weights are to be like."""
-    target.set_data(copy.deepcopy(cfg), benchmark.data_root)
+    data = copy.deepcopy(cfg)
+    target.set_data(data, benchmark.data_root)
+    for report in target.inspect_data(data):
+        report.require_usable()
     for weights in (None, *benchmark.weights.values()):
         fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
                      benchmark.allow_partial)

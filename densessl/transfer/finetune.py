@@ -138,6 +138,9 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
                           allow_partial)
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
+    for report in target.inspect_data(cfg):
+        report.require_usable()
+        data += report.lines()
     start()
     rule = rule_for((weights or pattern).meta if weights or pattern else None, settings['pixels'])
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from densessl.transfer.backbone_file import load_foreign
 from densessl.transfer.checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, normalize, reference_image
 from densessl.transfer.keymap import State
+from densessl.transfer.recorded_input import recorded_input
 
 AUTO = 'auto'
 
@@ -52,6 +54,13 @@ class Foreign:
                                  + (' above 0' if name == 'std' else ''))
 
 
+    def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
+        """The same with what the file says in the place of what the user left open, and the names
+        of that."""
+        taken = {name: value for name, value in recorded.items() if getattr(self, name) is None}
+        return replace(self, **taken), list(taken)
+
+
 @dataclass
 class Found:
     """A layout that fits, the backbone it is and its weights in its library's keys."""
@@ -63,8 +72,9 @@ class Found:
     agreeing: list[str]   # names of all the layouts that find these very weights
 
 
-def foreign_tensors(path: Path) -> tuple[State, bool]:
-    """All tensors of a foreign checkpoint, and whether there were Python objects beside them.
+def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
+    """All tensors of a foreign checkpoint, whether there were Python objects beside them, and what
+    it says of its input (:func:`~densessl.transfer.recorded_input.recorded_input`).
 
     Raises:
         UsageError: not readable without running code, written by densessl, or without tensors.
@@ -78,7 +88,7 @@ def foreign_tensors(path: Path) -> tuple[State, bool]:
         raise UsageError(f'{path} holds no named tensors' + (
             ', but Python objects: if one is the model, save model.state_dict() instead'
             if shells else ''))
-    return tensors, shells
+    return tensors, shells, recorded_input(content, tensors)
 
 
 def single_precision(state: State) -> State:
@@ -115,9 +125,13 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     return keys, '' if finite else 'it computes infinities or NaN on an image'
 
 
-def account(path: Path, found: Found, foreign: Foreign, shells: bool
+def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: Sequence[str]
             ) -> tuple[dict[str, Any], list[str]]:
-    """The provenance of what was found, and the lines about it."""
+    """The provenance of what was found, and the lines about it.
+
+    Args:
+        recorded: what of ``foreign`` the file itself says.
+    """
     lines = [f'{"built" if foreign.network else "detected"}: {" or ".join(found.agreeing)} '
              f'({found.layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
     if found.dropped:
@@ -127,7 +141,11 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool
         lines.append('checksum: the file carries none, so damage to it would not be noticed')
     if shells:
         lines.append('left aside: Python objects beside the weights; nothing of them was run')
-    return _provenance(path, found, foreign, lines), lines
+    facts = _provenance(path, found, foreign, lines)
+    if recorded:
+        lines.append(f'read from the file: {", ".join(recorded)}')
+        facts['imported']['recorded'] = list(recorded)
+    return facts, lines
 
 
 def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]

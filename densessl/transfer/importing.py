@@ -41,9 +41,10 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
         UsageError: not readable without running code; no layout fits, or several do with
             different weights.
     """
-    tensors, shells = foreign_tensors(path)
+    tensors, shells, recorded = foreign_tensors(path)
+    foreign, taken = foreign.completed_by(recorded)
     found = _detect(path, tensors, foreign)
-    return found.state, *account(path, found, foreign, shells)
+    return found.state, *account(path, found, foreign, shells, taken)
 
 
 def layout_names() -> list[str]:

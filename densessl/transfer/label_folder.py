@@ -145,10 +145,33 @@ def _ids_in(pair: Pair) -> list[int]:
 
 def _read_classes(path: Path) -> tuple[list[str], dict[str, Any]]:
     try:
-        content = parse_json(path.read_bytes())
-        names, palette = content['classes'], content.get('palette')
-        if not names or not all(isinstance(name, str) for name in names):
-            raise TypeError('classes must be a list of names')
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f'{path} must be {{"classes": [names …]}}: {error}') from error
-    return list(names), {'palette': palette} if palette else {}
+        content = parse_json(path.read_text(encoding='utf-8-sig'))
+        palette = content.get('palette')
+        names = class_names(content['classes'] if 'classes' in content else {
+            key: value for key, value in content.items() if key != 'palette'})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f'{path} must be {{"classes": [names …]}}, {{"0": "name", …}} or '
+                         f'{{"name": 0, …}}: {error}') from error
+    return names, {'palette': palette} if palette else {}
+
+
+def class_names(given: Any) -> list[str]:
+    """The names of classes in the order of their ids, from a list of names, or from a mapping of
+    ids to names or of names to ids. An id that is not named is ``class ID``.
+
+    Raises:
+        ValueError, TypeError: it is none of these.
+    """
+    if isinstance(given, Mapping):
+        by_id = ({int(key): name for key, name in given.items()}
+                 if all(key.isdecimal() for key in given)
+                 else {number: name for name, number in given.items()})
+        if len(by_id) < len(given) or not all(type(number) is int and 0 <= number < 256
+                                              for number in by_id):
+            raise ValueError('each class must have an id of its own, from 0 to 255')
+        given = [by_id.get(number, f'class {number}') for number in range(max(by_id, default=-1)
+                                                                          + 1)]
+    if not isinstance(given, list) or not given or not all(isinstance(name, str)
+                                                           for name in given):
+        raise TypeError('classes must be a list of names')
+    return list(given)

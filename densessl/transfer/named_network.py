@@ -78,7 +78,8 @@ def read_named(path: Path, foreign: Foreign
         UsageError: the file is not readable without running code; the network cannot be built;
             tensors are missing, left over or of another shape; it fails on an image.
     """
-    tensors, shells = foreign_tensors(path)
+    tensors, shells, recorded = foreign_tensors(path)
+    foreign, taken = foreign.completed_by(recorded)
     cfg = foreign.network
     backbone = build_backbone(cfg)
     arguments = {key: value for key, value in cfg.items() if key != 'type'}
@@ -100,7 +101,7 @@ def read_named(path: Path, foreign: Foreign
                             '; --from auto tries the other layouts, too'))
     trial, = fits.values()
     trial.found.dropped += dropped
-    return trial.found.state, *account(path, trial.found, foreign, shells), trial.keys
+    return trial.found.state, *account(path, trial.found, foreign, shells, taken), trial.keys
 
 
 def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[CheckpointLayout]

@@ -1,8 +1,10 @@
 """Labelled data below a root folder: where it is, and what of it is missing."""
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from densessl.errors import UsageError
 from densessl.transfer.subset import leaf_datasets
 
 SPLITS = ('train', 'val')
+_FLAG = re.compile(r'\s+[+-]?[01]$')    # whether an object of a class is in the image
 
 
 def set_root(cfg: Any, root: str | None) -> list[str]:
@@ -60,16 +63,31 @@ def devkit(root: str | Path, *parts: str) -> Path:
         (inner / part).exists() for part in parts) else root
 
 
-def read_list(path: Path) -> list[str]:
-    """The names in a list of images, the first word of each line that is not empty.
+def read_list(path: Path, known: Container[str] = ()) -> list[str]:
+    """The names in a list of images, one a line, each once: the whole line if it is among
+    ``known``, so that names may have spaces; else what is left without a flag (``name 1``,
+    ``name -1``) or a suffix; else the first word.
 
     Raises:
         UsageError: there is none.
     """
-    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    data = path.read_bytes()
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode('utf-16' if utf16 else 'utf-8-sig', 'surrogateescape')
+    names = [_listed_name(line.strip(), known) for line in text.splitlines() if line.strip()]
     if not names:
         raise UsageError(f'{path} lists no images')
-    return names
+    return list(dict.fromkeys(names))
+
+
+def _listed_name(line: str, known: Container[str]) -> str:
+    unflagged = _FLAG.sub('', line)
+    for name in (line, unflagged):
+        for one in (name, name.rpartition('.')[0], name.rpartition('/')[2],
+                    name.rpartition('/')[2].rpartition('.')[0]):
+            if one and one in known:
+                return one
+    return line.split()[0] if not known else unflagged
 
 
 def missing_files(paths: Sequence[Path], source: Path) -> None:

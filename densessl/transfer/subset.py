@@ -1,6 +1,7 @@
 """A fraction of the labelled training images: nested, seeded, the same for every initialization."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,32 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path,
     drawn = repeat(chosen, total) if cfg.get('train_cfg', {}).get('max_epochs') else chosen
     if fraction < 1 and len(drawn) > _LONG:
         vars(cfg)['_format_python_code'] = False   # which takes seconds, at every checkpoint
-    images, start = [], 0
+    images, labelled, start = [], False, 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
         own = [index - start for index in chosen if start <= index < start + size]
-        images += [dataset.get_data_info(index)['img_path'] for index in own]
+        for index in own:
+            info = dataset.get_data_info(index)
+            images.append(info['img_path'])
+            labelled = labelled or _has_label(info)
         if fraction < 1:
             leaf['indices'] = [index - start for index in drawn if start <= index < start + size]
         start += size
+    if not labelled:
+        raise UsageError(f'the {len(images)} training images of fraction {fraction:g} and seed '
+                         f'{seed} have no object; take a larger fraction or another seed')
     _drop_empty(cfg.train_dataloader.dataset)
     write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
                                           'images': images})
     return (f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
             + (f', each {total / len(chosen):.3g} times an epoch, so that epochs and the run keep '
                f'their lengths' if len(drawn) > len(chosen) else ''))
+
+
+def _has_label(info: Mapping[str, Any]) -> bool:
+    """Whether there is something to train on in an image: a label map, or an object that is not
+    to be ignored."""
+    return 'instances' not in info or bool(info.get('segments_info')) or any(
+        not one.get('ignore_flag') for one in info['instances'])
 
 
 def repeat(indices: list[int], number: int) -> list[int]:

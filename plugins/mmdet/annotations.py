@@ -1,58 +1,63 @@
-"""COCO's annotation files as exports write them: checked, and what libraries rely on filled in."""
+"""COCO's annotation files as exports write them: read, and brought into the one form that
+MMDetection's data set and metric read alike."""
 from __future__ import annotations
 
-import math
-import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as rle
-
-from densessl.data.images import UnreadableImage, image_size
 from densessl.errors import UsageError
 from densessl.files import parse_json
+from densessl_plugins.mmdet.finding_log import FindingLog
+from densessl_plugins.mmdet.image_frames import settle_sizes
+from densessl_plugins.mmdet.object_reader import ObjectReader
+from densessl_plugins.mmdet.outlines import finite_numbers
 
-_size = cache(image_size)   # the data set is built more than once, and the metric reads it too
+Content = dict[str, Any]
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """The content of a COCO JSON whose parts refer to each other as they must.
+def read_annotations(path: Path) -> Content:
+    """The content of a COCO JSON, of which images and categories have each their own id.
 
     Raises:
-        UsageError: it is none, an id occurs twice, or an annotation is of an image or a category
-            that is not there.
+        UsageError: it is in another format, or an id stands for two images or two categories.
     """
     try:
         content = parse_json(path.read_bytes())
-        objects, categories = content['annotations'], content['categories']
-        names = ([one['file_name'] for one in content['images']]
-                 + [one['name'] for one in categories])
-        ids = {'images': [one['id'] for one in content['images']],
-               'categories': sorted(one['id'] for one in categories),
-               'annotations': [one['id'] for one in objects if one.get('id') is not None]}
-        wrong = wrong_ids(ids, {'images': [one['image_id'] for one in objects],
-                                'categories': [one['category_id'] for one in objects]})
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError('file_name and name must be text')
+        for kind, name in (('images', 'file_name'), ('categories', 'name')):
+            content[kind] = _each_once(content[kind], name, path, kind)
+        for one in content['annotations']:
+            hash((one['image_id'], one['category_id']))
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(f'cannot read {path}: {error.strerror}') from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f'{path} is not in COCO’s format (images with id and file_name, '
                          f'annotations with image_id and category_id, categories with id and '
                          f'name): {error!r}') from error
-    if wrong:
-        raise UsageError(f'{path} has {wrong}')
     return content
+
+
+def _each_once(entries: Sequence[Content], name: str, path: Path, kind: str) -> list[Content]:
+    """``entries`` without those that say the same again."""
+    known: dict[Any, Content] = {}
+    for one in entries:
+        if not isinstance(one[name], str):
+            raise TypeError(f'{name} must be text, not {one[name]!r}')
+        other = known.setdefault(one['id'], one)
+        if other[name] != one[name]:
+            raise UsageError(f'{path} has id {one["id"]!r} more than once among its {kind} '
+                             f'({other[name]!r} and {one[name]!r}); each must have its own')
+    return list(known.values())
 
 
 def wrong_ids(ids: Mapping[str, Sequence[Any]], used: Mapping[str, Iterable[Any]]) -> str | None:
     """What is wrong with the ids in a file, in words; None if each is there once.
 
     Args:
-        ids: of what a file lists, by ``images``, ``categories`` and ``annotations``.
+        ids: of what a file lists, by ``images`` and ``categories``.
         used: those that annotations refer to, by the same.
     """
     for kind, listed in ids.items():
@@ -68,95 +73,107 @@ def wrong_ids(ids: Mapping[str, Sequence[Any]], used: Mapping[str, Iterable[Any]
     return None
 
 
-def complete(content: dict[str, Any], images: Path, path: Path) -> list[str]:
-    """Fill in, in place, what the format has and the file may lack: sizes of images (from their
-    headers), boxes (around the segmentation), areas (of the segmentation, else of the box),
-    ``iscrowd`` (0) and ids of annotations.
+def normalize(content: Content, images: Path, path: Path, log: FindingLog, masks: bool = False
+              ) -> None:
+    """Bring annotations into one form, in place, whatever the spelling: sizes are those of the
+    images as displayed, every object has a box of pixels inside its image, an area, ``iscrowd`` 0
+    or 1 and an id of its own. What has no plain meaning is left out, with a line in ``log``.
 
     Args:
         content: of :func:`read_annotations`. images: the folder of the images.
         path: of the file, for messages.
-
-    Returns:
-        What was filled in, in words: ``area of 12 annotations``.
+        masks: whether every object must have an outline. One that has none becomes a region that
+            neither trains nor scores, as COCO's crowds are: left out, it would be background.
 
     Raises:
-        UsageError: an annotation has neither box nor segmentation, or one that is none, or a size
-            is missing and the image cannot be read.
+        UsageError: a size is missing and the image cannot be read.
     """
-    sized = fill_sizes(content['images'], images, path)
-    sizes = {one['id']: (one['height'], one['width']) for one in content['images']}
-    filled: Counter[str] = Counter()
-    for number, one in enumerate(content['annotations']):
-        label = one.get('id', f'number {number + 1}')
-        try:
-            filled.update(_complete(one, *sizes[one['image_id']]))
-        except Exception as error:     # pycocotools raises nothing more special
-            raise UsageError(f'annotation {label} in {path} needs a box [x, y, width, height] or '
-                             f'a segmentation (polygons or run lengths): {error!r}') from error
-    lines = [f'{key} of {times} annotations' for key, times in filled.items()]
-    if not all(isinstance(one.get('id'), int) and one['id'] > 0 for one in content['annotations']):
-        for number, one in enumerate(content['annotations']):
-            one['id'] = number + 1       # COCO's evaluation takes an id of 0 for "not found"
-        lines.append(f'id of {len(content["annotations"])} annotations')
-    return ([f'width and height of {sized} images'] if sized else []) + lines
+    objects = _by_image(content, images, log)
+    in_shares = _in_shares(content['annotations'])
+    content['images'] = settle_sizes(content['images'], {} if in_shares else objects, images,
+                                     path, log)
+    kept = []
+    for image in content['images']:
+        each = ObjectReader(image, str(images / image['file_name']), in_shares, masks, log)
+        kept += [one for one in objects[image['id']] if each.read(one)]
+    _number(kept, log)
+    content['annotations'] = kept
 
 
-def fill_sizes(images: list[dict[str, Any]], folder: Path, path: Path) -> int:
-    """Fill in the sizes that ``images`` lack, as their files are displayed; how many it were."""
-    without = [one for one in images if not all(isinstance(one.get(key), int) and one[key] > 0
-                                                for key in ('width', 'height'))]
-    if without:
-        try:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                found = list(pool.map(_size, (str(folder / one['file_name']) for one in without)))
-        except UnreadableImage as error:
-            raise UsageError(f'{path} gives no width and height of an image that cannot be read: '
-                             f'{error}') from error
-        for one, (height, width) in zip(without, found, strict=True):
-            one.update(height=height, width=width)
-    return len(without)
+def _by_image(content: Content, images: Path, log: FindingLog) -> dict[Any, list[Content]]:
+    """Annotations by the image they are of; ids may be text in one place and numbers in another.
+    """
+    listed = {kind: {str(one['id']): one for one in content[kind]}
+              for kind in ('images', 'categories')}
+    objects = defaultdict(list)
+    for one in content['annotations']:
+        image, category = (listed[kind].get(str(one[key])) for kind, key in (
+            ('images', 'image_id'), ('categories', 'category_id')))
+        if image is None:
+            log.add('are of an image that the file does not list', f'image {one["image_id"]}')
+        elif category is None:
+            log.add(f'are of category {one["category_id"]}, which the file does not list',
+                    str(images / image['file_name']))
+        else:
+            one['image_id'], one['category_id'] = image['id'], category['id']
+            objects[image['id']].append(one)
+    return objects
 
 
-def _complete(one: dict[str, Any], height: int, width: int) -> list[str]:
-    """Complete one annotation of an image of this size; the keys that were filled in."""
-    filled = []
-    outline = one.get('segmentation')
-    if isinstance(outline, list) and outline and not isinstance(outline[0], list):
-        outline = one['segmentation'] = [outline]      # one polygon without the list around it
-    if not one.get('bbox'):
-        if not outline:
-            raise ValueError('both are missing')
-        one['bbox'] = _box(outline)
-        filled.append('bbox')
-    _, _, w, h = one['bbox']
-    if not all(map(math.isfinite, one['bbox'])):
-        raise ValueError('the box has no finite numbers')
-    if not isinstance(one.get('area'), (int, float)) or not one['area']:
-        one['area'] = _area(outline, height, width) if outline else float(w * h)
-        filled += ['area'] if one['area'] else []
-    if one.get('iscrowd') is None:
-        one['iscrowd'] = 0
-        filled.append('iscrowd')
-    return filled
+def arrange_categories(content: Content, names: Sequence[str], images: Path, log: FindingLog
+                       ) -> None:
+    """Bring the categories of a file into the order of ``names``, in place; labels are the
+    positions in it, whatever the ids. Objects of other categories are left out."""
+    name_of = {one['id']: one['name'].strip() for one in content['categories']}
+    ids: dict[str, Any] = {}
+    for number, name in name_of.items():
+        ids.setdefault(name, number)
+    free = max((one for one in name_of if isinstance(one, int)), default=0) + 1
+    for name in names:
+        if name not in ids:
+            ids[name], free = free, free + 1
+    content['categories'] = [{'id': ids[name], 'name': name} for name in names]
+    files = {one['id']: str(images / one['file_name']) for one in content['images']}
+    wanted, kept = set(names), []
+    for one in content['annotations']:
+        name = name_of[one['category_id']]
+        one['category_id'] = ids[name]
+        if name in wanted:
+            kept.append(one)
+        else:
+            log.add(f'are of class {name!r}, which the training data does not have',
+                    files[one['image_id']])
+    content['annotations'] = kept
 
 
-def _box(outline: Any) -> list[float]:
-    """(x, y, width, height) around polygons [[x1, y1, …], …] or a run-length encoded mask."""
-    if isinstance(outline, dict):
-        return rle.toBbox(_encoded(outline)).tolist()
-    x, y = np.concatenate([np.asarray(part, float).reshape(-1, 2) for part in outline]).T
-    return [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
+def class_names(content: Content) -> list[str]:
+    """The names of the categories in the order of their ids, each once: some exports list one
+    twice, under the ids of a group and of its member."""
+    try:
+        listed = sorted(content['categories'], key=lambda one: one['id'])
+    except TypeError:       # ids of different types
+        listed = sorted(content['categories'], key=lambda one: str(one['id']))
+    return list(dict.fromkeys(one['name'].strip() for one in listed))
 
 
-def _area(outline: Any, height: int, width: int) -> float:
-    """In pixels, as COCO's own files have it: of the polygons' union, drawn into the image."""
-    if isinstance(outline, dict):
-        return float(rle.area(_encoded(outline)))
-    parts = [part for part in outline if len(part) >= 6]     # fewer are no polygon
-    return float(rle.area(rle.merge(rle.frPyObjects(parts, height, width)))) if parts else 0.0
+def _in_shares(objects: Sequence[Content]) -> bool:
+    """Whether all boxes are of shares of the image (0 … 1) instead of pixels: no box of a file in
+    pixels would be wider than one."""
+    found = False
+    for one in objects:
+        box = finite_numbers(one.get('bbox') or ())
+        if box:
+            if not all(0 <= value <= 1 for value in box):
+                return False
+            found = True
+    return found
 
 
-def _encoded(outline: dict[str, Any]) -> dict[str, Any]:
-    return (rle.frPyObjects(outline, *outline['size']) if isinstance(outline['counts'], list)
-            else outline)
+def _number(objects: Sequence[Content], log: FindingLog) -> None:
+    """Give every object an id of its own from 1 on: COCO's evaluation takes an id of 0 for "not
+    found", and of two objects with one id it forgets the first."""
+    ids = [one.get('id') for one in objects]
+    if not all(type(one) is int and one > 0 for one in ids) or len(set(ids)) < len(ids):
+        log.filled['id'] += len(ids)
+        for number, one in enumerate(objects, 1):
+            one['id'] = number

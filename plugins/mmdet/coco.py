@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -12,53 +12,66 @@ from mmdet.evaluation import CocoMetric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.logging import MMLogger
 
-from densessl_plugins.mmdet.annotations import complete
+from densessl_plugins.mmdet.label_source import Labels, LabelSource, load_labels
 
 AVERAGES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 SIZES = {'s': (0, 32 ** 2), 'm': (32 ** 2, 96 ** 2), 'l': (96 ** 2, float('inf'))}   # pixels
 
 
-class ById(COCO):
-    """COCO's annotations with the categories in the order of their ids, as COCO has them, and what
-    the file lacks filled in.
+class Indexed(COCO):
+    """Labels of any source as pycocotools has COCO's own."""
 
-    Args:
-        annotation_file: the JSON.
-        images: the folder of its images, for the sizes of those that have none in the file.
-    """
-
-    def __init__(self, annotation_file: str, images: str = '') -> None:
-        self.file, self.images = Path(annotation_file), Path(images)
-        with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
-            super().__init__(annotation_file)
-
-    def createIndex(self) -> None:
-        complete(self.dataset, self.images, self.file)
-        self.dataset['categories'].sort(key=lambda category: category['id'])
-        super().createIndex()
+    def __init__(self, labels: Labels) -> None:
+        with redirect_stdout(io.StringIO()):   # "creating index..."
+            super().__init__()
+            self.dataset = labels.content
+            self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
 
 class CocoFolder(CocoDataset):
-    """``CocoDataset`` whose labels count the categories by id, of files that need not be complete.
-    The stock one counts them in the order of each file, so that two splits can disagree on what a
-    label means."""
+    """``CocoDataset`` of labels of any source, normalized. Its labels are the positions of the
+    classes in ``labels``; the stock one counts the categories in the order of each file, so that
+    two splits can disagree on what a label means.
 
-    def COCOAPI(self, annotation_file: str) -> ById:
-        return ById(annotation_file, self.data_prefix['img'])
+    Args:
+        labels: a :class:`~densessl_plugins.mmdet.label_source.LabelSource` or its values; the JSON
+            ``ann_file`` with the images in ``data_prefix`` if it is left out.
+
+    Attributes:
+        read: what the labels held, without the content, once they have been read.
+    """
+
+    read: Labels
+
+    def __init__(self, *, labels: LabelSource | Mapping[str, Any] | None = None, **kwargs: Any
+                 ) -> None:
+        self._source = labels
+        super().__init__(**kwargs)
+
+    def COCOAPI(self, annotation_file: str) -> Indexed:
+        labels = load_labels(LabelSource.of(
+            self._source or LabelSource('coco', self.data_prefix['img'], annotation_file)))
+        self.read = labels.counted()
+        return Indexed(labels)
 
 
 class CocoScores(CocoMetric):
-    """``CocoMetric`` that counts categories by id, and scores a model that predicts nothing with
-    AP 0, where the stock one returns no scores at all. COCO's tables go to the log file.
+    """``CocoMetric`` of the labels that :class:`CocoFolder` reads. It scores a model that predicts
+    nothing with AP 0, where the stock one returns no scores at all. COCO's tables go to the log
+    file.
 
     Args:
-        ann_file, images: as in :class:`ById`.
+        labels: as of :class:`CocoFolder`. ann_file, images: a JSON and the folder of its images,
+            in their place.
     """
 
-    def __init__(self, *, ann_file: str, images: str = '', **kwargs: Any) -> None:
+    def __init__(self, *, labels: LabelSource | Mapping[str, Any] | None = None,
+                 ann_file: str = '', images: str = '', **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._coco_api = ById(ann_file, images)
+        self._coco_api = Indexed(load_labels(LabelSource.of(
+            labels or LabelSource('coco', images, ann_file))))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         if not self.format_only and not any(len(found['labels']) for _, found in results):

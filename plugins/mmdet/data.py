@@ -1,105 +1,91 @@
-"""Labelled objects as users have them: a folder laid out as COCO is, or the layout that another of
-MMDetection's own datasets expects."""
+"""Labelled objects as users have them, in any of the layouts that are known; or in the one that
+another of MMDetection's own datasets expects."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 
 from densessl.errors import UsageError
-from densessl.transfer.roots import SPLITS, missing_files, require, set_root
+from densessl.transfer.roots import SPLITS, set_root
 from densessl.transfer.subset import leaf_datasets
-from densessl_plugins.mmdet.annotations import complete, read_annotations
+from densessl_plugins.mmdet.label_layouts import find_layout
+from densessl_plugins.mmdet.label_source import Labels, LabelSource, load_labels
+from densessl_plugins.mmdet.outlines import NO_OUTLINE
 
 COCO_TYPES = ('CocoDataset', 'CocoFolder')
-ANNOTATIONS = ('annotations/instances_{}2017.json', 'annotations/instances_{}.json')
 IMAGES = ('{}2017', 'images/{}', 'images/{}2017')
-LAYOUT = ('annotations/instances_{train,val}.json and images/{train,val}/, or with COCO’s own '
-          'names instances_train2017.json, train2017/ …')
 
 
-@dataclass
-class Split:
-    """One part of a COCO-layout data set.
+def set_objects(cfg: Any, root: str | None) -> list[str]:
+    """Point a config of COCO or of VOC at a folder of labelled objects in any layout; the model
+    gets the classes of its training data.
 
-    Attributes:
-        annotations, images: the JSON file and the folder, relative to ``root``.
-        classes: category id → name, by id.
-        files, objects: numbers of images and of annotated objects.
-        unmasked: id of an object without a segmentation, if there is one.
-        filled: what the file lacks and is filled in while it is read.
+    Returns:
+        Lines that say which layout it is, and what is in it.
     """
-
-    root: Path
-    annotations: str
-    images: str
-    classes: dict[int, str] = field(default_factory=dict)
-    files: int = 0
-    objects: int = 0
-    unmasked: Any = None
-    filled: list[str] = field(default_factory=list)
-
-    def read(self) -> Split:
-        """Read the file and check what it says; UsageError says what is wrong with it."""
-        path, images = self.root / self.annotations, self.root / self.images
-        content = read_annotations(path)
-        names = [str(one['file_name']) for one in content['images']]
-        objects = content['annotations']
-        if not names or not objects:
-            raise UsageError(f'{path} lists {len(names)} images with {len(objects)} annotations; '
-                             f'there must be some of both')
-        missing_files([images / name for name in names], path)
-        self.filled = complete(content, images, path)
-        self.classes = {one['id']: str(one['name'])
-                        for one in sorted(content['categories'], key=lambda one: one['id'])}
-        self.files, self.objects = len(names), len(objects)
-        self.unmasked = next((one['id'] for one in objects if not one.get('segmentation')), None)
-        return self
-
-    def require_masks(self, why: str) -> None:
-        """UsageError unless every object has a segmentation."""
-        if self.unmasked is not None:
-            raise UsageError(f'the config {why} masks, but annotation {self.unmasked} in '
-                             f'{self.root / self.annotations} has no segmentation; choose a config '
-                             f'that predicts boxes alone, such as downstream/retinanet_r50_fpn_coco'
-                             )
-
-
-def set_coco(cfg: Any, root: str | None) -> list[str]:
-    """Point a config of COCO at a folder laid out as COCO is; the model gets its categories."""
-    leaves = {split: leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0] for split in SPLITS}
-    base = Path(root or leaves['train'].get('data_root') or '')
-    require([], base, f'expected is a folder with {LAYOUT}')
-    found = find_parts(base, leaves, {'ann_file': ANNOTATIONS, 'img': IMAGES}, LAYOUT)
-    train, val = (Split(base, parts['ann_file'], parts['img']).read() for parts in found.values())
-    if train.classes != val.classes:
-        raise UsageError(f'{base / train.annotations} and {val.annotations} name other categories: '
-                         f'{_difference(train.classes, val.classes)}')
-    if _reads_masks(leaves['train'].get('pipeline')):
-        train.require_masks('trains')
-    if any('segm' in one.get('metric', ()) for one in evaluators(cfg)):
-        val.require_masks('evaluates')
-    names = tuple(train.classes.values())
-    for split, leaf in zip((train, val), leaves.values(), strict=True):
-        leaf.update(type='CocoFolder', data_root=str(base), ann_file=split.annotations,
-                    data_prefix={'img': split.images})
+    leaves = {split: keep_first_leaf(cfg[f'{split}_dataloader'].dataset) for split in SPLITS}
+    base = Path(os.path.abspath(root or leaves['train'].get('data_root') or ''))
+    found = find_layout(base, {
+        split: {'ann_file': leaf.get('ann_file'), 'img': (leaf.get('data_prefix') or {}).get('img')}
+        for split, leaf in leaves.items()})
+    masks = {'train': _reads_masks(leaves['train'].get('pipeline')),
+             'val': any('segm' in one.get('metric', ()) for one in evaluators(cfg))}
+    train = load_labels(found.train.using(masks=masks['train']))
+    names = tuple(train.classes())
+    sources = {'train': found.train.using(masks=masks['train'], classes=names),
+               'val': found.val.using(masks=masks['val'], classes=names)}
+    val = load_labels(sources['val'])
+    for split, labels, does in (('train', train, 'trains'), ('val', val, 'evaluates')):
+        if masks[split]:
+            _require_outlines(labels, sources[split], does)
+        leaves[split].update(
+            type='CocoFolder', data_root=str(base), ann_file=sources[split].place,
+            data_prefix={'img': sources[split].images}, labels=sources[split].config())
         if names != CocoDataset.METAINFO['classes']:
-            leaf.metainfo = {'classes': names}
+            leaves[split].metainfo = {'classes': names}
     cfg.test_dataloader = cfg.val_dataloader
-    for evaluator in evaluators(cfg):
-        if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
-            evaluator.update(type='CocoScores', ann_file=str(base / val.annotations),
-                             images=str(base / val.images))
-    cfg.test_evaluator = cfg.val_evaluator
+    _score_by(cfg, sources['val'])
     set_classes(cfg.model, len(names))
     shown = ', '.join(names[:6]) + (', …' if len(names) > 6 else '')
-    return [f'{base}: {train.files} training and {val.files} validation images with '
-            f'{train.objects} and {val.objects} objects of {len(names)} classes ({shown})',
-            *(f'{base / split.annotations} lacks, filled in while it is read: '
-              f'{", ".join(split.filled)}' for split in (train, val) if split.filled)]
+    return [f'{base}: {found.words}; {train.images} training and {val.images} validation images '
+            f'with {train.objects} and {val.objects} objects of {len(names)} classes ({shown})',
+            *(f'{sources[split].place} lacks, filled in while it is read: {filled}'
+              for split, labels in (('train', train), ('val', val))
+              for filled in [labels.log.filled_words()] if filled)]
+
+
+def _score_by(cfg: Any, source: LabelSource) -> None:
+    """Have COCO's metrics of a config score by ``source``. VOC's go by what the data set gives."""
+    for evaluator in evaluators(cfg):
+        if evaluator.get('type') in ('CocoMetric', 'CocoScores'):
+            evaluator.update(type='CocoScores', labels=source.config())
+            for key in ('ann_file', 'images'):
+                evaluator.pop(key, None)
+    cfg.test_evaluator = cfg.val_evaluator
+
+
+def _require_outlines(labels: Labels, source: LabelSource, does: str) -> None:
+    """UsageError if no object has a segmentation. Boxes are not taken for outlines: a mask head
+    that learns rectangles is worth nothing, and its scores would say the contrary."""
+    if not any(labels.by_image.values()) and any(NO_OUTLINE in one.words
+                                                 for one in labels.log.findings()):
+        raise UsageError(f'the config {does} masks, but the objects in {source.place} have boxes '
+                         f'alone and no segmentation; choose a config that predicts boxes alone, '
+                         f'such as downstream/retinanet_r18_coco or '
+                         f'downstream/retinanet_r50_fpn_coco')
+
+
+def keep_first_leaf(dataset: Any) -> Any:
+    """Leave out, of every list of data sets, all but the first; the config of the one that is
+    left."""
+    if 'datasets' in dataset:
+        dataset['datasets'] = dataset['datasets'][:1]
+        return keep_first_leaf(dataset['datasets'][0])
+    return keep_first_leaf(dataset['dataset']) if 'dataset' in dataset else dataset
 
 
 def set_other(cfg: Any, root: str | None) -> list[str]:
@@ -164,12 +150,6 @@ def find_parts(base: Path, leaves: Mapping[str, Any], wanted: Mapping[str, Seque
     if missing:
         raise UsageError(f'{base} has no {", no ".join(missing)}; expected are {layout}')
     return found
-
-
-def _difference(train: dict[int, str], val: dict[int, str]) -> str:
-    number = next(key for key in sorted({*train, *val}) if train.get(key) != val.get(key))
-    return (f'id {number} is {train.get(number, "missing")!r} in the first, '
-            f'{val.get(number, "missing")!r} in the second')
 
 
 def _reads_masks(pipeline: Any) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ from densessl.evaluation.predictions import Instances, Prediction
 from densessl.files import parse_json
 from densessl.transfer.roots import SPLITS, missing_files, require
 from densessl.transfer.subset import leaf_datasets
-from densessl_plugins.mmdet.annotations import fill_sizes, wrong_ids
+from densessl_plugins.mmdet.annotations import wrong_ids
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes
+from densessl_plugins.mmdet.finding_log import FindingLog, as_flag
+from densessl_plugins.mmdet.image_frames import settle_sizes
+from densessl_plugins.mmdet.label_source import Labels
 
 TYPES = ('CocoPanopticDataset', 'PanopticFolder')
 ANNOTATIONS = ('annotations/panoptic_{}2017.json', 'annotations/panoptic_{}.json')
@@ -42,20 +46,32 @@ class ThingsFirst(COCOPanoptic):
     """
 
     def __init__(self, annotation_file: str, images: str | None = None) -> None:
+        self.file, self.images = Path(annotation_file), None if images is None else Path(images)
         with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
             super().__init__(annotation_file)
+
+    def createIndex(self) -> None:
         self.dataset['categories'].sort(key=lambda one: (not one['isthing'], one['id']))
+        if self.images is not None:
+            self.read = _settle(self.dataset, self.images, self.file)
         for one in _segments(self.dataset):
-            one['iscrowd'] = one.get('iscrowd') or 0      # the metric asks for it
-        if images is not None:
-            fill_sizes(self.dataset['images'], Path(images), Path(annotation_file))
+            one['iscrowd'] = as_flag(one.get('iscrowd')) or 0      # the metric asks for it
+        super().createIndex()
 
 
 class PanopticFolder(CocoPanopticDataset):
-    """``CocoPanopticDataset`` whose labels count things first, whatever the order of the file."""
+    """``CocoPanopticDataset`` whose labels count things first, whatever the order of the file.
+
+    Attributes:
+        read: what the file held, once it has been read.
+    """
+
+    read: Labels
 
     def COCOAPI(self, annotation_file: str) -> ThingsFirst:
-        return ThingsFirst(annotation_file, self.data_prefix['img'])
+        content = ThingsFirst(annotation_file, self.data_prefix['img'])
+        self.read = content.read
+        return content
 
 
 class PanopticScores(CocoPanopticMetric):
@@ -183,8 +199,22 @@ def _read(base: Path, parts: dict[str, str]) -> Content:
                              f'NAME.jpg or NAME.png, and end in .png')
     missing_files([base / parts['img'] / name for name in content.images], path)
     missing_files([base / parts['seg'] / name for name in content.maps], path)
-    fill_sizes(raw['images'], base / parts['img'], path)     # where it cannot, it says so here
+    _settle(raw, base / parts['img'], path)     # where it cannot, it says so here
     return content
+
+
+def _settle(content: dict[str, Any], images: Path, path: Path) -> Labels:
+    """Give the images their sizes as displayed, in place, and leave out those whose segments are
+    elsewhere; what was read."""
+    log, total = FindingLog(), len(_segments(content))
+    of_image = {one['image_id']: one['segments_info'] for one in content['annotations']}
+    listed = len(content['images'])
+    content['images'] = settle_sizes(content['images'], of_image, images, path, log)
+    left = {one['id']: os.path.join(images, one['file_name']) for one in content['images']}
+    content['annotations'] = [one for one in content['annotations'] if one['image_id'] in left]
+    return Labels({}, listed, total, log,
+                  {file: len(of_image.get(number, ())) for number, file in left.items()},
+                  {left[one['id']]: (one['height'], one['width']) for one in content['images']})
 
 
 def _segments(content: dict[str, Any]) -> list[dict[str, Any]]:

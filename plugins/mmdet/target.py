@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
+    from densessl.transfer.data_report import DataReport
     from densessl.transfer.layouts import Layout
 
 
@@ -76,13 +77,20 @@ class MMDetection(EngineTarget):
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl.transfer.roots import reads
         from densessl_plugins.mmdet import data, panoptic, voc
-        if reads(cfg, data.COCO_TYPES, one=True):
-            return data.set_coco(cfg, root)
         if reads(cfg, panoptic.TYPES, one=True):
             return panoptic.set_panoptic(cfg, root)
-        if reads(cfg, voc.TYPES):
+        if reads(cfg, voc.TYPES) and voc.is_devkit(root):
             return voc.set_voc(cfg, root)
+        if reads(cfg, data.COCO_TYPES, one=True) or reads(cfg, voc.TYPES):
+            return data.set_objects(cfg, root)
         return data.set_other(cfg, root)
+
+    def inspect_data(self, cfg: Config) -> list[DataReport]:
+        from mmengine.registry import DefaultScope
+
+        from densessl_plugins.mmdet.data_reports import inspect_objects
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            return list(inspect_objects(cfg))
 
     def load_weights(self, cfg: Config, path: str) -> None:
         super().load_weights(cfg, path)

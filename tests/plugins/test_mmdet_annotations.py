@@ -16,7 +16,8 @@ from densessl.cli import main
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.transfer.finetune import read_downstream_config
-from densessl_plugins.mmdet.annotations import complete, read_annotations
+from densessl_plugins.mmdet.annotations import normalize, read_annotations
+from densessl_plugins.mmdet.finding_log import FindingLog
 
 OPTIONAL = {'images': ('width', 'height', 'license'),
             'annotations': ('id', 'bbox', 'area', 'iscrowd')}
@@ -37,6 +38,15 @@ def bare(whole):
     return {'categories': whole['categories'], **{
         kind: [{key: value for key, value in one.items() if key not in keys}
                for one in whole[kind]] for kind, keys in OPTIONAL.items()}}
+
+
+def complete(found, images, path):
+    """Bring annotations into one form; what was filled in, in words."""
+    log = FindingLog()
+    found.setdefault('categories', [{'id': 1, 'name': 'thing'}])
+    normalize(found, images, path, log)
+    assert log.findings() == ()
+    return log.filled_words()
 
 
 @pytest.fixture
@@ -65,9 +75,9 @@ def test_what_is_filled_in_is_what_a_whole_file_says(scenes):
         assert found['bbox'] == pytest.approx(told['bbox'], abs=1.01)   # polygon or pixels
         assert found['area'] == pytest.approx(told['area'], rel=0.1)
     number = len(whole['annotations'])
-    assert said == ['width and height of 3 images', *(
-        f'{key} of {number} annotations' for key in ('bbox', 'area', 'iscrowd', 'id'))]
-    assert complete(copy.deepcopy(stripped), scenes, scenes) == []
+    assert said.split(', ') == ['width and height of 3 images', *(
+        f'{key} of {number} annotations' for key in ('iscrowd', 'bbox', 'area', 'id'))]
+    assert complete(copy.deepcopy(stripped), scenes, scenes) == ''
 
 
 def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
@@ -96,10 +106,11 @@ def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
 def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((30, 50, 3), np.uint8))
     (tmp_path / 'b.png').write_bytes(b'no image')
-    found = {'images': [{'id': 1, 'file_name': 'a.png', 'width': 50.0, 'height': '30'}],
-             'annotations': []}
-    assert complete(found, tmp_path, tmp_path) == ['width and height of 1 images']
-    assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
+    for written, filled in (({'width': 50.0, 'height': '30'}, ''),
+                            ({'width': 0, 'height': 30}, 'width and height of 1 images')):
+        found = {'images': [{'id': 1, 'file_name': 'a.png', **written}], 'annotations': []}
+        assert complete(found, tmp_path, tmp_path) == filled
+        assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
     found['images'].append({'id': 2, 'file_name': 'b.png'})
     with pytest.raises(UsageError, match=r'width and height .*b\.png: '):
         complete(found, tmp_path, tmp_path)
@@ -156,26 +167,20 @@ def test_a_bare_file_trains_by_one_command(copied, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('spoil', 'words'), [
-    (lambda one: one['images'].append(one['images'][0]), 'id 1 more than once among its images'),
-    (lambda one: one['annotations'].append(one['annotations'][0]), 'once among its annotations'),
-    (lambda one: one['categories'].append(one['categories'][0]), 'once among its categories'),
-    (lambda one: one['annotations'][0].update(category_id=77), 'category 77, which is not among '
-     'its categories (1'),
-    (lambda one: one['annotations'][0].update(image_id=9), 'image 9, which is not among its images'
-     ),
+    (lambda one: one['images'].append({**one['images'][0], 'file_name': 'other.jpg'}),
+     'id 1 more than once among its images'),
+    (lambda one: one['categories'].append({**one['categories'][0], 'name': 'other'}),
+     'id 1 more than once among its categories'),
     (lambda one: one['annotations'][0].pop('image_id'), 'not in COCO’s format'),
     (lambda one: one['images'][0].pop('file_name'), 'not in COCO’s format'),
     (lambda one: one['categories'][0].pop('name'), 'not in COCO’s format'),
-    (lambda one: one['categories'][0].update(id='one') or one['annotations'].clear(),
-     'not in COCO’s format'),
     (lambda one: one.update(annotations={}), 'with 0 annotations'),
-    (lambda one: one['annotations'][0].update(bbox=[1, 2, 3]), 'annotation 1 in'),
-    (lambda one: one['annotations'][0].update(bbox=[1, 2, 3, '4']), 'needs a box [x, y'),
-    (lambda one: one['annotations'][0].update(bbox=None, segmentation=[]), 'both are missing'),
-    (lambda one: one['annotations'][0].update(area=None, segmentation={'size': [9, 9]}),
-     'needs a box [x, y, width, height] or a segmentation'),
+    (lambda one: [each.update(category_id=77) for each in one['annotations']],
+     'are of category 77, which the file does not list'),
+    (lambda one: [each.update(bbox=None, segmentation=[]) for each in one['annotations']],
+     'have neither a box nor an outline'),
     (lambda one: [each.pop('segmentation') for each in one['annotations']],
-     'trains masks, but annotation 1'),
+     'trains masks, but the objects in'),
 ])
 def test_what_cannot_be_used_is_one_line(copied, tmp_path, capsys, spoil, words):
     root, change = copied

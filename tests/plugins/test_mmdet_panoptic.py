@@ -130,3 +130,22 @@ def test_what_is_missing_is_one_clear_line(sample, tmp_path, spoil, words):
     with pytest.raises(UsageError, match=words) as error:
         target.set_data(cfg, str(root))
     assert '\n' not in str(error.value)
+
+
+def test_segments_are_counted_and_swapped_sizes_are_those_of_the_images(tmp_path):
+    root = write_scenes(tmp_path, unlabelled=0, train=2, val=1, size=(96, 80))
+    path = root / 'annotations/panoptic_train.json'
+    content = json.loads(path.read_text())
+    for one in content['images']:
+        one['width'], one['height'] = one['height'], one['width']
+    segments = [one for each in content['annotations'] for one in each['segments_info']]
+    segments[0]['area'] = 0
+    path.write_text(json.dumps(content))
+    cfg, target = read_downstream_config(TWIN)
+    target.set_data(cfg, str(root))
+    train, val = target.inspect_data(cfg)
+    assert (train.images, train.used_images) == (2, 2)
+    assert (train.objects, train.used_objects) == (len(segments), len(segments) - 1)
+    assert [len(one.files) for one in train.of_kind('mended')] == [2]
+    assert str(train.of_kind('unusable')[0]).startswith('1 is left out by PanopticFolder (')
+    assert not val.findings and all(len(sample) == 2 for sample in train.samples)

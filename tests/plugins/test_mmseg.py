@@ -73,6 +73,24 @@ def test_names_come_from_classes_json(folder):
     assert dataset(cfg).metainfo['palette'][3] == [3, 3, 3]
 
 
+@pytest.mark.parametrize('content', [
+    {str(number): f'thing {number}' for number in reversed(range(12))},
+    {f'thing {number}': number for number in reversed(range(12))},
+    {'classes': {str(number): f'thing {number}' for number in range(12)}},
+    {'classes': {f'thing {number}': number for number in range(12)}}])
+def test_names_come_from_a_mapping_of_ids(folder, content):
+    (folder / 'classes.json').write_text(json.dumps(content))
+    cfg, _ = read(folder)
+    assert dataset(cfg).metainfo['classes'] == [f'thing {number}' for number in range(12)]
+
+
+def test_ids_that_a_mapping_leaves_out_keep_their_place(folder):
+    (folder / 'classes.json').write_text(json.dumps({'11': 'sky', '0': 'ground'}))
+    cfg, _ = read(folder)
+    assert dataset(cfg).metainfo['classes'] == [
+        'ground', *(f'class {number}' for number in range(1, 11)), 'sky']
+
+
 def label(folder, name='train/a.png'):
     return folder / 'labels' / name
 
@@ -87,6 +105,10 @@ def label(folder, name='train/a.png'):
     (lambda f: (f / 'classes.json').write_text('{"classes": ["a", "b"]}'),
      'names only the ids 0 to 1.*labels.ignore='),
     (lambda f: (f / 'classes.json').write_text('["a", "b"]'), 'classes.json must be'),
+    (lambda f: (f / 'classes.json').write_text('{"a": 0, "b": 0}'), 'an id of its own'),
+    (lambda f: (f / 'classes.json').write_text('{"a": "x", "b": 1}'), 'an id of its own'),
+    (lambda f: (f / 'classes.json').write_text('{"0": 7}'), 'classes.json must be'),
+    (lambda f: (f / 'classes.json').write_text('{}'), 'classes.json must be'),
     (lambda f: [p.unlink() for p in (f / 'images/val').iterdir()], 'holds no images'),
 ])
 def test_a_wrong_folder_is_one_clear_line(folder, spoil, words):

@@ -125,6 +125,55 @@ def test_what_was_dropped_and_assumed_is_said_and_can_be_set(tmp_path):
         Foreign(std=(1.0, 0.0, 1.0))
 
 
+PREPROCESSOR = """
+model = dict(
+    type='MaskRCNN',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor', mean=[1.5, 2, 3], std=[4.0, 5.0, 6.0], bgr_to_rgb=%s),
+    backbone=dict(type='ResNet'))
+"""
+
+
+@pytest.mark.parametrize(('text', 'order'), [
+    (PREPROCESSOR % False, 'BGR'), (PREPROCESSOR % True, 'RGB'),
+    ('norm = 1\nimg_norm_cfg = dict(mean=[1.5, 2, 3], std=[4, 5, 6], to_rgb=False)', 'BGR'),
+    ("data_preprocessor = {'mean': (1.5, 2, 3), 'std': (4, 5, 6)}\nimport os; os.abort()", None),
+])
+def test_the_normalization_that_a_config_records_is_used(text, order, tmp_path):
+    content = LAYOUTS['mmselfsup']()
+    path = written(tmp_path, {**content, 'meta': {'epoch': 3, 'cfg': text}})
+    _, meta, lines = read_foreign(path, Foreign())
+    assert (meta['mean'], meta['std']) == ([1.5, 2, 3], [4, 5, 6])
+    assert meta['channel_order'] == (order or 'RGB')
+    assert meta['imported']['assumed'] == ([] if order else ['channel_order'])
+    assert lines[-1].startswith('read from the file: mean, std')
+    _, meta, _ = read_foreign(path, Foreign(mean=(7., 8., 9.)))       # what the user says is above
+    assert (meta['mean'], meta['std']) == ([7, 8, 9], [4, 5, 6])
+
+
+@pytest.mark.parametrize('text', [
+    'data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 0])',
+    'data_preprocessor = dict(mean=[1, 2], std=[4, 5])',
+    'data_preprocessor = dict(mean=[1, 2, 3], std=somewhere)',
+    'data_preprocessor = dict(mean=[1, 2, "x"], std=[1, 1, 1])',
+    'data_preprocessor = dict(mean=[1, 2, 3], std=[1, 1, 1]); img_norm_cfg = dict(mean=[3, 2, 1], '
+    'std=[1, 1, 1])',
+    'data_preprocessor = (', 'data_preprocessor = 3', '(' * 9999])
+def test_what_records_none_or_several_is_assumed_as_before(text, tmp_path):
+    path = written(tmp_path, {**LAYOUTS['mmselfsup'](), 'meta': {'cfg': text}})
+    _, meta, _ = read_foreign(path, Foreign())
+    assert meta['mean'] == [123.675, 116.28, 103.53] and len(meta['imported']['assumed']) == 3
+
+
+def test_buffers_of_a_preprocessor_are_used(tmp_path):
+    content = LAYOUTS['mmselfsup']()
+    content['state_dict'] |= {f'data_preprocessor.{key}': torch.tensor(value).view(3, 1, 1)
+                              for key, value in (('mean', [1., 2, 3]), ('std', [4., 5, 6]))}
+    _, meta, _ = read_foreign(written(tmp_path, content), Foreign())
+    assert (meta['mean'], meta['std']) == ([1, 2, 3], [4, 5, 6])
+    assert meta['imported']['recorded'] == ['mean', 'std']
+
+
 @pytest.mark.parametrize(('make', 'expected'), [
     (lambda: torchvision.models.resnet50(), {'type': 'torchvision.resnet50'}),
     (lambda: timm.create_model('vit_tiny_patch16_224', depth=2, num_classes=3),

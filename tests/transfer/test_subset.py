@@ -120,3 +120,22 @@ def test_a_run_of_epochs_keeps_its_length(tmp_path):
     assert {drawn.count(one) for one in set(drawn)} == {3, 4}
     assert len(json.loads((tmp_path / 'subset.json').read_text())['images']) == 6
     assert repeat([4, 7], 5) == [4, 4, 4, 7, 7] and repeat([1, 2], 2) == [1, 2]
+
+
+@DATASETS.register_module(name='FewObjects', force=True)
+class FewObjects(BaseDataset):
+    """Ten images, of which the first alone has an object that is not to be ignored."""
+
+    def load_data_list(self):
+        return [{'img_path': str(i), 'instances': [{'ignore_flag': int(i > 0)}]}
+                for i in range(10)]
+
+
+def test_a_draw_without_objects_is_refused(tmp_path):
+    for seed in range(20):
+        cfg = ConfigDict(train_dataloader=dict(dataset=dict(type='FewObjects')))
+        if 0 in choose(10, 0.3, seed):
+            take_fraction(cfg, 0.3, seed, tmp_path)
+        else:
+            with pytest.raises(UsageError, match=r'3 training images of fraction 0\.3.*no object'):
+                take_fraction(cfg, 0.3, seed, tmp_path)
