@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from densessl.evaluation.class_images import ClassImages
     from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
+    from densessl.transfer.data_report import DataReport
     from densessl.transfer.recipe import Recipe
 
 
@@ -146,6 +147,16 @@ class TransferTarget:
             UsageError: something is missing there; the message lists it.
         """
         raise UsageError(f'target {self.name!r} cannot fine-tune')
+
+    def inspect_data(self, cfg: Config) -> list[DataReport]:
+        """Build the data sets of a config, as :meth:`set_data` left it, and count what they hold
+        beside what the files do: a report for each part of ``train`` and of ``val``. Writes
+        nothing and opens no image for its pixels; an empty list where nothing is known.
+
+        Raises:
+            UsageError: a data set cannot be built.
+        """
+        return []
 
     def load_weights(self, cfg: Config, path: str) -> None:
         """Have the downstream model load the translated weights at ``path`` by ``init_cfg``."""
