@@ -50,7 +50,8 @@ class MMDetection(EngineTarget):
             import mmdet.models
             import mmdet.visualization  # noqa: F401
         from densessl_plugins.mmdet import c4, coco, panoptic, voc
-        for module in (c4, coco, panoptic, voc):
+        from densessl_plugins.mmseg import images
+        for module in (c4, coco, panoptic, voc, images):
             module.register()
 
     def models(self) -> Registry:

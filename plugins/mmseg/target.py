@@ -29,9 +29,9 @@ class MMSegmentation(EngineTarget):
             import mmseg.evaluation
             import mmseg.models
             import mmseg.visualization  # noqa: F401
-        from densessl_plugins.mmseg import data, devkits
-        data.register()
-        devkits.register()
+        from densessl_plugins.mmseg import data, devkits, images
+        for module in (data, devkits, images):
+            module.register()
 
     def models(self) -> Registry:
         from mmseg.registry import MODELS
