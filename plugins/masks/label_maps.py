@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl import MaskGenerator
+from densessl.data.label_maps import read_stored
 from densessl.errors import UsageError
 
 EXTENSIONS = ('.png', '.tif', '.tiff')
@@ -47,9 +48,7 @@ def read_labels(path: Path) -> np.ndarray:
     """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
     palette's indices count, not its colors."""
     if path.suffix == '.png':
-        from PIL import Image
-        with Image.open(path) as image:
-            return np.asarray(image)
+        return read_stored(path)
     from tifffile import imread
     return imread(path)
 

@@ -1,0 +1,171 @@
+"""What opening the files of a labelled data set tells, found out in parallel and remembered.
+
+Opening is what takes time; what a file's content means is asked anew each time. A file is opened
+again when its size or its time of modification is another, and always while it is unusable.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from densessl import __version__
+from densessl.data.damaged import read_labelled
+from densessl.data.decode import UnreadableImage
+from densessl.data.label_maps import UnusableMap, read_ids, read_segments
+from densessl.data.progress import Progress
+from densessl.errors import UsageError
+from densessl.files import cache_root, write_atomically
+from densessl.machine import cores
+
+FileKind = Literal['image', 'ids', 'segments']
+FOLDER = 'opened'      # below the cache's root
+MISSING = 'is not there'
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What was seen in one file.
+
+    Attributes:
+        size: (H, W) as displayed; (0, 0) if it cannot be used.
+        counts: of a map: id → pixels.
+        wrong: why the file cannot be used, in words; None if it can.
+        odd: what is odd about a file that can be used.
+    """
+
+    size: tuple[int, int] = (0, 0)
+    counts: Mapping[int, int] | None = None
+    wrong: str | None = None
+    odd: str | None = None
+
+
+def open_file(path: str, kind: FileKind) -> FileFacts:
+    """Open one file, all of it.
+
+    Args:
+        kind: ``image``, a label map of ``ids``, or a panoptic map of ``segments``.
+    """
+    if not os.path.exists(path):
+        dangling = os.path.islink(path)
+        return FileFacts(wrong='is a link to a file that does not exist' if dangling else MISSING)
+    try:
+        if kind == 'image':
+            pixels, odd = read_labelled(path)
+            return FileFacts(pixels.shape[:2], odd=odd)
+        ids = (read_ids if kind == 'ids' else read_segments)(path)
+    except UnreadableImage as error:
+        return FileFacts(wrong=f'cannot be read: {" ".join(error.reason.split())}')
+    except UnusableMap as error:
+        return FileFacts(wrong=str(error))
+    values, numbers = np.unique(ids, return_counts=True) if kind == 'segments' else (
+        _counted(np.bincount(ids.ravel(), minlength=256)))
+    return FileFacts(ids.shape, dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+
+
+def _counted(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = np.flatnonzero(histogram)
+    return values, histogram[values]
+
+
+def open_files(files: Iterable[tuple[str, FileKind]], *, what: str = 'opening',
+               progress: bool = True) -> dict[str, FileFacts]:
+    """Open all of ``files``, or remember what was seen in them; facts by path.
+
+    Args:
+        what: the word before the progress bar.
+    """
+    kinds = dict(files)
+    if not kinds:
+        return {}
+    memory = _Memory.read(os.path.commonpath([os.path.dirname(_absolute(path)) for path in kinds]))
+    found = {path: facts for path, kind in kinds.items()
+             if (facts := memory.recall(path, kind)) is not None}
+    to_open = [path for path in kinds if path not in found]
+    pool = ThreadPoolExecutor(cores())
+    try:
+        with Progress(what, len(to_open), enabled=progress and bool(to_open)) as bar:
+            waiting = {pool.submit(memory.open, path, kinds[path]): path for path in to_open}
+            for done, future in enumerate(as_completed(waiting), 1):
+                found[waiting[future]] = future.result()
+                bar.update(done)
+    finally:
+        pool.shutdown(cancel_futures=True)       # Ctrl-C does not wait for what is left
+        if to_open:
+            memory.write()
+    return found
+
+
+class _Memory:
+    """Facts of the files below one folder, kept in the cache. A cache that cannot be written is
+    only slower, and one that cannot be read is made anew."""
+
+    def __init__(self, root: str, entries: dict[str, list]) -> None:
+        self.root, self.entries = root, entries
+
+    @classmethod
+    def read(cls, root: str) -> _Memory:
+        try:
+            digest, _, content = cls._file(root).read_text().partition('\n')
+            if digest == _digest(content):
+                return cls(root, json.loads(content))
+        except (OSError, ValueError):
+            pass
+        return cls(root, {})
+
+    @staticmethod
+    def _file(root: str) -> Path:
+        # readers change from version to version, and with them what is seen in a file
+        name = hashlib.blake2b(os.fsencode(f'{__version__}\n{root}'), digest_size=16).hexdigest()
+        return cache_root() / FOLDER / f'{name}.json'
+
+    def recall(self, path: str, kind: FileKind) -> FileFacts | None:
+        """What was seen in a file that is still the same."""
+        entry = self.entries.get(_absolute(path))
+        if entry is None or entry[:3] != [kind, *_stamp(path)]:
+            return None
+        facts = dict(entry[3], size=tuple(entry[3]['size']))
+        if facts['counts'] is not None:
+            facts['counts'] = {int(value): number for value, number in facts['counts'].items()}
+        return FileFacts(**facts)
+
+    def open(self, path: str, kind: FileKind) -> FileFacts:
+        """Open a file, and remember it if it can be used."""
+        stamp = _stamp(path)         # before: if it is written meanwhile, it is opened again
+        facts = open_file(path, kind)
+        if facts.wrong is None:
+            self.entries[_absolute(path)] = [kind, *stamp, asdict(facts)]
+        else:
+            self.entries.pop(_absolute(path), None)
+        return facts
+
+    def write(self) -> None:
+        content = json.dumps(self.entries, separators=(',', ':'))
+        try:
+            write_atomically(self._file(self.root), f'{_digest(content)}\n{content}'.encode(),
+                             shared=True)
+        except UsageError as error:
+            print(f'{error}: the files will be opened again the next time', flush=True)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
+
+
+def _digest(content: str) -> str:
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
