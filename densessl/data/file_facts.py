@@ -19,13 +19,13 @@ import numpy as np
 from densessl import __version__
 from densessl.data.damaged import read_labelled
 from densessl.data.decode import UnreadableImage
-from densessl.data.label_maps import UnusableMap, read_ids, read_segments
+from densessl.data.label_ids import UnusableMap, read_ids, read_segments, read_stored
 from densessl.data.progress import Progress
 from densessl.errors import UsageError
 from densessl.files import cache_root, write_atomically
 from densessl.machine import cores
 
-FileKind = Literal['image', 'ids', 'segments']
+FileKind = Literal['image', 'ids', 'segments', 'map']
 FOLDER = 'opened'      # below the cache's root
 MISSING = 'is not there'
 
@@ -51,7 +51,8 @@ def open_file(path: str, kind: FileKind) -> FileFacts:
     """Open one file, all of it.
 
     Args:
-        kind: ``image``, a label map of ``ids``, or a panoptic map of ``segments``.
+        kind: ``image``, a label map of ``ids``, a panoptic map of ``segments``, or a ``map`` of
+            which no more than its size matters.
     """
     if not os.path.exists(path):
         dangling = os.path.islink(path)
@@ -60,6 +61,8 @@ def open_file(path: str, kind: FileKind) -> FileFacts:
         if kind == 'image':
             pixels, odd = read_labelled(path)
             return FileFacts(pixels.shape[:2], odd=odd)
+        if kind == 'map':
+            return FileFacts(read_stored(path).shape[:2])
         ids = (read_ids if kind == 'ids' else read_segments)(path)
     except UnreadableImage as error:
         return FileFacts(wrong=f'cannot be read: {" ".join(error.reason.split())}')
@@ -75,17 +78,19 @@ def _counted(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, histogram[values]
 
 
-def open_files(files: Iterable[tuple[str, FileKind]], *, what: str = 'opening',
-               progress: bool = True) -> dict[str, FileFacts]:
+def open_files(files: Iterable[tuple[str, FileKind]], root: Path | None = None, *,
+               what: str = 'opening', progress: bool = True) -> dict[str, FileFacts]:
     """Open all of ``files``, or remember what was seen in them; facts by path.
 
     Args:
+        root: a folder that all are in, under which it is remembered; None: the innermost one.
         what: the word before the progress bar.
     """
     kinds = dict(files)
     if not kinds:
         return {}
-    memory = _Memory.read(os.path.commonpath([os.path.dirname(_absolute(path)) for path in kinds]))
+    memory = _Memory.read(_absolute(root) if root else os.path.commonpath(
+        [os.path.dirname(_absolute(path)) for path in kinds]))
     found = {path: facts for path, kind in kinds.items()
              if (facts := memory.recall(path, kind)) is not None}
     to_open = [path for path in kinds if path not in found]
@@ -155,7 +160,7 @@ class _Memory:
             print(f'{error}: the files will be opened again the next time', flush=True)
 
 
-def _absolute(path: str) -> str:
+def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)
 
 

@@ -6,14 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.registry import DefaultScope
 
 from densessl.data.file_facts import MISSING, FileFacts, FileKind, open_files
-from densessl.data.label_maps import IGNORED, MapMeaning
+from densessl.data.label_ids import IGNORED, MapMeaning
 from densessl.errors import UsageError
 from densessl.transfer.data_report import DataReport
+from densessl.transfer.target import TransferTarget
 
 SHOWN = 5     # files, each in a line of its own
-_ENDINGS = ('.PNG', '.jpg', '.jpeg', '.JPG', '.tif', '.tiff', '.bmp', '.gif', '.webp', '.npy', '.mat')
+_ENDINGS = '.PNG .jpg .jpeg .JPG .tif .tiff .bmp .gif .webp .npy .mat'.split()
 
 
 @dataclass(frozen=True)
@@ -45,22 +49,38 @@ class DataCheck:
     odd: list[FileFault] = field(default_factory=list)
     pixels: dict[str, Counter[int]] = field(default_factory=dict)
 
-    def require_usable(self, hint: str = '') -> None:
+    def require_usable(self) -> None:
         """Raise UsageError, with the first faults, if there are any."""
         if self.faults:
             raise UsageError('\n  '.join([
-                f'{len(self.faults)} of the {self.opened} labelled files cannot be used:',
-                *first_of(self.faults, hint)]))
+                f'{len(self.faults)} of the {self.opened} labelled files cannot be used (densessl '
+                f'check lists all; --no-check opens none before training):',
+                *first_of(self.faults)]))
 
     def warnings(self) -> list[str]:
         """Lines about what does not end a run."""
         return [*first_of(self.odd), *first_of(self.unused)]
 
 
-def first_of(found: Sequence[FileFault], hint: str = '') -> list[str]:
+def inspect_labelled(cfg: Any, target: TransferTarget) -> tuple[list[DataReport], list[str]]:
+    """What the data sets of a config hold, as ``target.set_data`` left it, and lines about it.
+
+    Raises:
+        UsageError: a data set cannot be built, or nothing in it can be used.
+    """
+    lines = []
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        reports = target.inspect_data(cfg)
+    for report in reports:
+        report.require_usable()
+        lines += report.lines()
+    return reports, lines
+
+
+def first_of(found: Sequence[FileFault]) -> list[str]:
     """The first :data:`SHOWN` in a line each, and how many more there are."""
     more = len(found) - SHOWN
-    return [*map(str, found[:SHOWN]), *([f'and {more} more{hint}'] if more > 0 else [])]
+    return [*map(str, found[:SHOWN]), *([f'and {more} more'] if more > 0 else [])]
 
 
 def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = None, *,
@@ -79,7 +99,7 @@ def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = No
     for report, samples in used:
         for image, *maps in samples:
             kinds[image] = 'image'
-            kinds.update(dict.fromkeys(maps, 'ids' if report.segments is None else 'segments'))
+            kinds.update(dict.fromkeys(maps, _kind_of_maps(report)))
     facts = open_files(kinds.items(), what='opening labelled files', progress=progress)
     check = DataCheck(len(facts))
     for report, samples in used:
@@ -91,6 +111,11 @@ def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = No
     for name in ('faults', 'unused', 'odd'):       # a file may be in several parts
         setattr(check, name, list(dict.fromkeys(getattr(check, name))))
     return check
+
+
+def _kind_of_maps(report: DataReport) -> FileKind:
+    return ('segments' if report.segments is not None else
+            'ids' if report.maps is not None else 'map')
 
 
 def _judge_image(image: str, facts: Mapping[str, FileFacts], check: DataCheck) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from densessl.data.label_maps import MapMeaning
+from densessl.data.label_ids import MapMeaning
 from densessl.errors import UsageError
 
 _SHOWN = 3    # files by name

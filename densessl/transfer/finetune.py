@@ -18,6 +18,7 @@ from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.building import building
+from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.options import check_options
 from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run
@@ -36,7 +37,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
              launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
-             resume: bool = False
+             resume: bool = False, check: bool = True
              ) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
@@ -61,6 +62,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         like: an exported file; random weights get the network (stem, norms) and the input
             normalization that its weights would, so that the two can be compared.
         resume: go on from the newest checkpoint in ``work_dir``, if there is one.
+        check: open every labelled file that will be used before anything is trained.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable; one line says why.
@@ -85,7 +87,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
     if resume and checkpoint is None:
         _print(f'nothing to resume in {folder}: starting at the beginning')
-    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
+    record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial, check,
                        lambda: start_run(folder, settings, overwrite, values),
                        {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)})
     _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
@@ -112,8 +114,8 @@ def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
-              allow_partial: bool, start: Callable[[], None], runner: dict[str, Any]
-              ) -> dict[str, Any]:
+              allow_partial: bool, check: bool, start: Callable[[], None],
+              runner: dict[str, Any]) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``.
 
     Args:
@@ -125,10 +127,17 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
                           allow_partial)
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
-    start()
+    reports, lines = inspect_labelled(cfg, target)
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
             'train_dataloader.dataset'):
-        data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder))
+        subset = take_fraction(cfg, settings['fraction'], settings['seed'])
+    data += [*lines, str(subset)]
+    if check and _is_first_process():
+        found = check_data(reports, set(subset.images))
+        found.require_usable()
+        data += found.warnings()
+    start()
+    subset.write(folder)
     if weights:
         weights.place(cfg, target, folder)
     words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM

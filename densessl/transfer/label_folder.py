@@ -9,7 +9,7 @@ from typing import Any
 
 from densessl.data.file_facts import MISSING, open_files
 from densessl.data.images import EXTENSIONS
-from densessl.data.label_maps import IGNORED, MapMeaning
+from densessl.data.label_ids import IGNORED, MapMeaning
 from densessl.errors import UsageError
 from densessl.transfer.roots import SPLITS, require
 
@@ -59,12 +59,16 @@ def ignored_ids(ignore: Any) -> set[int]:
 
 
 def id_map(given: Any, option: str) -> dict[int, int]:
-    """``{id in the files: id that is meant}``, checked."""
-    found = dict(given or {})
-    if not all(isinstance(value, int) and 0 <= value <= 255
-               for pair in found.items() for value in pair):
-        raise UsageError(f'{option} must map ids to ids, both from 0 to 255, such as {{255: 1}}, '
-                         f'not {given!r}')
+    """``{id in the files: id that is meant}`` of pairs or of such a dict, checked."""
+    try:
+        found = dict(given or {})
+        wrong = [value for pair in found.items() for value in pair
+                 if not isinstance(value, int) or not 0 <= value <= 255]
+    except (TypeError, ValueError):
+        wrong = [given]
+    if wrong:
+        raise UsageError(f'{option} must be pairs of ids from 0 to 255, [[in the files, meant], …] '
+                         f'such as [[255, 1]], not {given!r}')
     return found
 
 
@@ -122,8 +126,9 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
     indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
     ids = {value: indices[meant] for value in sorted(present)
            if (meant := moved.get(value, value)) in indices}
-    return LabelledFolder(pairs, names, {
-        value: index for value, index in ids.items() if value != index or index == IGNORED}, palette)
+    own = {value for value, index in ids.items() if value == index != IGNORED}
+    return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
+                                         if value not in own}, palette)
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],
@@ -131,7 +136,7 @@ def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int]
     """The ids of the classes that occur in the label maps that can be read, in their order; and
     all ids that occur."""
     labels = [str(label) for found in pairs.values() for _, label in found]
-    facts = open_files(((label, 'ids') for label in labels), what='reading label maps')
+    facts = open_files(((label, 'ids') for label in labels), root, what='reading label maps')
     present = {value for one in facts.values() for value in one.counts or ()}
     meant = {moved.get(value, value) for value in present}
     used = sorted(meant - ignored)

@@ -1,6 +1,7 @@
 """A fraction of the labelled training images: nested, seeded, the same for every initialization."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,38 @@ def choose(total: int, fraction: float, seed: int) -> list[int]:
     return sorted(permutation[:max(1, round(fraction * total))].tolist())
 
 
-def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
-    """Restrict the training data of a downstream config and write the list to ``subset.json``.
+@dataclass(frozen=True)
+class Subset:
+    """The training images of a run, out of ``total``.
+
+    Attributes:
+        images: their paths. longer: how many times an epoch each is met.
+    """
+
+    fraction: float
+    seed: int
+    total: int
+    images: list[str]
+    longer: float = 1.0
+
+    def __str__(self) -> str:
+        times = (f', each {self.longer:.3g} times an epoch, so that epochs and the run keep their '
+                 f'lengths' if self.longer > 1 else '')
+        return (f'{len(self.images)} of {self.total} training images (fraction {self.fraction:g}, '
+                f'seed {self.seed}){times}')
+
+    def write(self, folder: Path) -> None:
+        """Write the list to ``subset.json``."""
+        write_json(folder / 'subset.json', {'fraction': self.fraction, 'seed': self.seed,
+                                            'of': self.total, 'images': self.images})
+
+
+def take_fraction(cfg: Any, fraction: float, seed: int) -> Subset:
+    """Restrict the training data of a downstream config to a fraction of its images.
 
     A run that counts epochs meets each of the images so many times an epoch that the length of an
     epoch stays. Works through dataset wrappers; concatenated datasets are sampled as one, and those
     of which no image was drawn are left out: a data set without an image cannot be built.
-
-    Returns:
-        A line that says how many of how many images are used.
     """
     leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
     built = [DATASETS.build(dict(leaf)) for leaf in leaves]
@@ -58,11 +82,8 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path) -> str:
             leaf['indices'] = [index - start for index in drawn if start <= index < start + size]
         start += size
     _drop_empty(cfg.train_dataloader.dataset)
-    write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
-                                          'images': images})
-    return (f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
-            + (f', each {total / len(chosen):.3g} times an epoch, so that epochs and the run keep '
-               f'their lengths' if len(drawn) > len(chosen) else ''))
+    return Subset(fraction, seed, total, images, max(1.0, total / len(chosen))
+                  if len(drawn) > len(chosen) else 1.0)
 
 
 def repeat(indices: list[int], number: int) -> list[int]:

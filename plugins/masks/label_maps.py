@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.data.label_maps import read_stored
+from densessl.data.label_ids import read_stored
 from densessl.errors import UsageError
 
 EXTENSIONS = ('.png', '.tif', '.tiff')

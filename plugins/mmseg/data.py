@@ -8,7 +8,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from densessl.data.label_maps import IGNORED
+from densessl.data.label_ids import IGNORED
 from densessl.errors import UsageError
 from densessl.transfer.label_folder import (
     LAYOUT,
@@ -20,7 +20,7 @@ from densessl.transfer.label_folder import (
 )
 from densessl.transfer.roots import SPLITS
 
-OPTIONS = LabelOptions('--cfg-options labels.ignore=', "--cfg-options labels.map='{255: 1}'")
+OPTIONS = LabelOptions('--cfg-options labels.ignore=', "--cfg-options 'labels.map=[[255,1]]'")
 
 
 class LabelFolder(BaseSegDataset):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmseg.registry import DATASETS
 
-from densessl.data.label_maps import IGNORED, UNKNOWN, MapMeaning
+from densessl.data.label_ids import IGNORED, UNKNOWN, MapMeaning
 from densessl.transfer.building import building
 from densessl.transfer.data_report import DataReport, Finding
 from densessl.transfer.roots import SPLITS

@@ -84,9 +84,9 @@ def _about_colors(values: np.ndarray) -> str:
                 f'(Pillow: image.getchannel(0))')
     found, times = np.unique(color.reshape(-1, 3), axis=0, return_counts=True)
     often = tuple(found[times.argmax()].tolist())
-    return (f'has {bands} channels: it holds {len(found)} colors, such as {often}, instead of class '
-            f'ids; a palette was applied, or it is a picture; put each color’s class id in its '
-            f'place and save one channel')
+    return (f'has {bands} channels: it holds {len(found)} colors, such as {often}, instead of '
+            f'class ids; a palette was applied, or it is a picture; put each color’s class id in '
+            f'its place and save one channel')
 
 
 @dataclass(frozen=True)
