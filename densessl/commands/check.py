@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -76,4 +77,5 @@ def _left_aside(reports: Sequence[DataReport]) -> Iterator[str]:
     for report in reports:
         for finding in report.of_kind('unusable'):
             for path, number in Counter(finding.files).items():
-                yield f'{path}: {finding.unit} that {finding.words}: {number}'
+                where = path if os.path.exists(path) else f'{report.source}: {path}'
+                yield f'{where}: {finding.unit} that {finding.words} ({number})'

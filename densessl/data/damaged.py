@@ -13,7 +13,7 @@ from PIL import Image
 
 from densessl.data.decode import UnreadableImage, open_data, read_data
 
-MOST_LOST = 0.1    # of the rows; with more of it missing, an image is not what was labelled
+MOST_LOST = 0.25   # of the rows; with more of it missing, an image is not what was labelled
 _END_OF_JPEG = b'\xff\xd9'
 _EMPTY = {'JPEG': 128, 'PNG': 0}      # the value that decoders leave where the data ends
 
