@@ -93,7 +93,8 @@ def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = No
         progress: whether a bar is shown.
     """
     used = [(report, [sample for sample in dict.fromkeys(report.samples)
-                      if report.split != 'train' or drawn is None or sample[0] in drawn])
+                      if (report.split != 'train' or drawn is None or sample[0] in drawn)
+                      and not any('://' in path for path in sample)])     # not on this machine
             for report in reports]
     kinds: dict[str, FileKind] = {}
     for report, samples in used:

@@ -2,6 +2,7 @@
 become when it loads them."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from densessl.transfer.data_report import DataReport, Finding
 from densessl.transfer.roots import SPLITS
 from densessl.transfer.subset import leaf_datasets
 
+LOADERS = ('LoadImageFromFile', 'LoadDisplayedImage')
+
 
 def inspect_data(cfg: Any) -> list[DataReport]:
     """A report of each part of the training and validation data of a config."""
@@ -21,20 +24,31 @@ def inspect_data(cfg: Any) -> list[DataReport]:
         for leaf in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
             with building(f'{split}_dataloader.dataset'):
                 dataset = DATASETS.build(dict(leaf))
-            reports.append(_report(split, dataset))
+            reports.append(_report(split, dataset, leaf.get('pipeline') or ()))
     return reports
 
 
-def _report(split: str, dataset: Any) -> DataReport:
+def _report(split: str, dataset: Any, steps: Sequence[Any]) -> DataReport:
+    image, label = _reads(steps, LOADERS, 'cv2'), _reads(steps, ('LoadAnnotations',), 'pillow')
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     strays = getattr(dataset, 'strays', list)()
     findings = [Finding('have no image', tuple(strays), unit='label maps')] if strays else []
     return DataReport(
         split, str(dataset.ann_file or dataset.data_prefix.get('img_path') or dataset.data_root),
         len(infos), len(infos), findings=tuple(findings),
-        samples=tuple((one['img_path'], one['seg_map_path']) if one.get('seg_map_path')
-                      else (one['img_path'],) for one in infos if 'img_path' in one),
+        samples=tuple((one['img_path'], one['seg_map_path'])
+                      if label and one.get('seg_map_path') else (one['img_path'],)
+                      for one in infos if image and one.get('img_path')),
         maps=_meaning(dataset, infos[0]) if infos else None)
+
+
+def _reads(steps: Sequence[Any], names: Sequence[str], backend: str) -> bool:
+    """Whether a pipeline reads files with a loader of ``names`` as it does by default. Files for
+    other loaders (volumes, many channels) are of kinds that are not known here."""
+    return any(str(step.get('type')).rpartition('.')[2] in names
+               and step.get('imdecode_backend', backend) == backend
+               and step.get('color_type', 'color') == 'color'
+               for step in steps if isinstance(step, dict))
 
 
 def _meaning(dataset: Any, info: dict[str, Any]) -> MapMeaning:
