@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     for report in reports:
         report.require_usable()
-    if found.faults or left:
-        raise UsageError(f'{len(found.faults) + len(left)} faults in the labelled data '
+    if number := len(found.faults) + len(left):
+        raise UsageError(f'{number} {"fault" if number == 1 else "faults"} in the labelled data '
                          f'({found.opened} files were opened)')
     print(f'{found.opened} files were opened: all of them can be used')
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from densessl.machine import cores
 FileKind = Literal['image', 'ids', 'segments', 'map']
 FOLDER = 'opened'      # below the cache's root
 MISSING = 'is not there'
+_told: set[str] = set()    # for which folders it was said that nothing can be kept
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,10 @@ class _Memory:
             write_atomically(self._file(self.root), f'{_digest(content)}\n{content}'.encode(),
                              shared=True)
         except UsageError as error:
-            print(f'{error}: the files will be opened again the next time', flush=True)
+            if self.root not in _told:
+                _told.add(self.root)
+                print(f'{error}; the labelled files will be opened again the next time, unless '
+                      f'$DENSESSL_CACHE names a folder that can be written', file=sys.stderr)
 
 
 def _absolute(path: str | Path) -> str:

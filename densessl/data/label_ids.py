@@ -39,7 +39,8 @@ def read_stored(path: str | Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, UnusableMap):
             raise
-        raise UnusableMap(f'cannot be read: {error}') from error
+        reason = getattr(error, 'strerror', None) or error
+        raise UnusableMap(f'cannot be read: {reason}') from error
 
 
 def read_ids(path: str | Path) -> np.ndarray:

@@ -331,7 +331,7 @@ def test_a_memory_that_is_damaged_is_made_anew(tmp_path, opened, monkeypatch, ca
     assert open_files([(str(image), 'map')])[str(image)].wrong and len(opened) == 3
     monkeypatch.setattr(file_facts, 'cache_root', lambda: image)
     assert open_files(asked) == facts
-    assert 'opened again the next time' in capsys.readouterr().out
+    assert 'opened again the next time' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('data', 'config', 'options', 'files'), [
