@@ -70,6 +70,8 @@ def open_file(path: str, kind: FileKind) -> FileFacts:
         return FileFacts(wrong=f'cannot be read: {" ".join(error.reason.split())}')
     except UnusableMap as error:
         return FileFacts(wrong=str(error))
+    except FileNotFoundError:      # it was taken away meanwhile
+        return FileFacts(wrong=MISSING)
     values, numbers = np.unique(ids, return_counts=True) if kind == 'segments' else (
         _counted(np.bincount(ids.ravel(), minlength=256)))
     return FileFacts(ids.shape, dict(zip(values.tolist(), numbers.tolist(), strict=True)))

@@ -32,14 +32,12 @@ def read_stored(path: str | Path) -> np.ndarray:
                 raise UnusableMap('is a JPEG, whose compression changes the ids along every edge; '
                                   'make label maps anew, as PNG')
             return np.asarray(image)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnusableMap):
         raise
     except UnidentifiedImageError as error:
         raise UnusableMap('cannot be read: not an image, or of an unknown kind') from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, UnusableMap):
-            raise
-        reason = getattr(error, 'strerror', None) or error
+    except Exception as error:     # decoders raise anything on damaged data; the file is at fault
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         raise UnusableMap(f'cannot be read: {reason}') from error
 
 
