@@ -1,13 +1,17 @@
 """`densessl check` on COCO and VOC data with faults of images and annotations: found by file."""
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from planted_faults import change, cut, turn
+from planted_faults import change, cut, draw, turn
 
 from densessl.cli import main
 from densessl.data.sample import write_scenes
+from densessl.evaluation.pixel_labels import find_pixel_labels
+from densessl.transfer.data_check import check_data, inspect_labelled
+from densessl.transfer.finetune import read_downstream_config
 
 SIDES = (48, 64)      # height, width
 
@@ -47,7 +51,7 @@ def draw_coco(root, number):
 
 COCO = [      # name, plant(image entry, its first object, image file), a word about it
     ('a box outside', lambda i, o, f: o.update(entry(i['id'], 100, 100, 9, 9)), 'outside'),
-    ('no area', lambda i, o, f: o.update(bbox=[4, 4, 0, 9], area=0, segmentation=[]), 'pixel'),
+    ('no area', lambda i, o, f: o.update(bbox=[4, 4, 0, 9], area=0, segmentation=[]), 'area'),
     ('boxes from 0 to 1', lambda i, o, f: o.update(entry(i['id'], .1, .1, .5, .3)), 'pixel'),
     ('a polygon of two points', lambda i, o, f: o.update(segmentation=[[4, 4, 24, 14]]), 'points'),
     ('a mask of another size', lambda i, o, f: o.update(
@@ -89,7 +93,7 @@ def test_every_planted_fault_of_coco_is_found_by_file(config, tmp_path, capsys):
     code, said, error = check(f'downstream/{config}', root, capsys)
     missed = [name for name, path, word in planted
               if not any(line.startswith(path) and word in line for line in said)]
-    assert (code, missed) == (2, [])
+    assert (code, missed) == (2, []), '\n'.join(said + error)
 
 
 @pytest.mark.parametrize(('name', 'spoil', 'word'), [
@@ -166,7 +170,7 @@ def test_every_planted_fault_of_voc_is_found_by_file(tmp_path, capsys):
     missed = [name for i, (name, _, word) in enumerate(VOC) if not any(
         line.startswith(str(root / 'VOC2007')) and f'trainval_{i:02d}.' in line.split()[0]
         and word in line for line in said)]
-    assert (code, missed) == (2, [])
+    assert (code, missed) == (2, []), '\n'.join(said + error)
 
 
 @pytest.mark.parametrize(('name', 'spoil', 'file'), [
@@ -180,6 +184,22 @@ def test_what_makes_a_devkit_wrong_as_a_whole_names_the_file(name, spoil, file, 
     spoil(root / 'VOC2007')
     code, said, error = check('downstream/faster_rcnn_c4_r18_voc', root, capsys)
     assert code == 2 and any(file in line for line in [*said, *error]), said + error
+
+
+@pytest.mark.parametrize('line', [
+    '{} 1', '{}.jpg', ' {} ', '/JPEGImages/{}.jpg /SegmentationClass/{}.png'])
+def test_lists_of_label_maps_may_be_written_as_people_have_them(line, tmp_path):
+    pairs = draw(tmp_path, 'voc', 2)
+    for path in pairs[0]:
+        path.rename(path.with_stem('a name'))
+    for name in ('train', 'train_aug'):
+        (tmp_path / f'ImageSets/Segmentation/{name}.txt').write_text('\n\n'.join(
+            line.format(stem, stem) for stem in ('a name', pairs[1][0].stem)))
+    cfg, target = read_downstream_config('downstream/fcn_r18_voc12aug')
+    target.set_data(cfg, str(tmp_path))
+    for reports in (inspect_labelled(cfg, target)[0], find_pixel_labels(tmp_path).reports()):
+        assert check_data(reports, progress=False).faults == []
+        assert [Path(image).stem for image, _ in reports[0].samples] == ['a name', 'train_01']
 
 
 # -- panoptic maps ---------------------------------------------------------------------------------
