@@ -221,7 +221,8 @@ def test_only_what_is_drawn_is_opened(tiny, tmp_path, capsys):
     assert code == 0 and said[-1].startswith('10 files were opened')
 
 
-def test_a_run_may_go_without_the_pass(tiny, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_run_may_go_without_the_pass(tiny, tmp_path):
     """The damaged file then ends it when its turn comes."""
     pairs = draw(tmp_path / 'data', 'folder', 2)
     for image, _ in pairs:
