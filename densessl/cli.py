@@ -20,6 +20,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'make_shards': 'copy images and their masks into tar shards',
     'views': 'draw the views that a config makes of some images',
     'export': 'take the backbone out of a checkpoint',
+    'check': 'open the labelled data of a downstream config and say what is wrong with it',
     'finetune': 'fine-tune and score a backbone on labelled images',
     'benchmark': 'compare initializations at several numbers of labels',
     'probe': 'measure frozen or fine-tuned features on label maps or classes of images',

@@ -22,3 +22,10 @@ def own_default_scope():
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch, tmp_path_factory):
+    """What was seen in labelled files is kept with the other files of the tests."""
+    folder = tmp_path_factory.getbasetemp() / 'cache'
+    monkeypatch.setattr('densessl.data.file_facts.cache_root', lambda: folder)

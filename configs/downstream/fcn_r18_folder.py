@@ -17,6 +17,7 @@ _base_ = 'mmseg::_base_/default_runtime.py'
 
 labels = dict(
     ignore=255,                    # id, or list of ids, of pixels without a label
+    map=[],                        # [[id in the files, id meant], …]; [[255, 1]]: masks of 0, 255
 )
 
 norm = dict(type='BN', requires_grad=True)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         args.freeze, args.allow_partial, args.score, pixel_arguments(args))
     try:
         results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
-                                keep_weights=args.keep_weights)
+                                keep_weights=args.keep_weights, check=args.check)
     except KeyboardInterrupt:
         print(f'densessl benchmark: stopped; the same command goes on from there ({folder})',
               file=sys.stderr)

@@ -43,6 +43,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         'stay as they were loaded (default: everything is trained)')
     parser.add_argument('--allow-partial', action='store_true',
                         help='go on when not every weight is loaded or the features differ')
+    parser.add_argument('--no-check', dest='check', action='store_false', help='do not open every '
+                        'labelled file before training (default: they are opened, and remembered)')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
 
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
                  parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
                  args.overwrite, args.launcher, args.freeze, args.like, args.resume,
-                 pixel_arguments(args))
+                 pixel_arguments(args), args.check)
     except Interrupted as stop:
         print(f'densessl finetune: {stop}', file=sys.stderr)
         return 1

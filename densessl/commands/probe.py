@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='dense: which map, 0 the finest (default: -1, the last)')
     parser.add_argument('--ignore', nargs='+', type=int, default=[255], metavar='ID',
                         help='dense: ids of pixels without label, in a folder (default: 255)')
+    parser.add_argument('--map', nargs='+', type=_ids, default=[], metavar='ID=ID', help='dense: '
+                        'what an id in the files of a folder stands for; 255=1 for masks in black '
+                        'and white')
+    parser.add_argument('--no-check', dest='check', action='store_false', help='dense: do not open '
+                        'every file first')
     parser.add_argument('--neighbors', type=int, help='knn: how many (default: 200)')
     parser.add_argument('--temperature', type=float, help='knn: τ (default: 0.07)')
     parser.add_argument('--decay', type=float, help='dense: λ of the weights (default: 0.001)')
@@ -48,13 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, default=2, help='loader processes (default: 2)')
 
 
+def _ids(pair: str) -> tuple[int, int]:
+    found, equals, meant = pair.partition('=')
+    if not (equals and found.isdecimal() and meant.isdecimal() and int(found) < 256
+            and int(meant) < 256):
+        raise argparse.ArgumentTypeError(f'{pair}: ID=ID is needed, both from 0 to 255, such as '
+                                         f'255=1')
+    return int(found), int(meant)
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure; print a line for each backbone, and a table of several."""
     from dataclasses import fields
 
     from densessl.evaluation.probe import Probe, run_probe
     _check(args)
-    given = {**vars(args), 'value_range': None, **pixel_arguments(args)}
+    given = {**vars(args), 'map': dict(args.map), 'value_range': None, **pixel_arguments(args)}
     probe = Probe(**{field.name: given[field.name] for field in fields(Probe)})
     out = args.out or Path('work_dirs') / f'probe-{args.kind}-{Path(args.data).name}.json'
     results = run_probe(probe, args.backbones, architecture=args.backbone_type, out=out,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
+from mmengine.registry import DefaultScope
 
 from densessl.checkpoint_file import LAST
 from densessl.data.pixel_rule import PLAIN
@@ -22,10 +23,12 @@ from densessl.evaluation.processes import Job, last_words, run_jobs, slots
 from densessl.files import read_json_object, remove_leftovers
 from densessl.lock import BeingBuilt, RunLock
 from densessl.stages import duration
+from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
-from densessl.transfer.image_loading import rule_for
+from densessl.transfer.image_loading import measured, rule_for
 from densessl.transfer.runs import config_digest, finished_run
+from densessl.transfer.subset import build_training_sets
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -136,7 +139,7 @@ class Benchmark:
 
 
 def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: bool = False,
-                  keep_weights: bool = False) -> dict[str, Any]:
+                  keep_weights: bool = False, check: bool = True) -> dict[str, Any]:
     """Do the runs that are not done, and write ``results.json``, tables and plots.
 
     A run that fails is noted in the results and the others go on. A benchmark that was stopped is
@@ -146,6 +149,7 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
         jobs: processes at once; one for each device if None.
         overwrite: do runs again whose results in the folder are of other settings.
         keep_weights: keep the checkpoints of finished runs.
+        check: open every labelled file before the first run.
 
     Returns:
         What ``results.json`` holds.
@@ -159,7 +163,7 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     check_launcher('none', 'benchmark')
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
-    _check_inputs(benchmark, cfg, target)
+    _check_inputs(benchmark, cfg, target, check)
     settings = {length: _settings(benchmark, length, cfg) for length in benchmark.lengths}
     todo, done = _divide(benchmark, settings, overwrite)
     with _only_one(benchmark.folder):
@@ -221,16 +225,23 @@ def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: boo
         words += ['--bands', *map(str, rule.bands)]
     if options:
         words += ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
+    words.append('--no-check')     # done before the first run
     return (words + ['--allow-partial'] * benchmark.allow_partial
             + ['--overwrite' if again else '--resume'])
 
 
-def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> None:
+def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, check: bool) -> None:
     """Find now what every run would stumble over, and what random weights are to be like."""
-    data = copy.deepcopy(cfg)
-    target.set_data(data, benchmark.data_root)
-    for report in target.inspect_data(data):
-        report.require_usable()
+    with_data = copy.deepcopy(cfg)
+    target.set_data(with_data, benchmark.data_root)
+    reports, _ = inspect_labelled(with_data, target)
+    if check:      # once for all runs, which are told not to
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            rule = measured(benchmark.rule, build_training_sets(with_data))
+        found = check_data(reports, rule=rule)
+        found.require_usable()
+        for line in found.warnings():
+            print(f'data: {line}', flush=True)
     for weights in (None, *benchmark.weights.values()):
         fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
                      benchmark.allow_partial)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset
 
+from densessl.data.label_ids import IGNORED
 from densessl.evaluation.frozen import Measured
 from densessl.evaluation.linear import SPREAD
 from densessl.evaluation.segmentation import Confusion
-from densessl.transfer.label_folder import IGNORED
 
 ITERATIONS = 100    # of L-BFGS
 DECAY = 1e-3        # λ of mean cross-entropy + λ/2 · ‖W‖², of standardized features

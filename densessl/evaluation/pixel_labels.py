@@ -9,7 +9,8 @@ The layout is recognized by its folders:
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from densessl.data.images import read_image
-from densessl.data.label_image import read_label_image
+from densessl.data.decode import UnreadableImage, read_image
+from densessl.data.label_ids import IGNORED, UNKNOWN, MapMeaning, UnusableMap, read_ids
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
-from densessl.transfer.label_folder import IGNORED, LAYOUT, Pair, read_label_folder
-from densessl.transfer.roots import SPLITS, require
+from densessl.transfer.data_report import DataReport, Finding
+from densessl.transfer.label_folder import (
+    LAYOUT,
+    LabelOptions,
+    Pair,
+    read_label_folder,
+    stray_labels,
+    visible_files,
+)
+from densessl.transfer.roots import SPLITS, read_list, require
 
 VOC = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
 VOC_NAMES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog '
@@ -36,26 +45,49 @@ CITYSCAPES_CLASSES = {
     19: 'traffic light', 20: 'traffic sign', 21: 'vegetation', 22: 'terrain', 23: 'sky',
     24: 'person', 25: 'rider', 26: 'car', 27: 'truck', 28: 'bus', 31: 'train', 32: 'motorcycle',
     33: 'bicycle'}
+OPTIONS = LabelOptions('--ignore ', '--map 255=1')
 NEAR_QUARTER = 4    # the head is trained on labels at this stride: finer than any backbone's map
 
 
 @dataclass(frozen=True)
 class PixelLabels:
-    """Images and label maps by split, class names, and the class index of each id (256,)."""
+    """Images with label maps.
 
+    Attributes:
+        root: their folder. pairs: images and label maps by split.
+        meaning: of the ids in the label maps. strays: label maps without an image, by split.
+    """
+
+    root: Path
     pairs: dict[str, list[Pair]]
-    names: list[str]
-    lookup: np.ndarray
+    meaning: MapMeaning
+    strays: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.meaning.names)
+
+    def reports(self) -> list[DataReport]:
+        """What there is in each split, for the pass that opens it."""
+        return [DataReport(
+            split, f'{self.root} ({split})', len(found), len(found), maps=self.meaning,
+            samples=tuple((str(image), str(label)) for image, label in found),
+            findings=tuple(Finding('have no image', tuple(lost), unit='label maps')
+                           for lost in [self.strays.get(split)] if lost))
+            for split, found in self.pairs.items()]
 
 
-def find_pixel_labels(root: str | Path, ignore: Any = 255) -> PixelLabels:
-    """Find labelled images below ``root``, in whichever of the layouts it has.
+def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, int] | None = None
+                      ) -> PixelLabels:
+    """Find labelled images below ``root``, in whichever of the layouts it has. Files are not
+    opened, except for the ids in a folder without ``classes.json``.
 
     Args:
         ignore: id, or list of ids, of pixels without label, in a folder of label maps.
+        moved: id in those files → id that is meant.
 
     Raises:
-        UsageError: no known layout, or something is missing in it.
+        UsageError: no known layout, or a part of it is missing.
     """
     base = Path(root)
     if not base.is_dir():
@@ -69,8 +101,10 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255) -> PixelLabels:
     if not (base / 'images').is_dir():
         raise UsageError(f'{base} has none of the layouts that are known: {LAYOUT}; or '
                          f'{", ".join(VOC)} (PASCAL VOC); or {", ".join(CITYSCAPES)} (Cityscapes)')
-    found = read_label_folder(base, ignore, '--ignore ')
-    return PixelLabels(found.pairs, found.names, _lookup(len(found.names), found.ids))
+    found = read_label_folder(base, ignore, OPTIONS, moved)
+    return PixelLabels(base, found.pairs, found.meaning(OPTIONS), {
+        split: stray_labels(base / 'labels' / split, (label for _, label in pairs))
+        for split, pairs in found.pairs.items()})
 
 
 def layout_of_pixel_labels(root: Path) -> str | None:
@@ -93,37 +127,32 @@ def _voc(root: Path) -> PixelLabels:
         names = root / VOC[2] / f'{split}.txt'
         require([str(names.relative_to(root))], root, 'PASCAL VOC has that list of images')
         pairs[split] = [(root / VOC[0] / f'{name}.jpg', root / VOC[1] / f'{name}.png')
-                        for name in names.read_text().split()]
-    return PixelLabels(_there(pairs), VOC_NAMES, _lookup(len(VOC_NAMES), {}))
+                        for name in read_list(names)]
+    return PixelLabels(root, _some(pairs), MapMeaning.of(VOC_NAMES, {IGNORED: IGNORED}))
 
 
 def _cityscapes(root: Path) -> PixelLabels:
-    pairs = {}
+    pairs, strays = {}, {}
     for split in SPLITS:
-        images = sorted((root / 'leftImg8bit' / split).glob('*/*_leftImg8bit.png'))
-        pairs[split] = [(path, root / 'gtFine' / split / path.parent.name / path.name.replace(
-            '_leftImg8bit', '_gtFine_labelIds')) for path in images]
-    ids = dict.fromkeys(range(256), IGNORED)
+        images, labels = (root / folder / split for folder in CITYSCAPES)
+        pairs[split] = [(path, labels / path.relative_to(images).with_name(path.name.replace(
+            '_leftImg8bit', '_gtFine_labelIds')))
+            for path in visible_files(images, {'.png'}) if '_leftImg8bit' in path.name]
+        used = {label for _, label in pairs[split]}
+        strays[split] = [str(path) for path in visible_files(labels, {'.png'})
+                         if path.name.endswith('_gtFine_labelIds.png') and path not in used]
+    ids = dict.fromkeys([*range(35), IGNORED], IGNORED)     # the others evaluate to no label
     ids.update({label: index for index, label in enumerate(CITYSCAPES_CLASSES)})
-    return PixelLabels(_there(pairs), list(CITYSCAPES_CLASSES.values()), _lookup(0, ids))
+    lookup = [ids.get(value, UNKNOWN) for value in range(256)]
+    return PixelLabels(root, _some(pairs), MapMeaning(
+        tuple(CITYSCAPES_CLASSES.values()), tuple(lookup)), strays)
 
 
-def _there(pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+def _some(pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
     for split, found in pairs.items():
         if not found:
             raise UsageError(f'there are no images for {split}')
-        missing = [path for pair in found for path in pair if not path.is_file()]
-        if missing:
-            raise UsageError(f'{len(missing)} files of {split} are not there, such as {missing[0]}')
     return pairs
-
-
-def _lookup(classes: int, ids: dict[int, int]) -> np.ndarray:
-    lookup = np.full(256, IGNORED, np.uint8)
-    lookup[:classes] = np.arange(classes)
-    for value, index in ids.items():
-        lookup[value] = index
-    return lookup
 
 
 class PixelData(Dataset):
@@ -137,7 +166,7 @@ class PixelData(Dataset):
     def __init__(self, data: PixelLabels, split: str, size: int, multiple: int, square: bool,
                  rule: PixelRule = PLAIN) -> None:
         self.rule = rule
-        self.pairs, self.lookup = data.pairs[split], data.lookup
+        self.pairs, self.table = data.pairs[split], data.meaning.table
         self.size, self.multiple, self.square = size, multiple, square
 
     def __len__(self) -> int:
@@ -145,7 +174,7 @@ class PixelData(Dataset):
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         image_path, label_path = self.pairs[i]
-        image, label = read_image(image_path, self.rule), self._label(label_path)
+        image, label = self._image(image_path), self._label(label_path)
         if label.shape != image.shape[:2]:
             raise UsageError(f'{label_path} has {label.shape[1]}×{label.shape[0]} pixels, but its '
                              f'image is displayed at {image.shape[1]}×{image.shape[0]}')
@@ -166,9 +195,12 @@ class PixelData(Dataset):
 
     def _label(self, path: Path) -> np.ndarray:
         try:
-            ids = read_label_image(path)
-        except ValueError as error:
-            raise UsageError(f'{path} cannot be read: {error}') from error
-        if ids.ndim != 2 or ids.dtype not in (np.uint8, bool):
-            raise UsageError(f'{path} is no label map: one channel of ids up to 255 is needed')
-        return self.lookup[ids.astype(np.uint8)]
+            return self.table[read_ids(path)]
+        except (UnusableMap, OSError) as error:
+            raise UsageError(f'{path} {error}') from error
+
+    def _image(self, path: Path) -> np.ndarray:
+        try:
+            return read_image(path, self.rule)
+        except UnreadableImage as error:
+            raise UsageError(f'cannot read {error}') from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from densessl.evaluation.classify import (
 from densessl.evaluation.dense import dense_probe
 from densessl.evaluation.frozen import RANDOM, Measured, architecture_of, load_measured
 from densessl.files import write_json
+from densessl.transfer.data_check import check_data
 
 KINDS = {   # what --kind can name, and what it measures
     'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',
@@ -49,6 +50,7 @@ class Probe:
         size: short side of images (dense) or side of crops, in pixels.
         square: resize images to squares (dense). stage: which map, finest first (dense).
         ignore: ids of pixels without label (dense). neighbors, temperature: of knn.
+        map: id in label maps → id that is meant (dense). check: open all files first (dense).
         decay: of dense. epochs, lr, batch: of finetune.
         value_range, bands: of :class:`~densessl.data.pixel_rule.PixelRule`; as the backbones were
             pretrained if both are None.
@@ -61,6 +63,8 @@ class Probe:
     square: bool = False
     stage: int = -1
     ignore: Sequence[int] = (255,)
+    map: Mapping[int, int] = field(default_factory=dict)
+    check: bool = True
     neighbors: int | None = None
     temperature: float | None = None
     decay: float | None = None
@@ -97,7 +101,8 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
         network = architecture or architecture_of(backbones)
     measured = [load_measured(one, network, device, probe.seed) for one in backbones]
     rule = _rule(probe, measured)
-    measure, about, rule = (_dense if probe.kind == 'dense' else _classes)(probe, rule)
+    measure, about, rule = (partial(_dense, say=say) if probe.kind == 'dense'
+                            else _classes)(probe, rule)
     results = {'densessl': densessl.__version__, 'probe': {**asdict(probe), **rule.record()},
                'data': about, 'results': []}
     say(f'{KINDS[probe.kind]}\n{probe.data}: '
@@ -144,14 +149,20 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
     return found
 
 
-def _dense(probe: Probe, rule: PixelRule) -> tuple[Measure, dict[str, Any], PixelRule]:
+def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
+           ) -> tuple[Measure, dict[str, Any], PixelRule]:
     from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
-    data = find_pixel_labels(probe.data, list(probe.ignore))
+    data = find_pixel_labels(probe.data, list(probe.ignore), probe.map)
     paths = [os.path.abspath(image) for image, _ in data.pairs['train']]
     rule = with_rule(ImageList.of_paths(paths), rule).rule
+    if probe.check:
+        found = check_data(data.reports(), rule=rule)
+        found.require_usable()
+        for line in found.warnings():
+            say(line)
 
     def measure(backbone: Measured) -> dict[str, Any]:
         stages = feature_stages(backbone.module)

@@ -1,11 +1,12 @@
 """What one part of the labelled data holds, and what of it the library's own data set will use."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from densessl.data.label_ids import MapMeaning
 from densessl.errors import UsageError
 
 _SHOWN = 3    # files by name
@@ -55,6 +56,9 @@ class DataReport:
         used_images, used_objects: numbers that the library's data set holds.
         findings: how the two differ, and what was read otherwise than written.
         samples: the files of each used image: the image, and its label map if there is one.
+        maps: what the ids in the label maps mean. segments: of panoptic maps, the ids that each
+            must hold, by its path.
+        per_class: used objects by class name.
     """
 
     split: str
@@ -65,6 +69,9 @@ class DataReport:
     used_objects: int | None = None
     findings: tuple[Finding, ...] = ()
     samples: tuple[tuple[str, ...], ...] = ()
+    maps: MapMeaning | None = None
+    segments: Mapping[str, frozenset[int]] | None = None
+    per_class: Mapping[str, int] | None = None
 
     def of_kind(self, kind: Kind) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind == kind]
@@ -78,8 +85,9 @@ class DataReport:
         for unit in dict.fromkeys(one.unit for one in self.of_kind('unusable')):
             found = [one for one in self.of_kind('unusable') if one.unit == unit]
             number = sum(len(one.files) for one in found)
-            total = self.images if unit == 'images' else self.objects
-            lines.append(f'{self.split}: {number} of {total} {unit} cannot be used: '
+            total = {'images': self.images, 'objects': self.objects}.get(unit)
+            of_all = '' if total is None else f' of {total}'
+            lines.append(f'{self.split}: {number}{of_all} {unit} cannot be used: '
                          f'{", ".join(map(str, found))}')
         return lines + [f'{self.split}: {one.sentence()}'
                         for kind in ('mended', 'expected') for one in self.of_kind(kind)]

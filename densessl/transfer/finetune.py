@@ -21,6 +21,7 @@ from densessl.files import work_folder, write_json
 from densessl.lock import run_lock
 from densessl.overrides import replaced_overrides, settle_types
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.image_loading import measured, read_as_displayed, rule_for
 from densessl.transfer.options import arguments_in
@@ -40,7 +41,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
              cfg_options: dict[str, Any] | None = None, seed: int = 0,
              keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
              launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
-             resume: bool = False, pixels: dict[str, Any] | None = None) -> dict[str, float]:
+             resume: bool = False, pixels: dict[str, Any] | None = None, check: bool = True
+             ) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
     Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
@@ -65,6 +67,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
             normalization that its weights would, so that the two can be compared.
         resume: go on from the newest checkpoint in ``work_dir``, if there is one.
         pixels: ``value_range`` and ``bands`` in the place of those of the pretraining.
+        check: open every labelled file that will be used before anything is trained.
 
     Raises:
         UsageError: config, backbone, data or weights are not usable, or another run is at work in
@@ -94,7 +97,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
         if resume and checkpoint is None:
             _print(f'nothing to resume in {folder}: starting at the beginning')
-        record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial,
+        record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial, check,
                            lambda: start_run(folder, settings, overwrite, values, clean=holds),
                            {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)},
                            cfg_options or {})
@@ -124,8 +127,8 @@ def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str 
 
 def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
               pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
-              allow_partial: bool, start: Callable[[], None], runner: dict[str, Any],
-              options: dict[str, Any]) -> dict[str, Any]:
+              allow_partial: bool, check: bool, start: Callable[[], None],
+              runner: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Everything after the decision that there is something to do; returns ``scores.json``.
 
     Args:
@@ -138,16 +141,21 @@ def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
                           allow_partial)
     _complete_imports(cfg, target)
     data = target.set_data(cfg, str(data_root) if data_root else None)
-    for report in target.inspect_data(cfg):
-        report.require_usable()
-        data += report.lines()
-    start()
+    reports, lines = inspect_labelled(cfg, target)
     rule = rule_for((weights or pattern).meta if weights or pattern else None, settings['pixels'])
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
             'train_dataloader.dataset'):
         built = build_training_sets(cfg)
-        data += read_as_displayed(cfg, measured(rule, built, say=_is_first_process()))
-        data.append(take_fraction(cfg, settings['fraction'], settings['seed'], folder, built))
+        rule = measured(rule, built, say=_is_first_process())
+        lines += read_as_displayed(cfg, rule)
+        subset = take_fraction(cfg, settings['fraction'], settings['seed'], built)
+    data += [*lines, str(subset)]
+    if check and _is_first_process():
+        found = check_data(reports, set(subset.images), rule=rule)
+        found.require_usable()
+        data += found.warnings()
+    start()
+    subset.write(folder)
     if weights:
         weights.place(cfg, target, folder)
     words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM

@@ -1,34 +1,55 @@
 """A folder of images with PNG label maps: which belong together, and what the ids mean."""
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from densessl.data.decode import UnreadableImage
-from densessl.data.decode import image_size as image_dimensions
+from densessl.data.file_facts import MISSING, open_files
 from densessl.data.file_kinds import is_clutter
-from densessl.data.label_image import read_label_image
+from densessl.data.images import EXTENSIONS
+from densessl.data.label_ids import IGNORED, MapMeaning
 from densessl.errors import UsageError
 from densessl.files import parse_json
 from densessl.transfer.roots import SPLITS, require
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-IGNORED = 255    # the class index that losses and metrics leave out
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
 Pair = tuple[Path, Path]
 
 
+@dataclass(frozen=True)
+class LabelOptions:
+    """How a user says what ids mean, in the words of the command at hand.
+
+    Attributes:
+        ignore: that an id has no label; the id follows. binary: that 255 is the second class.
+    """
+
+    ignore: str
+    binary: str
+
+
 def label_pairs(images: Path, labels: Path) -> Iterator[Pair]:
     """Each image below ``images`` with its label map: the same name below ``labels``, as PNG."""
-    for image in sorted(images.rglob('*')):
-        if image.suffix.lower() in IMAGES and not is_clutter(str(image.relative_to(images))):
-            yield image, (labels / image.relative_to(images)).with_suffix('.png')
+    for image in visible_files(images, EXTENSIONS):
+        yield image, (labels / image.relative_to(images)).with_suffix('.png')
+
+
+def stray_labels(labels: Path, used: Iterable[Path]) -> list[str]:
+    """The label maps below ``labels`` that no image has."""
+    known = set(used)
+    return [str(path) for path in visible_files(labels, {'.png'}) if path not in known]
+
+
+def visible_files(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
+    """The files below ``folder`` with one of ``suffixes``, in order; without what is hidden, such
+    as the ``._NAME`` of another system or the copies that notebooks keep."""
+    for path in sorted(folder.rglob('*')):
+        inner = path.relative_to(folder)
+        if path.suffix.lower() in suffixes and not is_clutter(str(inner)) and not any(
+                part.startswith('.') for part in inner.parts):
+            yield path
 
 
 def ignored_ids(ignore: Any) -> set[int]:
@@ -37,6 +58,20 @@ def ignored_ids(ignore: Any) -> set[int]:
     if not all(isinstance(value, int) for value in values):
         raise UsageError(f'labels.ignore must be an id or a list of ids, not {ignore!r}')
     return set(values)
+
+
+def id_map(given: Any, option: str) -> dict[int, int]:
+    """``{id in the files: id that is meant}`` of pairs or of such a dict, checked."""
+    try:
+        found = dict(given or {})
+        wrong = [value for pair in found.items() for value in pair
+                 if not isinstance(value, int) or not 0 <= value <= 255]
+    except (TypeError, ValueError):
+        wrong = [given]
+    if wrong:
+        raise UsageError(f'{option} must be pairs of ids from 0 to 255, [[in the files, meant], …] '
+                         f'such as [[255, 1]], not {given!r}')
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,15 +90,25 @@ class LabelledFolder:
     ids: dict[int, int]
     palette: dict[str, Any] = field(default_factory=dict)
 
+    def meaning(self, options: LabelOptions) -> MapMeaning:
+        """What the ids mean, for the checks."""
+        return MapMeaning.of(self.names, self.ids, ignore=options.ignore, binary=options.binary)
 
-def read_label_folder(root: Path, ignore: Any, option: str) -> LabelledFolder:
+
+def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
+                      moved: Mapping[int, int] | None = None) -> LabelledFolder:
     """Find the images, label maps and classes below ``root``.
 
+    The classes are those of ``root/classes.json`` (``{"classes": [names], "palette":
+    [[r, g, b]]}``) where it is there, else the ids that occur, in their order. Label maps that
+    cannot be used are left to :func:`~densessl.transfer.data_check.check_data`, which names all.
+
     Args:
-        ignore: the id, or list of ids, of pixels without label. option: how the user says that.
+        ignore: the id, or list of ids, of pixels without label.
+        moved: id in the files → id that is meant.
 
     Raises:
-        UsageError: a folder is missing or empty, or a label map is not what it must be.
+        UsageError: a folder is missing or empty, or there are not two classes.
     """
     require([f'{kind}/{split}' for kind in ('images', 'labels') for split in SPLITS], root,
             f'expected are {LAYOUT}')
@@ -71,76 +116,40 @@ def read_label_folder(root: Path, ignore: Any, option: str) -> LabelledFolder:
              for split in SPLITS}
     for split, found in pairs.items():
         if not found:
-            raise UsageError(f'{root / "images" / split} holds no images ({", ".join(IMAGES)})')
-    names, palette, ids = read_classes(root, pairs, ignored_ids(ignore), option)
-    return LabelledFolder(pairs, names, ids, palette)
-
-
-def read_classes(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int], option: str
-                 ) -> tuple[list[str], dict[str, Any], dict[int, int]]:
-    """What the ids in label maps mean.
-
-    The classes are those of ``root/classes.json`` (``{"classes": [names], "palette":
-    [[r, g, b]]}``) where it is there, else the ids that occur, in their order.
-
-    Args:
-        pairs: split → images and label maps. ignored: ids of pixels without label.
-        option: how the user names one more of those.
-
-    Returns:
-        Class names, ``{'palette': …}`` if there is one, and the class index of those ids that are
-        not their own (:data:`IGNORED` for ``ignored``).
-
-    Raises:
-        UsageError: a label map is missing, is none, has other pixels than its image, or an id that
-            has no name; or there is one class only.
-    """
-    files = [pair for found in pairs.values() for pair in found]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        present = list(pool.map(_ids_in, files))
-    where = {value: label for (_, label), values in zip(files, present, strict=True)
-             for value in values}
-    used = sorted(set(where) - ignored)
-    without = dict.fromkeys(sorted(ignored & set(where)), IGNORED)
+            raise UsageError(f'{root / "images" / split} holds no images (.jpg, .png, .tif …)')
+    ignored, moved = ignored_ids(ignore), dict(moved or {})
     named = root / 'classes.json'
     if named.is_file():
         names, palette = _read_classes(named)
-        for value in used:
-            if value >= len(names):
-                raise UsageError(
-                    f'{where[value]} holds id {value}, but {named} names only the ids 0 to '
-                    f'{len(names) - 1}; if it marks pixels without a label: '
-                    f'{option}{value}')
-        return names, palette, without
+        used, present = list(range(len(names))), set(range(256))
+    else:
+        used, present = _used_ids(root, pairs, ignored, moved, options)
+        names, palette = [f'class {value}' for value in used], {}
+    indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
+    ids = {value: indices[meant] for value in sorted(present)
+           if (meant := moved.get(value, value)) in indices}
+    own = {value for value, index in ids.items() if value == index != IGNORED}
+    return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
+                                         if value not in own}, palette)
+
+
+def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],
+              moved: Mapping[int, int], options: LabelOptions) -> tuple[list[int], set[int]]:
+    """The ids of the classes that occur in the label maps that can be read, in their order; and
+    all ids that occur."""
+    labels = [str(label) for found in pairs.values() for _, label in found]
+    facts = open_files(((label, 'ids') for label in labels), root, what='reading label maps')
+    present = {value for one in facts.values() for value in one.counts or ()}
+    meant = {moved.get(value, value) for value in present}
+    used = sorted(meant - ignored)
     if len(used) < 2:
+        spoilt = next((f'; {label} {facts[label].wrong}' for label in labels
+                       if facts[label].wrong not in (None, MISSING)), '')
+        hint = f'; masks of 0 and 255: {options.binary}' if present == {0, 255} else spoilt
         raise UsageError(f'the label maps in {root / "labels"} hold {len(used)} class (ids {used}, '
-                         f'without label: {sorted(without) or "none"}); two are needed at least')
-    moved = {value: index for index, value in enumerate(used) if value != index}
-    return [f'class {value}' for value in used], {}, moved | without
-
-
-def _ids_in(pair: Pair) -> list[int]:
-    """The ids that occur in a label map; checks that it is one and fits its image."""
-    image, label = pair
-    if not label.is_file():
-        raise UsageError(f'{image} has no label map {label}')
-    try:
-        ids = read_label_image(label)
-    except ValueError as error:
-        raise UsageError(f'{label} cannot be read: {error}') from error
-    try:
-        height, width = image_dimensions(image)
-    except UnreadableImage as error:
-        raise UsageError(f'{image} cannot be read: {error.reason}') from error
-    size = ids.shape[1::-1]
-    if ids.ndim != 2 or ids.max(initial=0) > 255:
-        raise UsageError(f'{label} is no label map: it must have one channel of ids up to 255, '
-                         f'not {ids.shape[2] if ids.ndim > 2 else ids.max()}'
-                         f'{" channels" if ids.ndim > 2 else ""}')
-    if sorted(size) != sorted((height, width)):   # a photo may be turned by its EXIF data
-        raise UsageError(f'{label} has {size[0]}×{size[1]} pixels, but its image '
-                         f'{width}×{height}')
-    return np.flatnonzero(np.bincount(ids.astype(np.uint8).ravel(), minlength=256)).tolist()
+                         f'without label: {sorted(meant & ignored) or "none"}); two are needed at '
+                         f'least{hint}')
+    return used, present
 
 
 def _read_classes(path: Path) -> tuple[list[str], dict[str, Any]]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,34 @@ def build_training_sets(cfg: Any) -> list[Any]:
     return [DATASETS.build(dict(leaf)) for leaf in leaf_datasets(cfg.train_dataloader.dataset)]
 
 
-def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path,
-                  built: list[Any] | None = None) -> str:
-    """Restrict the training data of a downstream config and write the list to ``subset.json``.
+@dataclass(frozen=True)
+class Subset:
+    """The training images of a run, out of ``total``.
+
+    Attributes:
+        images: their paths. longer: how many times an epoch each is met.
+    """
+
+    fraction: float
+    seed: int
+    total: int
+    images: list[str]
+    longer: float = 1.0
+
+    def __str__(self) -> str:
+        times = (f', each {self.longer:.3g} times an epoch, so that epochs and the run keep their '
+                 f'lengths' if self.longer > 1 else '')
+        return (f'{len(self.images)} of {self.total} training images (fraction {self.fraction:g}, '
+                f'seed {self.seed}){times}')
+
+    def write(self, folder: Path) -> None:
+        """Write the list to ``subset.json``."""
+        write_json(folder / 'subset.json', {'fraction': self.fraction, 'seed': self.seed,
+                                            'of': self.total, 'images': self.images})
+
+
+def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None = None) -> Subset:
+    """Restrict the training data of a downstream config to a fraction of its images.
 
     A run that counts epochs meets each of the images so many times an epoch that the length of an
     epoch stays. Works through dataset wrappers; concatenated datasets are sampled as one, and those
@@ -46,9 +72,6 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path,
 
     Args:
         built: what :func:`build_training_sets` gave, where that is there.
-
-    Returns:
-        A line that says how many of how many images are used.
     """
     leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
     built = built or build_training_sets(cfg)
@@ -74,11 +97,8 @@ def take_fraction(cfg: Any, fraction: float, seed: int, work_dir: Path,
         raise UsageError(f'the {len(images)} training images of fraction {fraction:g} and seed '
                          f'{seed} have no object; take a larger fraction or another seed')
     _drop_empty(cfg.train_dataloader.dataset)
-    write_json(work_dir / 'subset.json', {'fraction': fraction, 'seed': seed, 'of': total,
-                                          'images': images})
-    return (f'{len(chosen)} of {total} training images (fraction {fraction:g}, seed {seed})'
-            + (f', each {total / len(chosen):.3g} times an epoch, so that epochs and the run keep '
-               f'their lengths' if len(drawn) > len(chosen) else ''))
+    return Subset(fraction, seed, total, images, max(1.0, total / len(chosen))
+                  if len(drawn) > len(chosen) else 1.0)
 
 
 def _has_label(info: Mapping[str, Any]) -> bool:

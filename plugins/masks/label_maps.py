@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.data.label_image import check_size, read_label_image
+from densessl.data.label_ids import read_stored
+from densessl.data.label_image import check_size
 from densessl.errors import UsageError
 
 EXTENSIONS = ('.png', '.tif', '.tiff')
@@ -48,7 +49,7 @@ def read_labels(path: Path) -> np.ndarray:
     """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
     palette's indices count, not its colors."""
     if path.suffix == '.png':
-        return read_label_image(path)
+        return read_stored(path)
     return _read_tiff(path)
 
 

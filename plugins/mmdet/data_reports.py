@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
-from densessl.transfer.building import building
+from densessl.engine.building import building
 from densessl.transfer.data_report import DataReport
 from densessl.transfer.roots import SPLITS
 from densessl.transfer.subset import leaf_datasets

@@ -8,9 +8,19 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from densessl.data.label_ids import IGNORED
 from densessl.errors import UsageError
-from densessl.transfer.label_folder import IGNORED, LAYOUT, label_pairs, read_label_folder
+from densessl.transfer.label_folder import (
+    LAYOUT,
+    LabelOptions,
+    id_map,
+    label_pairs,
+    read_label_folder,
+    stray_labels,
+)
 from densessl.transfer.roots import SPLITS
+
+OPTIONS = LabelOptions('--cfg-options labels.ignore=', "--cfg-options 'labels.map=[[255,1]]'")
 
 
 class LabelFolder(BaseSegDataset):
@@ -20,6 +30,8 @@ class LabelFolder(BaseSegDataset):
         ids: pixel value in the label maps → class index, where they differ; 255 for pixels
             without a label.
     """
+
+    options = OPTIONS
 
     def __init__(self, ids: dict[int, int], **kwargs: Any) -> None:
         self.ids = {int(value): index for value, index in ids.items()}
@@ -31,6 +43,11 @@ class LabelFolder(BaseSegDataset):
                  'reduce_zero_label': False, 'seg_fields': []}
                 for image, label in label_pairs(images, labels)]
 
+    def strays(self) -> list[str]:
+        """The label maps that no image has."""
+        images, labels = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
+        return stray_labels(labels, (label for _, label in label_pairs(images, labels)))
+
 
 def register() -> None:
     """Make :class:`LabelFolder` known to configs; may be repeated."""
@@ -38,15 +55,15 @@ def register() -> None:
 
 
 def set_label_folder(cfg: Any, root: str | None) -> list[str]:
-    """Point a config with ``labels = dict(ignore=…)`` at a folder of images with label maps.
+    """Point a config with ``labels = dict(ignore=…, map=…)`` at a folder of images with label maps.
 
     The classes are those of ``classes.json`` (``{"classes": [names], "palette": [[r, g, b]]}``)
     where it is there, else the ids that occur in the label maps, in their order.
     """
     if root is None:
         raise UsageError(f'--data-root is needed: a folder with {LAYOUT}')
-    found = read_label_folder(Path(root), cfg.labels.get('ignore'),
-                              '--cfg-options labels.ignore=')
+    found = read_label_folder(Path(root), cfg.labels.get('ignore'), OPTIONS,
+                              id_map(cfg.labels.get('map'), 'labels.map'))
     names, pairs, ids = found.names, found.pairs, found.ids
     for split in SPLITS:
         dataset = cfg[f'{split}_dataloader'].dataset

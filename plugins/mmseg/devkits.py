@@ -8,7 +8,8 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
-from densessl.transfer.roots import SPLITS, devkit, missing_files, read_list, require
+from densessl.transfer.label_folder import visible_files
+from densessl.transfer.roots import SPLITS, devkit, read_list, require
 from densessl.transfer.subset import leaf_datasets
 
 VOC_TYPES = ('PascalVOCDataset', 'VocLabels')
@@ -38,10 +39,11 @@ class VocLabels(PascalVOCDataset):
         super().__init__(**{'data_prefix': prefix, **kwargs})
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        found = super().load_data_list()
-        for one in found:
-            one['seg_map_path'] = str(_label_map(Path(self.data_root), one['seg_map_path']))
-        return found
+        base, images = Path(self.data_root), Path(self.data_prefix['img_path'])
+        return [{'img_path': str(images / f'{name}{self.img_suffix}'),
+                 'seg_map_path': str(_label_map(base, f'{name}{self.seg_map_suffix}')),
+                 'label_map': self.label_map, 'reduce_zero_label': self.reduce_zero_label,
+                 'seg_fields': []} for name in read_list(Path(self.ann_file))]
 
 
 class CityscapesFolder(CityscapesDataset):
@@ -58,11 +60,20 @@ class CityscapesFolder(CityscapesDataset):
         super().__init__(seg_map_suffix=IDS if ids else TRAIN_IDS, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        found = super().load_data_list()
-        if self.to_train_ids:
-            for one in found:
-                one['label_map'] = self.to_train_ids
-        return found
+        images, labels = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
+        return [{'img_path': str(image), 'seg_map_path': str(labels / _counterpart(
+                    image.relative_to(images), self.seg_map_suffix)),
+                 'label_map': self.to_train_ids or self.label_map,
+                 'reduce_zero_label': self.reduce_zero_label, 'seg_fields': []}
+                for image in _images(images)]
+
+    def strays(self) -> list[str]:
+        """The label maps that no image has."""
+        images, labels = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
+        used = {labels / _counterpart(image.relative_to(images), self.seg_map_suffix)
+                for image in _images(images)}
+        return [str(path) for path in visible_files(labels, {'.png'})
+                if path.name.endswith(self.seg_map_suffix) and path not in used]
 
 
 def register() -> None:
@@ -94,8 +105,6 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
             'type': 'ConcatDataset', 'datasets': sets}
         for path in lists[split]:
             names = read_list(base / path)
-            missing_files([base / 'JPEGImages' / f'{name}.jpg' for name in names], base / path)
-            missing_files([_label_map(base, f'{name}.png') for name in names], base / path)
             lines.append(f'{split}: {base / path}, {len(names)} images')
     cfg.test_dataloader = cfg.val_dataloader
     return lines
@@ -116,7 +125,7 @@ def set_cityscapes(cfg: Any, root: str | None) -> list[str]:
             CITYSCAPES_LAYOUT)
     lines = []
     for split, leaf in leaves.items():
-        images = sorted((base / 'leftImg8bit' / split).rglob(f'*{IMAGE}'))
+        images = _images(base / 'leftImg8bit' / split)
         if not images:
             raise UsageError(f'{base / "leftImg8bit" / split} holds no images; '
                              f'{CITYSCAPES_LAYOUT}')
@@ -144,17 +153,24 @@ def _training_lists(base: Path) -> list[str]:
     return parts
 
 
+def _images(folder: Path) -> list[Path]:
+    return [path for path in visible_files(folder, {'.png'}) if path.name.endswith(IMAGE)]
+
+
+def _counterpart(image: Path, suffix: str) -> Path:
+    """The label map of ``image``, both relative to the folders of their split."""
+    return image.with_name(image.name.removesuffix(IMAGE) + suffix)
+
+
 def _suffix(base: Path, split: str, images: list[Path]) -> str:
-    """The kind of label maps that all images have, train ids before ids."""
-    lacking = {}
-    for suffix in (TRAIN_IDS, IDS):
-        labels = {path.relative_to(base / 'gtFine').as_posix()
-                  for path in (base / 'gtFine' / split).rglob(f'*{suffix}')}
-        wanted = [image.relative_to(base / 'leftImg8bit').as_posix().replace(IMAGE, suffix)
-                  for image in images]
-        lacking[suffix] = [name for name in wanted if name not in labels]
-        if not lacking[suffix]:
-            return suffix
-    fewest = min(lacking.values(), key=len)
-    raise UsageError(f'{len(fewest)} of the {len(images)} images in {base}/leftImg8bit/{split} '
-                     f'have no label map, such as gtFine/{fewest[0]}; {CITYSCAPES_LAYOUT}')
+    """The kind of label maps that most images have, train ids before ids; which lack theirs is
+    found when all files are opened."""
+    folder, root = base / 'leftImg8bit' / split, base / 'gtFine' / split
+    there = set(visible_files(root, {'.png'}))
+    count = {suffix: sum(root / _counterpart(image.relative_to(folder), suffix) in there
+                         for image in images) for suffix in (TRAIN_IDS, IDS)}
+    if not any(count.values()):
+        first = _counterpart(images[0].relative_to(base / 'leftImg8bit'), IDS)
+        raise UsageError(f'none of the {len(images)} images in {folder} has a label map, such as '
+                         f'gtFine/{first}; {CITYSCAPES_LAYOUT}')
+    return max(count, key=lambda suffix: count[suffix])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
+    from densessl.transfer.data_report import DataReport
     from densessl.transfer.layouts import Layout
 
 
@@ -86,6 +87,10 @@ class MMSegmentation(EngineTarget):
         if reads(cfg, devkits.CITYSCAPES_TYPES):
             return devkits.set_cityscapes(cfg, root)
         return set_root(cfg, root)
+
+    def inspect_data(self, cfg: Config) -> list[DataReport]:
+        from densessl_plugins.mmseg.inspection import inspect_data
+        return inspect_data(cfg)
 
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         return {name: round(float(metrics[name]), 2) for name in ('mIoU', 'mAcc', 'aAcc')

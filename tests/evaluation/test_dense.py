@@ -20,6 +20,7 @@ from densessl.evaluation.dense import (
 from densessl.evaluation.frozen import Measured
 from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
 from densessl.evaluation.segmentation import Confusion
+from densessl.transfer.data_check import check_data
 
 CPU = torch.device('cpu')
 
@@ -174,8 +175,8 @@ def test_voc_is_recognized(tmp_path, below):
     image, label, _ = PixelData(data, 'val', 64, 32, False)[0]
     assert image.shape == (3, 64, 96) and label.unique().tolist() == [0, 20, 255]
     (root / 'JPEGImages/2007_2.jpg').unlink()
-    with pytest.raises(UsageError, match=r'1 files of val are not there, such as .*2007_2\.jpg'):
-        find_pixel_labels(tmp_path)
+    with pytest.raises(UsageError, match=r'1 of the 4 .*\n.*2007_2\.jpg is not there'):
+        check_data(find_pixel_labels(tmp_path).reports()).require_usable()
 
 
 def test_cityscapes_is_recognized_and_its_label_ids_translated(tmp_path):
@@ -196,5 +197,5 @@ def test_what_is_no_layout_is_said_in_one_line(tmp_path, label_folder):
         find_pixel_labels(tmp_path)
     with pytest.raises(UsageError, match='no folder'):
         find_pixel_labels(tmp_path / 'nowhere')
-    with pytest.raises(UsageError, match=r'holds id 255, .*: --ignore 255'):
-        find_pixel_labels(label_folder, ignore=[])
+    with pytest.raises(UsageError, match=r'holds id 255 .*: --ignore 255'):
+        check_data(find_pixel_labels(label_folder, ignore=[]).reports()).require_usable()

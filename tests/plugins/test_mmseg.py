@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
@@ -98,12 +99,6 @@ def label(folder, name='train/a.png'):
 @pytest.mark.parametrize(('spoil', 'words'), [
     (lambda f: shutil.rmtree(f / 'labels/val'), 'has no labels/val; expected are images/'),
     (lambda f: shutil.rmtree(f / 'images'), 'has no images/train, no images/val'),
-    (lambda f: label(f).unlink(), 'a.jpg has no label map'),
-    (lambda f: label(f).write_text('no image'), 'cannot be read'),
-    (lambda f: Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(label(f)), '3 channels'),
-    (lambda f: Image.fromarray(np.zeros((9, 9), np.uint8)).save(label(f)), '9×9 pixels'),
-    (lambda f: (f / 'classes.json').write_text('{"classes": ["a", "b"]}'),
-     'names only the ids 0 to 1.*labels.ignore='),
     (lambda f: (f / 'classes.json').write_text('["a", "b"]'), 'classes.json must be'),
     (lambda f: (f / 'classes.json').write_text('{"a": 0, "b": 0}'), 'an id of its own'),
     (lambda f: (f / 'classes.json').write_text('{"a": "x", "b": 1}'), 'an id of its own'),
@@ -171,6 +166,45 @@ def test_a_cityscapes_layout_is_found(tmp_path):
         f'{split}: 1 images in {tmp_path}, label maps *_gtFine_labelTrainIds.png'
         for split in ('train', 'val')]
     assert len(dataset(cfg)) == 1
+
+
+@pytest.mark.parametrize('changes', [
+    {'type': 'ADE20KDataset', 'reduce_zero_label': True},
+    {'type': 'PascalVOCDataset', 'ann_file': 'names.txt'},
+    {'type': 'CityscapesDataset', 'img_suffix': '.jpg', 'seg_map_suffix': '.png',
+     'metainfo': {'classes': ('car', 'road')}},
+    {'type': 'CityscapesFolder', 'ids': True},
+    {'type': 'LabelFolder', 'ids': {255: 1, 7: 255}, 'metainfo': {'classes': ['a', 'b', 'c']}},
+])
+def test_what_an_id_means_is_what_the_library_makes_of_it(changes, tmp_path):
+    for kind, name in (('images', 'x_leftImg8bit.png'), ('images', 'x.jpg'),
+                       ('labels', 'x_gtFine_labelIds.png'), ('labels', 'x.png')):
+        (tmp_path / kind).mkdir(exist_ok=True)
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / kind / name)
+    (tmp_path / 'names.txt').write_text('x\n')
+    prefix = {'img_path': 'images', 'seg_map_path': 'labels'}
+    cfg, target = read_downstream_config(TWIN)
+    leaf = {**changes, 'data_root': str(tmp_path), 'data_prefix': prefix,
+            'pipeline': cfg.val_dataloader.dataset.pipeline}
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'].dataset = leaf
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        report, _ = target.inspect_data(cfg)
+        loaded = DATASETS.build(leaf)[0]['data_samples'].gt_sem_seg.data.flatten().numpy()
+    count = len(report.maps.names)
+    assert [one if one >= 0 else 254 for one in report.maps.lookup] == [
+        one if one < count or one == 255 else 254 for one in loaded.tolist()]
+    assert len(report.samples) >= 1 and len(report.samples[0]) == 2
+
+
+def test_files_for_other_loaders_are_not_judged(folder):
+    cfg, target = read_downstream_config(TWIN)
+    target.set_data(cfg, str(folder))
+    for split, change in (('train', {'type': 'LoadBiomedicalImageFromFile'}),
+                          ('val', {'type': 'LoadImageFromFile', 'imdecode_backend': 'tifffile'})):
+        cfg[f'{split}_dataloader'].dataset.pipeline[0] = change
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        assert [report.samples for report in target.inspect_data(cfg)] == [(), ()]
 
 
 def test_translation_says_what_is_possible():

@@ -51,8 +51,9 @@ def test_wrapped_and_concatenated_sets_are_sampled_as_one(tmp_path):
     parts = [dict(type='TenImages'), dict(type='TenImages', start=10)]
     cfg = ConfigDict(train_dataloader=dict(dataset=dict(
         type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=parts))))
-    assert take_fraction(cfg, 0.25, 0, tmp_path) == (
-        '5 of 20 training images (fraction 0.25, seed 0)')
+    subset = take_fraction(cfg, 0.25, 0)
+    subset.write(tmp_path)
+    assert str(subset) == '5 of 20 training images (fraction 0.25, seed 0)'
     written = json.loads((tmp_path / 'subset.json').read_text())
     assert written['images'] == [str(i) for i in choose(20, 0.25, 0)] and written['of'] == 20
     built = DATASETS.build(cfg.train_dataloader.dataset)
@@ -60,7 +61,7 @@ def test_wrapped_and_concatenated_sets_are_sampled_as_one(tmp_path):
     assert {built[i]['img_path'] for i in range(5)} == set(written['images'])
 
 
-def test_parts_without_an_image_are_left_out_of_nested_wrappers(tmp_path):
+def test_parts_without_an_image_are_left_out_of_nested_wrappers():
     def repeated(start):
         return dict(type='RepeatDataset', times=3, dataset=dict(type='TenImages', start=start))
     inner = dict(type='ConcatDataset', datasets=[repeated(10), dict(type='TenImages', start=20)])
@@ -70,8 +71,7 @@ def test_parts_without_an_image_are_left_out_of_nested_wrappers(tmp_path):
             dict(type='TenImages', metainfo={'classes': ('a', 'b')}), inner])))
         for leaf in leaf_datasets(cfg.train_dataloader.dataset):
             leaf.metainfo = {'classes': ('a', 'b')}
-        take_fraction(cfg, 0.01, seed, tmp_path)
-        image, = json.loads((tmp_path / 'subset.json').read_text())['images']
+        image, = take_fraction(cfg, 0.01, seed).images
         built = DATASETS.build(cfg.train_dataloader.dataset)
         assert {built[i]['img_path'] for i in range(len(built))} == {image}
         assert len(built) == (3 if 10 <= int(image) < 20 else 1), 'the wrapper is still around it'
@@ -95,7 +95,7 @@ def test_one_image_of_two_lists_makes_a_training_set(config, tmp_path):
         cfg, target = read_downstream_config(f'downstream/{config}')
         target.set_data(cfg, str(root))
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            take_fraction(cfg, 0.01, seed, tmp_path)
+            take_fraction(cfg, 0.01, seed)
             data = target_datasets(target.name).build(cfg.train_dataloader.dataset)
             whole = target_datasets(target.name).build(cfg.val_dataloader.dataset)
         assert len(data) == 1 and data[0]['inputs'].shape[0] == 3
@@ -108,17 +108,18 @@ def target_datasets(name):
     return import_module(f'{name}.registry').DATASETS
 
 
-def test_a_run_of_epochs_keeps_its_length(tmp_path):
+def test_a_run_of_epochs_keeps_its_length():
     """Every image of the part as often as any other, but for one; as many as there are in all."""
     cfg = ConfigDict(train_cfg=dict(max_epochs=6), train_dataloader=dict(dataset=dict(
         type='ConcatDataset', datasets=[dict(type='TenImages'), dict(type='TenImages')])))
-    said = take_fraction(cfg, 0.3, 0, tmp_path)
-    assert said.startswith('6 of 20 training images (fraction 0.3, seed 0), each 3.33 times an ')
+    subset = take_fraction(cfg, 0.3, 0)
+    assert str(subset).startswith(
+        '6 of 20 training images (fraction 0.3, seed 0), each 3.33 times an ')
     drawn = [(part, index) for part, one in enumerate(cfg.train_dataloader.dataset.datasets)
              for index in one.indices]
     assert len(drawn) == 20 and len(set(drawn)) == 6
     assert {drawn.count(one) for one in set(drawn)} == {3, 4}
-    assert len(json.loads((tmp_path / 'subset.json').read_text())['images']) == 6
+    assert len(subset.images) == 6
     assert repeat([4, 7], 5) == [4, 4, 4, 7, 7] and repeat([1, 2], 2) == [1, 2]
 
 

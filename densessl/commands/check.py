@@ -1,0 +1,87 @@
+"""``densessl check``: open the labelled data that a config will use; say what is wrong with it."""
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from densessl.commands import add_pixel_arguments, pixel_arguments
+
+if TYPE_CHECKING:
+    from densessl.transfer.data_check import DataCheck
+    from densessl.transfer.data_report import DataReport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('config', help='path or name of a downstream config')
+    parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
+    parser.add_argument('--fraction', type=float, default=1.0,
+                        help='of the training images, as for finetune (default: 1)')
+    parser.add_argument('--seed', type=int, default=0, help='of the fraction (default: 0)')
+    add_pixel_arguments(parser, 'the full range of the type')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
+                        help='override keys of the config')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found; UsageError, and so exit code 2, if something cannot be used."""
+    from mmengine.registry import DefaultScope
+
+    from densessl.config import parse_options
+    from densessl.engine.building import building
+    from densessl.errors import UsageError
+    from densessl.transfer.data_check import check_data
+    from densessl.transfer.finetune import read_downstream_config
+    from densessl.transfer.image_loading import measured, rule_for
+    from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
+    from densessl.transfer.values import check_seed
+    check_fraction(args.fraction)
+    check_seed(args.seed)
+    cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))
+    lines = target.set_data(cfg, args.data_root)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
+            'train_dataloader.dataset'):
+        reports = target.inspect_data(cfg)
+        built = build_training_sets(cfg)
+        rule = measured(rule_for(None, pixel_arguments(args)), built)
+        drawn = (set(take_fraction(cfg, args.fraction, args.seed, built).images)
+                 if args.fraction < 1 else None)
+    found = check_data(reports, drawn, rule=rule)
+    for line in [*lines, *_contents(reports, found)]:
+        print(line)
+    left = [*map(str, found.unused), *_left_aside(reports)]
+    for line in [*map(str, found.odd), *map(str, found.faults), *left]:
+        print(line)
+    for report in reports:
+        report.require_usable()
+    if number := len(found.faults) + len(left):
+        raise UsageError(f'{number} {"fault" if number == 1 else "faults"} in the labelled data '
+                         f'({found.opened} files were opened)')
+    print(f'{found.opened} files were opened: all of them can be used')
+    return 0
+
+
+def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
+    """Lines about what each part holds."""
+    from densessl.transfer.data_check import pixel_shares
+    said = set()
+    for report in reports:
+        yield from report.lines()
+        if report.per_class:
+            yield f'{report.split}: ' + ', '.join(
+                f'{name} {number}' for name, number in report.per_class.items())
+        if report.maps and report.split in found.pixels and report.split not in said:
+            said.add(report.split)
+            yield f'{report.split}: {pixel_shares(report.maps, found.pixels[report.split])}'
+
+
+def _left_aside(reports: Sequence[DataReport]) -> Iterator[str]:
+    """A line for each file of which something that is annotated cannot be used."""
+    for report in reports:
+        for finding in report.of_kind('unusable'):
+            for path, number in Counter(finding.files).items():
+                where = path if os.path.exists(path) else f'{report.source}: {path}'
+                yield f'{where}: {finding.unit} that {finding.words} ({number})'
