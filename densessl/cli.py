@@ -10,7 +10,7 @@ import sys
 import traceback
 from importlib import import_module
 
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, escaped
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -60,7 +60,8 @@ def _run(args: argparse.Namespace) -> int:
     except (UsageError, RunFailed) as error:
         if args.debug:
             traceback.print_exc()
-        print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
+        lines = map(escaped, _line(error).split('\n'))    # it may quote what came in a file
+        print(f'densessl {args.command}: ' + '\n'.join(lines), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)

@@ -92,7 +92,7 @@ def _voc(root: Path) -> PixelLabels:
         names = root / VOC[2] / f'{split}.txt'
         require([str(names.relative_to(root))], root, 'PASCAL VOC has that list of images')
         pairs[split] = [(root / VOC[0] / f'{name}.jpg', root / VOC[1] / f'{name}.png')
-                        for name in names.read_text().split()]
+                        for name in names.read_text(errors='surrogateescape').split()]
     return PixelLabels(_there(pairs), VOC_NAMES, _lookup(len(VOC_NAMES), {}))
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from densessl import __version__
-from densessl.backbones import build_backbone, feature_maps, spelled, target_names
-from densessl.errors import UsageError, did_you_mean
+from densessl.backbones import feature_maps, spelled, target_names
+from densessl.errors import UsageError, did_you_mean, escaped
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.backbone_file import load_foreign, weights_hash
 from densessl.transfer.checkpoints import (
@@ -26,6 +26,8 @@ from densessl.transfer.checkpoints import (
 )
 from densessl.transfer.handoff import compare_keys, normalize, reference_image
 from densessl.transfer.keymap import State
+from densessl.transfer.layouts import ODD_SHAPES
+from densessl.transfer.stated_backbone import build_stated
 from densessl.transfer.target import TransferTarget
 
 AUTO = 'auto'
@@ -126,7 +128,7 @@ def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
         names = ', '.join(found.layout.name for found in fits.values())
         raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
     if not fits:
-        raise UsageError(_why_not(path, tensors, foreign, near))
+        raise UsageError(escaped(_why_not(path, tensors, foreign, near)))
     found, = fits.values()
     found.dropped += dropped
     return found
@@ -174,13 +176,16 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
         if known is not None:
             known.agreeing.append(layout.name)
             return
-        cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+        try:
+            cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+        except ODD_SHAPES:
+            cfg = state = None
         if cfg is None or state is None:
             parts.reason = f'{target.name} builds no {own.family.name} of this depth and width'
             continue
         state = {key: value.float() if value.is_floating_point() else value
                  for key, value in state.items()}
-        parts.reason = _try(build_backbone(cfg), state, layout)
+        parts.reason = _try(build_stated(cfg, layout.name), state, layout)
         if not parts.reason:
             fits[weights_hash(neutral)] = Found(layout, cfg, state, parts.dropped, [layout.name])
             return
@@ -204,7 +209,10 @@ def _try(backbone: nn.Module, state: State, layout: CheckpointLayout) -> str:
         return keys.summary()
     image = normalize(reference_image(), {'mean': layout.mean, 'std': layout.std,
                                           'channel_order': layout.channel_order})
-    finite = all(torch.isfinite(map_).all() for map_ in feature_maps(backbone, image))
+    try:
+        finite = all(torch.isfinite(map_).all() for map_ in feature_maps(backbone, image))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return f'it does not take an image: {error}'
     return '' if finite else 'it computes infinities or NaN on an image'
 
 
@@ -240,7 +248,8 @@ def _starts(keys: list[str]) -> str:
     """How keys begin, numbers and wrappers aside: at most four ways."""
     starts = list(dict.fromkeys(
         '.'.join(key[re.match(WRAPPERS, key).end():].split('.')[:2]) for key in keys))
-    return ', '.join(starts[:4]) + (', …' if len(starts) > 4 else '')
+    return escaped(', '.join(start[:100] for start in starts[:4])) + (
+        ', …' if len(starts) > 4 else '')
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -66,7 +66,8 @@ def read_list(path: Path) -> list[str]:
     Raises:
         UsageError: there is none.
     """
-    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    lines = path.read_text(errors='surrogateescape').splitlines()
+    names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise UsageError(f'{path} lists no images')
     return names

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from transfer.conftest import provenance
 
+from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.data import mask_png
 from densessl.data.decode import UnreadableImage
@@ -29,6 +30,7 @@ from densessl.transfer.backbone_file import (
     weights_hash,
 )
 from densessl.transfer.export import export_backbone
+from densessl.transfer.importing import Foreign, read_foreign
 from densessl.transfer.predict import open_finetuned
 
 DEEP = '[' * 100_000
@@ -171,6 +173,26 @@ def test_any_damage_to_weights_is_one_line(suffix, tmp_path):
                 read(path)
             except UsageError as error:
                 assert str(error).splitlines()[1:] == [], str(error)
+
+
+def test_any_odd_shapes_of_somebody_elses_weights_are_one_line(tmp_path):
+    rng = random.Random(0)
+    good = [build_backbone(cfg).state_dict() for cfg in (
+        {'type': 'torchvision.resnet18'},
+        {'type': 'timm.vit_tiny_patch16_224', 'depth': 1, 'img_size': 32},
+        {'type': 'timm.convnext_atto', 'depths': (1, 1, 1, 1), 'dims': (4, 4, 4, 4)})]
+    telling = ['conv1.weight', 'layer1.0.conv2.weight', 'patch_embed.proj.weight', 'pos_embed',
+               'blocks.0.mlp.fc1.weight', 'stem.0.weight']
+    for _ in range(20):
+        state = dict(rng.choice(good))
+        for key in rng.sample([key for key in telling if key in state], 1):
+            state[key] = torch.rand(rng.choice([(), (0,), (3,), (0, 3, 7, 7), (2, 2), (10, 10, 1)]))
+        if rng.random() < 0.3:
+            state[rng.choice(['', '.', 'a\nb', 'x' * 3000])] = torch.rand(2)
+        torch.save({'state_dict': state}, tmp_path / 'c.pth')
+        with pytest.raises(UsageError) as error:
+            read_foreign(tmp_path / 'c.pth', Foreign())
+        assert str(error.value).isprintable()
 
 
 # -- JSON ------------------------------------------------------------------------------------------
