@@ -12,7 +12,7 @@ import traceback
 from importlib import import_module
 
 from densessl.environment import explain
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, escaped
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -69,7 +69,8 @@ def _run(args: argparse.Namespace) -> int:
     except (UsageError, RunFailed) as error:
         if args.debug:
             traceback.print_exc()
-        print(f'densessl {args.command}: {_line(error)}', file=sys.stderr)
+        lines = map(escaped, _line(error).split('\n'))    # it may quote what came in a file
+        print(f'densessl {args.command}: ' + '\n'.join(lines), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except (OSError, MemoryError, RuntimeError) as error:
         known = explain(error)

@@ -16,7 +16,7 @@ from torch import nn
 from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.checkpoint_file import has_checksum
-from densessl.errors import UsageError
+from densessl.errors import UsageError, escaped
 from densessl.transfer.backbone_file import load_foreign
 from densessl.transfer.checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, normalize, reference_image
@@ -170,7 +170,8 @@ def starts_of(keys: list[str]) -> str:
     starts = list(dict.fromkeys(
         '.'.join((path[:-1] or path)[:2])
         for path in (key[re.match(WRAPPERS, key).end():].split('.') for key in keys)))
-    return ', '.join(starts[:4]) + (', …' if len(starts) > 4 else '')
+    return escaped(', '.join(start[:100] for start in starts[:4])) + (
+        ', …' if len(starts) > 4 else '')
 
 
 def _numbers(values: tuple[float, ...]) -> str:

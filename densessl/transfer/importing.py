@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from densessl.backbones import build_backbone, target_names
-from densessl.errors import UsageError, did_you_mean
+from densessl.backbones import target_names
+from densessl.errors import UsageError, did_you_mean, escaped
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.backbone_file import weights_hash
 from densessl.transfer.checkpoints import (
@@ -28,6 +28,8 @@ from densessl.transfer.foreign_file import (
     try_weights,
 )
 from densessl.transfer.keymap import State
+from densessl.transfer.layouts import ODD_SHAPES
+from densessl.transfer.stated_backbone import build_stated
 from densessl.transfer.target import TransferTarget
 
 
@@ -76,7 +78,7 @@ def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
         names = ', '.join(found.layout.name for found in fits.values())
         raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
     if not fits:
-        raise UsageError(_why_not(path, tensors, foreign, near))
+        raise UsageError(escaped(_why_not(path, tensors, foreign, near)))
     found, = fits.values()
     found.dropped += dropped
     return found
@@ -133,7 +135,10 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
         if known is not None:
             known.agreeing.append(layout.name)
             return
-        cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+        try:
+            cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+        except ODD_SHAPES:
+            cfg = state = None
         if cfg is None or state is None:
             parts.reason = f'{target.name} builds no {own.family.name} of this depth and width'
             continue
@@ -148,7 +153,7 @@ def _enter(cfg: dict[str, Any], state: State, layout: CheckpointLayout, parts: P
            fits: dict[str, Found], weights: str) -> None:
     """Enter a backbone that takes all of its weights, or set ``parts.reason``."""
     state = single_precision(state)
-    parts.reason = try_weights(build_backbone(cfg), state, layout)[1]
+    parts.reason = try_weights(build_stated(cfg, layout.name), state, layout)[1]
     if not parts.reason:
         fits[weights] = Found(layout, cfg, state, parts.dropped, [layout.name])
 

@@ -18,6 +18,9 @@ from densessl.transfer import shapes
 from densessl.transfer.group_norm import NormsByKind
 from densessl.transfer.keymap import KeyMap, State
 
+# What looking at the shapes of tensors raises, where they are those of no network.
+ODD_SHAPES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class Family:
@@ -75,8 +78,11 @@ class Layout:
         """``state`` with neutral keys, or None if it is not of this family and layout."""
         weights = {key: value for key, value in state.items()
                    if not (self.ignored and re.fullmatch(self.ignored, key))}
-        neutral = self.keys.to_neutral(weights) if self.keys else weights
-        return neutral if neutral and self.family.shape(neutral) is not None else None
+        try:
+            neutral = self.keys.to_neutral(weights) if self.keys else weights
+            return neutral if neutral and self.family.shape(neutral) is not None else None
+        except ODD_SHAPES:
+            return None
 
     def write(self, neutral: State) -> State | None:
         """A neutral state dict with the library's keys; None if some have no place in it."""

@@ -168,3 +168,32 @@ def test_images_are_drawn_where_they_are(tmp_path):
         truth = np.asarray(Image.open(sample / 'labels' / 'train' / f'{i:05d}.png')) >= 6
         objects = generator.for_image(f'{i:05d}.jpg', np.zeros((96, 96, 3), np.uint8)) > 0
         assert (objects & truth).sum() > 0.9 * (objects | truth).sum() > 50
+
+
+@pytest.mark.parametrize('shape', [
+    [[0, 0, 1e9, 1e9, 0, 5]], [[0, 0, float('nan'), 1, 1, 1]], [[0, 0, float('inf'), 1, 1, 1]],
+    [['0'] * 6], ['0' * 6], [[[0]] * 6], {'size': [30_000, 30_000], 'counts': '0' * 9},
+    {'size': [6, 8], 'counts': [1, 2]}, {'size': [6, 8], 'counts': [-1, 49]},
+    {'size': [6, 8], 'counts': [2 ** 40]}, {'size': [6, 8]}, {'counts': [48]}, 'x', 5, None])
+def test_shapes_that_would_crash_compiled_code_are_refused_before(tmp_path, shape):
+    """Coordinates far outside end pycocotools by a segmentation fault."""
+    generator = coco(tmp_path / 'i.json', [{'image_id': 7, 'segmentation': shape}])
+    with pytest.raises(ValueError, match=r'polygon must be|mask must be|counts of an RLE'):
+        generator.for_image(ENTRY['file_name'], IMAGE)
+
+
+@pytest.mark.parametrize('name', ['../x.png', '/etc/x.png', 'a/../../x.png', 5])
+def test_a_panoptic_map_lies_beside_its_annotations(tmp_path, name):
+    generator = coco(tmp_path / 'p.json', [{'image_id': 7, 'file_name': name,
+                                            'segments_info': []}])
+    with pytest.raises(UsageError, match=r'names an image|file_name must be text'):
+        generator.for_image(ENTRY['file_name'], IMAGE)
+
+
+@pytest.mark.parametrize('content', ['[' * 100_000, '{"images": 5, "annotations": []}', '5'])
+def test_odd_annotations_are_one_line(tmp_path, content):
+    (tmp_path / 'a.json').write_text(content)
+    generator = MASK_GENERATORS.build(dict(type='coco', annotations=str(tmp_path / 'a.json')))
+    with pytest.raises(UsageError, match='cannot be used as annotations') as error:
+        generator.for_image('x.jpg', IMAGE)
+    assert '\n' not in str(error.value)

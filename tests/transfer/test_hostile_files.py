@@ -1,24 +1,17 @@
-"""Files of weights, records and label maps that are damaged or made to hurt: one line each."""
-import io
+"""Files of weights and records that are damaged or made to hurt: one line each."""
 import json
 import random
 import resource
-import struct
 import sys
 import zipfile
-import zlib
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transfer.conftest import provenance
 
+from densessl.backbones import build_backbone
 from densessl.cli import main
-from densessl.data import mask_png
-from densessl.data.decode import UnreadableImage
-from densessl.data.label_image import MAX_PIXELS, read_label_image
 from densessl.errors import UsageError, shown
 from densessl.files import MAX_NESTING, parse_json
 from densessl.transfer.backbone_file import (
@@ -29,6 +22,7 @@ from densessl.transfer.backbone_file import (
     weights_hash,
 )
 from densessl.transfer.export import export_backbone
+from densessl.transfer.importing import Foreign, read_foreign
 from densessl.transfer.predict import open_finetuned
 
 DEEP = '[' * 100_000
@@ -173,6 +167,26 @@ def test_any_damage_to_weights_is_one_line(suffix, tmp_path):
                 assert str(error).splitlines()[1:] == [], str(error)
 
 
+def test_any_odd_shapes_of_somebody_elses_weights_are_one_line(tmp_path):
+    rng = random.Random(0)
+    good = [build_backbone(cfg).state_dict() for cfg in (
+        {'type': 'torchvision.resnet18'},
+        {'type': 'timm.vit_tiny_patch16_224', 'depth': 1, 'img_size': 32},
+        {'type': 'timm.convnext_atto', 'depths': (1, 1, 1, 1), 'dims': (4, 4, 4, 4)})]
+    telling = ['conv1.weight', 'layer1.0.conv2.weight', 'patch_embed.proj.weight', 'pos_embed',
+               'blocks.0.mlp.fc1.weight', 'stem.0.weight']
+    for _ in range(20):
+        state = dict(rng.choice(good))
+        for key in rng.sample([key for key in telling if key in state], 1):
+            state[key] = torch.rand(rng.choice([(), (0,), (3,), (0, 3, 7, 7), (2, 2), (10, 10, 1)]))
+        if rng.random() < 0.3:
+            state[rng.choice(['', '.', 'a\nb', 'x' * 3000])] = torch.rand(2)
+        torch.save({'state_dict': state}, tmp_path / 'c.pth')
+        with pytest.raises(UsageError) as error:
+            read_foreign(tmp_path / 'c.pth', Foreign())
+        assert str(error.value).isprintable()
+
+
 # -- JSON ------------------------------------------------------------------------------------------
 
 def test_json_is_bounded():
@@ -190,82 +204,6 @@ def test_anything_can_be_shown():
     for value in (ring, 10 ** 9999, 'x' * 10 ** 6, '\x1b[2J', b'\0' * 999, torch.zeros(3), print,
                   {'a': [torch.zeros(3)] * 100}, float('nan'), {1, 2}, '\ud800', None):
         assert shown(value).isprintable() and len(shown(value)) < 200
-
-
-# -- label maps ------------------------------------------------------------------------------------
-
-def png(width, height, *chunks):
-    """A PNG that says it has that many pixels, with these chunks after the header."""
-    def chunk(kind, data):
-        return (struct.pack('>I', len(data)) + kind + data
-                + struct.pack('>I', zlib.crc32(kind + data)))
-    header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
-    return (mask_png.SIGNATURE + chunk(b'IHDR', header)
-            + b''.join(chunk(*one) for one in chunks)
-            + chunk(b'IDAT', zlib.compress(bytes(9) * 8)) + chunk(b'IEND', b''))
-
-
-BOMB = b'a\0\0' + zlib.compress(bytes(200 << 20), 9)
-
-
-@pytest.mark.parametrize(('data', 'words'), [
-    (png(30_000, 30_000), '30000×30000 pixels; at most 179 million are read'),
-    (png(2 ** 31 - 1, 2 ** 31 - 1), 'at most 179 million'),
-    (b'GIF89a' + bytes(60), 'not a PNG label map'), (b'', 'not a PNG'),
-    (mask_png.SIGNATURE, 'not a PNG label map'), (mask_png.SIGNATURE + bytes(4) + b'IHDR', 'not a'),
-])
-def test_a_mask_is_told_by_its_header(data, words):
-    before = peak()
-    with pytest.raises(UnreadableImage, match=words):
-        mask_png.decode('m.png', data)
-    assert peak() - before < 100
-
-
-@pytest.mark.parametrize('kind', [b'zTXt', b'iCCP', b'iTXt'])
-def test_what_is_packed_beside_a_mask_is_not_unpacked(kind, tmp_path):
-    data = png(8, 8, (kind, BOMB if kind != b'iTXt' else b'a\0\1\0\0\0' + BOMB[3:]))
-    before = peak()
-    assert mask_png.decode('m.png', data).shape == (8, 8)
-    (tmp_path / 'm.png').write_bytes(data)
-    try:
-        read_label_image(tmp_path / 'm.png')
-    except ValueError as error:
-        assert 'too large' in str(error)
-    assert peak() - before < 100
-
-
-@pytest.mark.parametrize(('data', 'words'), [
-    (png(30_000, 30_000), 'at most 179 million are read'), (b'no image', 'it is no image'),
-    (png(8, 8)[:43], 'damaged'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'it is no image'),
-])
-def test_a_label_map_is_one_line(data, words, label_folder, capsys):
-    label = next((label_folder / 'labels' / 'train').iterdir())
-    label.write_bytes(data)
-    with pytest.raises(ValueError, match=words):
-        read_label_image(label)
-    for command in (['probe', 'random', '--backbone-type', 'torchvision.resnet18', '--data',
-                     str(label_folder), '--workers', '0'],):
-        assert main(command) == 2
-        error, = capsys.readouterr().err.strip().splitlines()
-        assert str(label) in error and words in error
-
-
-def test_any_damage_to_a_label_map_is_a_value_error(tmp_path):
-    labels = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    content = io.BytesIO()
-    Image.fromarray(labels).save(content, 'TIFF')
-    for kind, good in (('.png', mask_png.encode(labels)), ('.tif', content.getvalue())):
-        path = tmp_path / f'm{kind}'
-        for data in changes_of(good, 200, seed=1):
-            path.write_bytes(data)
-            try:
-                assert read_label_image(path).size <= MAX_PIXELS
-            except ValueError:
-                pass
-            try:
-                mask_png.decode(path, data)
-            except UnreadableImage:
-                pass
 
 
 # -- work folders ----------------------------------------------------------------------------------
@@ -313,11 +251,3 @@ def test_what_others_put_beside_an_export_is_no_reason_to_fail(checkpoint18, tmp
     torch.save({'meta': [5], 'state_dict': {}}, tmp_path / 'b.pth')
     with pytest.raises(UsageError, match='holds something else'):
         export_backbone(checkpoint18, tmp_path / 'b.pth')
-
-
-def test_opencv_reads_what_a_store_writes():
-    labels = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    data = mask_png.encode(labels)
-    assert np.array_equal(mask_png.decode('m', data), labels)
-    assert np.array_equal(mask_png.decode('m', np.frombuffer(data, np.uint8)), labels)
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).dtype == np.uint16
