@@ -76,26 +76,35 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             _check_folder(folder, resume)
             if rank == 0:
                 remove_leftovers(folder)
-            images = _images(data or cfg.get('data'), config)
-            store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
-            plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
-            published = load_config(config)
-            choose_row(published, epochs)
-            _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
-            labels = class_labels(images) if method.needs_labels else None
-            if labels is not None:
-                cfg.model.num_classes = int(labels.max()) + 1
-            dataset = dataset_of(cfg, images, store, labels)
-            runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
-            _announce(runner, cfg, plan, images, store,
-                      changes(settings_of(published), settings_of(cfg)))
-            with given_back_after_failure(Interrupted):
-                runner.train()
-            checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
-            runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
+            return _train(cfg, method, config, data, masks, folder, epochs, resume, launcher,
+                          (rank, processes), allow_smaller_negatives)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _train(cfg: Config, method: type[Method], config: str, data: str | None, masks: str | None,
+           folder: Path, epochs: int, resume: bool, launcher: str, process: tuple[int, int],
+           allow_smaller_negatives: bool) -> Path:
+    """Everything once the folder is this run's; ``process`` is (rank, number of processes)."""
+    rank, processes = process
+    images = _images(data or cfg.get('data'), config)
+    store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    plan = make_plan(cfg, epochs=epochs, images=len(images), processes=processes)
+    published = load_config(config)
+    choose_row(published, epochs)
+    _refuse_accumulation(cfg, method, plan, allow_smaller_negatives)
+    labels = class_labels(images) if method.needs_labels else None
+    if labels is not None:
+        cfg.model.num_classes = int(labels.max()) + 1
+    dataset = dataset_of(cfg, images, store, labels)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    _announce(runner, cfg, plan, images, store,
+              changes(settings_of(published), settings_of(cfg)))
+    with given_back_after_failure(Interrupted):
+        runner.train()
+    checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
+    runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     return checkpoint
 
 
