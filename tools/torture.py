@@ -192,13 +192,13 @@ def main() -> int:
     every = [*METHODS, FINETUNE, BENCHMARK]
     parser = argparse.ArgumentParser(description=__doc__.partition('\n\n')[0])
     parser.add_argument('--kills', type=int, help='of each kind of run (default: 20; with --small '
-                        '4)')
+                        '2)')
     parser.add_argument('--methods', nargs='+', choices=every, help='default: all')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='also write the table to this file')
     parser.add_argument('--small', action='store_true', help=f'a minute: {", ".join(SMALL)}')
     args = parser.parse_args()
-    kills = args.kills or (4 if args.small else 20)
+    kills = args.kills or (2 if args.small else 20)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     quicken()

@@ -106,11 +106,12 @@ def _be_the_run(arguments: list[str], log: Any, count: Any, kill_at: Point | Non
 
 def _watch(kill_at: Point | None) -> list[int]:
     """Count the calls of this process that change what is on the disk; end it at one of them."""
-    calls = [0]
+    calls, owner = [0], os.getpid()
 
     def watched(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            here = kill_at is not None and calls[0] == kill_at.number
+            here = (kill_at is not None and calls[0] == kill_at.number
+                    and os.getpid() == owner)       # not a run that it started
             calls[0] += 1
             if here and kill_at.when == 'within' and function is save:
                 _write_half(*args)

@@ -122,8 +122,8 @@ def _finetune(data: Path) -> Callable[[Path, int], list[str]]:
 def _same_bits(folder: Path, reference: Path) -> str:
     """Weights, optimizer state and facts of the last checkpoint are those of the other run."""
     ours, theirs = (numbered(one) for one in (folder, reference))
-    if not ours or ours[-1].name != theirs[-1].name:
-        return f'ended with {ours[-1].name if ours else "no checkpoint"}'
+    if [path.name for path in ours] != [path.name for path in theirs]:
+        return f'ended with {", ".join(path.name for path in ours) or "no checkpoint"}'
     one, two = (read_checkpoint(paths[-1]) for paths in (ours, theirs))
     for content in (one, two):
         content['meta'].pop('time')

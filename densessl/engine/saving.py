@@ -33,8 +33,14 @@ class PrunesAfterSaving(CheckpointHook):
         super().before_train(runner)
         if isinstance(self.file_backend, LocalBackend):     # the first is saved as the others
             Path(self.out_dir).mkdir(parents=True, exist_ok=True)
-        if self.save_best and self.folder and is_main_process() and runner.iter:
+        if not (self.folder and is_main_process() and runner.iter):
+            return
+        if self.save_best:
             self._recall_best(runner)
+        if self.max_keep_ckpts > 0:     # killed before it came to that; the newest was verified
+            done = runner.epoch if self.by_epoch else runner.iter
+            for step in sorted(self._steps_before(done + 1))[:-self.max_keep_ckpts]:
+                self._remove(str(self.folder / self.filename_tmpl.format(step)))
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         outdated: list[int] = []

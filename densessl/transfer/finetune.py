@@ -70,16 +70,12 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         check: open every labelled file that will be used before anything is trained.
 
     Raises:
-        UsageError: config, backbone, data or weights are not usable, or another run is at work in
-            ``work_dir``; one line says why.
-        RunFailed: a checkpoint could not be written.
+        UsageError: config, backbone, data, weights or folder are not usable; one line says why.
         Interrupted: a signal stopped the run (:class:`densessl.engine.hooks.Interrupted`).
     """
     _check_request(fraction, seed, launcher)
     cfg, target = read_downstream_config(config, cfg_options)
-    if like is not None and str(backbone) != RANDOM:
-        raise UsageError(f'--like {like} is for --backbone {RANDOM}; weights from a file follow '
-                         f'their own pretraining')
+    _check_likeness(backbone, like)
     weights = None if str(backbone) == RANDOM else Weights.load(backbone)
     pattern = None if like is None else Weights.load(like)
     folder = work_folder(work_dir, _default_folder(config, weights, fraction, seed))
@@ -111,6 +107,12 @@ def _check_request(fraction: float, seed: int, launcher: str) -> None:
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     check_launcher(launcher, 'finetune')
+
+
+def _check_likeness(backbone: str | Path, like: str | Path | None) -> None:
+    if like is not None and str(backbone) != RANDOM:
+        raise UsageError(f'--like {like} is for --backbone {RANDOM}; weights from a file follow '
+                         f'their own pretraining')
 
 
 def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,

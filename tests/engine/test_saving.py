@@ -107,6 +107,14 @@ def test_how_many_are_kept_holds_across_starts(folder):
     assert names(folder) == ['iter_7.pth', 'iter_8.pth', 'iter_best.pth', 'my_iter_1.pth']
 
 
+def test_what_a_kill_left_unpruned_goes_at_the_next_start(folder):
+    """Also when nothing is left to train, and so to save."""
+    for step in (4, 5, 6, 7):
+        write_checkpoint({}, folder / f'iter_{step}.pth')
+    hook_of(FakeRunner(folder, iter_=6), max_keep_ckpts=1)
+    assert names(folder) == ['iter_6.pth', 'iter_7.pth']
+
+
 def test_the_best_is_there_until_a_better_one_is(folder):
     runner = FakeRunner(folder)
     hook = hook_of(runner, max_keep_ckpts=1, save_best='mIoU')
