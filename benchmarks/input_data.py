@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from mask_pictures import bench_data
 
-from densessl.data.images import ImageList, find_images, read_image
+from densessl.data.find import find_images
+from densessl.data.images import ImageList, read_image
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.scenes import draw_scene
 from densessl.plugins import load_plugins

@@ -25,7 +25,8 @@ import numpy as np
 from mask_pictures import bench_data
 
 from densessl.data import mask_info
-from densessl.data.images import ImageList, find_images, read_image
+from densessl.data.find import find_images
+from densessl.data.images import ImageList, read_image
 from densessl.data.mask_png import encode
 from densessl.data.mask_store import mask_name
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training

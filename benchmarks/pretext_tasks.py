@@ -18,7 +18,7 @@ import torch
 
 from densessl.config import load_config, parse_options
 from densessl.data.collate import collate
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.loader import ViewDataset
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.views import view_class_of

@@ -21,7 +21,8 @@ import numpy as np
 from input_data import prepare
 
 from densessl.data import tar_index
-from densessl.data.images import ImageList, find_images
+from densessl.data.find import find_images
+from densessl.data.images import ImageList
 from densessl.data.mask_cache import Masks, open_store
 from densessl.data.mask_info import write_json
 from densessl.data.tar_write import make_shards

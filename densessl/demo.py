@@ -126,7 +126,7 @@ def draw_sample(demo: Demo) -> dict[str, Any]:
 
 def make_region_masks(demo: Demo) -> dict[str, Any]:
     """Make the masks of the unlabelled scenes."""
-    from densessl.data.images import find_images
+    from densessl.data.find import find_images
     from densessl.data.masks import make_masks
     from densessl.registry import MASK_GENERATORS
     images = find_images(demo.sample / 'unlabelled')

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.data.images import ImageList, find_images
+from densessl.data.find import find_images
+from densessl.data.images import ImageList
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks
 
 

@@ -13,7 +13,7 @@ import torch
 
 from densessl.checkpoint_file import damage, numbered, read_checkpoint
 from densessl.config import load_config
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_build import make_masks
 from densessl.data.sample import write_scenes
 from densessl.files import is_leftover

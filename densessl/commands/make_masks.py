@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: see :func:`densessl.data.masks.make_masks`.
     """
-    from densessl.data.images import find_images
+    from densessl.data.find import find_images
     from densessl.data.mask_cache import settle_rule
     from densessl.data.pixel_rule import PixelRule
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: see :func:`densessl.data.tar_write.make_shards`.
     """
-    from densessl.data.images import find_images
+    from densessl.data.find import find_images
     from densessl.data.tar_write import make_shards
 
     size = _bytes(args.shard_size)

@@ -102,7 +102,7 @@ def masks_in_shards(images: ImageList, folder: str | Path | None) -> TarMasks | 
     Raises:
         UsageError: there are no label maps in the shards of ``folder``.
     """
-    from densessl.data.images import find_images
+    from densessl.data.find import find_images
     from densessl.data.mask_info import INFO
     from densessl.data.tar_index import find_tars, is_written
     if folder is None:

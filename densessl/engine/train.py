@@ -12,7 +12,8 @@ from torch import distributed
 
 from densessl import __version__
 from densessl.config import load_config
-from densessl.data.images import ImageList, find_images
+from densessl.data.find import find_images
+from densessl.data.images import ImageList
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.mask_cache import settle_rule

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
-from mmengine.registry import DefaultScope
 
 from densessl.checkpoint_file import LAST
 from densessl.data.pixel_rule import PLAIN
@@ -23,12 +22,11 @@ from densessl.evaluation.processes import Job, last_words, run_jobs, slots
 from densessl.files import read_json_object, remove_leftovers
 from densessl.lock import BeingBuilt, RunLock
 from densessl.stages import duration
-from densessl.transfer.data_check import check_data, inspect_labelled
+from densessl.transfer.data_check import check_all, inspect_labelled
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
-from densessl.transfer.image_loading import measured, rule_for
+from densessl.transfer.image_loading import rule_for
 from densessl.transfer.runs import config_digest, finished_run
-from densessl.transfer.subset import build_training_sets
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.weights import Weights
 
@@ -236,11 +234,7 @@ def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, che
     target.set_data(with_data, benchmark.data_root)
     reports, _ = inspect_labelled(with_data, target)
     if check:      # once for all runs, which are told not to
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            rule = measured(benchmark.rule, build_training_sets(with_data))
-        found = check_data(reports, rule=rule)
-        found.require_usable()
-        for line in found.warnings():
+        for line in check_all(with_data, reports, benchmark.rule):
             print(f'data: {line}', flush=True)
     for weights in (None, *benchmark.weights.values()):
         fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from densessl.data.images import UnreadableImage, find_images
+from densessl.data.find import find_images
+from densessl.data.images import UnreadableImage
 from densessl.data.labels import class_labels
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.data.range_survey import with_rule

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from densessl.data.collate import collate
-from densessl.data.images import find_images, read_image
+from densessl.data.find import find_images
+from densessl.data.images import read_image
 from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore
 from densessl.data.photometric import ViewPreprocessor

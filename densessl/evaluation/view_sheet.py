@@ -11,7 +11,8 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.data.collate import collate
-from densessl.data.images import ImageList, UnreadableImage, find_images
+from densessl.data.find import find_images
+from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.loader import ViewDataset
 from densessl.data.mask_cache import Masks, existing_store, open_store, settle_rule
 from densessl.data.mask_preview import GAP, fit, mosaic

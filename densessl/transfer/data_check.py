@@ -15,6 +15,8 @@ from densessl.data.label_ids import IGNORED, MapMeaning
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
 from densessl.transfer.data_report import DataReport
+from densessl.transfer.image_loading import measured
+from densessl.transfer.subset import build_training_sets
 from densessl.transfer.target import TransferTarget
 
 SHOWN = 5     # files, each in a line of its own
@@ -76,6 +78,22 @@ def inspect_labelled(cfg: Any, target: TransferTarget) -> tuple[list[DataReport]
         report.require_usable()
         lines += report.lines()
     return reports, lines
+
+
+def check_all(cfg: Any, reports: Iterable[DataReport], rule: PixelRule) -> list[str]:
+    """Open the files of all images of a config's data; lines about what does not end a run.
+
+    Args:
+        rule: by which images are read, measured here if it has to be.
+
+    Raises:
+        UsageError: a file cannot be used.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        rule = measured(rule, build_training_sets(cfg))
+    found = check_data(reports, rule=rule)
+    found.require_usable()
+    return found.warnings()
 
 
 def first_of(found: Sequence[FileFault]) -> list[str]:

@@ -61,10 +61,8 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         overwrite: run again in a folder that holds a run. Otherwise a finished run of the same
             settings is not repeated, and one of other settings is an error.
         launcher: ``none``, or mmengine's ``pytorch``, ``slurm``, ``mpi``.
-        freeze: how many stages stay as loaded, besides the stem; None: the whole network is
-            trained.
-        like: an exported file; random weights get the network (stem, norms) and the input
-            normalization that its weights would, so that the two can be compared.
+        freeze: how many stages stay as loaded, besides the stem; None: all is trained.
+        like: an exported file; random weights get its network and input, to be compared with it.
         resume: go on from the newest checkpoint in ``work_dir``, if there is one.
         pixels: ``value_range`` and ``bands`` in the place of those of the pretraining.
         check: open every labelled file that will be used before anything is trained.

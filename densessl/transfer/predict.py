@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from densessl.checkpoint_file import newest_whole
+from densessl.data.find import find_images
 from densessl.data.image_names import check_links
-from densessl.data.images import ImageList, UnreadableImage, find_images
+from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.progress import Progress
 from densessl.data.range_survey import with_rule

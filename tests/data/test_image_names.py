@@ -11,8 +11,9 @@ from tar_samples import draw, masked
 
 from densessl.cli import main
 from densessl.data import tar_index
+from densessl.data.find import find_images
 from densessl.data.image_names import check_names, is_inside, is_inside_anywhere
-from densessl.data.images import ImageList, find_images
+from densessl.data.images import ImageList
 from densessl.data.tar_members import MAX_MAPS
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError

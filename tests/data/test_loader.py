@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import get_worker_info
 
 from densessl.data.collate import collate
-from densessl.data.images import UnreadableImage, find_images, open_image
+from densessl.data.find import find_images
+from densessl.data.images import UnreadableImage, open_image
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor

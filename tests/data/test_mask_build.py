@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from densessl.commands.make_masks import add_arguments, run
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
 from densessl.registry import MASK_GENERATORS

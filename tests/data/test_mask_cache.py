@@ -13,7 +13,7 @@ from PIL import Image
 
 from densessl import lock as build_lock
 from densessl.data import mask_cache
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_build import cores
 from densessl.data.mask_check import check_masks
 from densessl.data.masks import MaskStore, make_masks, store_for_training

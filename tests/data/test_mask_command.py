@@ -13,7 +13,8 @@ from PIL import Image
 
 from densessl.cli import main
 from densessl.commands.make_masks import add_arguments, run
-from densessl.data.images import find_images, image_size, read_image
+from densessl.data.find import find_images
+from densessl.data.images import image_size, read_image
 from densessl.data.mask_preview import overlay
 from densessl.data.masks import MaskStore
 from densessl.data.shards import shard_of_job

@@ -5,7 +5,7 @@ import pytest
 from tar_samples import draw, masked
 
 from densessl.cli import main
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_info import gather_marks, read_info, read_skipped
 from densessl.data.masks import MaskStore
 from densessl.data.tar_members import MAX_MAPS

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from densessl.commands import make_masks as command
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_check import check_masks
 from densessl.data.mask_record import RECORD
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training

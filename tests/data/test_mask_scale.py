@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.data.views import AugmentedView

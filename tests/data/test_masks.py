@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl.data.images import UnreadableImage, find_images, read_image
+from densessl.data.find import find_images
+from densessl.data.images import UnreadableImage, read_image
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
 

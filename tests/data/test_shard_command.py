@@ -7,7 +7,7 @@ from tar_samples import draw, masked, numbered
 
 from densessl.cli import main
 from densessl.commands.make_shards import _bytes
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.masks import MaskStore
 from densessl.errors import UsageError
 

@@ -13,7 +13,7 @@ import pytest
 from tar_samples import draw, names_of, numbered
 
 from densessl.data import tar_index
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.labels import class_labels
 from densessl.data.masks import store_for_training
 from densessl.data.tar_write import make_shards

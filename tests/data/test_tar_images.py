@@ -14,7 +14,8 @@ import torch
 from tar_samples import draw, masked, names_of, numbered
 
 from densessl.data import tar_files
-from densessl.data.images import UnreadableImage, find_images
+from densessl.data.find import find_images
+from densessl.data.images import UnreadableImage
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import store_for_training

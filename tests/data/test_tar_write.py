@@ -14,7 +14,7 @@ import pytest
 from tar_samples import draw, grouped, masked, names_of, numbered
 
 from densessl.data import tar_copy
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_info import INFO as MASK_INFO
 from densessl.data.masks import store_for_training
 from densessl.data.tar_write import make_shards

@@ -17,7 +17,7 @@ from densessl.data import photometric as ph
 from densessl.data import photometric_draw as draw
 from densessl.data.bicubic import resize_crop
 from densessl.data.crops import clipped_crop, distorted_box, draw_crop
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.photometric_cpu import augment_and_normalize
 from densessl.data.views import AugmentedView, cut_views, draw_views, make_views
 from densessl.errors import UsageError

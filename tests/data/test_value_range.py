@@ -11,7 +11,7 @@ from odd_files import GRAY12, RANDOM, by_pillow, gray, tiff
 from densessl.cli import main
 from densessl.commands import add_pixel_arguments, pixel_arguments
 from densessl.config import load_config
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_cache import cache_folder, settle_rule, store_for_training
 from densessl.data.mask_store import MaskStore

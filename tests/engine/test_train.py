@@ -15,7 +15,7 @@ from runs import TINY
 
 from densessl.cli import main
 from densessl.config import load_config
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.masks import store_for_training
 from densessl.engine.runner import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
 from densessl.evaluation.class_images import (

@@ -13,7 +13,7 @@ import torch
 from mmengine import Config
 from mmengine.structures import InstanceData, PixelData
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.loader import ViewDataset
 from densessl.data.sample import write_scenes
 from densessl.data.views import AugmentedView

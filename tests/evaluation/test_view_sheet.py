@@ -12,7 +12,8 @@ import torch
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.data.collate import collate
-from densessl.data.images import find_images, read_image
+from densessl.data.find import find_images
+from densessl.data.images import read_image
 from densessl.data.loader import ViewDataset
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor

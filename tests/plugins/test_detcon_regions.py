@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import make_masks, store_for_training
 from densessl.data.sample import write_scenes

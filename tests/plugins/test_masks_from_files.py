@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 from pycocotools import mask as rle
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError

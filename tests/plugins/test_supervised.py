@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.labels import class_labels
 from densessl.errors import UsageError
 from densessl.method import View

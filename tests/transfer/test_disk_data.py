@@ -14,7 +14,7 @@ import pytest
 from disk_layouts import as_cityscapes, as_vocdevkit
 
 from densessl.cli import main
-from densessl.data.images import find_images
+from densessl.data.find import find_images
 from densessl.data.sample import write_scenes
 from densessl.data.tar_write import make_shards
 
