@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what is not done; 1 if a run failed or a signal stopped it."""
     from densessl.config import parse_options
-    from densessl.evaluation.benchmark import Benchmark, run_benchmark
+    from densessl.evaluation.benchmark import run_benchmark
+    from densessl.evaluation.benchmark_plan import Benchmark
     from densessl.files import work_folder
     folder = work_folder(args.work_dir, f'work_dirs/benchmark-{Path(args.config).stem}')
     benchmark = Benchmark(

@@ -15,7 +15,7 @@ from densessl.transfer.fitting import likeness, network_of
 if TYPE_CHECKING:
     from mmengine import Config
 
-    from densessl.evaluation.benchmark import Benchmark
+    from densessl.evaluation.benchmark_plan import Benchmark
     from densessl.transfer.target import TransferTarget
 
 ABSENT = 'none'

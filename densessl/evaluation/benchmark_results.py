@@ -13,7 +13,7 @@ from densessl.evaluation.statistics import LEVEL, holm, paired_test, spread
 from densessl.files import read_json_object, write_json
 
 if TYPE_CHECKING:
-    from densessl.evaluation.benchmark import Benchmark
+    from densessl.evaluation.benchmark_plan import Benchmark
 
 RANDOM, SUPERVISED = 'random', 'supervised'
 RESULTS = 'results.json'

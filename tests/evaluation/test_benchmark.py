@@ -12,7 +12,8 @@ import torch
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.evaluation import benchmark as module
-from densessl.evaluation.benchmark import Benchmark, Run, run_benchmark
+from densessl.evaluation.benchmark import run_benchmark
+from densessl.evaluation.benchmark_plan import Benchmark, Run
 from densessl.lock import RunLock
 from densessl.transfer.finetune import read_downstream_config
 

@@ -7,7 +7,7 @@ import pytest
 
 from densessl.errors import UsageError
 from densessl.evaluation import benchmark_tables as tables
-from densessl.evaluation.benchmark import Benchmark, Run
+from densessl.evaluation.benchmark_plan import Benchmark, Run
 from densessl.evaluation.benchmark_report import LABELS_PLOT, LENGTHS_PLOT, write_report
 from densessl.evaluation.benchmark_results import collect, save
 
@@ -21,7 +21,7 @@ SCORES = {      # initialization → fraction → scores of three seeds
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """A benchmark with the scores above, as finished runs leave them."""
-    monkeypatch.setattr('densessl.evaluation.benchmark.Weights.load',
+    monkeypatch.setattr('densessl.evaluation.benchmark_plan.Weights.load',
                         lambda file: type('W', (), {'meta': {'sha256': '0' * 64, 'method': 'm',
                                                              'backbone': {'type': 'a.b'}}}))
 

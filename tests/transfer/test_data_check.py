@@ -18,7 +18,8 @@ from densessl.data import file_facts
 from densessl.data.file_facts import open_files
 from densessl.errors import UsageError
 from densessl.evaluation import benchmark
-from densessl.evaluation.benchmark import Benchmark, run_benchmark
+from densessl.evaluation.benchmark import run_benchmark
+from densessl.evaluation.benchmark_plan import Benchmark
 from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
 from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.finetune import finetune, read_downstream_config

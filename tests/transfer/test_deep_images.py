@@ -16,7 +16,8 @@ from densessl.config import load_config
 from densessl.data.decode import UnreadableImage, read_image
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import RunFailed
-from densessl.evaluation.benchmark import Benchmark, Run, _command
+from densessl.evaluation.benchmark import _command
+from densessl.evaluation.benchmark_plan import Benchmark, Run
 from densessl.transfer.export import export_backbone
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.image_loading import (
