@@ -17,6 +17,8 @@ Differs from the release
           the release feeds values of 0 to 1. Initial weights are torchvision's and PyTorch's, not
           a truncated normal of variance 1 / fan-in, and 0.01 in the head. Max-pool pads both
           sides alike. A run has one step less: the release adds one to epochs · images // batch.
+          Resized views are rounded to 256 levels; the bicubic filter is that of the release's
+          tf2/, which the TF1 code beside it does not have.
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -58,8 +58,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
         seed: of the subset and of the training.
         keep: recipe lines (:data:`densessl.transfer.recipe.LINES`) to leave as in the config.
         allow_partial: go on when weights or features do not match.
-        overwrite: run again in a folder that holds a run. Otherwise a finished run of the same
-            settings is not repeated, and one of other settings is an error.
+        overwrite: run again in a folder that holds a run, which else is kept, or refused.
         launcher: ``none``, or mmengine's ``pytorch``, ``slurm``, ``mpi``.
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         like: an exported file; random weights get its network and input, to be compared with it.
