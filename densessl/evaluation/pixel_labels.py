@@ -33,7 +33,7 @@ from densessl.transfer.label_folder import (
     stray_labels,
     visible_files,
 )
-from densessl.transfer.roots import SPLITS, read_list, require
+from densessl.transfer.roots import SPLITS, listed_images, require
 
 VOC = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
 VOC_NAMES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog '
@@ -127,7 +127,7 @@ def _voc(root: Path) -> PixelLabels:
         names = root / VOC[2] / f'{split}.txt'
         require([str(names.relative_to(root))], root, 'PASCAL VOC has that list of images')
         pairs[split] = [(root / VOC[0] / f'{name}.jpg', root / VOC[1] / f'{name}.png')
-                        for name in read_list(names)]
+                        for name in listed_images(names, root / VOC[0])]
     return PixelLabels(root, _some(pairs), MapMeaning.of(VOC_NAMES, {IGNORED: IGNORED}))
 
 

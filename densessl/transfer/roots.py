@@ -80,6 +80,11 @@ def read_list(path: Path, known: Container[str] = ()) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def listed_images(path: Path, folder: Path) -> list[str]:
+    """As :func:`read_list`, of names of the images in ``folder``, without suffix."""
+    return read_list(path, {one.stem for one in folder.iterdir()})
+
+
 def _listed_name(line: str, known: Container[str]) -> str:
     unflagged = _FLAG.sub('', line)
     for name in (line, unflagged):

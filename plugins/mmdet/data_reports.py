@@ -32,22 +32,29 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
     whole = {'indices': None, 'pipeline': [], 'serialize_data': False} if known else {}
     dataset = DATASETS.build({**leaf, **whole})
     used: Counter[str] = Counter()
-    samples = []
+    classes: Counter[int] = Counter()
+    samples, segments = [], {}
     for number in range(len(dataset)):
         info = dataset.get_data_info(number)
-        used[str(info['img_path'])] += sum(
-            not one.get('ignore_flag') for one in _objects_of(info))
+        objects = [one for one in _objects_of(info) if not one.get('ignore_flag')]
+        used[str(info['img_path'])] += len(objects)
+        classes.update(one.get('bbox_label', one.get('category')) for one in objects)
         samples.append(tuple(str(info[key]) for key in ('img_path', 'seg_map_path')
                              if info.get(key)))
+        if info.get('segments_info') and info.get('seg_map_path'):
+            segments[str(info['seg_map_path'])] = frozenset(
+                one['id'] for one in info['segments_info'])
+    about = {'samples': tuple(samples), 'segments': segments or None, 'per_class': {
+        name: classes[index] for index, name in enumerate(dataset.metainfo.get('classes') or ())}}
     read = getattr(dataset, 'read', None)
     source = str(leaf.get('ann_file') or leaf.get('data_root'))
     if read is None:       # one of the library's own, of whose files nothing more is known
         return DataReport(split, source, len(dataset), len(dataset), used.total(), used.total(),
-                          (), tuple(samples))
+                          **about)
     log = FindingLog()
     _compare(read, used, leaf.get('filter_cfg') or {}, type(dataset).__name__, log)
     return DataReport(split, source, read.images, len(dataset), read.objects, used.total(),
-                      read.log.findings() + log.findings(), tuple(samples))
+                      read.log.findings() + log.findings(), **about)
 
 
 def _objects_of(info: Mapping[str, Any]) -> Any:

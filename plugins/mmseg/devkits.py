@@ -9,7 +9,7 @@ from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
 from densessl.transfer.label_folder import visible_files
-from densessl.transfer.roots import SPLITS, devkit, read_list, require
+from densessl.transfer.roots import SPLITS, devkit, listed_images, require
 from densessl.transfer.subset import leaf_datasets
 
 VOC_TYPES = ('PascalVOCDataset', 'VocLabels')
@@ -43,7 +43,8 @@ class VocLabels(PascalVOCDataset):
         return [{'img_path': str(images / f'{name}{self.img_suffix}'),
                  'seg_map_path': str(_label_map(base, f'{name}{self.seg_map_suffix}')),
                  'label_map': self.label_map, 'reduce_zero_label': self.reduce_zero_label,
-                 'seg_fields': []} for name in read_list(Path(self.ann_file))]
+                 'seg_fields': []}
+                for name in listed_images(Path(self.ann_file), images)]
 
 
 class CityscapesFolder(CityscapesDataset):
@@ -104,7 +105,7 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
         cfg[f'{split}_dataloader'].dataset = sets[0] if len(sets) == 1 else {
             'type': 'ConcatDataset', 'datasets': sets}
         for path in lists[split]:
-            names = read_list(base / path)
+            names = listed_images(base / path, base / 'JPEGImages')
             lines.append(f'{split}: {base / path}, {len(names)} images')
     cfg.test_dataloader = cfg.val_dataloader
     return lines
