@@ -118,7 +118,7 @@ class Torturer:
             self._finish(folder, keep, f'killed {killed} times, {keep} kept')
 
     def _kill_at_points(self) -> None:
-        calls = self.references[1][1].calls
+        calls = min(ended.calls for _, ended in self.references.values())
         points = [Point(number, when) for number in range(calls)
                   for when in ('before', 'within', 'after')]
         chosen = self.random.sample(points, min(len(points), self.kills - self.kills // 2))
