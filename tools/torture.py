@@ -118,11 +118,13 @@ class Torturer:
             self._finish(folder, keep, f'killed {killed} times, {keep} kept')
 
     def _kill_at_points(self) -> None:
-        calls = self.references[1][1].calls
+        calls = min(ended.calls for _, ended in self.references.values())
         points = [Point(number, when) for number in range(calls)
                   for when in ('before', 'within', 'after')]
-        chosen = self.random.sample(points, min(len(points), self.kills - self.kills // 2))
-        for i, point in enumerate(chosen):
+        self.random.shuffle(points)
+        for i, point in enumerate(points):
+            if self.tally.exact_kills == self.kills - self.kills // 2:
+                break
             folder, keep = self._new(), 1 if i % 2 == 0 else 3
             ended = run(self.job.command(folder, keep), kill_at=point)
             if ended.code != -9:
