@@ -20,6 +20,9 @@ from densessl.errors import RunFailed, UsageError, shown
 # In a message hub; the one before the best is deleted.
 _BEST, _LAST = re.compile('best_ckpt(_.*)?'), 'last_ckpt'
 _SCORES = re.compile(r'best_score(_.*)?')
+# What PyTorch's optimizers keep for each weight of a parameter, not once for all of them.
+_PER_WEIGHT = {'momentum_buffer', 'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'square_avg',
+               'grad_avg', 'sum'}
 _REMEDY = 'use another checkpoint, or start anew in another --work-dir'
 
 
@@ -95,9 +98,10 @@ def check_optimizer(state: Any, wrapper: Any, path: str | Path) -> None:
         if not (_is_count(key) and key < len(shapes) and isinstance(values, dict)):
             _refuse(path, at, values, f'that of one of {len(shapes)} parameters')
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.numel() != 1 and tuple(
-                    value.shape) != shapes[key]:
-                _refuse(path, f'{at}.{name}', value, f'of the shape {shapes[key]}')
+            shape = tuple(value.shape) if isinstance(value, Tensor) else None
+            others = () if name in _PER_WEIGHT else (None, (), (1,))
+            if value is not None and shape not in (shapes[key], *others):
+                _refuse(path, f'{at}.{name}', value, f'a tensor of the shape {shapes[key]}')
 
 
 def check_schedulers(states: Any, schedulers: Any, path: str | Path) -> None:
