@@ -26,7 +26,7 @@ from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named,
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.data.tar_members import MAX_MAPS
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.files import flush_everything, write_atomically
 from densessl.lock import BuildLock
 
@@ -197,7 +197,7 @@ def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerato
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise RunFailed(
             f'a worker process ended: killed for want of memory (then run the same again with '
             f'fewer workers than {workers}; what was made is kept), or started from a script '
             f'without "if __name__ == \'__main__\':"') from error

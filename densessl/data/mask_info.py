@@ -81,8 +81,8 @@ def read_info(root: Path) -> dict[str, Any]:
     try:
         info = parse_json(path.read_bytes())
         check_info(info)
-        if not {'generator', 'parameters', 'version'} <= set(info):
-            raise ValueError('it must have "generator", "parameters" and "version"')
+        if 'generator' not in info:
+            raise ValueError('it does not say its generator')
     except FileNotFoundError as error:
         raise UsageError(f'{root} is not a mask store: it has no {INFO} (make one with '
                          f'"densessl make_masks IMAGES {root}")') from error
@@ -103,6 +103,8 @@ def check_info(info: Any) -> None:
     for key, (fits, wanted) in _RULES.items():
         if key in info and not fits(info[key]):
             raise ValueError(f'"{key}" is {shown(info[key])}, not {wanted}')
+    if 'generator' in info and not _DESCRIBED <= set(info):
+        raise ValueError(f'it must have {", ".join(sorted(_DESCRIBED))}')
 
 
 def _is_count(value: Any) -> bool:
@@ -113,6 +115,7 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 200 and value.isprintable()
 
 
+_DESCRIBED = {'generator', 'parameters', 'version'}
 _WORD = (_is_word, 'a short string')
 _COUNT = (_is_count, 'a whole number from 0 on')
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -25,10 +25,11 @@ from densessl.checkpoint_file import (
 from densessl.dist import synchronize_batch_norm
 from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
+from densessl.engine.going_on import check_optimizer, checked_meta, going_on
 from densessl.engine.log import write_any_name
 from densessl.engine.saving import SafeHooks, saving
 from densessl.engine.settings import as_views_have_it, changes
-from densessl.errors import UsageError
+from densessl.errors import UsageError, escaped
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -105,14 +106,22 @@ class PretrainRunner(SafeHooks, GuardedRunner):
                resume_param_scheduler: bool = True, map_location: str | Callable = 'default'
                ) -> None:
         """Go on where a checkpoint left off. The generators need no state: what is random is a
-        function of seed and position."""
-        checkpoint = self.load_checkpoint(filename, 'cpu')
-        was = as_views_have_it(checkpoint['meta'].get('identity', {}))
-        for key, old, new in changes(was, self.identity):
-            raise UsageError(f'cannot resume {filename}: it was made with {key} {old}, this run '
-                             f'has {new}; give the same value, or start anew in another --work-dir')
-        self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        self.train_loop._iter = checkpoint['meta']['iter']
+        function of seed and position.
+
+        Raises:
+            UsageError: it is not one of such a run.
+        """
+        with going_on(filename):
+            checkpoint = self.load_checkpoint(filename, 'cpu')
+            meta = checked_meta(checkpoint, filename)
+            for key, old, new in changes(as_views_have_it(meta.get('identity', {})), self.identity):
+                was = escaped(str(old)[:300])
+                raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
+                                 f'run has {new}; give the same value, or start anew in another '
+                                 f'--work-dir')
+            check_optimizer(checkpoint['optimizer'], self.optim_wrapper, filename)
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+            self.train_loop._iter = meta['iter']
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
 
     def load_or_resume(self) -> None:

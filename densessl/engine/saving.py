@@ -17,6 +17,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from densessl.checkpoint_file import SAVED, damage, note_newest, read_checkpoint, write_checkpoint
+from densessl.engine.going_on import checked_hub
 from densessl.errors import RunFailed
 
 
@@ -106,7 +107,8 @@ class PrunesAfterSaving(CheckpointHook):
             measure = next(iter(found), '') if key == 'auto' else key.replace('/', '_')
             paths = found.get(measure, {})
             newest = paths.pop(max(paths)) if paths else None
-            hub = newest and read_checkpoint(newest).get('message_hub', {}).get('runtime_info', {})
+            hub = newest and checked_hub(read_checkpoint(newest).get(
+                'message_hub', {'runtime_info': {}}), newest, self.folder)['runtime_info']
             if not hub or f'best_score{suffix}' not in hub:
                 continue
             runner.message_hub.update_info(f'best_score{suffix}', hub[f'best_score{suffix}'])

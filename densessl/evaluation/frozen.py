@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import RunFailed, UsageError
 from densessl.transfer.backbone_file import load_backbone_file
-from densessl.transfer.stated_backbone import rebuild
+from densessl.transfer.stated_backbone import build_stated, rebuild
 
 RANDOM = 'random'
 # For random weights, which know no statistics of their own: ImageNet's, RGB, pixels 0 … 255.
@@ -90,10 +90,11 @@ def load_measured(backbone: str | Path, architecture: str | Mapping[str, Any] | 
     if architecture is None:
         raise UsageError('random weights need an architecture: --backbone-type TARGET.NAME, such '
                          'as the type that an exported backbone was built from')
-    network = {'type': architecture} if isinstance(architecture, str) else dict(architecture)
+    named = isinstance(architecture, str)      # otherwise a file states it
+    network = {'type': architecture} if named else dict(architecture)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = build_backbone(network)
+        module = build_backbone(network) if named else build_stated(network, RANDOM)
     meta = {**_IMAGENET, 'method': RANDOM, 'backbone': network, 'seed': seed}
     return Measured(RANDOM, module.to(device), meta)
 

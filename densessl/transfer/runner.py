@@ -17,6 +17,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from densessl.engine.building import GuardedRunner, building
+from densessl.engine.going_on import (
+    check_optimizer,
+    check_schedulers,
+    checked_hub,
+    checked_meta,
+    going_on,
+)
 from densessl.engine.log import write_any_name
 from densessl.engine.runner import load_strictly
 from densessl.engine.saving import SafeHooks, saving
@@ -81,8 +88,20 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
                         revise_keys: Any = None) -> dict[str, Any]:
         """Load weights into the model; every key must match."""
         checkpoint = load_strictly(self, filename, map_location)
-        empty = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
-        return {'message_hub': empty, **checkpoint}    # which densessl 0.1.0 left out
+        hub = checkpoint.get('message_hub', {'runtime_info': {}})   # densessl 0.1.0 left it out
+        check_optimizer(checkpoint.get('optimizer'), self.optim_wrapper, filename)
+        check_schedulers(checkpoint.get('param_schedulers'), self.param_schedulers, filename)
+        return {**checkpoint, 'meta': checked_meta(checkpoint, filename),
+                'message_hub': checked_hub(hub, filename, self.work_dir)}
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on where a checkpoint left off; nothing in the file is executed.
+
+        Raises:
+            UsageError: it is not one of such a run.
+        """
+        with going_on(filename):
+            super().resume(filename, *args, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write beside the place and rename into it: an interrupted write leaves the old file.

@@ -6,10 +6,12 @@ names in an argument wherever Python finds them, and some arguments read or fetc
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mmengine.registry import registry
 from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, spelled, target_names
@@ -60,13 +62,14 @@ def without_sources(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_stated(cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
-    """Build a checked backbone with random weights.
+    """Build a checked backbone with random weights, of nothing but registered parts.
 
     Raises:
         UsageError: its arguments do not go together.
     """
     try:
-        return build_backbone(cfg)
+        with _registered_only():
+            return build_backbone(cfg)
     except UsageError as error:
         raise UsageError(f'{where}: {error}') from error
     except _BUILDING as error:
@@ -89,6 +92,18 @@ def rebuild(meta: Mapping[str, Any], state: Mapping[str, Tensor], where: str | P
                          f'({spelled(meta["backbone"])}): '
                          f'{str(error).splitlines()[1].strip()}') from error
     return module
+
+
+@contextmanager
+def _registered_only() -> Iterator[None]:
+    """Within, a registry finds what is registered. Otherwise it imports a name that it does not
+    know, and layers look up more than each ``type``: ``padding_mode`` of a ConvModule, say."""
+    find = registry.get_object_from_string
+    registry.get_object_from_string = lambda name: None
+    try:
+        yield
+    finally:
+        registry.get_object_from_string = find
 
 
 class _Check:

@@ -16,7 +16,7 @@ from PIL import Image
 from densessl.commands.make_masks import add_arguments, run
 from densessl.data.find import find_images
 from densessl.data.masks import MaskStore, make_masks, store_for_training
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.registry import MASK_GENERATORS
 
 RNG = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_a_stopped_build_is_resumed(tmp_path, slow, number):
 
 def test_a_killed_worker_is_said_and_its_work_can_be_resumed(tmp_path, slow):
     images = draw(tmp_path / 'in', 8)
-    with pytest.raises(RuntimeError, match='fewer workers than 2'):
+    with pytest.raises(RunFailed, match='fewer workers than 2'):
         make_masks(images, tmp_path / 'out',
                    slow(die=int(np.asarray(Image.open(images.path(5)))[0, 0, 0])), workers=2)
     assert not MaskStore(tmp_path / 'out').complete

@@ -83,7 +83,8 @@ def test_a_damaged_list_of_skipped_images_is_one_line(content, store):
         read_skipped(store.root)
 
 
-@pytest.mark.parametrize('masks', [5, [], {'generator': 5}, {'maps': 3}, {'maps': 10 ** 9}, None])
+@pytest.mark.parametrize('masks', [5, [], {'generator': 5}, {'maps': 3}, {'maps': 10 ** 9}, None,
+                                   {'generator': 'grid'}, {'generator': 'x', 'parameters': {}}])
 def test_what_shards_say_of_their_masks_is_checked(masks, store, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main(['make_shards', str(tmp_path / 'in'), str(out), '--masks', str(store.root)]) == 0
@@ -98,7 +99,7 @@ def test_what_shards_say_of_their_masks_is_checked(masks, store, tmp_path, capsy
 @pytest.mark.parametrize('content', ['5', '[]', '{"format": 1}', DEEP, '{"pid": "x"}',
                                      '{"host": 5, "pid": -1}', '{"failed": 5}'])
 def test_a_strange_lock_does_not_stop_a_build(content, store, tmp_path, monkeypatch):
-    monkeypatch.setattr('densessl.data.build_lock.PATIENCE', 0.3)
+    monkeypatch.setattr('densessl.lock.PATIENCE', 0.3)
     (store.root / '.building-0-of-1').write_text(content)
     (store.root / 'a.png').unlink()
     assert masked(store.root, find_images(tmp_path / 'in')).has('a.jpg')

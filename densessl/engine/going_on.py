@@ -1,0 +1,171 @@
+"""What a run takes over from a checkpoint to go on. The file may be anybody's: it is checked first.
+
+mmengine believes it: it runs the text of a config in there, sets attributes by the names in there,
+and deletes the checkpoints that it names.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from densessl.environment import is_of_machine
+from densessl.errors import RunFailed, UsageError, shown
+
+# In a message hub; the one before the best is deleted.
+_BEST, _LAST = re.compile('best_ckpt(_.*)?'), 'last_ckpt'
+_SCORES = re.compile(r'best_score(_.*)?')
+# What PyTorch's optimizers keep for each weight of a parameter, not once for all of them.
+_PER_WEIGHT = {'momentum_buffer', 'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'square_avg',
+               'grad_avg', 'sum'}
+_REMEDY = 'use another checkpoint, or start anew in another --work-dir'
+
+
+@contextmanager
+def going_on(path: str | Path) -> Iterator[None]:
+    """Within, an error means that the file cannot be gone on with.
+
+    Raises:
+        UsageError: in the place of what was raised.
+    """
+    try:
+        yield
+    except (UsageError, RunFailed):
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+            ValueError) as error:
+        if is_of_machine(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f'cannot resume {path}: {shown(reason)}; {_REMEDY}') from error
+
+
+def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """The ``meta`` of a checkpoint without the text of a config, which mmengine would run.
+
+    Raises:
+        UsageError: it does not say after which iteration it was saved, or says odd things.
+    """
+    meta = checkpoint.get('meta')
+    if not isinstance(meta, dict):
+        _refuse(path, 'meta', meta, 'a dict')
+    for key in ('iter', 'epoch'):
+        if not _is_count(meta.get(key)):
+            _refuse(path, f'meta.{key}', meta.get(key), 'a whole number from 0 on')
+    if not (meta.get('seed') is None or _is_count(meta['seed'])):
+        _refuse(path, 'meta.seed', meta['seed'], 'a whole number from 0 on')
+    return {key: value for key, value in meta.items() if key != 'config'}
+
+
+def checked_hub(hub: Any, path: str | Path, folder: str | Path) -> dict[str, Any]:
+    """The message hub of a checkpoint, as far as a run goes on with it.
+
+    Args:
+        folder: of the checkpoints; those that the hub names are looked for in it alone.
+
+    Raises:
+        UsageError: a value is of the wrong type.
+    """
+    info = hub.get('runtime_info') if isinstance(hub, dict) else None
+    if not isinstance(info, dict):
+        _refuse(path, 'message_hub', hub, 'a dict with a runtime_info')
+    return {'log_scalars': {}, 'resumed_keys': dict.fromkeys(info, True),
+            'runtime_info': dict(_checked_info(info, path, Path(folder)))}
+
+
+def check_optimizer(state: Any, wrapper: Any, path: str | Path) -> None:
+    """Check the state of an optimizer: groups as those of ``wrapper``, and for each parameter
+    tensors of its shape or single numbers. (Several optimizers are left to themselves.)
+
+    Raises:
+        UsageError: it is another optimizer's.
+    """
+    if state is None or not isinstance(wrapper, OptimWrapper):
+        return
+    own, optimizer = wrapper.state_dict(), wrapper.optimizer
+    if not (isinstance(state, dict) and isinstance(state.get('state'), dict)):
+        _refuse(path, 'optimizer', state, 'the state of an optimizer')
+    for part in ('param_groups', 'base_param_settings'):
+        _check_like(state.get(part), own.get(part), path, f'optimizer.{part}')
+    shapes = [tuple(one.shape) for group in optimizer.param_groups for one in group['params']]
+    for key, values in state['state'].items():
+        at = f'optimizer.state.{key}'
+        if not (_is_count(key) and key < len(shapes) and isinstance(values, dict)):
+            _refuse(path, at, values, f'that of one of {len(shapes)} parameters')
+        for name, value in values.items():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else None
+            others = () if name in _PER_WEIGHT else (None, (), (1,))
+            if value is not None and shape not in (shapes[key], *others):
+                _refuse(path, f'{at}.{name}', value, f'a tensor of the shape {shapes[key]}')
+
+
+def check_schedulers(states: Any, schedulers: Any, path: str | Path) -> None:
+    """Check the states of a run's schedulers, a list or dict of lists of them, whose attributes
+    they become.
+
+    Raises:
+        UsageError: they are other schedulers'.
+    """
+    if states is None or schedulers is None:
+        return
+    if isinstance(schedulers, Mapping):
+        for name, some in schedulers.items():
+            check_schedulers(states.get(name), some, path)
+        return
+    if not isinstance(states, list):
+        _refuse(path, 'param_schedulers', states, 'a list')
+    for i, (state, one) in enumerate(zip(states, schedulers, strict=False)):
+        own, at = one.state_dict(), f'param_schedulers[{i}]'
+        if not isinstance(state, dict) or set(state) - set(own):
+            _refuse(path, at, state, f'a dict of {", ".join(own)}')
+        _check_like(state, own, path, at)
+
+
+def _check_like(theirs: Any, own: Any, path: str | Path, name: str) -> None:
+    """Check that what both have is of the same kind; versions of a library differ in the rest."""
+    if isinstance(own, Mapping):
+        if not isinstance(theirs, Mapping):
+            _refuse(path, name, theirs, 'a dict')
+        for key in set(own) & set(theirs):
+            _check_like(theirs[key], own[key], path, f'{name}.{key}')
+    elif isinstance(own, (list, tuple)):
+        if not isinstance(theirs, (list, tuple)) or len(theirs) != len(own):
+            _refuse(path, name, theirs, f'a list of {len(own)}')
+        for i, (one, mine) in enumerate(zip(theirs, own, strict=True)):
+            _check_like(one, mine, path, f'{name}[{i}]')
+    elif isinstance(own, (bool, int, float, Tensor)):
+        if not (theirs is None or isinstance(theirs, (bool, int, float, Tensor))):
+            _refuse(path, name, theirs, 'a number')
+    elif isinstance(own, str) and not isinstance(theirs, str):
+        _refuse(path, name, theirs, 'a string')
+
+
+def _checked_info(info: dict[Any, Any], path: str | Path, folder: Path
+                  ) -> Iterator[tuple[Any, Any]]:
+    for key, value in info.items():
+        name = str(key)
+        if (name == _LAST or _BEST.fullmatch(name)) and value is not None:
+            begin = '' if name == _LAST else 'best_'
+            if not (isinstance(value, str) and Path(value).suffix == '.pth'
+                    and Path(value).name.startswith(begin)):
+                _refuse(path, f'message_hub.{name}', value, f'a name as {begin}iter_1.pth')
+            value = str(folder / Path(value).name)
+        elif _SCORES.fullmatch(name) and not isinstance(value, (int, float)):
+            _refuse(path, f'message_hub.{name}', value, 'a number')
+        elif name == 'keep_ckpt_ids' and not (isinstance(value, (list, tuple))
+                                              and all(map(_is_count, value))):
+            _refuse(path, f'message_hub.{name}', value, 'a list of whole numbers')
+        yield key, value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2 ** 63
+
+
+def _refuse(path: str | Path, key: str, value: Any, wanted: str) -> None:
+    raise UsageError(f'cannot resume {path}: its {key} is {shown(value)}, not {wanted}; {_REMEDY}')
