@@ -20,6 +20,7 @@ from densessl.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
     read_checkpoint,
+    require_run_state,
     write_checkpoint,
 )
 from densessl.dist import synchronize_batch_norm
@@ -107,6 +108,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         """Go on where a checkpoint left off. The generators need no state: what is random is a
         function of seed and position."""
         checkpoint = self.load_checkpoint(filename, 'cpu')
+        require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
         was = as_views_have_it(checkpoint['meta'].get('identity', {}))
         for key, old, new in changes(was, self.identity):
             raise UsageError(f'cannot resume {filename}: it was made with {key} {old}, this run '
@@ -148,6 +150,7 @@ def _for_console(record: logging.LogRecord) -> bool:
 def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
     """Load a checkpoint's weights into a runner's model, every key; return the checkpoint."""
     checkpoint = read_checkpoint(filename, map_location)
+    require_run_state(filename, checkpoint, ('state_dict',))
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     try:
         getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
