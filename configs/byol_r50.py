@@ -13,9 +13,9 @@ Expected  ImageNet linear top-1 74.3 (1000 epochs), 72.5 (300). VOC07 AP50 77.5,
           project.
 Differs from the release
           Initial weights are torchvision's and PyTorch's (Kaiming fan-out, uniform), not haiku's
-          (truncated normal, variance 1 / fan-in). Stem and max-pool pad both sides alike, where
-          'SAME' pads the far side more: other libraries can then load the backbone. Resized views
-          are rounded to 256 levels.
+          (truncated normal, variance 1 / fan-in). Stem, max-pool and the convolutions that halve
+          the size pad both sides alike, where 'SAME' pads the far side more: other libraries can
+          then load the backbone. Resized views are rounded to 256 levels.
 """
 _base_ = ['_base_/pretrain.py']
 

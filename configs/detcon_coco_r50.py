@@ -13,11 +13,12 @@ Cost      1000 epochs × 118 287 images: a tenth of the ImageNet recipe's.
 Expected  not stated here: the figures were not at hand from a source.
 Differs from the release
           Initial weights are torchvision's and PyTorch's (Kaiming fan-out, uniform), not haiku's
-          (truncated normal, variance 1 / fan-in). Stem and max-pool pad both sides alike, where
-          'SAME' pads the far side more: other libraries can then load the backbone. Resized views
-          are rounded to 256 levels.
+          (truncated normal, variance 1 / fan-in). Stem, max-pool and the convolutions that halve
+          the size pad both sides alike, where 'SAME' pads the far side more: other libraries can
+          then load the backbone. Resized views are rounded to 256 levels.
           Region ids of 256 and more stay distinct; the release casts them to 8 bits, where they
-          wrap.
+          wrap. Images are normalized by ImageNet's mean and std, where the release feeds COCO's as
+          values of 0 to 1 (it comes without a reader of COCO).
 """
 _base_ = ['_base_/pretrain.py']
 

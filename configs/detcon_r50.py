@@ -17,9 +17,9 @@ Expected  fine-tuned as in the paper: COCO 42.7 box / 38.2 mask AP, VOC 77.3 mIo
           Not reproduced by this project: no run of this size has been made with it.
 Differs from the release
           Initial weights are torchvision's and PyTorch's (Kaiming fan-out, uniform), not haiku's
-          (truncated normal, variance 1 / fan-in). Stem and max-pool pad both sides alike, where
-          'SAME' pads the far side more: other libraries can then load the backbone. Resized views
-          are rounded to 256 levels.
+          (truncated normal, variance 1 / fan-in). Stem, max-pool and the convolutions that halve
+          the size pad both sides alike, where 'SAME' pads the far side more: other libraries can
+          then load the backbone. Resized views are rounded to 256 levels.
           Region ids of 256 and more stay distinct; the release casts them to 8 bits, where they
           wrap.
 """

@@ -11,7 +11,8 @@ Expected  ImageNet linear top-1 60.6; VOC07+12 detection 81.5 AP50 / 55.9 AP / 6
           published. Not reproduced by this project.
 Differs from the release
           Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
-          PIL's does.
+          PIL's does. Crops of twice the view's size and more are cut from an image decoded at a
+          half, a quarter or an eighth (reduced=False in a view: whole).
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -12,7 +12,9 @@ Expected  ImageNet linear top-1 67.5 (200 epochs), 71.1 (800). VOC07+12 detectio
           project.
 Differs from the release
           Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
-          PIL's does. Blur is a Gaussian of 23 × 23 pixels, PIL's a repeated box filter.
+          PIL's does. Crops of twice the view's size and more are cut from an image decoded at a
+          half, a quarter or an eighth (reduced=False in a view: whole). Blur is a Gaussian of
+          23 × 23 pixels, PIL's a repeated box filter.
 """
 _base_ = ['_base_/pretrain.py']
 

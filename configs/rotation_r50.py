@@ -19,7 +19,9 @@ Differs from the release
           The network, and with it rate, batch and schedule: the release takes 192 images a step,
           for 50 epochs. vissl and mmselfsup decay weights by 1e-4 without Nesterov momentum, and
           vissl turns images before it crops them. Views are resized by OpenCV's bilinear filter,
-          which does not smooth what it shrinks; PIL's does.
+          which does not smooth what it shrinks; PIL's does. Crops of twice the view's size and
+          more are cut from an image decoded at a half, a quarter or an eighth (reduced=False in a
+          view: whole).
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -15,7 +15,8 @@ Deeper    --cfg-options model.backbone.type=torchvision.resnet101
 Differs from the release
           Images are normalized by ImageNet's mean and std, which the downstream model then uses;
           the release feeds values of 0 to 1. Initial weights are torchvision's and PyTorch's, not
-          a truncated normal of variance 1 / fan-in, and 0.01 in the head. Max-pool pads both
+          a truncated normal of variance 1 / fan-in, and 0.01 in the head. Weight decay is that of
+          run.py and the paper; the README's newer command has 1e-4 (SimCLR v2). Max-pool pads both
           sides alike. A run has one step less: the release adds one to epochs · images // batch.
           Resized views are rounded to 256 levels; the bicubic filter is that of the release's
           tf2/, which the TF1 code beside it does not have.

@@ -12,7 +12,8 @@ Cost      90 epochs × 1 281 167 images, one view of 224 px.
 Expected  not stated here: no figure of this recipe has been measured with this project.
 Differs from the release (pytorch/examples, imagenet)
           Views are resized by OpenCV's bilinear filter, which does not smooth what it shrinks;
-          PIL's does.
+          PIL's does. Crops of twice the view's size and more are cut from an image decoded at a
+          half, a quarter or an eighth (reduced=False in a view: whole).
 """
 _base_ = ['_base_/pretrain.py']
 

@@ -10,14 +10,14 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from densessl.errors import UsageError
-from densessl.files import atomic_path, write_text
+from densessl.files import replacing, write_text
 
 SAVED = 'checkpoint saved: '    # what the log says before the name of one that is in its place
 LAST = 'last_checkpoint'        # the file that names the newest, for the libraries' own tools
@@ -34,7 +34,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: it could not be written, for want of room say; what was at ``path`` is still there.
     """
-    with atomic_path(path) as unfinished, unfinished.open('wb') as file:
+    with replacing(path) as unfinished, unfinished.open('wb') as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:   # torch's writer hides why it could not write
@@ -120,6 +120,23 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
     return checkpoint
 
 
+def require_run_state(path: str | Path, content: Mapping[str, Any],
+                      needs: Iterable[str] = ('state_dict', 'meta')) -> None:
+    """Refuse a file that opens but is something else than a run's checkpoint.
+
+    Args:
+        needs: the dicts that are read from it.
+
+    Raises:
+        UsageError: one is not there.
+    """
+    lacking = [key for key in needs if not isinstance(content.get(key), Mapping)]
+    if not lacking and not isinstance(content.get('meta', {}).get('iter', 0), int):
+        lacking = ['meta.iter']
+    if lacking:
+        raise UsageError(f'{path} is not the checkpoint of a run: it has no {", ".join(lacking)}')
+
+
 def numbered(folder: str | Path, unit: str | None = None) -> list[Path]:
     """The checkpoints of a run in ``folder``, oldest first: those of a number of iterations
     (``unit='iter'``) or epochs (``'epoch'``); of iterations if there are both and None is given."""
@@ -155,7 +172,7 @@ def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
     wrong: list[str] = []
     for path in reversed(_candidates(folder)):
         try:
-            read_checkpoint(path, mmap=True)
+            require_run_state(path, read_checkpoint(path, mmap=True))
         except UsageError as error:
             wrong.append(str(error).partition('; ')[0])
             continue

@@ -39,6 +39,8 @@ def require_cache() -> None:
     if reason:
         raise UsageError(f'the cache {cache_root()} {reason}: set DENSESSL_CACHE to a folder that '
                          f'can be written to')
+
+
 def work_folder(given: str | Path | None, default: str) -> Path:
     """The folder that ``--work-dir`` names, or the default one if it was not given.
 
@@ -79,11 +81,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         RunFailed, UsageError: it cannot be written; the message names ``path`` and says why.
     """
+    with writing(path), replacing(path) as unfinished:
+        yield unfinished
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """What :func:`atomic_path` does, with the system's own errors, for whoever says more."""
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        with writing(path):
-            yield unfinished
-            move_into_place(unfinished, path)
+        yield unfinished
+        move_into_place(unfinished, path)
     finally:
         with suppress(OSError):     # what went wrong before is what counts
             unfinished.unlink(missing_ok=True)

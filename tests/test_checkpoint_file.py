@@ -137,6 +137,16 @@ def test_the_one_before_a_damaged_one_is_used_and_said(how, run):
         read_checkpoint(run / 'iter_10.pth')
 
 
+@pytest.mark.parametrize('other', [
+    {'a': 1}, {'state_dict': {}}, {'meta': {}}, {'state_dict': 3, 'meta': {}},
+    {'state_dict': {}, 'meta': {'iter': 'three'}}])
+def test_what_is_no_checkpoint_of_a_run_is_passed_over(other, run):
+    torch.save(other, run / 'iter_10.pth')
+    said = []
+    assert newest_whole(run, said.append).name == 'iter_9.pth'
+    assert 'iter_10.pth is not the checkpoint of a run: it has no ' in said[0]
+
+
 def test_nothing_is_resumed_where_all_is_damaged_or_gone(run):
     for path in run.glob('*.pth'):
         break_(path, 'half')

@@ -82,6 +82,7 @@ def jobs(names: list[str], data: Path) -> list[Job]:
 
 def _train(method: str, data: Path) -> Callable[[Path, int], list[str]]:
     config, small = METHODS[method]
+    masks = ['--masks', str(data / 'masks')] if load_config(config).get('masks') else []
     views = ['views.0.size=32', 'views.1.size=32'][:len(_views(config))] if 'size' in _views(
         config)[0] else _patches(_views(config)[0])
     options = [*views, 'model.backbone={"_delete_": True, "type": "timm.test_resnet"}',
@@ -89,8 +90,7 @@ def _train(method: str, data: Path) -> Callable[[Path, int], list[str]]:
                'visualizer=None', 'checkpoint.every_epochs=0.5', *small]
     return lambda folder, keep: [
         'train', config, '--data', str(data / 'images'), '--work-dir', str(folder), '--epochs',
-        str(STEPS // 2), '--masks', str(data / 'masks'), '--resume', '--cfg-options', *options,
-        f'checkpoint.keep={keep}']
+        str(STEPS // 2), *masks, '--resume', '--cfg-options', *options, f'checkpoint.keep={keep}']
 
 
 def _benchmark(data: Path) -> Callable[[Path, int], list[str]]:

@@ -97,7 +97,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         image = image.flatten(0, -4)
         rows = rows.repeat_interleave(len(image) // len(rows), 0)
         if image.device.type == 'cpu':
-            # imported here: it takes a third of a second, and who has a GPU needs it not
+            # imported here: it takes a third of a second, which a GPU can do without
             from densessl.data.photometric_cpu import augment_and_normalize
             image = augment_and_normalize(image, rows, self.mean, self.std)
         else:

@@ -20,6 +20,7 @@ from densessl.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
     read_checkpoint,
+    require_run_state,
     write_checkpoint,
 )
 from densessl.dist import synchronize_batch_norm
@@ -113,6 +114,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         """
         with going_on(filename):
             checkpoint = self.load_checkpoint(filename, 'cpu')
+            require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
             meta = checked_meta(checkpoint, filename)
             for key, old, new in changes(as_views_have_it(meta.get('identity', {})), self.identity):
                 was = escaped(str(old)[:300])
@@ -157,6 +159,7 @@ def _for_console(record: logging.LogRecord) -> bool:
 def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
     """Load a checkpoint's weights into a runner's model, every key; return the checkpoint."""
     checkpoint = read_checkpoint(filename, map_location)
+    require_run_state(filename, checkpoint, ('state_dict',))
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     try:
         getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])

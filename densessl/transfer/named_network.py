@@ -108,8 +108,9 @@ def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[Ch
                 ) -> tuple[list[CheckpointLayout], State, list[str]]:
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
     library = foreign.network['type'].partition('.')[0]
-    if foreign.layout == library:
-        return published, tensors, []
+    if foreign.layout == library:   # its keys, and those that others have for its networks
+        own = TRANSFER_TARGETS.get(library)().checkpoints()
+        return [*published, *(one for one in own if one.network is not None)], tensors, []
     others, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
     layouts = [layout for _, layout in others]
     if foreign.layout.endswith('.'):   # the prefix is known: any of these, with the own input
