@@ -103,8 +103,9 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     with BuildLock(out, shard):
         share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
         if share.changed and progress:
-            print(f'{len(share.changed)} images have changed since their masks were made '
-                  f'({named(images, share.changed)}): theirs are made again', file=sys.stderr)
+            print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
+                  f'masks were made ({named(images, share.changed)}): theirs are made again',
+                  file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
         finally:
@@ -113,10 +114,11 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         flush_everything()
         mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
-        marks = mask_info.gather_marks(out, images.digest())
+        marks = mask_info.gather_marks(out, images.digest(), shard[1])
         if marks:
             mask_info.finish(out, images, marks)
             join_records(out, images, len(marks))
+            mask_info.forget_other_splits(out, len(marks))
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary

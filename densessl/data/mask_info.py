@@ -138,8 +138,13 @@ def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
                {'digest': digest, 'masks': masks, 'skipped': skipped})
 
 
-def gather_marks(root: Path, digest: str | None) -> list[dict[str, Any]] | None:
-    """The marks of all shards of one way to split the images ``digest``, if all are done."""
+def gather_marks(root: Path, digest: str | None, shards: int | None = None
+                 ) -> list[dict[str, Any]] | None:
+    """The marks of all shards of one way to split the images ``digest``, if all are done.
+
+    Args:
+        shards: into how many; None: any way.
+    """
     groups: dict[int, dict[int, dict[str, Any]]] = {}
     for path in sorted((root / SHARDS).glob('*-of-*.json')):
         numbers = _MARK.fullmatch(path.name)
@@ -147,8 +152,17 @@ def gather_marks(root: Path, digest: str | None) -> list[dict[str, Any]] | None:
         if numbers and mark['digest'] == digest:
             i, n = map(int, numbers.groups())
             groups.setdefault(n, {})[i] = mark
-    done = [list(marks.values()) for n, marks in groups.items() if len(marks) == n]
+    done = [list(marks.values()) for n, marks in groups.items()
+            if len(marks) == n and shards in (None, n)]
     return done[0] if done else None
+
+
+def forget_other_splits(root: Path, shards: int) -> None:
+    """Remove what shards left of a store that is now complete, except where the images were split
+    into as many ``shards``: it is of images as they were before."""
+    for path in (root / SHARDS).glob('*-of-*.*'):
+        if path.stem.rpartition('-')[2] != str(shards):
+            path.unlink(missing_ok=True)
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
