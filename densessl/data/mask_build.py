@@ -22,7 +22,7 @@ import numpy as np
 from densessl.data import mask_info, mask_png
 from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage
-from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named, state_now
+from densessl.data.mask_record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.data.tar_members import MAX_MAPS
@@ -254,10 +254,12 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
+        states[i] = NOTHING
         return _skipped(store, name, error.reason)
     except UsageError:
         raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
+        states[i] = NOTHING
         return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end

@@ -24,7 +24,7 @@ from densessl.data.range_survey import with_rule
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache
-from densessl.lock import BeingBuilt, lock_path, look
+from densessl.lock import BeingBuilt, is_held, lock_path, look
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -84,14 +84,20 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
 def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
     """Make the masks of images again that have changed since theirs were made, as the store says
-    that it was made."""
-    changed = changed_since(images, store)
-    if not changed:
-        return store
-    if not parameters:
-        raise said_changed(images, store, changed)
-    generator = _build({'type': parameters['type'], **store.info['parameters']})
-    make_masks(images, store.root, generator)
+    that it was made; while another process does so, wait."""
+    while changed := changed_since(images, store):
+        if not parameters:
+            raise said_changed(images, store, changed)
+        generator = _build({'type': parameters['type'], **store.info['parameters']})
+        try:
+            make_masks(images, store.root, generator)
+            return MaskStore(store.root)
+        except BeingBuilt as error:
+            print(f'{error}: waiting for it', file=sys.stderr)
+            while is_held(lock_path(store.root)):
+                time.sleep(POLL)
+        except UsageError as error:
+            raise UsageError(f'{said_changed(images, store, changed)} ({error})') from error
     return MaskStore(store.root)
 
 

@@ -185,7 +185,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
     write_skipped(root, skipped)
     counts = totals(marks)
     if not counts:
-        first = [_line(name, skipped[name]) for name in sorted(skipped)[:1]]
+        first = [f'{name}: {skipped[name]}' for name in sorted(skipped)[:1]]
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '
                          f'{first[0]}' if first else f'no images in {images.source}')
     write_json(root / INFO, read_info(root) | counts)

@@ -27,6 +27,7 @@ STATE = np.dtype([('name', '<u8'), ('size', '<i8'), ('time', '<i8'), ('bytes', '
 THREADS = 8             # network file systems answer many at a time
 PART = 4096             # images that a thread looks at in one go
 
+NOTHING = (0, 0, 0, 0)  # the state of an image without a mask, as STATE
 UNKNOWN, SAME, CHANGED = 0, 1, 2    # what is known of an image whose mask is there
 
 

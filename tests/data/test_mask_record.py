@@ -5,6 +5,7 @@ import argparse
 import os
 import shlex
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from densessl.data.mask_record import RECORD
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
+from densessl.lock import BuildLock
 from densessl.registry import MASK_GENERATORS
 
 BRIGHT = dict(type='bright', threshold=100)
@@ -221,6 +223,31 @@ def test_an_image_that_can_no_longer_be_divided_keeps_no_old_mask(folder, capsys
     assert [images.name(i) for i in range(len(images))] == ['0.png', '2.png', '4.png']
     assert not store.has('3.png') and not store.has('1.png')
     assert set(store.skipped()) == {'1.png', '3.png'}
+    store, images = train_on(folder)                    # which makes no masks: all that can be is
+    assert len(images) == 3
+    paint(folder / 'in' / '1.png', columns=6)           # and again it can
+    make_masks(find_images(folder / 'in'), folder / 'out', Bright(), workers=1, progress=False)
+    assert len(train_on(folder)[1]) == 4 and bright_columns(folder, 1) == 6
+
+
+def test_a_second_run_waits_while_the_first_makes_masks_again(folder, capsys):
+    paint(folder / 'in' / '2.png', columns=9)
+    lock = BuildLock(folder / 'out')
+    lock.__enter__()
+    threading.Timer(1.0, lock.__exit__, (None, None, None)).start()
+    train_on(folder, **BRIGHT)
+    assert 'is being built by another process' in capsys.readouterr().err
+    assert bright_columns(folder, 2) == 9
+
+
+def test_a_store_that_cannot_be_written_says_what_for(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise UsageError('cannot write it')
+
+    paint(folder / 'in' / '2.png', columns=9)
+    monkeypatch.setattr('densessl.data.mask_cache.make_masks', refuse)
+    with pytest.raises(UsageError, match=r'1 of 5 images have changed .*\(cannot write it\)'):
+        train_on(folder, **BRIGHT)
 
 
 def test_a_record_follows_names_when_the_list_grows(folder, capsys):
