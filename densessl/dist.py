@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -50,6 +53,19 @@ def launched_rank(launcher: str) -> int:
 def _whole(variable: str) -> int:
     value = os.environ.get(variable, '')
     return int(value) if value.isdecimal() else 0
+
+
+@contextmanager
+def while_first_works() -> Iterator[None]:
+    """Within, rank 0 may work alone for hours, such as on masks, while the others wait at the end:
+    a collective operation would give up after some minutes."""
+    if world_size() == 1:
+        yield
+        return
+    group = dist.new_group(backend='gloo', timeout=timedelta(days=30))
+    yield
+    dist.barrier(group)
+    dist.destroy_process_group(group)
 
 
 def world_size() -> int:

@@ -1,19 +1,21 @@
 """Writing files so that an interrupted write leaves what was there, and where kept work goes."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import socket
+import stat
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 from densessl.environment import cannot_write, writing
 from densessl.errors import UsageError, shown
@@ -31,6 +33,22 @@ def cache_root() -> Path:
     else ``~/.cache/densessl``. It need not exist."""
     default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'densessl'
     return Path(os.environ.get('DENSESSL_CACHE') or default).expanduser().absolute()
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file to read its bytes, without waiting forever for a pipe's.
+
+    Raises:
+        OSError: it is missing, may not be read, or is a pipe, socket or device.
+    """
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, 'O_NONBLOCK', 0))
+
+    file = open(path, 'rb', opener=opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, 'a pipe, socket or device instead of a file', str(path))
+    return file
 
 
 def require_cache() -> None:

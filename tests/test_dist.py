@@ -2,10 +2,13 @@
 the whole batch. Whole methods: test_two_processes.py."""
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import pytest
 import torch
 from gloo import WORLD, half, on_two_processes
-from torch import nn
+from torch import distributed, nn
 
 from densessl.dist import (
     SyncBatchNorm,
@@ -13,6 +16,7 @@ from densessl.dist import (
     gather,
     launched_rank,
     synchronize_batch_norm,
+    while_first_works,
 )
 from densessl.errors import UsageError
 from densessl_plugins.detcon import detcon_nce
@@ -160,3 +164,15 @@ def test_processes_without_a_launcher_are_not_each_the_whole_run(monkeypatch, ca
     check_launcher('none', 'train')
     assert capsys.readouterr().err == '' and launched_rank('slurm') == 3
     assert launched_rank('none') == 0 and launched_rank('pytorch') == 1
+
+
+def _first_takes_long(rank):
+    distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=1))     # instead of half an hour
+    begun = time.monotonic()
+    with while_first_works():
+        time.sleep(0 if rank else 3)
+    return time.monotonic() - begun
+
+
+def test_the_others_wait_longer_than_for_a_step():
+    assert all(waited >= 3 for waited in on_two_processes(_first_takes_long))

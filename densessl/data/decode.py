@@ -42,6 +42,7 @@ from densessl.data.pillow_images import (
 )
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
+from densessl.files import open_regular
 
 _START_OF_JPEG = b'\xff\xd8'
 _told = mmap.mmap(-1, 1)    # whether of one file that ends too early; forked workers share it
@@ -137,7 +138,7 @@ def read_data(path: str | Path) -> bytes:
         UnreadableImage: missing or empty.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             data = file.read()
     except OSError as error:
         dangling = error.errno == errno.ENOENT and os.path.islink(path)
@@ -197,7 +198,8 @@ def _size_in_header(file: str | Path | io.BytesIO) -> tuple[int, int] | None:
     """(H, W) as displayed; None of kinds that need more than Pillow's look at the header, and on
     all errors: the reader knows the kinds and says what the error is."""
     try:
-        with Image.open(file, formats=formats()) as image:
+        opened = file if isinstance(file, io.BytesIO) else open_regular(file)
+        with opened, Image.open(opened, formats=formats()) as image:
             if image.format in ('PNG', 'TIFF') or min(image.size) < 1:
                 return None
             return turned(image.size[::-1], orientation_of(image))

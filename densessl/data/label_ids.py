@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl.data.label_image import read_label_image
+from densessl.files import open_regular
 
 IGNORED = 255    # the class index that losses and metrics leave out
 UNKNOWN = -1     # in a lookup: no class has this id
@@ -30,7 +31,7 @@ def read_stored(path: str | Path) -> np.ndarray:
     if not Path(path).exists():
         raise FileNotFoundError(path)
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             if file.read(3) == _JPEG:
                 raise UnusableMap('is a JPEG, whose compression changes the ids along every edge; '
                                   'make label maps anew, as PNG')

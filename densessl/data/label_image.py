@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from densessl.files import open_regular
+
 MAX_PIXELS = 2 * (1 << 30) // 12        # Pillow's own bound for an image, 179 million
 # Pillow also has formats that run other programs or fetch other files.
 _FORMATS = ('PNG', 'TIFF', 'BMP', 'GIF', 'WEBP', 'JPEG', 'PPM')
@@ -24,7 +26,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path, formats=_known()) as image:
+            with open_regular(path) as file, Image.open(file, formats=_known()) as image:
                 check_size(*image.size)
                 return np.asarray(image)
     except Image.DecompressionBombError as error:

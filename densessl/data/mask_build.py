@@ -22,7 +22,7 @@ import numpy as np
 from densessl.data import mask_info, mask_png
 from densessl.data.image_names import check_links
 from densessl.data.images import ImageList, UnreadableImage
-from densessl.data.mask_record import SAME, UNKNOWN, Share, join_records, named, state_now
+from densessl.data.mask_record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.data.mask_store import MaskStore, mask_name
 from densessl.data.progress import Progress
 from densessl.data.tar_members import MAX_MAPS
@@ -103,8 +103,9 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     with BuildLock(out, shard):
         share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
         if share.changed and progress:
-            print(f'{len(share.changed)} images have changed since their masks were made '
-                  f'({named(images, share.changed)}): theirs are made again', file=sys.stderr)
+            print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
+                  f'masks were made ({named(images, share.changed)}): theirs are made again',
+                  file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
         finally:
@@ -113,10 +114,11 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         flush_everything()
         mask_info.write_mark(out, shard, images.digest(), summary.made + summary.kept,
                               summary.skipped)
-        marks = mask_info.gather_marks(out, images.digest())
+        marks = mask_info.gather_marks(out, images.digest(), shard[1])
         if marks:
             mask_info.finish(out, images, marks)
             join_records(out, images, len(marks))
+            mask_info.forget_other_splits(out, len(marks))
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
@@ -252,10 +254,12 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
+        states[i] = NOTHING
         return _skipped(store, name, error.reason)
     except UsageError:
         raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
+        states[i] = NOTHING
         return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end

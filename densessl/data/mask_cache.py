@@ -6,8 +6,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,14 @@ from densessl import lock as build_lock
 from densessl.data.images import ImageList
 from densessl.data.mask_build import make_masks
 from densessl.data.mask_info import INFO, describe, read_info, require_same_rule, spell
-from densessl.data.mask_record import RECORD, changed_images, named, read_record
+from densessl.data.mask_record import RECORD, changed_images, named, read_record, write_record
 from densessl.data.mask_store import MaskStore
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.data.range_survey import with_rule
 from densessl.data.tar_masks import TarMasks, masks_in_shards
 from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache
-from densessl.lock import BeingBuilt, lock_path, look
+from densessl.lock import BeingBuilt, is_held, lock_path, look
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -82,15 +84,20 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
 def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
     """Make the masks of images again that have changed since theirs were made, as the store says
-    that it was made."""
-    changed = changed_since(images, store)
-    if not changed:
-        return store
-    if not parameters:
-        raise UsageError(f'{said_changed(images, store, changed)}; make theirs again: '
-                         f'{_command(images, store)}')
-    generator = _build({'type': parameters['type'], **store.info['parameters']})
-    make_masks(images, store.root, generator)
+    that it was made; while another process does so, wait."""
+    while changed := changed_since(images, store):
+        if not parameters:
+            raise said_changed(images, store, changed)
+        generator = _build({'type': parameters['type'], **store.info['parameters']})
+        try:
+            make_masks(images, store.root, generator)
+            return MaskStore(store.root)
+        except BeingBuilt as error:
+            print(f'{error}: waiting for it', file=sys.stderr)
+            while is_held(lock_path(store.root)):
+                time.sleep(POLL)
+        except UsageError as error:
+            raise UsageError(f'{said_changed(images, store, changed)} ({error})') from error
     return MaskStore(store.root)
 
 
@@ -100,19 +107,27 @@ def changed_since(images: ImageList, store: Masks) -> list[int]:
     if not isinstance(store, MaskStore):
         return []
     positions = range(len(images))
-    return changed_images(images, positions, read_record(store.root / RECORD, images, positions))
+    recorded = read_record(store.root / RECORD, images, positions)
+    times = recorded['time'].copy()
+    changed = changed_images(images, positions, recorded)
+    if (recorded['time'] != times).any() and store.info.get('digest') == images.digest():
+        with suppress(UsageError):      # who may not write looks at the bytes again
+            write_record(store.root / RECORD, recorded, images.digest())
+    return changed
 
 
-def said_changed(images: ImageList, store: Masks, changed: list[int]) -> str:
-    """That images have changed since their masks were made, and which."""
-    return (f'{len(changed)} of {len(images)} images have changed since their masks in '
-            f'{store.root} were made ({named(images, changed)})')
+def said_changed(images: ImageList, store: MaskStore, changed: list[int]) -> UsageError:
+    """The error that images have changed since their masks were made, and which."""
+    return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
+                      f'{store.root} were made ({named(images, changed)}); make theirs again: '
+                      f'{_command(images, store)}')
 
 
 def _command(images: ImageList, store: MaskStore) -> str:
-    values = ' '.join(f'{name}={value}' for name, value in store.info['parameters'].items())
-    return (f'densessl make_masks {images.source} {store.root} --generator '
-            f'{store.info["generator"]}' + (f' --set {values}' if values else ''))
+    values = [f'{name}={value}' for name, value in store.info['parameters'].items()]
+    return 'densessl ' + shlex.join([
+        'make_masks', str(images.source), str(store.root), '--generator', store.info['generator'],
+        *(['--set', *values] if values else [])])
 
 
 def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *,

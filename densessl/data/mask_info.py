@@ -141,8 +141,13 @@ def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
                {'digest': digest, 'masks': masks, 'skipped': skipped})
 
 
-def gather_marks(root: Path, digest: str | None) -> list[dict[str, Any]] | None:
-    """The marks of all shards of one way to split the images ``digest``, if all are done."""
+def gather_marks(root: Path, digest: str | None, shards: int | None = None
+                 ) -> list[dict[str, Any]] | None:
+    """The marks of all shards of one way to split the images ``digest``, if all are done.
+
+    Args:
+        shards: into how many; None: any way.
+    """
     groups: dict[int, dict[int, dict[str, Any]]] = {}
     for path in sorted((root / SHARDS).glob('*-of-*.json')):
         numbers = _MARK.fullmatch(path.name)
@@ -150,8 +155,17 @@ def gather_marks(root: Path, digest: str | None) -> list[dict[str, Any]] | None:
         if numbers and mark['digest'] == digest:
             i, n = map(int, numbers.groups())
             groups.setdefault(n, {})[i] = mark
-    done = [list(marks.values()) for n, marks in groups.items() if len(marks) == n]
+    done = [list(marks.values()) for n, marks in groups.items()
+            if len(marks) == n and shards in (None, n)]
     return done[0] if done else None
+
+
+def forget_other_splits(root: Path, shards: int) -> None:
+    """Remove what shards left of a store that is now complete, except where the images were split
+    into as many ``shards``: it is of images as they were before."""
+    for path in (root / SHARDS).glob('*-of-*.*'):
+        if path.stem.rpartition('-')[2] != str(shards):
+            path.unlink(missing_ok=True)
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
@@ -174,7 +188,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
     write_skipped(root, skipped)
     counts = totals(marks)
     if not counts:
-        first = [_line(name, skipped[name]) for name in sorted(skipped)[:1]]
+        first = [f'{name}: {skipped[name]}' for name in sorted(skipped)[:1]]
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '
                          f'{first[0]}' if first else f'no images in {images.source}')
     write_json(root / INFO, read_info(root) | counts)

@@ -27,6 +27,7 @@ STATE = np.dtype([('name', '<u8'), ('size', '<i8'), ('time', '<i8'), ('bytes', '
 THREADS = 8             # network file systems answer many at a time
 PART = 4096             # images that a thread looks at in one go
 
+NOTHING = (0, 0, 0, 0)  # the state of an image without a mask, as STATE
 UNKNOWN, SAME, CHANGED = 0, 1, 2    # what is known of an image whose mask is there
 
 
@@ -47,8 +48,9 @@ class Share:
         self.images, self.positions, self.out = images, positions, out
         self.path = _shard_record(out, *shard)
         self.states = read_record(out / RECORD, images, positions)
-        unfinished = read_record(self.path, images, positions)
-        self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
+        if _written(self.path) >= _written(out / RECORD):       # else it was joined to that
+            unfinished = read_record(self.path, images, positions)
+            self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
         self.changed = changed_images(images, positions, self.states)
         self.status = np.where(self.states['size'] > 0, SAME, UNKNOWN).astype(np.uint8)
         self.status[[self.place(i) for i in self.changed]] = CHANGED
@@ -69,6 +71,11 @@ def join_records(out: Path, images: ImageList, shards: int) -> None:
         positions = range(i, len(images), shards)
         states[i::shards] = read_record(_shard_record(out, i, shards), images, positions)
     write_record(out / RECORD, states, images.digest())
+
+
+def _written(path: Path) -> int:
+    """When a file was written (ns); 0 if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _shard_record(out: Path, i: int, n: int) -> Path:
@@ -107,16 +114,21 @@ def read_record(path: Path, images: ImageList, positions: Sequence[int]) -> np.n
 
 
 def has_changed(images: ImageList, i: int, recorded: np.void) -> bool:
-    """Whether image ``i`` is another than the ``recorded`` one, or gone; False if nothing was."""
+    """Whether image ``i`` is another than the ``recorded`` one, or gone; False if nothing was. Of
+    one whose time alone is another, ``recorded`` takes the new time."""
     if not recorded['size']:
         return False
     try:
         size, time = images.stat(i)
         if size != recorded['size']:
             return True
-        return time != recorded['time'] and _hash(images.data(i)) != recorded['bytes']
+        if time != recorded['time']:
+            if _hash(images.data(i)) != recorded['bytes']:
+                return True
+            recorded['time'] = time
     except UnreadableImage:
         return True
+    return False
 
 
 def changed_images(images: ImageList, positions: Sequence[int], recorded: np.ndarray) -> list[int]:

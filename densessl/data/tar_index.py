@@ -259,4 +259,5 @@ def _keep(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
     try:
         save_index(path, arrays)
     except UsageError as error:
-        print(f'{error}: the tar files are indexed again the next time', file=sys.stderr)
+        print(f'{error}; the tar files will be indexed again the next time, unless '
+              f'$DENSESSL_CACHE names a folder that can be written', file=sys.stderr)

@@ -6,11 +6,14 @@ file: a line of JSON for each image, ``[name, reason]``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from densessl.data.decode import UnreadableImage
+from densessl.data.images import ImageList
 from densessl.errors import RunFailed, UsageError
 
 UNREADABLE = 'unreadable.txt'
@@ -33,6 +36,18 @@ class UnreadableImages:
         self.total, self.share, self.path = total, share, path
         self._known: dict[str, str] = {}
 
+    def begin(self, images: ImageList, *, resume: bool) -> None:
+        """Forget what an earlier run listed, except, of one that is resumed, the images that still
+        cannot be read: others were mended since."""
+        known = self.listed() if resume else {}
+        self.path.unlink(missing_ok=True)
+        for i in range(len(images)) if known else ():
+            if (name := images.name(i)) in known:
+                try:
+                    images.read(i)
+                except UnreadableImage as error:
+                    self._append(name, error.reason)
+
     def note(self, name: str, error: UnreadableImage) -> None:
         """Name an image that cannot be read, once.
 
@@ -47,15 +62,19 @@ class UnreadableImages:
             known[name] = error.reason
             self._append(name, error.reason)
         self._known = known
-        if len(known) > max(1, int(self.share * self.total)) or len(known) >= self.total:
+        if len(known) > max(1, self.share * self.total + 1e-9) or len(known) >= self.total:
             raise RunFailed(self._too_many(known))
 
     def listed(self) -> dict[str, str]:
         """Names and reasons of all that are known of."""
         if not (self.path and self.path.exists()):
             return dict(self._known)
-        lines = self.path.read_text(encoding='ascii').split('\n')[:-1]    # the last may be cut off
-        return dict(json.loads(line) for line in lines if line)
+        known: dict[str, str] = {}
+        for line in self.path.read_bytes().split(b'\n'):
+            with suppress(ValueError, TypeError):   # what a kill cut off, or an editor wrote
+                name, reason = json.loads(line)
+                known[str(name)] = str(reason)
+        return known
 
     def said(self) -> str:
         """How many there are, and the first; empty if there is none."""
@@ -71,18 +90,19 @@ class UnreadableImages:
     def _append(self, name: str, reason: str) -> None:
         if self.path is None:
             return
-        line = json.dumps([name, reason]) + '\n'        # ASCII, whatever the name
+        line = json.dumps([name, reason]).encode() + b'\n'       # ASCII, whatever the name
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            with open(self.path, 'ab+', buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - 1))
+                cut = file.read() not in (b'', b'\n')       # by a kill
+                file.write(b'\n' * cut + line)
         except OSError as error:
             raise RunFailed(f'cannot write {self.path}: {error.strerror}') from error
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
 
     def _too_many(self, known: dict[str, str]) -> str:
         if len(known) >= self.total:
             return f'{self.said()}: none is left'
+        enough = min(1.0, max(0.05, math.ceil(200 * len(known) / self.total) / 100))
         return (f'{self.said()}, more than max_unreadable={self.share:g} allows: mend them or take '
-                f'them out of the data, or allow more (--cfg-options max_unreadable=0.05)')
+                f'them out of the data, or allow more (--cfg-options max_unreadable={enough:g})')

@@ -21,7 +21,7 @@ from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
-from densessl.dist import check_launcher
+from densessl.dist import check_launcher, while_first_works
 from densessl.engine.configured import Configured, configure, refuse_twice_said
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
@@ -115,8 +115,8 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
     unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                   folder / UNREADABLE)
-    if rank == 0 and not resume:
-        unreadable.path.unlink(missing_ok=True)     # of a run that left nothing else
+    if rank == 0:
+        unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, store, labels, unreadable)
     runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
@@ -186,11 +186,10 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
         raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
                          f'config, or --masks DIR')
     asked = {'store': masks} if masks else cfg.masks.to_dict()
-    found = store_for_training(images, asked, is_builder=is_builder)
-    if distributed.is_initialized():
-        distributed.barrier()       # the builder may have made masks of changed images again
-        if not is_builder:
-            found = store_for_training(images, asked, is_builder=False)
+    with while_first_works():
+        found = store_for_training(images, asked, is_builder=is_builder)
+    if not is_builder:       # the builder may have made masks of changed images again
+        found = store_for_training(images, asked, is_builder=False)
     return found
 
 

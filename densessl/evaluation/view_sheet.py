@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from densessl.data.collate import collate
 from densessl.data.find import find_images
 from densessl.data.images import ImageList, UnreadableImage
 from densessl.data.loader import ViewDataset
-from densessl.data.mask_cache import Masks, existing_store, open_store, settle_rule
+from densessl.data.mask_cache import (
+    Masks,
+    changed_since,
+    existing_store,
+    open_store,
+    said_changed,
+    settle_rule,
+)
 from densessl.data.mask_preview import GAP, fit, mosaic
 from densessl.data.masks import MaskGenerator
 from densessl.data.photometric import ViewPreprocessor
@@ -38,10 +46,12 @@ class ReadOrMade:
     Args:
         store: label maps that are there already, or None.
         generator: makes those that are not, or None.
+        changed: the positions of images of which the store's are no longer.
     """
 
-    def __init__(self, store: Masks | None, generator: MaskGenerator | None) -> None:
-        self.store, self.generator = store, generator
+    def __init__(self, store: Masks | None, generator: MaskGenerator | None,
+                 changed: Iterable[int] = ()) -> None:
+        self.store, self.generator, self.changed = store, generator, frozenset(changed)
         self.maps, self.remedy = (store or generator).maps, 'make it again'
 
     def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
@@ -50,7 +60,8 @@ class ReadOrMade:
 
     def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
         """(H, W) integers of image ``i``."""
-        if self.store and (not self.generator or self.store.has_for(images, i)):
+        if self.store and (not self.generator or (
+                i not in self.changed and self.store.has_for(images, i))):
             return self.store.read_for(images, i, which)
         masks = self.generator.for_image(images.name(i), images.read(i))
         return masks[which] if self.maps > 1 else masks
@@ -89,11 +100,18 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
 
 def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
     if masks:
-        return ReadOrMade(open_store(images, masks), None)
+        store = open_store(images, masks)
+        if changed := changed_since(images, store):
+            raise said_changed(images, store, changed)
+        return ReadOrMade(store, None)
     if not cfg.get('masks'):
         raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
                          f'dict(type=…) in the config, or --masks DIR')
-    return ReadOrMade(*existing_store(images, cfg.masks.to_dict()))
+    store, generator = existing_store(images, cfg.masks.to_dict())
+    changed = changed_since(images, store) if store else []
+    if changed and not generator:
+        raise said_changed(images, store, changed)
+    return ReadOrMade(store, generator, changed)
 
 
 def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]

@@ -1,4 +1,5 @@
 """Damaged files: what is left of them, or the true reason in one line."""
+import os
 import struct
 import zlib
 
@@ -8,6 +9,8 @@ from odd_files import COLORS, GRAY12, GRAY16, SMOOTH, by_pillow, chunk, png16, t
 from PIL import Image
 
 from densessl.data.decode import UnreadableImage, decode, image_size, read_image
+from densessl.data.label_ids import UnusableMap, read_ids
+from densessl.data.label_image import read_label_image
 from densessl.errors import UsageError
 
 
@@ -102,3 +105,17 @@ def test_many_bands_are_as_much_as_many_pixels(monkeypatch):
         decode('x', data)
     monkeypatch.setenv('DENSESSL_MAX_PIXELS', '900')
     assert decode('x', data).shape == (20, 30, 3)
+
+
+@pytest.mark.timeout(20)
+def test_nobody_waits_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'link.png').symlink_to('pipe.png')
+    (tmp_path / 'zero.png').symlink_to('/dev/zero')      # which has no end
+    for path in tmp_path.iterdir():
+        for read in (read_image, image_size):
+            with pytest.raises(UnreadableImage, match='a pipe, socket or device instead of a file'):
+                read(path)
+        for read, error in ((read_ids, UnusableMap), (read_label_image, ValueError)):
+            with pytest.raises(error, match='a pipe, socket or device instead of a file'):
+                read(path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -187,8 +188,33 @@ def test_more_than_the_allowed_share_stops_the_run(many, tmp_path):
     with pytest.raises(RunFailed, match=r'11 of 100 .*more than max_unreadable=0.1 allows'):
         for i in range(100):
             data[i, i]
+    assert 'max_unreadable=0.22)' in data.unreadable._too_many(data.unreadable.listed())
     with pytest.raises(UsageError, match='0 to 1'):
         UnreadableImages(5, 'few')
+
+
+@pytest.mark.parametrize('total, share, allowed', [(17, 0.01, 1), (100, 0.29, 29), (9, 0.5, 4)])
+def test_the_share_is_counted_exactly_and_the_one_that_is_proposed_suffices(total, share, allowed):
+    def note(noted, count):
+        for i in range(count):
+            noted.note(f'{i}.png', UnreadableImage(f'{i}.png', 'empty'))
+
+    note(UnreadableImages(total, share), allowed)
+    with pytest.raises(RunFailed) as error:
+        note(UnreadableImages(total, share), allowed + 1)
+    note(UnreadableImages(total, float(str(error.value).split('=')[-1][:-1])), allowed + 1)
+
+
+def test_a_resumed_run_forgets_those_that_were_mended(many, tmp_path):
+    first = dataset(many, 0.5, tmp_path / 'list.txt')
+    first.sample((0, 30))
+    for i in range(30, 59):
+        shutil.copy(many.path(0), many.path(i))
+    resumed = UnreadableImages(100, 0.01, tmp_path / 'list.txt')
+    resumed.begin(many, resume=True)
+    assert list(resumed.listed()) == ['59.png']
+    resumed.begin(many, resume=False)
+    assert resumed.said() == ''
 
 
 def test_a_list_that_a_kill_cut_off_and_names_of_any_bytes(tmp_path):
@@ -198,3 +224,6 @@ def test_a_list_that_a_kill_cut_off_and_names_of_any_bytes(tmp_path):
     with open(noted.path, 'a') as file:
         file.write('["c.jp')
     assert UnreadableImages(9, 1.0, noted.path).listed() == {name: 'empty'}
+    UnreadableImages(9, 1.0, noted.path).note('d', UnreadableImage('d', 'none'))
+    noted.path.write_bytes(noted.path.read_bytes() + b'[1]\n5\n\xff\xfe\n')
+    assert UnreadableImages(9, 1.0, noted.path).listed() == {name: 'empty', 'd': 'none'}

@@ -179,7 +179,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     """The builder's workers run it again, and there it would wait for the builder."""
     draw(tmp_path / 'in', 4)
     script = tmp_path / 'script.py'
-    script.write_text('from densessl.data.images import find_images\n'
+    script.write_text('from densessl.data.find import find_images\n'
                       'from densessl.data.masks import store_for_training\n'
                       'store_for_training(find_images("in"), dict(type="grid", rows=2, cols=3), '
                       'is_builder=True)\n')

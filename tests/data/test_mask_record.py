@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from PIL import Image
 
 from densessl.commands import make_masks as command
 from densessl.data.find import find_images
+from densessl.data.images import ImageList
 from densessl.data.mask_check import check_masks
 from densessl.data.mask_record import RECORD
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
+from densessl.lock import BuildLock
 from densessl.registry import MASK_GENERATORS
 
 BRIGHT = dict(type='bright', threshold=100)
@@ -74,7 +78,8 @@ def test_a_changed_image_gets_a_new_mask_before_training(folder, capsys):
     before = {i: mask(folder, i) for i in range(5)}
     paint(folder / 'in' / '2.png', columns=9)
     train_on(folder, **BRIGHT)
-    assert '1 images have changed since their masks were made (2.png)' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert '1 of 5 images have changed since their masks were made (2.png)' in err
     assert bright_columns(folder, 2) == 9
     assert all(np.array_equal(mask(folder, i), before[i]) for i in (0, 1, 3, 4))
     train_on(folder, **BRIGHT)                          # and then is the same again
@@ -89,9 +94,34 @@ def test_the_same_size_and_time_apart_the_bytes_decide(folder, capsys):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1                                       # of the same size
     path.write_bytes(data)
-    os.utime(path, ns=(1, 1))
+    os.utime(path, ns=(2, 2))
     train_on(folder, **BRIGHT)
     assert '(1.png)' in capsys.readouterr().err
+
+
+def test_after_a_copy_the_bytes_are_looked_at_once(folder, monkeypatch):
+    for path in (folder / 'in').iterdir():
+        os.utime(path, ns=(1, 1))
+    train_on(folder, **BRIGHT)
+    monkeypatch.setattr(ImageList, 'data', lambda *_: pytest.fail('the bytes are read again'))
+    train_on(folder, **BRIGHT)
+    make_masks(find_images(folder / 'in'), folder / 'out', Bright(), workers=1, progress=False)
+
+
+def test_the_split_that_was_last_counts(folder, capsys):
+    """After a change, shards take the place of what an undivided build left."""
+    images = find_images(folder / 'in')
+    paint(folder / 'in' / '1.png', columns=8, dark=101)       # nothing is dark: skipped
+    make_masks(images, folder / 'out', Bright(), workers=1, progress=False)
+    paint(folder / 'in' / '1.png', columns=8)
+    paint(folder / 'in' / '2.png', columns=9)
+    for i in range(2):
+        make_masks(images, folder / 'out', Bright(), workers=1, shard=(i, 2), progress=False)
+    assert not list(check_masks(images, MaskStore(folder / 'out'), progress=False))
+    store, used = train_on(folder)
+    assert (len(used), store.skipped(), store.info['masks']) == (5, {}, 5)
+    assert make_masks(images, folder / 'out', Bright(), workers=1).changed == 0
+    assert 'changed' not in capsys.readouterr().err
 
 
 def test_training_is_refused_where_nothing_says_how_masks_are_made(folder):
@@ -112,7 +142,24 @@ def test_training_is_refused_where_nothing_says_how_masks_are_made(folder):
 def run_printed_command(text):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert command.run(parser.parse_args(text.split()[1:])) == 0
+    assert command.run(parser.parse_args(shlex.split(text)[1:])) == 0
+
+
+def test_the_printed_command_can_be_pasted(tmp_path):
+    folder = tmp_path / "a b's"
+    maps = folder / 'label maps'
+    maps.mkdir(parents=True)
+    (folder / 'in').mkdir()
+    for i in range(2):
+        paint(folder / 'in' / f'{i}.png', columns=i + 1)
+        Image.fromarray(np.eye(8, 10, dtype=np.uint8)).save(maps / f'{i}.png')
+    generator = MASK_GENERATORS.build(dict(type='label_maps', folder=str(maps)))
+    make_masks(find_images(folder / 'in'), folder / 'out', generator, workers=1, progress=False)
+    paint(folder / 'in' / '1.png', columns=5)
+    with pytest.raises(UsageError) as error:
+        train_on(folder)
+    run_printed_command(str(error.value).split('make theirs again: densessl ')[1])
+    train_on(folder)
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -176,6 +223,31 @@ def test_an_image_that_can_no_longer_be_divided_keeps_no_old_mask(folder, capsys
     assert [images.name(i) for i in range(len(images))] == ['0.png', '2.png', '4.png']
     assert not store.has('3.png') and not store.has('1.png')
     assert set(store.skipped()) == {'1.png', '3.png'}
+    store, images = train_on(folder)                    # which makes no masks: all that can be is
+    assert len(images) == 3
+    paint(folder / 'in' / '1.png', columns=6)           # and again it can
+    make_masks(find_images(folder / 'in'), folder / 'out', Bright(), workers=1, progress=False)
+    assert len(train_on(folder)[1]) == 4 and bright_columns(folder, 1) == 6
+
+
+def test_a_second_run_waits_while_the_first_makes_masks_again(folder, capsys):
+    paint(folder / 'in' / '2.png', columns=9)
+    lock = BuildLock(folder / 'out')
+    lock.__enter__()
+    threading.Timer(1.0, lock.__exit__, (None, None, None)).start()
+    train_on(folder, **BRIGHT)
+    assert 'is being built by another process' in capsys.readouterr().err
+    assert bright_columns(folder, 2) == 9
+
+
+def test_a_store_that_cannot_be_written_says_what_for(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise UsageError('cannot write it')
+
+    paint(folder / 'in' / '2.png', columns=9)
+    monkeypatch.setattr('densessl.data.mask_cache.make_masks', refuse)
+    with pytest.raises(UsageError, match=r'1 of 5 images have changed .*\(cannot write it\)'):
+        train_on(folder, **BRIGHT)
 
 
 def test_a_record_follows_names_when_the_list_grows(folder, capsys):

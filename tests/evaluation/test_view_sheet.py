@@ -15,6 +15,7 @@ from densessl.data.collate import collate
 from densessl.data.find import find_images
 from densessl.data.images import read_image
 from densessl.data.loader import ViewDataset
+from densessl.data.mask_cache import cache_folder
 from densessl.data.masks import MaskStore, make_masks
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.photometric_draw import parameters
@@ -129,6 +130,23 @@ def test_a_given_store_is_read(scenes, capsys):
     assert main([*arguments, 'a.png', '--masks', 'masks']) == 0
     assert main([*arguments, 'b.png']) == 0
     assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
+
+
+def test_no_mask_is_shown_on_an_image_that_has_changed_since(scenes, tmp_path, capsys):
+    images = tmp_path / 'own'
+    shutil.copytree(scenes, images)
+    arguments = ['views', 'demo/detcon_r18', '--data', str(images), '--out']
+    cfg = load_config('demo/detcon_r18')
+    generator = MASK_GENERATORS.build(cfg.masks.to_dict())
+    make_masks(find_images(images), cache_folder(find_images(images), generator), generator)
+    make_masks(find_images(images), 'masks', generator)
+    cv2.imwrite(str(images / '00000.jpg'), np.zeros((60, 90, 3), np.uint8))
+    assert main([*arguments, 'a.png', '--masks', 'masks']) == 2
+    assert '1 of 4 images have changed since their masks in' in capsys.readouterr().err
+    assert main([*arguments, 'a.png']) == 0       # the others are read from the cache
+    make_masks(find_images(images), 'masks', generator)
+    assert main([*arguments, 'b.png', '--masks', 'masks']) == 0
+    assert np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
 
 
 def test_the_sheet_of_tar_shards_is_that_of_their_files(scenes):
