@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from densessl.commands import add_pixel_arguments, pixel_arguments
 
 if TYPE_CHECKING:
     from densessl.transfer.data_check import DataCheck
-    from densessl.transfer.data_report import DataReport
+    from densessl.transfer.data_report import DataReport, Kind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
     found = check_data(reports, drawn, rule=rule)
     for line in [*lines, *_contents(reports, found)]:
         print(line)
-    left = [*map(str, found.unused), *_left_aside(reports)]
-    for line in [*map(str, found.odd), *map(str, found.faults), *left]:
+    left = [*map(str, found.doubtful), *_by_file(reports, 'unusable')]
+    for line in [*_by_file(reports, 'mended'), *map(str, found.odd), *map(str, found.faults),
+                 *left]:
         print(line)
     for report in reports:
         report.require_usable()
@@ -78,10 +78,14 @@ def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
             yield f'{report.split}: {pixel_shares(report.maps, found.pixels[report.split])}'
 
 
-def _left_aside(reports: Sequence[DataReport]) -> Iterator[str]:
-    """A line for each file of which something that is annotated cannot be used."""
+def _by_file(reports: Sequence[DataReport], kind: Kind) -> Iterator[str]:
+    """A line for each file of which something is not used, or is read otherwise than written. Of
+    an image that is left out as a whole, nothing is said of its objects."""
     for report in reports:
-        for finding in report.of_kind('unusable'):
-            for path, number in Counter(finding.files).items():
-                where = path if os.path.exists(path) else f'{report.source}: {path}'
-                yield f'{where}: {finding.unit} that {finding.words} ({number})'
+        found = sorted(report.of_kind(kind), key=lambda finding: finding.unit == 'objects')
+        whole = {path for finding in found if finding.unit != 'objects'
+                 for path in finding.files} if kind == 'unusable' else set()
+        for finding in found:
+            for path, words in finding.by_file():
+                if finding.unit != 'objects' or path not in whole:
+                    yield (path if os.path.exists(path) else f'{report.source}: {path}') + words

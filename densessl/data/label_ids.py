@@ -54,7 +54,7 @@ def read_ids(path: str | Path) -> np.ndarray:
         raise UnusableMap(_about_colors(values))
     if values.dtype.kind == 'f' and not (values == np.rint(values)).all():
         raise UnusableMap('holds fractions instead of ids')
-    lowest, highest = values.min(initial=0), values.max(initial=0)
+    lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > 255:
         raise UnusableMap(f'holds ids from {lowest:g} to {highest:g} '
                           f'({values.dtype.itemsize * 8} bits a pixel), but ids are 0 to 255; '
@@ -99,22 +99,24 @@ class MapMeaning:
         ignore: how a user says that an id has no label, to be followed by the id; '' if there is
             no way.
         binary: how a user says that 255 is the second class; '' if there is no way.
+        given: whether the classes were named; else they are the ids that occur.
     """
 
     names: tuple[str, ...]
     lookup: tuple[int, ...]
     ignore: str = ''
     binary: str = ''
+    given: bool = True
 
     @classmethod
     def of(cls, names: Iterable[str], ids: Mapping[int, int], *, ignore: str = '',
-           binary: str = '') -> MapMeaning:
+           binary: str = '', given: bool = True) -> MapMeaning:
         """Of ids that are class indices, except those in ``ids`` (id → class index)."""
         names = tuple(names)
         lookup = [*range(min(len(names), 256)), *[UNKNOWN] * (256 - len(names))]
         for value, index in ids.items():
             lookup[value] = index
-        return cls(names, tuple(lookup), ignore, binary)
+        return cls(names, tuple(lookup), ignore, binary, given)
 
     @cached_property
     def table(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from densessl.transfer.subset import build_training_sets
 from densessl.transfer.target import TransferTarget
 
 SHOWN = 5     # files, each in a line of its own
+_MANY = 10    # label maps, of which it can be said what is usual
 _ENDINGS = '.PNG .jpg .jpeg .JPG .tif .tiff .bmp .gif .webp .npy .mat'.split()
 
 
@@ -41,14 +42,14 @@ class DataCheck:
     Attributes:
         opened: number of files.
         faults: what ends a run, or would be learnt wrongly.
-        unused: label maps that say nothing.
+        doubtful: label maps that say nothing, or hold an id that hardly any other one holds.
         odd: files that are used, read in a way that the user should know of.
         pixels: split → class index → pixels, where there are label maps.
     """
 
     opened: int = 0
     faults: list[FileFault] = field(default_factory=list)
-    unused: list[FileFault] = field(default_factory=list)
+    doubtful: list[FileFault] = field(default_factory=list)
     odd: list[FileFault] = field(default_factory=list)
     pixels: dict[str, Counter[int]] = field(default_factory=dict)
 
@@ -62,7 +63,7 @@ class DataCheck:
 
     def warnings(self) -> list[str]:
         """Lines about what does not end a run."""
-        return [*first_of(self.odd), *first_of(self.unused)]
+        return [*first_of(self.odd), *first_of(self.doubtful)]
 
 
 def inspect_labelled(cfg: Any, target: TransferTarget) -> tuple[list[DataReport], list[str]]:
@@ -128,7 +129,8 @@ def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = No
             for label in maps:
                 _judge_map(image, label, report, facts, check)
         _judge_all(report, [label for _, *maps in samples for label in maps], facts, check)
-    for name in ('faults', 'unused', 'odd'):       # a file may be in several parts
+    _judge_rare(used, facts, check)
+    for name in ('faults', 'doubtful', 'odd'):       # a file may be in several parts
         setattr(check, name, list(dict.fromkeys(getattr(check, name))))
     return check
 
@@ -153,7 +155,7 @@ def _judge_map(image: str, label: str, report: DataReport, facts: Mapping[str, F
     elif found.wrong:
         check.faults.append(FileFault(label, found.wrong))
     elif facts[image].wrong is None and found.size != size:
-        turned = ('; it lies on its side: turn it as the EXIF orientation of the image says'
+        turned = ('; it lies on its side: turn it to lie as its image is displayed'
                   if found.size == size[::-1] else '')
         check.faults.append(FileFault(label, f'has {found.size[1]}×{found.size[0]} pixels, but its '
                                              f'image is displayed at {size[1]}×{size[0]}{turned}'))
@@ -165,7 +167,7 @@ def _judge_map(image: str, label: str, report: DataReport, facts: Mapping[str, F
         if wrong:
             check.faults.append(FileFault(label, wrong))
         elif set(pixels) == {IGNORED}:
-            check.unused.append(FileFault(label, 'has no pixel with a label'))
+            check.doubtful.append(FileFault(label, 'has no pixel with a label'))
         check.pixels.setdefault(report.split, Counter()).update(pixels)
 
 
@@ -196,6 +198,33 @@ def _judge_all(report: DataReport, labels: Sequence[str], facts: Mapping[str, Fi
             meaning.lookup[value] == IGNORED for value in ids):
         check.faults.append(FileFault(labels[0], f'has no pixel with a label, as none of the label '
                                                  f'maps for {report.split} has'))
+
+
+def _judge_rare(used: Sequence[tuple[DataReport, Sequence[tuple[str, ...]]]],
+                facts: Mapping[str, FileFacts], check: DataCheck) -> None:
+    """Where the classes are the ids that occur: ids far above the others, in hardly any map."""
+    meaning = next((one.maps for one, _ in used if one.maps and not one.maps.given), None)
+    labels = {label for _, samples in used for _, *maps in samples for label in maps}
+    if meaning is None or len(labels) < _MANY:
+        return
+    times = Counter(value for label in labels for value in facts[label].counts or ()
+                    if meaning.lookup[value] != IGNORED)
+    few = max(1, len(labels) // 100)
+    usual = [value for value, number in times.items() if number > few]
+    top = ceiling = max(usual, default=255)
+    while ceiling + 1 in times:      # classes that are rare, unless there are more than others
+        ceiling += 1
+    if ceiling - top <= len(usual):
+        top = ceiling
+    for label in sorted(labels):
+        if rare := sorted(value for value in facts[label].counts or () if value in times
+                          and value > top + 1):
+            shown = ', '.join(map(str, rare[:5])) + (', …' if len(rare) > 5 else '')
+            check.doubtful.append(FileFault(
+                label, f'holds id {shown}, above those of the other label maps (at most {top}): '
+                       f'without a classes.json it counts as a class; if it is none, correct the '
+                       f'map or give {meaning.ignore}{rare[0]}; if it is one, list the classes in '
+                       f'classes.json'))
 
 
 def _instead_of(label: str) -> str:

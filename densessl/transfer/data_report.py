@@ -1,7 +1,8 @@
 """What one part of the labelled data holds, and what of it the library's own data set will use."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,16 +34,27 @@ class Finding:
     unit: str = 'objects'
 
     def __str__(self) -> str:
-        return f'{len(self.files)} {self._agreeing()} ({named_files(self.files)})'
+        number = len(self.files)
+        return f'{number} {self._agreeing(number)} ({named_files(self.files)})'
 
     def sentence(self) -> str:
         """With what is counted: ``8 objects lie outside their image (a.jpg, …)``."""
-        unit = self.unit.removesuffix('s') if len(self.files) == 1 else self.unit
-        return f'{len(self.files)} {unit} {self._agreeing()} ({named_files(self.files)})'
+        return f'{self._counted(len(self.files))} ({named_files(self.files)})'
 
-    def _agreeing(self) -> str:
+    def by_file(self) -> Iterator[tuple[str, str]]:
+        """Each file with what is to be said of it, to follow its name: ``: 2 objects lie outside
+        their image``, or ``is smaller than …`` where it is the file itself."""
+        for path, number in Counter(self.files).items():
+            yield path, (f': {self._counted(number)}' if self.unit == 'objects'
+                         else f' {self._agreeing(1)}')
+
+    def _counted(self, number: int) -> str:
+        unit = self.unit.removesuffix('s') if number == 1 else self.unit
+        return f'{number} {unit} {self._agreeing(number)}'
+
+    def _agreeing(self, number: int) -> str:
         verb, space, rest = self.words.partition(' ')
-        return (_OF_ONE.get(verb, verb) if len(self.files) == 1 else verb) + space + rest
+        return (_OF_ONE.get(verb, verb) if number == 1 else verb) + space + rest
 
 
 @dataclass(frozen=True)

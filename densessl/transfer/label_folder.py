@@ -83,16 +83,19 @@ class LabelledFolder:
         ids: the class index of those ids that are not their own (:data:`IGNORED` for pixels
             without label).
         palette: ``{'palette': [[r, g, b]]}`` if there is one.
+        given: whether ``classes.json`` names the classes; else they are the ids that occur.
     """
 
     pairs: dict[str, list[Pair]]
     names: list[str]
     ids: dict[int, int]
     palette: dict[str, Any] = field(default_factory=dict)
+    given: bool = True
 
     def meaning(self, options: LabelOptions) -> MapMeaning:
         """What the ids mean, for the checks."""
-        return MapMeaning.of(self.names, self.ids, ignore=options.ignore, binary=options.binary)
+        return MapMeaning.of(self.names, self.ids, ignore=options.ignore, binary=options.binary,
+                             given=self.given)
 
 
 def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
@@ -130,7 +133,7 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
            if (meant := moved.get(value, value)) in indices}
     own = {value for value, index in ids.items() if value == index != IGNORED}
     return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
-                                         if value not in own}, palette)
+                                         if value not in own}, palette, named.is_file())
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],

@@ -64,7 +64,7 @@ def shorten_warmups(schedulers: Any, iterations: int) -> list[str]:
 
 def check_warmups(schedulers: Any, iterations: int | None, epochs: int | None) -> None:
     """Refuse a warm-up that the run does not get to the end of: the rate would never be what the
-    config says.
+    config says. The shortest that there is may be longer than a run of a single step.
 
     Args:
         schedulers: of a config.
@@ -79,7 +79,7 @@ def check_warmups(schedulers: Any, iterations: int | None, epochs: int | None) -
         unit, length = (('epochs', epochs) if scheduler.get('by_epoch', True)
                         else ('iterations', iterations))
         end = scheduler.get('end')
-        if isinstance(end, (int, float)) and length and end > length:
+        if isinstance(end, (int, float)) and length and end > max(length, _SHORTEST):
             raise UsageError(f'param_scheduler.{i}.end {end:g}: the warm-up is longer than the run '
                              f'of {length} {unit}; choose a shorter one')
 

@@ -26,8 +26,8 @@ class FindingLog:
 
     def filled_words(self) -> str:
         return ', '.join(f'{key} of {times} '
-                         f'{"images" if key == "width and height" else "annotations"}'
-                         for key, times in self.filled.items())
+                         f'{"image" if key == "width and height" else "annotation"}'
+                         f'{"s" if times != 1 else ""}' for key, times in self.filled.items())
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(Finding(words, tuple(files), kind, unit)

@@ -19,6 +19,8 @@ SLACK = 2    # pixels by which sizes and boxes may differ by rounding
 TURNED = ('have the width and height of the image as stored, without its EXIF rotation; '
           'their objects are taken as drawn on the image as displayed')
 RESIZED = 'have another size in the file than their image; that of the image is taken'
+NO_SIZE = ('have a width or height in the file that is not a positive whole number; the size '
+           'of the image is taken')
 ON_STORED = 'are drawn on the image as stored, without its EXIF rotation'
 ON_OTHER = 'are drawn on an image of another size than theirs'
 UNSURE = 'are of an image of another size than the file says, and may be drawn on either'
@@ -74,9 +76,13 @@ def settle_sizes(images: list[dict[str, Any]], objects: Mapping[Any, Sequence[di
                 raise UsageError(f'{path} gives no width and height of an image that cannot be '
                                  f'read: {size}') from size
             size = written
+        stated = any(one.get(side) is not None for side in ('height', 'width'))
         one['height'], one['width'] = size
         if written is None:
-            log.filled['width and height'] += 1
+            if stated:
+                log.add(NO_SIZE, str(folder / one['file_name']), 'mended', 'images')
+            else:
+                log.filled['width and height'] += 1
         elif max(abs(a - b) for a, b in zip(written, size, strict=True)) > SLACK:
             frames.append(Frame(one, objects.get(one['id'], ()), written, size))
     lost = {id(frame.image) for frame in _misplaced(frames, folder, log)}

@@ -45,7 +45,7 @@ def labelled_images(images: Path, labels: Path, suffix: str, listed: Path | None
     if listed is None:
         for stem, path in of_label.items():
             if stem not in of_image and not _is_list(path):
-                log.add('have no image of their name', str(path), 'unusable', 'label files')
+                log.add('have no image of the same name', str(path), 'unusable', 'label files')
             for twin in every.get(stem, ())[1:]:
                 log.add('have the name of another image, whose label file is meant', str(twin),
                         'unusable', 'images')

@@ -115,7 +115,7 @@ class ObjectReader:
         if right <= left or bottom <= top:
             return None, 'lie outside their image'
         if max(left - x, top - y, x + w - right, y + h - bottom) > _OVER:
-            self.log.add('reach out of their image and are cut at its edge', self.file, 'mended')
+            self.log.add('reach out of their image; the part inside is taken', self.file, 'mended')
             box = [left, top, right - left, bottom - top]
             if min(box[2:]) < 1:
                 return None, 'lie outside their image but for less than a pixel'
@@ -126,9 +126,13 @@ class ObjectReader:
         if area is not None and area[0] > 0 and not self.in_shares:
             one['area'] = area[0]
             return
+        if one.get('area') is not None and not self.in_shares:
+            self.log.add('have an area that is not a positive number; that of their outline or '
+                         'box is taken', self.file, 'mended')
+        else:
+            self.log.filled['area'] += 1
         one['area'] = (area_inside(outline, self.size) if outline else 0.0) or math.prod(
             one['bbox'][2:])
-        self.log.filled['area'] += 1
 
 
 def _turned(box: list[float]) -> list[float]:

@@ -37,12 +37,12 @@ class XmlLabels:
     """What one file says.
 
     Attributes:
-        size: (H, W) as written; None if it is missing or none.
+        size: (H, W), the text as written; None if it is missing.
         mended, faults: words about its objects, one entry for each object concerned.
         broken: why nothing of the file can be read; '' if it can.
     """
 
-    size: tuple[int, int] | None = None
+    size: tuple[str | None, str | None] | None = None
     objects: tuple[XmlObject, ...] = ()
     mended: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
@@ -71,9 +71,9 @@ def _read(path: Path, size: int, time: int) -> XmlLabels:
     found = _Objects()
     for one in root.iter('object'):
         found.read(one)
-    stated = finite_numbers([_text(root, f'size/{side}') for side in ('height', 'width')])
-    size_ = (int(stated[0]), int(stated[1])) if stated and min(stated) >= 1 else None
-    return XmlLabels(size_, tuple(found.objects), tuple(found.mended), tuple(found.faults))
+    sides = _text(root, 'size/height'), _text(root, 'size/width')
+    return XmlLabels(sides if any(sides) else None, tuple(found.objects), tuple(found.mended),
+                     tuple(found.faults))
 
 
 def _parse(data: bytes) -> ET.Element:

@@ -29,11 +29,13 @@ class LabelFolder(BaseSegDataset):
     Args:
         ids: pixel value in the label maps → class index, where they differ; 255 for pixels
             without a label.
+        given: whether the classes were named; else they are the ids that occur.
     """
 
     options = OPTIONS
 
-    def __init__(self, ids: dict[int, int], **kwargs: Any) -> None:
+    def __init__(self, ids: dict[int, int], given: bool = True, **kwargs: Any) -> None:
+        self.given = given
         self.ids = {int(value): index for value, index in ids.items()}
         super().__init__(**kwargs)
 
@@ -67,7 +69,7 @@ def set_label_folder(cfg: Any, root: str | None) -> list[str]:
     names, pairs, ids = found.names, found.pairs, found.ids
     for split in SPLITS:
         dataset = cfg[f'{split}_dataloader'].dataset
-        dataset.update(data_root=str(root), ids=ids,
+        dataset.update(data_root=str(root), ids=ids, given=found.given,
                        metainfo={'classes': names, **found.palette},
                        data_prefix={'img_path': f'images/{split}',
                                     'seg_map_path': f'labels/{split}'})

@@ -64,4 +64,4 @@ def _meaning(dataset: Any, info: dict[str, Any]) -> MapMeaning:
               IGNORED if index == dataset.ignore_index else UNKNOWN for index in loaded]
     options = getattr(dataset, 'options', None)
     return MapMeaning(names, tuple(lookup), options.ignore if options else '',
-                      options.binary if options else '')
+                      options.binary if options else '', getattr(dataset, 'given', True))

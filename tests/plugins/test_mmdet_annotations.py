@@ -42,11 +42,16 @@ def bare(whole):
 
 def complete(found, images, path):
     """Bring annotations into one form; what was filled in, in words."""
+    log = read(found, images, path)
+    assert log.findings() == ()
+    return log.filled_words()
+
+
+def read(found, images, path):
     log = FindingLog()
     found.setdefault('categories', [{'id': 1, 'name': 'thing'}])
     normalize(found, images, path, log)
-    assert log.findings() == ()
-    return log.filled_words()
+    return log
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
     found = {'images': [{'id': 1, 'file_name': 'a.png', 'height': 40, 'width': 60}],
              'annotations': [{**one, 'segmentation': shape} for shape in (
                  compressed, counts, parts, parts[0])]
-             + [{**one, 'bbox': [1, 2, 3, 4], 'area': 0}]}
+             + [{**one, 'bbox': [1, 2, 3, 4]}]}
     complete(found, tmp_path, tmp_path)
     *masks, polygon, box = found['annotations']
     assert [each['area'] for each in masks] == [mask.sum()] * 3
@@ -107,13 +112,24 @@ def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((30, 50, 3), np.uint8))
     (tmp_path / 'b.png').write_bytes(b'no image')
     for written, filled in (({'width': 50.0, 'height': '30'}, ''),
-                            ({'width': 0, 'height': 30}, 'width and height of 1 images')):
+                            ({'width': None}, 'width and height of 1 image')):
         found = {'images': [{'id': 1, 'file_name': 'a.png', **written}], 'annotations': []}
         assert complete(found, tmp_path, tmp_path) == filled
         assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
     found['images'].append({'id': 2, 'file_name': 'b.png'})
     with pytest.raises(UsageError, match=r'width and height .*b\.png: '):
         complete(found, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize('written', [{'width': 0, 'height': 30}, {'width': -50, 'height': -30},
+                                     {'width': 'wide', 'height': 30}, {'width': 50.5}])
+def test_a_size_that_is_none_is_replaced_and_named(written, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((30, 50, 3), np.uint8))
+    found = {'images': [{'id': 1, 'file_name': 'a.png', **written}], 'annotations': []}
+    (finding,) = read(found, tmp_path, tmp_path).findings()
+    assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
+    assert finding.sentence() == ('1 image has a width or height in the file that is not a '
+                                  'positive whole number; the size of the image is taken (a.png)')
 
 
 @pytest.mark.parametrize('ids', ['as they are', 'names'])

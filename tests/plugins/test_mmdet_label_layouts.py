@@ -75,7 +75,7 @@ def test_xml_files_without_lists_are_divided_by_hash(tmp_path, config, labels, i
     assert train.used_images + val.used_images == 10 and val.used_images >= 1
     assert not {one for one, in train.samples} & {one for one, in val.samples}
     assert told(train, 'expected') == {'have no XML file': ['not labelled.png']}
-    assert told(train) == {'have no image of their name': ['orphan.xml']} and not told(val)
+    assert told(train) == {'have no image of the same name': ['orphan.xml']} and not told(val)
     assert all(boxes == [pytest.approx(BOX, abs=.1)]
                for boxes in boxes_in_pipeline(built(cfg, 'train')))
     assert built(cfg, 'val').metainfo['classes'] == ('cat',)
@@ -124,7 +124,8 @@ ODD_XML = {    # content: objects that are used, what is said
     'spaces': (xml([(' cat\n', CORNERS, '')]), 1, 'have spaces around their name'),
     'floats': (xml([('cat', ('6.0', '7', '25.4', '18'), '')], size=('60.0', '40.0')), 1, ''),
     'no size': (xml(CAT, size=None), 1, ''),
-    'size 0': (xml(CAT, size=(0, 0)), 1, ''),
+    'size 0': (xml(CAT, size=(0, 0)), 1, 'have a width or height in the file'),
+    'no number': (xml(CAT, size=('sixty', 40)), 1, 'have a width or height in the file'),
     'turned': (xml([('cat', (25, 18, 6, 7), '')]), 1, 'have xmin above xmax'),
     'mark': ('\ufeff' + xml(CAT), 1, ''),
     'utf-16': (('<?xml version="1.0" encoding="utf-16"?>' + xml(CAT)).encode('utf-16'), 1, ''),

@@ -21,6 +21,7 @@ from densessl.evaluation import benchmark
 from densessl.evaluation.benchmark import run_benchmark
 from densessl.evaluation.benchmark_plan import Benchmark
 from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
+from densessl.transfer import data_check
 from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.finetune import finetune, read_downstream_config
 from densessl.transfer.subset import take_fraction
@@ -75,7 +76,7 @@ def test_the_probe_finds_them_too(layout, classes, tmp_path, capsys):
         (tmp_path / 'classes.json').write_text(classes)
     planted = plant(pairs[:-1])
     found = check_data(find_pixel_labels(tmp_path).reports(), progress=False)
-    said = [str(one) for one in (*found.faults, *found.unused)]
+    said = [str(one) for one in (*found.faults, *found.doubtful)]
     if layout != 'folder':      # there, a map without an image is a finding of the report
         assert len(said) >= len(FAULTS) - 1
     assert [name for name, paths, word in planted if name != 'no image' and not any(
@@ -99,7 +100,7 @@ def test_maps_without_an_image_and_hidden_files(classes, tmp_path, capsys):
     shutil.copy(label, label.with_name('lost.png'))
     code, said, _ = run_check(TWIN, tmp_path, capsys)
     assert code == 2
-    assert f'{label.with_name("lost.png")}: label maps that have no image (1)' in said
+    assert f'{label.with_name("lost.png")} has no image' in said
     strays = find_pixel_labels(tmp_path).reports()[0].of_kind('unusable')
     assert [one.files for one in strays] == [(str(label.with_name('lost.png')),)]
 
@@ -127,6 +128,50 @@ def test_palette_and_one_bit_maps_are_maps(tmp_path):
     for path in (tmp_path / 'labels').rglob('*.png'):
         Image.fromarray(np.arange(40 * 56).reshape(40, 56) % 4 == 0).save(path)
     assert checked(tmp_path).pixels['train'] == {0: 2 * 1680, 1: 2 * 560}
+
+
+@pytest.mark.parametrize(('planted', 'shown', 'top'), [
+    ({'train_03': {2: 200}}, {'train_03': '200'}, 2),
+    ({'train_03': {2: 77}, 'val_01': {1: 90}}, {'train_03': '77', 'val_01': '90'}, 2),
+    ({'train_03': {2: 3}}, {}, 2),                     # a class that is rare
+    ({'train_03': {1: 3, 2: 4}, 'val_00': {2: 40}}, {'val_00': '40'}, 4),
+    ({name: {2: 200} for name in ('train_03', 'train_04')}, {}, 2),
+])
+def test_an_id_far_above_the_others_in_hardly_any_map_is_named(planted, shown, top, tmp_path,
+                                                               capsys):
+    """Without classes.json the ids that occur are the classes, a wrong one among them."""
+    draw(tmp_path, 'folder', 12, 3)
+    for name, changed in planted.items():
+        table = np.arange(256, dtype=np.uint8)
+        table[list(changed)] = list(changed.values())
+        change(tmp_path / 'labels' / name.split('_')[0] / f'{name}.png', table.__getitem__)
+    code, said, _ = run_check(TWIN, tmp_path, capsys)
+    named = {Path(line.split()[0]).stem: line for line in said if ' holds id ' in line}
+    assert code == (2 if shown else 0) and set(named) == set(shown)
+    for name, ids in shown.items():
+        assert f'holds id {ids}, above those of the other label maps (at most {top}): ' in (
+            named[name])
+        assert f'labels.ignore={ids}' in named[name]
+    found = checked(tmp_path)
+    assert found.faults == [] and len(found.warnings()) == len(shown)      # a run goes on
+    pixels = check_data(find_pixel_labels(tmp_path).reports(), progress=False)
+    assert {Path(one.path).stem for one in pixels.doubtful} == set(shown)
+    assert all('--ignore ' in one.words for one in pixels.doubtful)
+    (tmp_path / 'classes.json').write_text(json.dumps({'classes': [f'c{i}' for i in range(255)]}))
+    assert run_check(TWIN, tmp_path, capsys)[0] == 0
+
+
+def test_a_picture_among_the_label_maps_is_named_in_one_line(tmp_path):
+    picture, *_ = [label for _, label in draw(tmp_path, 'folder', 12)]
+    change(picture, lambda ids: (np.arange(ids.size).reshape(ids.shape) % 250).astype(np.uint8))
+    (found,) = checked(tmp_path).doubtful
+    assert found.path == str(picture) and found.words.startswith('holds id 4, 5, 6, 7, 8, …, above')
+
+
+def test_ids_are_told_as_they_are(tmp_path):
+    label = draw(tmp_path, 'folder', 2)[0][1]
+    change(label, lambda ids: ids.clip(0, 2).astype(np.uint16) + 1000)
+    assert [fault.words for fault in checked(tmp_path).faults if 'from 1000 to 1002' in fault.words]
 
 
 # -- masks in black and white ---------------------------------------------------------------------
@@ -240,7 +285,7 @@ def test_a_benchmark_opens_the_files_once_and_its_runs_do_not(tiny, tmp_path, mo
     plan = Benchmark(TWIN, {}, [0.5, 1.0], tmp_path / 'benchmark', 2, options=tiny,
                      data_root=str(tmp_path / 'data'))
     looks, jobs = [], []
-    monkeypatch.setattr(benchmark, 'check_data', lambda *given, **named: (
+    monkeypatch.setattr(data_check, 'check_data', lambda *given, **named: (
         looks.append(given), check_data(*given, **named))[1])
     monkeypatch.setattr(benchmark, 'run_jobs', lambda given, *rest: jobs.extend(given))
     run_benchmark(plan)

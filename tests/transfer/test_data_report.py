@@ -23,6 +23,13 @@ def test_the_difference_is_said_with_reasons_and_the_first_files():
     report.require_usable()
 
 
+def test_each_file_can_be_said_alone():
+    assert list(Finding('lie outside their image', ('a', 'b', 'a')).by_file()) == [
+        ('a', ': 2 objects lie outside their image'), ('b', ': 1 object lies outside their image')]
+    assert list(Finding('have no image', ('a.png', 'b.png'), unit='label maps').by_file()) == [
+        ('a.png', ' has no image'), ('b.png', ' has no image')]
+
+
 @pytest.mark.parametrize(('numbers', 'word'), [((3, 0, 5, 0), 'no image'), ((3, 3, 5, 0),
                                                                               'no object')])
 def test_nothing_left_is_refused_with_the_reasons(numbers, word):

@@ -96,6 +96,27 @@ def test_every_planted_fault_of_coco_is_found_by_file(config, tmp_path, capsys):
     assert (code, missed) == (2, []), '\n'.join(said + error)
 
 
+def test_what_is_read_otherwise_than_written_is_named_file_by_file(tmp_path, capsys):
+    root = draw_coco(tmp_path, 12)
+    odd = [('reaches out', lambda i, o, f: o.update(bbox=[40, 30, 50, 50]), 'the part inside')] * 4
+    odd += [('an area', lambda i, o, f: o.update(area=-4), 'an area that')] * 4
+    odd += [('a size', lambda i, o, f: i.update(width=0), 'has a width or height')] * 4
+    planted = plant_coco(root, odd)
+    code, said, error = check('downstream/mask_rcnn_r18_coco', root, capsys)
+    assert (code, error) == (0, [])
+    assert [name for name, path, word in planted if sum(
+        line.startswith(path) and word in line for line in said) != 1] == []
+
+
+def test_of_an_image_that_is_left_out_its_objects_are_not_named_again(tmp_path, capsys):
+    root = draw_coco(tmp_path, 3)
+    (_, path, _), = plant_coco(root, [('', lambda i, o, f: turn(f), '')])
+    code, said, error = check('downstream/mask_rcnn_r18_coco', root, capsys)
+    assert code == 2 and error[-1].startswith('densessl check: 1 fault in')
+    assert [line for line in said if line.startswith(path)] == [
+        f'{path} has objects that are drawn on the image as stored, without its EXIF rotation']
+
+
 @pytest.mark.parametrize(('name', 'spoil', 'word'), [
     ('no image', lambda c, f: f.unlink(), 'train_00.jpg'),
     ('an unknown category', lambda c, f: c['annotations'][0].update(category_id=7), '7'),
