@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from densessl.data.find import find_images
-from densessl.data.images import ImageList, _listed
+from densessl.data.find import _listed, find_images
+from densessl.data.images import ImageList
 from densessl.errors import UsageError
 
 
