@@ -47,6 +47,9 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     for key, value in options.items():
         if isinstance(at(published, key), Mapping) and isinstance(value, (str, int, float)):
             _refuse(key, value, 'a section of keys')
+        if key.rpartition('.')[2] == 'pipeline' and not (
+                isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
+            _refuse(key, value, 'a list of sections')
         _check_reach(key, published)
         name = key.partition('.')[0]
         if name in _OF_COMMAND:
