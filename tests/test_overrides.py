@@ -102,7 +102,7 @@ def test_pretraining_takes_them_too():
     assert done.notes == ('optim_wrapper.optimizer.momentum=0.9 is left out: AdamW does not take '
                           'it',)
     done = configure('demo/detcon_r18', {'model.type': 'simclr', 'model.projection': 64})
-    assert 'num_regions' not in done.cfg.model and len(done.notes) == 2, done.notes
+    assert 'num_regions' not in done.cfg.model and len(done.notes) == 3, done.notes
     done = configure('demo/detcon_r18', {'masks': {'type': 'grid', 'rows': 3}})
     assert done.cfg.masks == {'type': 'grid', 'rows': 3} and len(done.notes) == 3
     assert configure('demo/byol_r18', {'visualizer': None}).cfg.visualizer is None

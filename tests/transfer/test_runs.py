@@ -69,7 +69,7 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(UsageError, match=r'file.run cannot be made: .*file is a file'):
+    with pytest.raises(UsageError, match=r"file.run' cannot be made: .*file is a file"):
         start_run(tmp_path / 'file' / 'run', SETTINGS, False)
 
 
