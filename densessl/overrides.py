@@ -139,6 +139,8 @@ def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> s
             if not (part.isdigit() and int(part) < len(node)):
                 raise UsageError(f'--cfg-options {key}: {where} has no item {part!r}')
             node = node[int(part)]
+            if last and isinstance(node, Mapping) and not is_dict:
+                raise UsageError(f'--cfg-options {key}: it must be a section of keys')
             continue
         if not isinstance(node, (Mapping, Config)):
             raise UsageError(f'--cfg-options {key}: {where} has no item {part!r}')

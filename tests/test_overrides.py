@@ -6,6 +6,7 @@ import copy
 import pytest
 from mmengine import Config
 
+from densessl.config import load_config
 from densessl.engine.configured import configure, refuse_twice_said
 from densessl.errors import UsageError
 from densessl.overrides import apply_overrides, leaves, replaced_overrides, settle_types
@@ -101,7 +102,7 @@ def test_pretraining_takes_them_too():
     assert done.notes == ('optim_wrapper.optimizer.momentum=0.9 is left out: AdamW does not take '
                           'it',)
     done = configure('demo/detcon_r18', {'model.type': 'simclr', 'model.projection': 64})
-    assert 'num_regions' not in done.cfg.model and len(done.notes) == 2, done.notes
+    assert 'num_regions' not in done.cfg.model and len(done.notes) == 3, done.notes
     done = configure('demo/detcon_r18', {'masks': {'type': 'grid', 'rows': 3}})
     assert done.cfg.masks == {'type': 'grid', 'rows': 3} and len(done.notes) == 3
     assert configure('demo/byol_r18', {'visualizer': None}).cfg.visualizer is None
@@ -142,3 +143,19 @@ def test_what_the_command_says_too_must_agree():
         refuse_twice_said({'masks.scale': 5}, {'masks': 'x'})
     with pytest.raises(UsageError, match='--cfg-options epochs and --epochs 3 say different'):
         refuse_twice_said({'epochs': 5}, {'epochs': 3})
+
+
+@pytest.mark.parametrize('value', [5, -0.5, None, 'maybe', [1]])
+def test_a_section_in_a_list_is_overridden_by_a_section_alone(value):
+    with pytest.raises(UsageError, match=r'--cfg-options views\.0: it must be a section of keys'):
+        load_config('demo/detcon_r18', {'views.0': value})
+    with pytest.raises(UsageError, match=r'pipeline\.0: it must be a section of keys'):
+        load_config('downstream/fcn_r18_folder', {'test_dataloader.dataset.pipeline.0': value})
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    ('train_dataloader.dataset.pipeline', None), ('val_dataloader.dataset.pipeline', []),
+    ('train_dataloader.dataset.pipeline', [1]), ('train_pipeline.5.type', '')])
+def test_a_pipeline_is_a_list_of_sections(key, value):
+    with pytest.raises(UsageError, match=key.rpartition('.')[0]):
+        read_downstream_config('downstream/fcn_r18_folder', {key: value})

@@ -99,7 +99,7 @@ def _provided(registry: Registry, name: str, key: str) -> type:
         found = registry.get(name)
     except UsageError as error:
         raise UsageError(f'{key}: {error}') from error
-    except (ImportError, ValueError):       # a dotted name that leads nowhere
+    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
         found = None
     if not isinstance(found, type):
         raise UsageError(f'{key}: {shown(name)} is nothing that a plugin provides')
@@ -177,7 +177,7 @@ def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
 def _registered(registry: Registry, name: Any, key: str) -> type:
     try:
         found = registry.get(name) if isinstance(name, str) else None
-    except (ImportError, ValueError):       # a dotted name that leads nowhere
+    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
         found = None
     if not isinstance(found, type):
         known = list(registry.module_dict)

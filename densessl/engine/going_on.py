@@ -138,8 +138,12 @@ def _check_like(theirs: Any, own: Any, path: str | Path, name: str) -> None:
             _refuse(path, name, theirs, f'a list of {len(own)}')
         for i, (one, mine) in enumerate(zip(theirs, own, strict=True)):
             _check_like(one, mine, path, f'{name}[{i}]')
-    elif isinstance(own, (bool, int, float, Tensor)):
-        if not (theirs is None or isinstance(theirs, (bool, int, float, Tensor))):
+    elif isinstance(own, bool):
+        if not isinstance(theirs, bool):
+            _refuse(path, name, theirs, 'true or false')
+    elif isinstance(own, (int, float, Tensor)):
+        if not (isinstance(theirs, (int, float)) or (isinstance(theirs, Tensor)
+                                                     and theirs.numel() == 1)):
             _refuse(path, name, theirs, 'a number')
     elif isinstance(own, str) and not isinstance(theirs, str):
         _refuse(path, name, theirs, 'a string')

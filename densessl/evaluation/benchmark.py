@@ -15,15 +15,15 @@ from densessl.dist import check_launcher
 from densessl.errors import UsageError
 from densessl.evaluation.baseline import find_baseline
 from densessl.evaluation.benchmark_plan import Benchmark, Run
-from densessl.evaluation.benchmark_results import RANDOM, collect, save
+from densessl.evaluation.benchmark_results import RANDOM, REMEDY, collect, save
 from densessl.evaluation.processes import Job, last_words, run_jobs, slots
-from densessl.files import read_json_object, remove_leftovers
+from densessl.files import remove_leftovers
 from densessl.lock import BeingBuilt, RunLock
 from densessl.stages import duration
 from densessl.transfer.data_check import check_all, inspect_labelled
 from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.fitting import fit_backbone
-from densessl.transfer.runs import config_digest, finished_run
+from densessl.transfer.runs import config_digest, finished_run, read_scores, score_words
 from densessl.transfer.target import TransferTarget
 
 
@@ -77,9 +77,7 @@ def _run_all(benchmark: Benchmark, todo: Sequence[tuple[Run, bool]], settings: d
         times.append(seconds)
         left = sum(times) / len(times) * (len(todo) - len(times)) / len(room)
         if code == 0 and (folder / 'scores.json').is_file():
-            scores = read_json_object(folder / 'scores.json', ['scores'],
-                                      remedy='delete its folder to run it again')['scores']
-            words = '  '.join(f'{name} {value:.2f}' for name, value in scores.items())
+            words = score_words(read_scores(folder, remedy=REMEDY)['scores'])
             if not keep_weights:
                 _delete_weights(folder)
         else:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import densessl
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.evaluation.statistics import LEVEL, holm, paired_test, spread
 from densessl.files import read_json_object, write_json
+from densessl.transfer.runs import read_scores
 
 if TYPE_CHECKING:
     from densessl.evaluation.benchmark_plan import Benchmark
 
 RANDOM, SUPERVISED = 'random', 'supervised'
 RESULTS = 'results.json'
-_REMEDY = 'delete its folder to run it again'
+REMEDY = 'delete its folder to run it again'
 
 
 def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
@@ -36,9 +37,11 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
                  'length': run.length, 'seed': run.seed}
         reason = failed.get(run.name)
         if reason is None and (folder / 'scores.json').is_file():
-            record = read_json_object(folder / 'scores.json', ['scores', 'iterations', 'seconds'],
-                                      remedy=_REMEDY)
-            subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=_REMEDY)
+            record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
+            subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=REMEDY)
+            if not isinstance(subset['images'], list):
+                raise UsageError(f'{folder / "subset.json"} is damaged: its images are '
+                                 f'{shown(subset["images"])}, not a list; {REMEDY}')
             runs.append({**facts, 'name': run.name, 'images': len(subset['images']),
                          'of': subset['of'], 'subset': subset['images'], 'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})

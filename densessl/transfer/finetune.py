@@ -25,7 +25,13 @@ from densessl.transfer.data_check import check_data, inspect_labelled
 from densessl.transfer.fitting import fit_backbone, likeness
 from densessl.transfer.image_loading import measured, read_as_displayed, rule_for
 from densessl.transfer.options import arguments_in
-from densessl.transfer.runs import config_digest, decisive_values, earlier_run, start_run
+from densessl.transfer.runs import (
+    config_digest,
+    decisive_values,
+    earlier_run,
+    score_words,
+    start_run,
+)
 from densessl.transfer.schedule import check_warmups, own_schedule, scale_schedule
 from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
 from densessl.transfer.target import TransferTarget
@@ -84,7 +90,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
     with run_lock(folder, is_holder=holds and not scored):
         done, checkpoint = earlier_run(folder, settings, values, resume, overwrite, _print)
         if done is not None:
-            _print(f'done already: {_words(done["scores"])}  ({folder / "scores.json"}; '
+            _print(f'done already: {score_words(done["scores"])}  ({folder / "scores.json"}; '
                    f'--overwrite runs it again)')
             return done['scores']
         cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
@@ -94,7 +100,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
                            lambda: start_run(folder, settings, overwrite, values, clean=holds),
                            {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)},
                            cfg_options or {})
-    _print(f'{_words(record["scores"])}  ({folder / "scores.json"})')
+    _print(f'{score_words(record["scores"])}  ({folder / "scores.json"})')
     return record['scores']
 
 
@@ -212,10 +218,6 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
 def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:
     stem = weights.path.stem if weights else RANDOM
     return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
-
-
-def _words(scores: dict[str, float]) -> str:
-    return '  '.join(f'{name} {value:.2f}' for name, value in scores.items())
 
 
 def _is_first_process() -> bool:

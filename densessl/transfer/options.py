@@ -18,7 +18,7 @@ def arguments_in(published: Config) -> ArgumentsOf:
             try:
                 cls = getattr(registry, name).get(
                     kind if '.' in kind else f'{published.default_scope}.{kind}')
-            except (ImportError, ValueError):       # a dotted name that leads nowhere
+            except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
                 return None
             if isinstance(cls, type):
                 parameters = parameters_of(cls)

@@ -12,7 +12,7 @@ from mmengine import Config
 
 from densessl.checkpoint_file import LAST, checkpoint_to_resume, last_named
 from densessl.engine.settings import changes, leaves_of
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.files import (
     is_leftover,
     read_json_object,
@@ -23,6 +23,7 @@ from densessl.files import (
 from densessl.lock import RUNNING
 from densessl.transfer.resume import newest_of_run
 
+SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run
 BEGUN = 'begun'     # in it: when, in seconds since 1970; logs from before are of another run
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
@@ -55,7 +56,7 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     if worth_keeping and different:
         raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
-    return read_record(folder / 'scores.json', ['scores'])
+    return read_scores(folder) if (folder / SCORES).is_file() else None
 
 
 def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]) -> Path | None:
@@ -160,6 +161,34 @@ def _words(key: str, before: Any, now: Any) -> str:
     if key == 'like':
         return 'random weights on another network or input (--like)'
     return f'{key} {before}, not {now}'
+
+
+def read_scores(folder: Path, needs: Iterable[str] = (), *,
+                remedy: str = 'add --overwrite to run again') -> dict[str, Any]:
+    """What the finished run in ``folder`` wrote: its ``scores`` by name, None for one that there is
+    none of, and the numbers ``needs``.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    path = folder / SCORES
+    record = read_json_object(path, ['scores', *needs], remedy=remedy)
+    scores = record['scores']
+    if not (isinstance(scores, dict) and all(map(_is_figure, scores.values()))
+            and all(_is_figure(record[key]) and record[key] is not None for key in needs)):
+        odd = {key: record[key] for key in ('scores', *needs)}
+        raise UsageError(f'{path} is damaged: it says {shown(odd)}, not figures; {remedy}')
+    return record
+
+
+def score_words(scores: dict[str, float | None]) -> str:
+    """Scores as messages tell them."""
+    return '  '.join(f'{name} ' + ('none' if value is None else f'{value:.2f}')
+                     for name, value in scores.items())
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def read_record(path: Path, needs: Iterable[str] = ()) -> dict[str, Any] | None:

@@ -7,9 +7,10 @@ from numbers import Real
 from typing import Any
 
 from mmengine import Config
+from mmengine.registry import OPTIMIZERS
 
 from densessl.engine.schema import check_wrapper
-from densessl.errors import UsageError
+from densessl.errors import UsageError, did_you_mean
 from densessl.overrides import at, runner_keys
 
 _COUNTS = {'train_cfg.max_iters': (1, 2 ** 31), 'train_cfg.max_epochs': (1, 10 ** 6),
@@ -47,6 +48,9 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     for key, value in options.items():
         if isinstance(at(published, key), Mapping) and isinstance(value, (str, int, float)):
             _refuse(key, value, 'a section of keys')
+        if key.rpartition('.')[2] == 'pipeline' and not (
+                isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
+            _refuse(key, value, 'a list of sections')
         _check_reach(key, published)
         name = key.partition('.')[0]
         if name in _OF_COMMAND:
@@ -73,12 +77,24 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     rate = at(cfg, 'optim_wrapper.optimizer.lr')
     if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
         _refuse('optim_wrapper.optimizer.lr', rate, 'a number above 0')
+    kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
+    if isinstance(kind, str) and not _is_optimizer(
+            kind if '.' in kind else f'{cfg.default_scope}.{kind}'):
+        _refuse('optim_wrapper.optimizer.type', kind, 'the name of an optimizer'
+                + did_you_mean(kind, OPTIMIZERS.module_dict))
     if isinstance(cfg.optim_wrapper.get('optimizer'), Mapping):
         check_wrapper(cfg.optim_wrapper)
     std = at(cfg, 'model.data_preprocessor.std')
     if std is not None and not all(_is_number(one) and one > 0 for one in (
             std if isinstance(std, (list, tuple)) else [std])):
         _refuse('model.data_preprocessor.std', std, 'numbers above 0, one for each channel')
+
+
+def _is_optimizer(name: str) -> bool:
+    try:
+        return OPTIMIZERS.get(name) is not None
+    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
+        return False
 
 
 def _check_reach(key: str, published: Config) -> None:

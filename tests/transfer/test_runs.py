@@ -7,7 +7,13 @@ from mmengine import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
 from densessl.errors import UsageError
-from densessl.transfer.runs import decisive_values, finished_run, run_to_resume, start_run
+from densessl.transfer.runs import (
+    decisive_values,
+    finished_run,
+    read_scores,
+    run_to_resume,
+    start_run,
+)
 from densessl.transfer.schedule import scale_schedule, shorten_warmups
 
 SETTINGS = {'config': 'c', 'config_hash': '1', 'backbone': 'random', 'seed': 0}
@@ -63,7 +69,7 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(UsageError, match=r'file.run cannot be made: .*file is a file'):
+    with pytest.raises(UsageError, match=r"file.run' cannot be made: .*file is a file"):
         start_run(tmp_path / 'file' / 'run', SETTINGS, False)
 
 
@@ -134,3 +140,10 @@ def test_a_warm_up_leaves_most_of_a_run_that_counts_epochs():
     assert '500 → 240 iterations' in line
     assert [one.get('begin') for one in cfg.param_scheduler] == [0, None, 240]
     assert cfg.param_scheduler[0].end == 240 and cfg.param_scheduler[1].milestones == [8, 11]
+
+
+@pytest.mark.parametrize('scores', [5, [], 'x', {'mIoU': {}}, {'mIoU': 'high'}, {'mIoU': True}])
+def test_scores_that_are_none_are_a_damaged_record(scores, tmp_path):
+    (tmp_path / 'scores.json').write_text(json.dumps({'scores': scores, 'seconds': 1}))
+    with pytest.raises(UsageError, match=r'scores\.json is damaged: it says .*, not figures'):
+        read_scores(tmp_path, ['seconds'])

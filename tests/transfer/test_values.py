@@ -46,7 +46,7 @@ def test_values_that_are_not_there_are_not_checked():
     ('val_evaluator.type=Foo', 'val_dataloader, val_evaluator or val_cfg of the config cannot'),
     ('param_scheduler.0.milestones=3', 'param_scheduler of the config cannot be built: TypeError'),
     ('custom_hooks=[3]', 'custom_hooks of the config cannot be built: TypeError: hook should be'),
-    ('optim_wrapper.optimizer.type=Foo', 'optim_wrapper of the config cannot be built: KeyError'),
+    ('optim_wrapper.optimizer.type=Foo', 'optim_wrapper.optimizer.type of the config: the name'),
     ('optim_wrapper.optimizer.momentum=-1', 'optim_wrapper.optimizer.momentum must be a number'),
 ])
 def test_what_the_library_refuses_to_build_is_named(option, words, label_folder, tiny, tmp_path,
