@@ -110,7 +110,7 @@ def saying(last: object) -> Iterator[None]:
     except (RunFailed, OSError, MemoryError, RuntimeError) as error:
         known = error if isinstance(error, RunFailed) else explain(error)
         kept = last() if known is not None else ''
-        if not kept or '--resume' in str(known):    # it says itself how to go on
+        if not kept:
             raise
         raise RunFailed(f'{known}; {kept}') from error
 

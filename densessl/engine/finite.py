@@ -2,20 +2,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from densessl.errors import RunFailed
 
 
 class FiniteHook(Hook):
-    """Ends a fine-tuning run at a loss that is not finite, and before a checkpoint of weights that
-    are not. (A pretraining run reads its losses only once a logging interval:
+    """Ends a fine-tuning run at a loss that is not finite, before a checkpoint or an evaluation of
+    weights that are not, and at predictions that are not: a class is found in NaN, too. (A
+    pretraining run reads its losses only once a logging interval:
     :class:`densessl.engine.log.LogValuesHook`.)"""
 
     priority = 'VERY_HIGH'      # before whoever saves or scores
@@ -29,16 +31,33 @@ class FiniteHook(Hook):
                 raise not_finite(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        require_finite_weights(runner, checkpoint.get('state_dict', {}))
+        require_finite_weights(runner.iter + 1, checkpoint.get('state_dict', {}))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        require_finite_weights(runner.iter, runner.model.state_dict())      # counted already
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                       outputs: Iterable[Any] | None = None) -> None:
+        if not all(_is_finite(one) for one in outputs or ()):
+            raise RunFailed(f'the predictions are not finite after iteration {runner.iter}: '
+                            f'{REMEDY}')
 
 
-def require_finite_weights(runner: Runner, state: Mapping[str, Tensor]) -> None:
-    """Raise RunFailed if a tensor of ``state`` has a value that is NaN or infinite: a checkpoint of
-    it would take the place of a good one."""
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of a data sample, or of what is in it, are finite."""
+    if isinstance(value, BaseDataElement):
+        return all(_is_finite(one) for one in value.values())
+    return not (isinstance(value, Tensor) and value.is_floating_point()
+                and not torch.isfinite(value).all())
+
+
+def require_finite_weights(done: int, state: Mapping[str, Tensor]) -> None:
+    """Raise RunFailed if a tensor of ``state``, after ``done`` iterations, has a value that is NaN
+    or infinite: a checkpoint of it would take the place of a good one."""
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise RunFailed(f'the weights ({name}) are not finite after iteration '
-                            f'{runner.iter + 1}: {REMEDY}')
+            raise RunFailed(f'the weights ({name}) are not finite after iteration {done}: '
+                            f'{REMEDY}')
 
 
 REMEDY = 'lower the learning rate or lengthen the warm-up'

@@ -56,7 +56,7 @@ class LogValuesHook(RuntimeInfoHook):
         values = [value.float() for row in self.pending for value in row.values()]
         if values and not torch.isfinite(torch.stack(values)).all():
             raise not_finite(runner)
-        require_finite_weights(runner, checkpoint.get('state_dict', {}))
+        require_finite_weights(runner.iter + 1, checkpoint.get('state_dict', {}))
 
     def _read(self, runner: Runner) -> None:
         values = self._losses(runner)        # waits for the device, so the time is the device's

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from densessl.checkpoint_file import SAVED, damage, note_newest, read_checkpoint, write_checkpoint
 from densessl.engine.going_on import checked_hub
+from densessl.environment import explain
 from densessl.errors import RunFailed
 
 
@@ -177,11 +178,11 @@ def saving(path: Path) -> Iterator[Path]:
     """Within, a checkpoint is written to ``path``.
 
     Raises:
-        RunFailed: the system could not write it; one line says why and how to go on.
+        RunFailed: the system could not write it; one line says why. (Who runs the training adds
+            what is kept: :func:`densessl.environment.saying`.)
     """
     try:
         yield path
     except OSError as error:
-        raise RunFailed(f'cannot save {path}: {error.strerror or error}; what was saved before is '
-                        f'still there: mend that, and add --resume to the command to go on'
-                        ) from error
+        unnamed = OSError(error.errno, error.strerror) if error.errno else error
+        raise RunFailed(f'cannot save {path}: {explain(unnamed) or error}') from error

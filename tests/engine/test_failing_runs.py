@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from limits import files_of_at_most
+from mmengine.structures import BaseDataElement, PixelData
 
 from densessl.cli import main
 from densessl.engine.finite import FiniteHook
@@ -40,7 +41,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(scenes, surroundin
     monkeypatch.setattr(PretrainRunner, 'save_checkpoint', on_a_full_disk)
     assert train(scenes, '--epochs', '2') == 1
     said = last_line(capsys)
-    assert 'cannot write ' in said and '/run/iter_6.pth: ' in said
+    assert 'cannot save ' in said and '/run/iter_6.pth: ' in said
     assert said.endswith('the last good checkpoint is run/iter_3.pth: --resume goes on from it')
     assert [path.name for path in Path('run').glob('*.pth')] == ['iter_3.pth']
     assert not list(Path('run').glob('.*'))
@@ -71,6 +72,21 @@ def test_no_checkpoint_of_weights_that_are_not_finite(hook):
     with pytest.raises(RunFailed, match=r'the weights \(b\) are not finite after iteration 8'):
         bad = {**good, 'b': torch.tensor([float('inf')])}
         hook.before_save_checkpoint(runner, {'state_dict': bad})
+
+
+def test_nothing_that_is_not_finite_is_scored():
+    hook = FiniteHook()
+    model = torch.nn.Linear(1, 1)
+    runner = SimpleNamespace(iter=7, model=model)
+    hook.before_val_epoch(runner)
+    sample = BaseDataElement(pred=PixelData(data=torch.zeros(2, 3, 3)), path='a.png')
+    hook.after_val_iter(runner, 0, outputs=[sample])
+    sample.pred.data[1, 2, 0] = float('nan')
+    with pytest.raises(RunFailed, match='the predictions are not finite after iteration 7'):
+        hook.after_val_iter(runner, 0, outputs=[sample])
+    model.bias.data.fill_(float('inf'))
+    with pytest.raises(RunFailed, match=r'the weights \(bias\) are not finite after iteration 7'):
+        hook.before_val_epoch(runner)
 
 
 def test_only_losses_of_fine_tuning_must_be_finite():

@@ -202,8 +202,9 @@ def test_a_full_disk_is_one_line_and_what_was_saved_stays(scenes, whole, tmp_pat
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr('densessl.checkpoint_file.torch.save', full)
     assert train(scenes, part, '--resume', options=['checkpoint.keep=1']) == 1
-    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(
-        f'densessl train: cannot save {part}/iter_6.pth: No space left on device; what was saved ')
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f'densessl train: cannot save {part}/iter_6.pth: the disk is full: ')
+    assert said.endswith(f'the last good checkpoint is {part}/iter_5.pth: --resume goes on from it')
     assert [path.name for path in part.glob('*.pth')] == ['iter_5.pth']
     assert not list(part.glob('.*'))
 

