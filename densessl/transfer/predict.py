@@ -1,6 +1,7 @@
 """Predictions to look at: a fine-tuned model on any folder of images."""
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -182,8 +183,9 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
         raise UsageError(f'several images of {images.source} would have the picture {twice[0]}; '
                          f'rename one of them, or leave it out by a list of paths')
     check_links(out, (str(path.relative_to(out)) for path in paths), '--out')
-    originals = {images.path(i).resolve() for i in range(len(images))}
-    lost = [path for path in paths if path.resolve() in originals]
+    # not Path.resolve, which fails on a link to itself
+    originals = {os.path.realpath(images.path(i)) for i in range(len(images))}
+    lost = [path for path in paths if os.path.realpath(path) in originals]
     if lost:
         raise UsageError(f'--out {out} would write over the images themselves, such as {lost[0]}; '
                          f'choose another folder')

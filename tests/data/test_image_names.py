@@ -14,6 +14,7 @@ from densessl.data import tar_index
 from densessl.data.find import find_images
 from densessl.data.image_names import check_names, is_inside, is_inside_anywhere
 from densessl.data.images import ImageList
+from densessl.data.pixel_rule import PLAIN
 from densessl.data.tar_members import MAX_MAPS
 from densessl.data.tar_write import make_shards
 from densessl.errors import UsageError
@@ -195,7 +196,7 @@ def test_a_flipped_byte_in_an_index_is_one_line(position, shards):
 def model(monkeypatch, tmp_path):
     """A fine-tuned model that finds nothing."""
     found = predict.Finetuned(tmp_path / 'iter_1.pth', tmp_path / 'c.py', lambda image: Prediction(
-        np.zeros(image.shape[:2], int)), ['ground'], [(0, 0, 0)])
+        np.zeros(image.shape[:2], int)), ['ground'], [(0, 0, 0)], PLAIN)
     monkeypatch.setattr(predict, 'open_finetuned', lambda path: found)
 
 
@@ -224,6 +225,14 @@ def test_a_link_in_the_place_of_a_picture_is_replaced_not_followed(model, tmp_pa
                  '--overwrite']) == 0
     assert (tmp_path / 'precious').read_text() == 'keep'
     assert not (tmp_path / 'out' / 'x.png').is_symlink()
+
+
+def test_a_link_to_itself_has_no_picture_and_the_others_have(model, tmp_path, capsys):
+    draw(tmp_path / 'in', ['x.jpg'])
+    (tmp_path / 'in' / 'loop.jpg').symlink_to('loop.jpg')
+    assert main(['predict', 'run', str(tmp_path / 'in'), '--out', str(tmp_path / 'out')]) == 0
+    assert 'loop.jpg' in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['x.png']
 
 
 def test_two_images_do_not_share_a_picture(model, tmp_path, capsys):
