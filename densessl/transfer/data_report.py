@@ -99,7 +99,8 @@ class DataReport:
             number = sum(len(one.files) for one in found)
             total = {'images': self.images, 'objects': self.objects}.get(unit)
             of_all = '' if total is None else f' of {total}'
-            lines.append(f'{self.split}: {number}{of_all} {unit} cannot be used: '
+            units = unit.removesuffix('s') if number == 1 and total is None else unit
+            lines.append(f'{self.split}: {number}{of_all} {units} cannot be used: '
                          f'{", ".join(map(str, found))}')
         return lines + [f'{self.split}: {one.sentence()}'
                         for kind in ('mended', 'expected') for one in self.of_kind(kind)]

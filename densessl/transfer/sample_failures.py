@@ -21,7 +21,14 @@ class NamedFailures(Compose):
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         before = dict(data)      # transforms change it
         try:
-            return super().__call__(data)
+            for transform in self.transforms:
+                loaded = 'gt_seg_map' in data
+                data = transform(data)
+                if data is None:
+                    return None
+                if not loaded and 'gt_seg_map' in data:
+                    _check_map(data)
+            return data
         except (RunFailed, UsageError):
             raise
         except UnreadableImage as error:
@@ -40,6 +47,16 @@ def name_failures(dataset: Any) -> None:
             name_failures(part)
     elif type(getattr(dataset, 'pipeline', None)) is Compose:
         dataset.pipeline = NamedFailures(dataset.pipeline.transforms)
+
+
+def _check_map(data: Mapping[str, Any]) -> None:
+    """Raise RunFailed if a label map, just loaded, is not of the size of its image: much later, a
+    batch or a score of it would fail without a name."""
+    size, image = data['gt_seg_map'].shape[:2], data.get('ori_shape')
+    if image is not None and tuple(size) != tuple(image[:2]):
+        raise RunFailed(f'{data.get("seg_map_path")} has {size[1]}×{size[0]} pixels, but its image '
+                        f'{data.get("img_path")} is displayed at {image[1]}×{image[0]}; densessl '
+                        f'check finds all such files')
 
 
 def _reason(info: Mapping[str, Any], error: Exception) -> str:

@@ -73,25 +73,19 @@ def wrong_ids(ids: Mapping[str, Sequence[Any]], used: Mapping[str, Iterable[Any]
     return None
 
 
-def normalize(content: Content, images: Path, path: Path, log: FindingLog, masks: bool = False
-              ) -> None:
+def normalize(content: Content, images: Path, log: FindingLog, masks: bool = False) -> None:
     """Bring annotations into one form, in place, whatever the spelling: sizes are those of the
     images as displayed, every object has a box of pixels inside its image, an area, ``iscrowd`` 0
     or 1 and an id of its own. What has no plain meaning is left out, with a line in ``log``.
 
     Args:
         content: of :func:`read_annotations`. images: the folder of the images.
-        path: of the file, for messages.
         masks: whether every object must have an outline. One that has none becomes a region that
             neither trains nor scores, as COCO's crowds are: left out, it would be background.
-
-    Raises:
-        UsageError: a size is missing and the image cannot be read.
     """
     objects = _by_image(content, images, log)
     in_shares = _in_shares(content['annotations'])
-    content['images'] = settle_sizes(content['images'], {} if in_shares else objects, images,
-                                     path, log)
+    content['images'] = settle_sizes(content['images'], objects, images, log, in_shares)
     kept = []
     for image in content['images']:
         each = ObjectReader(image, str(images / image['file_name']), in_shares, masks, log)

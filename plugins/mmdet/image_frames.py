@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from densessl.data.images import UnreadableImage, image_size
-from densessl.errors import UsageError
 from densessl_plugins.mmdet.finding_log import FindingLog
 from densessl_plugins.mmdet.outlines import finite_numbers
 
@@ -50,7 +49,8 @@ class Frame:
 
 
 def settle_sizes(images: list[dict[str, Any]], objects: Mapping[Any, Sequence[dict[str, Any]]],
-                 folder: Path, path: Path, log: FindingLog) -> list[dict[str, Any]]:
+                 folder: Path, log: FindingLog, in_shares: bool = False
+                 ) -> list[dict[str, Any]]:
     """Give ``images`` the sizes that they have as displayed, in place.
 
     Objects tell which frame a file with other sizes means: those that reach out of one of the two
@@ -59,22 +59,23 @@ def settle_sizes(images: list[dict[str, Any]], objects: Mapping[Any, Sequence[di
     write who ignore EXIF data, with objects drawn on the displayed one, which people see.
 
     Args:
-        objects: annotations by image id. folder: of the images. path: of the file, for messages.
+        objects: annotations by image id. folder: of the images.
+        in_shares: whether objects are in shares of the image, which fit into any.
 
     Returns:
-        The images whose objects are where they should be; the others are in ``log``.
-
-    Raises:
-        UsageError: a size is missing and the image cannot be read.
+        The images whose objects are where they should be; the others are in ``log``, and so are
+        those that cannot be read and of which the file gives no size.
     """
-    frames = []
+    frames: list[Frame] = []
+    lost: set[int] = set()
     sizes = displayed_sizes(str(folder / one['file_name']) for one in images)
     for one, size in zip(images, sizes, strict=True):
         written = written_size(one)
         if isinstance(size, UnreadableImage):
             if written is None:
-                raise UsageError(f'{path} gives no width and height of an image that cannot be '
-                                 f'read: {size}') from size
+                leave_out(folder / one['file_name'], size, len(objects.get(one['id'], ())), log)
+                lost.add(id(one))
+                continue
             size = written
         stated = any(one.get(side) is not None for side in ('height', 'width'))
         one['height'], one['width'] = size
@@ -84,8 +85,9 @@ def settle_sizes(images: list[dict[str, Any]], objects: Mapping[Any, Sequence[di
             else:
                 log.filled['width and height'] += 1
         elif max(abs(a - b) for a, b in zip(written, size, strict=True)) > SLACK:
-            frames.append(Frame(one, objects.get(one['id'], ()), written, size))
-    lost = {id(frame.image) for frame in _misplaced(frames, folder, log)}
+            frames.append(Frame(one, () if in_shares else objects.get(one['id'], ()), written,
+                                size))
+    lost |= {id(frame.image) for frame in _misplaced(frames, folder, log)}
     return [one for one in images if id(one) not in lost]
 
 
@@ -107,6 +109,13 @@ def _misplaced(frames: list[Frame], folder: Path, log: FindingLog) -> list[Frame
                 log.add(f'have objects that {words}', file, 'unusable', 'images')
                 lost.append(frame)
     return lost
+
+
+def leave_out(image: str | Path, error: UnreadableImage, objects: int, log: FindingLog) -> None:
+    """Note an image whose size is neither in a file of labels nor to be read from itself."""
+    reason = ' '.join(error.reason.split())
+    log.add(f'cannot be read: {reason}', str(image), 'unusable', 'images')
+    log.add('are of images that cannot be read', str(image), 'unusable', 'objects', objects)
 
 
 def written_size(one: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -103,7 +103,7 @@ def load_labels(source: LabelSource) -> Labels:
     labels = Labels(content, len(content['images']) + sum(
         len(one.files) for one in log.findings() if one.unit == 'images'),
         len(content['annotations']) + lost, log)
-    normalize(content, Path(source.images), Path(source.place), log, source.masks)
+    normalize(content, Path(source.images), log, source.masks)
     arrange_categories(content, source.classes or class_names(content), Path(source.images), log)
     paths = {one['id']: os.path.join(source.images, one['file_name'])
              for one in content['images']}

@@ -46,14 +46,14 @@ class ThingsFirst(COCOPanoptic):
     """
 
     def __init__(self, annotation_file: str, images: str | None = None) -> None:
-        self.file, self.images = Path(annotation_file), None if images is None else Path(images)
+        self.images = None if images is None else Path(images)
         with redirect_stdout(io.StringIO()):   # "loading annotations into memory..."
             super().__init__(annotation_file)
 
     def createIndex(self) -> None:
         self.dataset['categories'].sort(key=lambda one: (not one['isthing'], one['id']))
         if self.images is not None:
-            self.read = _settle(self.dataset, self.images, self.file)
+            self.read = _settle(self.dataset, self.images)
         for one in _segments(self.dataset):
             one['iscrowd'] = as_flag(one.get('iscrowd')) or 0      # the metric asks for it
         super().createIndex()
@@ -199,17 +199,16 @@ def _read(base: Path, parts: dict[str, str]) -> Content:
                              f'NAME.jpg or NAME.png, and end in .png')
     missing_files([base / parts['img'] / name for name in content.images], path)
     missing_files([base / parts['seg'] / name for name in content.maps], path)
-    _settle(raw, base / parts['img'], path)     # where it cannot, it says so here
     return content
 
 
-def _settle(content: dict[str, Any], images: Path, path: Path) -> Labels:
+def _settle(content: dict[str, Any], images: Path) -> Labels:
     """Give the images their sizes as displayed, in place, and leave out those whose segments are
     elsewhere; what was read."""
     log, total = FindingLog(), len(_segments(content))
     of_image = {one['image_id']: one['segments_info'] for one in content['annotations']}
     listed = len(content['images'])
-    content['images'] = settle_sizes(content['images'], of_image, images, path, log)
+    content['images'] = settle_sizes(content['images'], of_image, images, log)
     left = {one['id']: os.path.join(images, one['file_name']) for one in content['images']}
     content['annotations'] = [one for one in content['annotations'] if one['image_id'] in left]
     return Labels({}, listed, total, log,

@@ -12,7 +12,7 @@ import yaml
 from densessl.data.images import UnreadableImage
 from densessl.errors import UsageError
 from densessl_plugins.mmdet.finding_log import FindingLog
-from densessl_plugins.mmdet.image_frames import displayed_sizes
+from densessl_plugins.mmdet.image_frames import displayed_sizes, leave_out
 from densessl_plugins.mmdet.outlines import box_around, finite_numbers
 
 NAME_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'classes.txt', 'obj.names',
@@ -64,8 +64,8 @@ def yolo_content(pairs: Sequence[tuple[Path, Path | None]], root: Path,
         root: the folder that the names of images are relative to.
         names: of the classes; None: ``class 0`` … as far as they occur.
 
-    Raises:
-        UsageError: an image cannot be read, without whose size its boxes mean nothing.
+    Returns:
+        The content; without images that cannot be read, for without their size boxes mean nothing.
     """
     sizes = displayed_sizes(str(image) for image, _ in pairs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -74,7 +74,8 @@ def yolo_content(pairs: Sequence[tuple[Path, Path | None]], root: Path,
     for number, ((image, label), size, found) in enumerate(
             zip(pairs, sizes, lines, strict=True), 1):
         if isinstance(size, UnreadableImage):
-            raise UsageError(f'boxes of {label} are shares of an image that cannot be read: {size}')
+            leave_out(image, size, len(found), log)
+            continue
         images.append({'id': number, 'file_name': os.path.relpath(image, root),
                        'height': size[0], 'width': size[1]})
         for line in found:

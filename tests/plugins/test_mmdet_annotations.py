@@ -40,17 +40,17 @@ def bare(whole):
                for one in whole[kind]] for kind, keys in OPTIONAL.items()}}
 
 
-def complete(found, images, path):
+def complete(found, images):
     """Bring annotations into one form; what was filled in, in words."""
-    log = read(found, images, path)
+    log = read(found, images)
     assert log.findings() == ()
     return log.filled_words()
 
 
-def read(found, images, path):
+def read(found, images):
     log = FindingLog()
     found.setdefault('categories', [{'id': 1, 'name': 'thing'}])
-    normalize(found, images, path, log)
+    normalize(found, images, log)
     return log
 
 
@@ -70,7 +70,7 @@ def copied(scenes, tmp_path):
 def test_what_is_filled_in_is_what_a_whole_file_says(scenes):
     whole = content(scenes)
     stripped = bare(whole)
-    said = complete(stripped, scenes / 'images/train', scenes)
+    said = complete(stripped, scenes / 'images/train')
     for found, told in zip(stripped['images'], whole['images'], strict=True):
         assert (found['height'], found['width']) == (told['height'], told['width']) == (96, 80)
     assert [one['id'] for one in stripped['annotations']] == list(
@@ -82,7 +82,7 @@ def test_what_is_filled_in_is_what_a_whole_file_says(scenes):
     number = len(whole['annotations'])
     assert said.split(', ') == ['width and height of 3 images', *(
         f'{key} of {number} annotations' for key in ('iscrowd', 'bbox', 'area', 'id'))]
-    assert complete(copy.deepcopy(stripped), scenes, scenes) == ''
+    assert complete(copy.deepcopy(stripped), scenes) == ''
 
 
 def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
@@ -99,7 +99,7 @@ def test_boxes_and_areas_of_every_kind_of_mask(tmp_path):
              'annotations': [{**one, 'segmentation': shape} for shape in (
                  compressed, counts, parts, parts[0])]
              + [{**one, 'bbox': [1, 2, 3, 4]}]}
-    complete(found, tmp_path, tmp_path)
+    complete(found, tmp_path)
     *masks, polygon, box = found['annotations']
     assert [each['area'] for each in masks] == [mask.sum()] * 3
     assert [each['bbox'] for each in masks] == [[5, 10, 45, 20]] * 3
@@ -114,11 +114,15 @@ def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
     for written, filled in (({'width': 50.0, 'height': '30'}, ''),
                             ({'width': None}, 'width and height of 1 image')):
         found = {'images': [{'id': 1, 'file_name': 'a.png', **written}], 'annotations': []}
-        assert complete(found, tmp_path, tmp_path) == filled
+        assert complete(found, tmp_path) == filled
         assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
     found['images'].append({'id': 2, 'file_name': 'b.png'})
-    with pytest.raises(UsageError, match=r'width and height .*b\.png: '):
-        complete(found, tmp_path, tmp_path)
+    found['annotations'].append({'image_id': 2, 'category_id': 1, 'bbox': [1, 2, 3, 4]})
+    assert [one.sentence() for one in read(found, tmp_path).findings()] == [
+        '1 image cannot be read: not an image, or of an unknown kind (b.png)',
+        '1 object is of images that cannot be read (b.png)']
+    assert [one['file_name'] for one in found['images']] == ['a.png']
+    assert found['annotations'] == []
 
 
 @pytest.mark.parametrize('written', [{'width': 0, 'height': 30}, {'width': -50, 'height': -30},
@@ -126,7 +130,7 @@ def test_sizes_are_of_the_image_as_it_is_displayed(tmp_path):
 def test_a_size_that_is_none_is_replaced_and_named(written, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((30, 50, 3), np.uint8))
     found = {'images': [{'id': 1, 'file_name': 'a.png', **written}], 'annotations': []}
-    (finding,) = read(found, tmp_path, tmp_path).findings()
+    (finding,) = read(found, tmp_path).findings()
     assert (found['images'][0]['height'], found['images'][0]['width']) == (30, 50)
     assert finding.sentence() == ('1 image has a width or height in the file that is not a '
                                   'positive whole number; the size of the image is taken (a.png)')

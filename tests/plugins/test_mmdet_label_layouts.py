@@ -296,6 +296,26 @@ def test_yolo(tmp_path, layout):
     assert perfect_scores(cfg)['coco/bbox_mAP'] == 1
 
 
+def test_images_whose_size_nobody_knows_are_left_out_and_all_named(tmp_path, capsys):
+    """YOLO's boxes are shares of a size that is nowhere but in the image."""
+    root = yolo(tmp_path, 'ultralytics')
+    for name in ('empty', 'page'):
+        (root / f'images/train/{name}.jpg').write_text('' if name == 'empty' else '<html></html>')
+        (root / f'labels/train/{name}.txt').write_text('1 .5 .5 .1 .1\n' * 2)
+    train, _ = reports(root)
+    assert (train.images, train.objects, train.used_images, train.used_objects) == (4, 6, 2, 2)
+    assert told(train) == {
+        'cannot be read: the file is empty': ['empty.jpg'],
+        'cannot be read: not an image, but a web page: the download failed': ['page.jpg'],
+        'are of images that cannot be read': ['empty.jpg'] * 2 + ['page.jpg'] * 2}
+    assert main(['check', 'downstream/retinanet_r18_coco', '--data-root', str(root)]) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith(str(root / 'images/train/'))] == [
+        f'{root}/images/train/empty.jpg cannot be read: the file is empty',
+        f'{root}/images/train/page.jpg cannot be read: not an image, but a web page: the download '
+        f'failed']
+
+
 def test_odd_lines_and_polygons_of_yolo(tmp_path):
     root = yolo(tmp_path, 'ultralytics')
     path = root / 'labels/train/train0.txt'

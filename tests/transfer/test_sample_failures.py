@@ -101,3 +101,17 @@ def test_own_errors_stay_what_they_are_and_files_elsewhere_are_not_opened():
     remote = NamedFailures([Fails(ValueError('x\n y'))])
     with pytest.raises(RunFailed, match=r'sample of s3://a\.png and b\.npy: ValueError: x y$'):
         remote({'img_path': 's3://a.png', 'seg_map_path': 'b.npy', 'img_id': 1})
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_label_map_of_another_size_is_named_with_its_image(split, sample, tmp_path, capsys):
+    root = shutil.copytree(sample, tmp_path / 'data')
+    label = sorted((root / 'labels' / split).glob('*.png'))[0]
+    cv2.imwrite(str(label), cv2.imread(str(label), cv2.IMREAD_UNCHANGED)[:, :40])
+    assert main(['finetune', 'downstream/fcn_r18_folder', '--backbone', 'random', '--data-root',
+                 str(root), '--work-dir', str(tmp_path / 'run'), '--no-check', '--cfg-options',
+                 'train_cfg.max_iters=2', 'train_dataloader.batch_size=2',
+                 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'densessl finetune: {label} has 40×64 pixels, but its image ')
+    assert 'is displayed at 64×64; densessl check finds all such files' in line
