@@ -242,7 +242,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
       '{scenes}'], '--allow-smaller-negatives'),
     (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
       '{scenes}'], "did you mean 'momentum'"),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], '--work-dir file is a file'),
+    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
      '--work-dir /proc/run cannot be written to: '),
