@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, escaped
 from densessl.files import replacing, write_text
 
 SAVED = 'checkpoint saved: '    # what the log says before the name of one that is in its place
@@ -55,7 +55,7 @@ def damage(path: Path) -> str:
         begin = file.read(len(_ZIP))
     if not begin:
         return 'it is empty'
-    if begin != _ZIP and not zipfile.is_zipfile(path):
+    if begin != _ZIP and not _is_zip(path):
         return ''
     try:
         with zipfile.ZipFile(path) as archive:
@@ -69,16 +69,25 @@ def damage(path: Path) -> str:
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f'it is cut short or was changed ({reason})'
-    return f'its part {broken} does not have the checksum it was written with' if broken else ''
+    return f'its part {escaped(broken[:100])} does not have the checksum it was written with' if broken else ''
 
 
 def has_checksum(path: Path) -> bool:
     """Whether damage of a file would be noticed: PyTorch's format before 1.6 has no checksums, and
     newer ones can be written without."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(member.CRC for member in archive.infolist())
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, damaged or not: Python's own look at it stumbles over what
+    some damage makes of its end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except _DAMAGE:
+        return True
 
 
 def require_whole(path: Path) -> None:
@@ -111,7 +120,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
     require_whole(path)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True,
-                                mmap=mmap and zipfile.is_zipfile(path))
+                                mmap=mmap and _is_zip(path))
     except Exception as error:   # torch raises many kinds; the file is at fault in each
         raise UsageError(f'{path} is not a checkpoint that loads safely (weights only): '
                          f'{(str(error).splitlines() or [type(error).__name__])[0]}') from error

@@ -51,10 +51,8 @@ class CPC(Method):
                  stage: int = -1,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
-        if directions not in (1, 2, 3, 4):
-            raise UsageError(f'directions {directions!r} of cpc: 1 (downwards) to 4 (all)')
-        if not steps or min(steps) < 1:
-            raise UsageError(f'steps {tuple(steps)} of cpc: at least one, each at least 1 row')
+        if not steps:
+            raise UsageError('steps of cpc: at least one row')
         self.backbone = build_backbone(backbone)                           # g_enc
         channels = feature_stage(self.backbone, stage).channels
         self.predictors = nn.ModuleList(

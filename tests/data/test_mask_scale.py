@@ -69,7 +69,7 @@ def test_training_starts_without_a_look_at_the_masks(made, monkeypatch):
         store, kept = store_for_training(images, dict(store=str(out)), is_builder=True)
         data = ViewDataset(kept, store, [AugmentedView(size=16)] * 2)
     assert len(kept) == 60
-    assert {path for _, path in seen} <= {'masks.json', 'skipped.txt'}
+    assert {path for _, path in seen} <= {'masks.json', 'skipped.txt', 'images.npz'}
     assert {event for event, _ in seen} <= {'open', 'stat'}
     with watched(out, monkeypatch) as seen:
         data[0, 5]

@@ -8,7 +8,7 @@ from PIL import Image
 from densessl.data.find import find_images
 from densessl.data.images import UnreadableImage, read_image
 from densessl.data.masks import MaskGenerator, MaskStore, make_masks, store_for_training
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 
 RNG = np.random.default_rng(0)
 
@@ -130,7 +130,7 @@ def test_what_has_no_mask_is_listed(tmp_path, capsys):
 def test_no_mask_at_all_is_an_error(tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'a.jpg').write_text('no image')
-    with pytest.raises(UsageError, match=r'none of the 1 images .* a.jpg\s+not an image'):
+    with pytest.raises(UsageError, match=r'none of the 1 images .* a.jpg: not an image'):
         make_masks(find_images(tmp_path / 'in'), tmp_path / 'out', Brightness(), workers=1)
     assert not MaskStore(tmp_path / 'out').complete
 
@@ -197,7 +197,7 @@ def test_a_full_disk_stops_the_build(tmp_path, monkeypatch):
             raise OSError(28, 'No space left on device')
         return real(path, data)
     monkeypatch.setattr(Path, 'write_bytes', full)
-    with pytest.raises(UsageError, match=r'cannot write .*No space left'):
+    with pytest.raises(RunFailed, match=r'cannot write .*the disk is full'):
         make_masks(images, tmp_path / 'out', Brightness(), workers=1)
     monkeypatch.undo()
     assert not MaskStore(tmp_path / 'out').complete

@@ -82,7 +82,7 @@ def test_a_compiled_run_resumes_and_exports_as_any(scenes, tmp_path, capsys):
 @pytest.mark.parametrize('options, message', [
     ('{"backend": "nosuch"}', 'compile: torch.compile does not work'),
     ('{"bakend": "eager"}', "did you mean 'backend'"),
-    ('3', 'compile must be True, False or a dict of arguments of torch.compile, not 3'),
+    ('3', 'compile must be True or False or a dict or None, not 3'),
     ('yes', "not 'yes'"),
 ])
 def test_what_cannot_be_compiled_is_one_line(options, message, scenes, tmp_path, capsys):

@@ -66,8 +66,8 @@ def test_a_label_map_is_one_line(data, words, label_folder, capsys):
         read_label_image(label)
     assert main(['probe', 'random', '--backbone-type', 'torchvision.resnet18', '--data',
                  str(label_folder), '--workers', '0']) == 2
-    error, = capsys.readouterr().err.strip().splitlines()
-    assert str(label) in error and words in error
+    head, fault = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert '1 of the' in head and str(label) in fault and words in fault
 
 
 def test_any_damage_to_a_label_map_is_a_value_error(tmp_path):

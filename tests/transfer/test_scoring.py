@@ -56,10 +56,10 @@ def test_nothing_to_score_is_a_failed_run(target, metrics):
     assert '\n' not in str(error.value)
 
 
-def run(label_folder, tiny, folder, *options):
+def run(label_folder, tiny, folder, *options, more=()):
     return main(['finetune', TWIN, '--backbone', 'random', '--data-root', str(label_folder),
                  '--work-dir', str(folder), '--cfg-options',
-                 *(f'{key}={value}' for key, value in tiny.items()), *options])
+                 *(f'{key}={value}' for key, value in tiny.items()), *options, *more])
 
 
 def test_labels_that_are_all_ignored(tiny, tmp_path, capsys):
@@ -67,12 +67,16 @@ def test_labels_that_are_all_ignored(tiny, tmp_path, capsys):
     root = draw_label_folder(tmp_path / 'labelled')
     for path in (root / 'labels/val').iterdir():
         Image.fromarray(np.full((48, 48), 255, np.uint8)).save(path)
-    assert run(root, {**tiny, 'train_cfg.max_iters': 1}, tmp_path / 'run') == 1
+    assert run(root, {**tiny, 'train_cfg.max_iters': 1}, tmp_path / 'run') == 2
+    assert 'has no pixel with a label' in capsys.readouterr().err      # before anything is trained
+    assert run(root, {**tiny, 'train_cfg.max_iters': 1}, tmp_path / 'run',
+               more=['--no-check']) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert 'the evaluation on 2 images had nothing to score (' in said
     assert not (tmp_path / 'run/scores.json').exists()
     assert main(['probe', 'random', '--backbone-type', 'timm.test_resnet', '--data', str(root),
-                 '--out', str(tmp_path / 'probe.json'), '--size', '64', '--workers', '0']) == 1
+                 '--out', str(tmp_path / 'probe.json'), '--size', '64', '--workers', '0',
+                 '--no-check']) == 1
     assert 'there was nothing to score' in capsys.readouterr().err.splitlines()[-1]
 
 

@@ -132,11 +132,11 @@ class FewObjects(BaseDataset):
                 for i in range(10)]
 
 
-def test_a_draw_without_objects_is_refused(tmp_path):
+def test_a_draw_without_objects_is_refused():
     for seed in range(20):
         cfg = ConfigDict(train_dataloader=dict(dataset=dict(type='FewObjects')))
         if 0 in choose(10, 0.3, seed):
-            take_fraction(cfg, 0.3, seed, tmp_path)
+            take_fraction(cfg, 0.3, seed)
         else:
             with pytest.raises(UsageError, match=r'3 training images of fraction 0\.3.*no object'):
-                take_fraction(cfg, 0.3, seed, tmp_path)
+                take_fraction(cfg, 0.3, seed)
