@@ -66,11 +66,18 @@ def finest_first(maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def feature_maps(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
     """The maps of ``image`` (B, 3, H, W) in evaluation mode, finest first; leaves modes and
-    statistics as they were."""
+    statistics as they were.
+
+    Raises:
+        UsageError: the backbone's arguments let it be built, but not run.
+    """
     modes = {module: module.training for module in backbone.modules()}
     try:
         backbone.eval()   # not chained: some libraries forget to return the module
         return finest_first(backbone(image))
+    except (TypeError, AttributeError, LookupError) as error:
+        raise UsageError(f'the backbone {type(backbone).__name__} does not run on an image: '
+                         f'{type(error).__name__}: {error}'.splitlines()[0]) from error
     finally:
         for module, training in modes.items():
             module.training = training

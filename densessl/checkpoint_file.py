@@ -69,7 +69,8 @@ def damage(path: Path) -> str:
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f'it is cut short or was changed ({reason})'
-    return f'its part {escaped(broken[:100])} does not have the checksum it was written with' if broken else ''
+    return (f'its part {escaped(broken[:100])} does not have the checksum it was written with'
+            if broken else '')
 
 
 def has_checksum(path: Path) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -10,6 +11,7 @@ import re
 import socket
 import stat
 import threading
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ from densessl.environment import cannot_write, writing
 from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
+GRACE = 60.0           # seconds for which the part of a file is left alone, whoever writes it
 # of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
@@ -107,6 +110,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """What :func:`atomic_path` does, with the system's own errors, for whoever says more."""
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    _remove_parts_of_the_dead(path)
     try:
         yield unfinished
         move_into_place(unfinished, path)
@@ -119,7 +123,7 @@ def parse_json(text: str | bytes) -> Any:
     """What JSON from anywhere holds.
 
     Raises:
-        ValueError: it is no JSON, or nested more than :data:`MAX_NESTING` deep.
+        ValueError: it is not JSON, or nested more than :data:`MAX_NESTING` deep.
     """
     try:
         content = json.loads(text)
@@ -149,7 +153,7 @@ def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> d
     try:
         content = parse_json(path.read_bytes())
         if not isinstance(content, dict):
-            raise ValueError('it is no JSON object')
+            raise ValueError('it is not a JSON object')
         lacking = [key for key in needs if key not in content]
         if lacking:
             raise ValueError(f'it has no {", ".join(lacking)}')
@@ -229,6 +233,27 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
             os.replace(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _remove_parts_of_the_dead(path: Path) -> None:
+    """Remove what killed writes of ``path`` left beside it: parts that no living process of this
+    machine has, and that nobody has written to for :data:`GRACE`."""
+    for part in path.parent.glob(f'.{glob.escape(path.name)}.*.part'):
+        match = _LEFTOVER.fullmatch(part.name)
+        with suppress(OSError):
+            if match and match['pid'] and not _lives(int(match['pid'])) and (
+                    time.time() - part.stat().st_mtime > GRACE):
+                part.unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:     # another user's
+        return True
+    return True
 
 
 def is_leftover(name: str) -> bool:

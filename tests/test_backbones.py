@@ -4,6 +4,7 @@ import copy
 import pytest
 import torch
 from mmengine.model import BaseModule
+from torch import nn
 
 from densessl.backbones import Stage, build_backbone, feature_maps, feature_stages, finest_first
 from densessl.errors import UsageError
@@ -104,3 +105,12 @@ def test_a_wrong_backbone_is_one_clear_line(cfg, words):
 def test_a_backbone_of_one_size_says_so():
     with pytest.raises(UsageError, match='does not take an image of 160×160'):
         feature_stages(build_backbone({'type': 'timm.mixer_s32_224'}), size=160)
+
+
+def test_a_backbone_that_can_be_built_but_not_run_is_one_line():
+    class Broken(nn.Module):
+        def forward(self, image):
+            return image + 'text'
+
+    with pytest.raises(UsageError, match='Broken does not run on an image: TypeError'):
+        feature_maps(Broken(), torch.zeros(1, 3, 8, 8))

@@ -173,3 +173,18 @@ def test_a_checkpoint_of_another_name_is_found_by_the_record_of_the_last(tmp_pat
     write_checkpoint(CONTENT, tmp_path / 'model-7.pth')
     (tmp_path / 'last_checkpoint').write_text('/moved/from/model-7.pth')
     assert newest_whole(tmp_path, print).name == 'model-7.pth'
+
+
+def test_what_a_killed_write_left_goes_with_the_next_one(tmp_path):
+    old, new, other = (tmp_path / f'.{name}.part' for name in (
+        'b.pth.4194303', 'b.pth.4194302', 'c.pth.4194303'))     # above any pid that lives
+    for part in (old, new, other):
+        part.write_bytes(b'half')
+    for part in (old, other):
+        os.utime(part, (1, 1))
+    mine = tmp_path / f'.b.pth.{os.getppid()}.part'             # of a process that lives
+    mine.write_bytes(b'half')
+    os.utime(mine, (1, 1))
+    write_checkpoint({'a': 1}, tmp_path / 'b.pth')
+    assert not old.exists()
+    assert new.exists() and other.exists() and mine.exists()

@@ -20,7 +20,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
     palette's indices count, not its colors.
 
     Raises:
-        ValueError: the file cannot be read, is no image, is damaged, or has more than
+        ValueError: the file cannot be read, is not an image, is damaged, or has more than
             :data:`MAX_PIXELS`; the message says which.
     """
     try:
@@ -32,7 +32,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(str(error).splitlines()[0])) from error
     except UnidentifiedImageError as error:
-        raise ValueError('it is no image, or of an unknown kind') from error
+        raise ValueError('it is not an image, or of an unknown kind') from error
     except (OSError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, MemoryError,
             struct.error) as error:
         raise ValueError(getattr(error, 'strerror', None) or f'it is damaged ({error})') from error

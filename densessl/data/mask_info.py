@@ -99,7 +99,7 @@ def check_info(info: Any) -> None:
         ValueError: a value is of the wrong type or size.
     """
     if not isinstance(info, dict):
-        raise ValueError('it is no JSON object')
+        raise ValueError('it is not a JSON object')
     for key, (fits, wanted) in _RULES.items():
         if key in info and not fits(info[key]):
             raise ValueError(f'"{key}" is {shown(info[key])}, not {wanted}')

@@ -58,7 +58,7 @@ def most_pixels() -> int:
     decompression bomb, twice ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
-        UsageError: the variable is no whole number above 0.
+        UsageError: the variable is not a whole number above 0.
     """
     text = os.environ.get(LIMIT)
     if text is None:

@@ -86,7 +86,7 @@ def _check_info(info: Any) -> None:
     """ValueError unless ``info`` is what :mod:`densessl.data.tar_write` writes, now or one day:
     other keys may stand beside those that are needed."""
     if not isinstance(info, dict):
-        raise ValueError('it is no JSON object')
+        raise ValueError('it is not a JSON object')
     if info.get('format') != FORMAT:
         raise ValueError(f'its format is {shown(info.get("format"))}, this densessl reads {FORMAT}')
     wanted = {'source', 'shard_size', 'masks'}

@@ -28,7 +28,7 @@ _REMEDY = 'use another checkpoint, or start anew in another --work-dir'
 
 @contextmanager
 def going_on(path: str | Path) -> Iterator[None]:
-    """Within, an error means that the file cannot be gone on with.
+    """Within, an error means that a run cannot go on from the file.
 
     Raises:
         UsageError: in the place of what was raised.

@@ -29,7 +29,7 @@ from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.going_on import check_optimizer, checked_meta, going_on
 from densessl.engine.log import write_any_name
 from densessl.engine.saving import SafeHooks, saving
-from densessl.engine.settings import as_views_have_it, changes
+from densessl.engine.settings import MASKS_MADE, as_views_have_it, changes
 from densessl.errors import UsageError, escaped
 
 
@@ -116,7 +116,9 @@ class PretrainRunner(SafeHooks, GuardedRunner):
             checkpoint = self.load_checkpoint(filename, 'cpu')
             require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
             meta = checked_meta(checkpoint, filename)
-            for key, old, new in changes(as_views_have_it(meta.get('identity', {})), self.identity):
+            before = as_views_have_it(meta.get('identity', {}))
+            before.setdefault(MASKS_MADE, self.identity.get(MASKS_MADE))    # older ones do not say
+            for key, old, new in changes(before, self.identity):
                 was = escaped(str(old)[:300])
                 raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
                                  f'run has {new}; give the same value, or start anew in another '

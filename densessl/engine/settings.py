@@ -12,6 +12,7 @@ from densessl.data.photometric_draw import DEFAULT_STYLE
 
 DECISIVE = ('model', 'views', 'masks', 'normalization', 'schedule', 'optim_wrapper', 'sync_bn',
             'uniforms', 'value_range', 'bands')
+MASKS_MADE = 'masks made by'      # in an identity: how those in the store were made
 Value = str | int | float | bool | None
 
 

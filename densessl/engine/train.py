@@ -17,6 +17,7 @@ from densessl.data.images import ImageList
 from densessl.data.labels import class_labels
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.mask_cache import settle_rule
+from densessl.data.mask_info import spell
 from densessl.data.masks import MaskStore, store_for_training
 from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
@@ -35,7 +36,7 @@ from densessl.engine.plan import (
     require_enough_images,
 )
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.engine.settings import changes, settings_of, settings_of_views
+from densessl.engine.settings import MASKS_MADE, changes, settings_of, settings_of_views
 from densessl.engine.signals import given_back_after_failure
 from densessl.environment import saying
 from densessl.errors import UsageError
@@ -235,7 +236,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         identity={**settings_of(cfg), **settings_of_views(dataset.views),
                   'global_batch': plan.global_batch, 'steps': plan.steps,
                   'iterations an update': plan.accumulate, 'seed': cfg.seed,
-                  'images': f'{len(dataset)} (list {dataset.images.digest()})'})
+                  'images': f'{len(dataset)} (list {dataset.images.digest()})',
+                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None})
 
 
 def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> PairedTest:
     differences = np.subtract(ours, theirs)
     n, mean = len(differences), float(np.mean(differences))
     if not math.isfinite(mean):
-        return PairedTest(n, mean, reason='a score is no number: nothing can be said')
+        return PairedTest(n, mean, reason='a score is not a number: nothing can be said')
     if n < 2:
         return PairedTest(n, mean, reason='one seed: nothing can be said')
     error = float(differences.std(ddof=1)) / math.sqrt(n)

@@ -181,7 +181,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
     try:
         return {**content, 'meta': parse_json(about)}
     except ValueError as error:
-        raise UsageError(f'{path} is damaged: its provenance is no JSON ({error}); export it '
+        raise UsageError(f'{path} is damaged: its provenance is not JSON ({error}); export it '
                          f'again') from error
 
 

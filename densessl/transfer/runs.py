@@ -135,7 +135,7 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
               values: dict[str, Any] | None = None, *, clean: bool = False) -> None:
     """Note the settings; with ``clean``, which needs the folder's lock, first remove what killed
     writes left behind. What is left of a run that is made again goes: neither must it be taken
-    for finished before it is, nor be gone on with from the other's checkpoint.
+    for finished before it is, nor go on from the other's checkpoint.
 
     Raises:
         UsageError: the folder cannot be made or written to.

@@ -63,7 +63,7 @@ def _read_tiff(path: Path) -> np.ndarray:
             check_size(page.imagewidth, page.imagelength)
             return file.asarray(key=0)
     except TiffFileError as error:
-        raise ValueError(f'it is no TIFF, or damaged ({error})') from error
+        raise ValueError(f'it is not a TIFF, or damaged ({error})') from error
 
 
 def as_regions(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ _FAR = 10    # sides of the image: drawing a polygon takes memory for every pixe
 
 
 def finite_numbers(values: Any) -> list[float] | None:
-    """``values`` as numbers, those written as text too; None if one of them is no finite number."""
+    """``values`` as numbers, those written as text too; None if one of them is not finite."""
     try:
         numbers = [value if type(value) in (int, float) else float(value) for value in values]
     except (TypeError, ValueError, OverflowError):

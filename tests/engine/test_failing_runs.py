@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement, PixelData
 from densessl.cli import main
 from densessl.engine.finite import FiniteHook
 from densessl.engine.log import LogValuesHook
-from densessl.engine.runner import PretrainRunner
+from densessl.engine.runner import PretrainRunner, newest_checkpoint
 from densessl.errors import RunFailed
 
 SMALL = ['views.0.size=32', 'views.1.size=32', 'train_dataloader.batch_size=4', 'log_interval=1',
@@ -126,3 +126,19 @@ def test_more_regions_than_random_numbers(scenes, surroundings, capsys):
     assert main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--cfg-options', *SMALL, 'model.num_regions=65']) == 2
     assert 'set uniforms=65' in last_line(capsys)
+
+
+def test_a_run_does_not_go_on_with_masks_made_in_another_way(scenes, surroundings, capsys):
+    for generator in ('grid', 'whole_image'):
+        assert main(['make_masks', str(scenes), generator, '--generator', generator]) == 0
+
+    def train_detcon(*words):
+        return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
+                     '--epochs', '1', *words, '--cfg-options', *SMALL, 'model.num_regions=4'])
+    assert train_detcon('--masks', 'grid') == 0
+    before = newest_checkpoint(Path('run'))
+    assert train_detcon('--masks', 'whole_image', '--resume') == 2
+    said = last_line(capsys)
+    assert 'it was made with masks made by grid' in said and 'this run has whole_image' in said
+    assert newest_checkpoint(Path('run')) == before
+    assert train_detcon('--masks', 'grid', '--resume') == 0

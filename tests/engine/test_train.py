@@ -245,7 +245,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
     (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
-     '--work-dir /proc/run cannot be written to: '),
+     "--work-dir '/proc/run' cannot be written to: "),
     (['demo/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
      'need at least 2 images; a process has 1'),
     (['demo/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],

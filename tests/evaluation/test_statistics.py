@@ -45,7 +45,7 @@ def test_pairs_matter():
     ([5.0, 7.0], [4.0, 6.0], 'the same at every seed'),     # would be p = 0
     ([5.1, 7.3, 9.7], [4.0, 6.2, 8.6], 'the same at every seed'),   # but for rounding
     ([5.0, 7.0], [5.0, 7.0], 'the same at every seed'),
-    ([5.0, math.nan], [5.0, 7.0], 'a score is no number'),
+    ([5.0, math.nan], [5.0, 7.0], 'a score is not a number'),
 ])
 def test_where_nothing_can_be_said_there_is_no_p(ours, theirs, reason):
     test = paired_test(ours, theirs)

@@ -115,9 +115,9 @@ def safetensors(path, metadata, state=None):
 
 
 @pytest.mark.parametrize(('about', 'words'), [
-    ('{', 'its provenance is no JSON'), (DEEP, 'its provenance is no JSON (it is nested too'),
-    ('{"a": 1' + '0' * 5000 + '}', 'no JSON'), ('[1]', 'not an exported backbone'),
-    ('5', 'not an exported backbone'), ('null', 'not an exported backbone'), ('', 'no JSON'),
+    ('{', 'its provenance is not JSON'), (DEEP, 'its provenance is not JSON (it is nested too'),
+    ('{"a": 1' + '0' * 5000 + '}', 'not JSON'), ('[1]', 'not an exported backbone'),
+    ('5', 'not an exported backbone'), ('null', 'not an exported backbone'), ('', 'not JSON'),
     ('{"sha256": 5}', 'does not say the method'), ('"x"', 'not an exported backbone'),
     (json.dumps({**provenance(5), 'sha256': '0' * 64}), 'backbone = 5'),
     (json.dumps({**provenance({'type': 'torchvision.resnet18'}), 'sha256': '0' * 64}), 'damaged'),
@@ -231,7 +231,7 @@ def test_predict_executes_the_config_that_its_run_recorded(run_folder, tmp_path)
 
 @pytest.mark.parametrize(('record', 'words'), [
     (None, 'there is no run.json'), ('{}', 'its config is None'), ('{', 'is damaged'),
-    (DEEP, 'nested too deeply'), ('[]', 'no JSON object'), ('{"config": 5}', 'its config is 5'),
+    (DEEP, 'nested too deeply'), ('[]', 'not a JSON object'), ('{"config": 5}', 'its config is 5'),
     ('{"config": "../own"}', "its config is '../own'"), ('{"config": ""}', "its config is ''"),
     ('{"config": "/tmp/own"}', 'not the name of a config'), ('{"config": "."}', 'damaged'),
     ('{"config": ".."}', 'its config is'), ('{"config": "gone"}', 'there is no gone.py'),

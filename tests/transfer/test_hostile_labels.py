@@ -56,8 +56,8 @@ def test_what_is_packed_beside_a_mask_is_not_unpacked(kind, tmp_path):
 
 
 @pytest.mark.parametrize(('data', 'words'), [
-    (png(30_000, 30_000), 'at most 179 million are read'), (b'no image', 'it is no image'),
-    (png(8, 8)[:43], 'damaged'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'it is no image'),
+    (png(30_000, 30_000), 'at most 179 million are read'), (b'no image', 'it is not an image'),
+    (png(8, 8)[:43], 'damaged'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'it is not an image'),
 ])
 def test_a_label_map_is_one_line(data, words, label_folder, capsys):
     label = next((label_folder / 'labels' / 'train').iterdir())
