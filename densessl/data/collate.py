@@ -20,7 +20,7 @@ ALIGNMENT = 64      # bytes: a cache line, and a multiple of every element's siz
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Stack samples: a list over views of (B, …) tensors for each key, all in one memory (in a
-    loader worker that which the training process reads).
+    loader worker, the memory that the training process reads).
 
     ``mask`` is uint8 if all ids of the batch's masks are stored so, else int32. ``regions`` is one
     more than the largest region id of the batch, known here without asking the device."""

@@ -82,7 +82,7 @@ def load_weights_only(path: Path) -> dict[str, Any]:
     """Open a ``.pth`` without running any code in it, or a ``.safetensors``.
 
     Raises:
-        UsageError: there is no such file, it is no such file, or it wants to run code.
+        UsageError: it does not exist, is not such a file, or wants to run code.
     """
     _require_file(path)
     if path.suffix == SAFETENSORS:
@@ -105,7 +105,7 @@ def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
         (:mod:`densessl.transfer.inert_pickle`).
 
     Raises:
-        UsageError: there is no such file, it is no such file, or it looks like an attack.
+        UsageError: it does not exist, is not such a file, or looks like an attack.
     """
     _require_file(path)
     if path.suffix == SAFETENSORS:

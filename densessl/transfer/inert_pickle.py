@@ -70,7 +70,7 @@ class Unpickler(pickle.Unpickler):
     """An unpickler that imports nothing.
 
     Raises:
-        UsageError: the file refers to something of the standard library that is no plain data.
+        UsageError: the file refers to something of the standard library that is not plain data.
     """
 
     def find_class(self, module: str, name: str) -> Any:

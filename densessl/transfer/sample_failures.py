@@ -60,7 +60,7 @@ def _check_map(data: Mapping[str, Any]) -> None:
 
 
 def _reason(info: Mapping[str, Any], error: Exception) -> str:
-    """The first of the sample's files that is no image; else what was raised, with all of them.
+    """The first of the sample's files that is not an image; else what was raised, with all of them.
 
     Args:
         info: of the sample; the paths of its files are under ``…_path``.

@@ -1,4 +1,4 @@
-"""A fine-tuning run that was stopped is gone on with, by us and by stock tools."""
+"""A fine-tuning run that was stopped goes on, with us and with stock tools."""
 import json
 import multiprocessing
 import os
