@@ -11,7 +11,6 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -61,18 +60,18 @@ class Tiff:
         return self.page.bitspersample
 
 
-def read_tiff(source: bytes | str | Path) -> Tiff:
+def read_tiff(data: bytes) -> Tiff:
     """The first page of a TIFF, by its tags alone.
 
     Args:
-        source: the contents of a file, or its path.
+        data: the contents of a file.
 
     Raises:
         ValueError: it is damaged.
     """
     tifffile = _library()
     try:
-        file = tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        file = tifffile.TiffFile(io.BytesIO(data))
         page = file.pages[0]
         height, width = page.imagelength, page.imagewidth
         tag = page.tags.get(_ORIENTATION)

@@ -241,3 +241,17 @@ def test_palettes_few_bits_and_ink():
     Image.fromarray(ink, 'CMYK').save(file, 'TIFF')
     left = 255 - ink[..., 3:].astype(int)
     check(file.getvalue(), np.rint((255 - ink[..., :3].astype(int)) * left / 255), tolerance=1)
+
+
+def test_12_bits_packed():
+    """Three bytes for two values, whose own range is 0 … 4095."""
+    two = GRAY12.astype(int).reshape(20, 15, 2)
+    packed = np.stack([two[..., 0] >> 4, (two[..., 0] & 15) << 4 | two[..., 1] >> 8,
+                       two[..., 1] & 255], -1).astype(np.uint8).tobytes()
+    tags = [(256, 4, 30), (257, 4, 20), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8),
+            (277, 3, 1), (278, 4, 20), (279, 4, len(packed))]
+    data = (b'II*\0' + struct.pack('<I', 8 + len(packed)) + packed + struct.pack('<H', len(tags))
+            + b''.join(struct.pack('<HHII', code, kind, 1, x) for code, kind, x in tags) + bytes(4))
+    check(data, gray((GRAY12 >> 4).astype(np.uint8)))
+    check(data, gray(np.floor(255 * GRAY12.astype(float) / 4000 + 0.5).astype(np.uint8)),
+          PixelRule((0, 4000)))
