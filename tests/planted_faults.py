@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from densessl.cli import main
+
 ORIENTATION = 0x0112
 VOID = 255
 LAYOUTS = ('folder', 'voc', 'cityscapes')
@@ -118,3 +120,9 @@ def plant(pairs: list[tuple[Path, Path]]) -> list[tuple[str, str, str]]:
         paths = {'image': [image], 'label': [label], 'either': [image, label]}[which]
         planted.append((name, [str(path) for path in paths], word))
     return planted
+
+
+def run_check(config, root, capsys, *more):
+    code = main(['check', config, '--data-root', str(root), *more])
+    said = capsys.readouterr()
+    return code, said.out.splitlines(), said.err.strip().splitlines()

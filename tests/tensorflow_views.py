@@ -6,6 +6,7 @@ is two convolutions over an image padded with zeros, a bicubic resize is a matri
 """
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from densessl.data import photometric_draw as draw
@@ -155,3 +156,15 @@ def distorted_box(rng, height, width, area, ratio):
         left = int(rng.integers(width - w)) if w < width else 0
         return top, left, h, w
     return 0, 0, height, width
+
+
+def pictures(number, height=33, width=41, seed=0):
+    """Noise, flat patches, few levels, gray: (B, H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (number, height, width, 3), np.uint8)
+    patches = rng.integers(0, 256, (number, 5, 6, 3), np.uint8)
+    for i in range(0, number, 2):
+        noise[i] = cv2.resize(patches[i], (width, height), interpolation=cv2.INTER_NEAREST)
+    noise[1] %= 4
+    noise[3] = noise[3, :, :, :1]
+    return noise

@@ -108,6 +108,7 @@ def test_a_list_of_paths_elsewhere(tmp_path):
     images = find_images(source)
     assert images.root == tmp_path and names(images) == ['p/a.jpg', 'q/b.jpg']
 
+
 def test_lists_agree_with_taking_one_path_at_a_time(tmp_path):
     """Whatever mixture of relative, absolute, outside and repeated paths a list holds."""
     rng = np.random.default_rng(0)

@@ -38,7 +38,6 @@ ODD = {   # an orientation that is none: type, count, value and what is behind i
 KINDS = {'PNG': {}, 'JPEG': {'quality': 98}, 'WEBP': {'lossless': True}, 'MPO': {'quality': 98}}
 
 
-
 def check(data, expected, rule=PLAIN, tolerance=0):
     stored = open_data('x', data, rule)
     pixels = stored.pixels()

@@ -90,3 +90,16 @@ def tiny():
             'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0,
             'model.data_preprocessor.size': (64, 64),
             'train_dataloader.dataset.pipeline.3.crop_size': (64, 64)}
+
+
+@pytest.fixture
+def classes():
+    """The classes.json of what `planted_faults` draws."""
+    return json.dumps({'classes': ['ground', 'upper', 'lower']})
+
+
+@pytest.fixture(scope='module')
+def six(tiny):
+    """Six iterations, a checkpoint after every three; the rate falls after the 4th and the 5th."""
+    return {**tiny, 'train_cfg.max_iters': 6, 'default_hooks.checkpoint.interval': 3,
+            'default_hooks.logger.interval': 1}

@@ -1,16 +1,11 @@
 """Import: each layout of published checkpoints, made on the spot, and what must be refused."""
-import argparse
-import collections
-import os
-import pathlib
-import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from published_layouts import HEAD, LAYOUTS, K, Q, numbered, resnet18, under, written
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
@@ -18,84 +13,6 @@ from densessl.errors import UsageError
 from densessl.transfer.backbone_file import load_backbone_file
 from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.importing import read_foreign
-
-SEQUENTIAL = {'conv1': '0', 'bn1': '1', 'layer1': '4', 'layer2': '5', 'layer3': '6', 'layer4': '7'}
-
-
-def resnet18(seed=0, fc=False):
-    """torchvision's ResNet-18, whose own keys the layouts start from."""
-    torch.manual_seed(seed)
-    state = torchvision.models.resnet18(num_classes=4).state_dict()
-    return state if fc else {key: value for key, value in state.items() if key[:3] != 'fc.'}
-
-
-def under(prefix, state):
-    return {prefix + key: value for key, value in state.items()}
-
-
-def numbered(state):
-    """As nn.Sequential(*resnet.children()) names it."""
-    return {'.'.join([SEQUENTIAL[key.split('.')[0]], *key.split('.')[1:]]): value
-            for key, value in state.items()}
-
-
-Q, K = resnet18(), resnet18(seed=1)
-HEAD = {'0.weight': torch.zeros(4, 4), '0.bias': torch.zeros(4)}
-QUEUE = {'queue': torch.zeros(2, 8), 'queue_ptr': torch.zeros(1, dtype=torch.long)}
-LAYOUTS = {
-    'torchvision': lambda: resnet18(fc=True),
-    'moco': lambda: {'epoch': 200, 'arch': 'resnet18', 'optimizer': {'state': {}}, 'state_dict': {
-        **under('module.encoder_q.', resnet18(fc=True)), **under('module.encoder_k.', K),
-        **under('module.', QUEUE)}},
-    'moco_v3': lambda: {'state_dict': {
-        **under('module.base_encoder.', Q), **under('module.base_encoder.fc.', HEAD),
-        **under('module.momentum_encoder.', K), **under('module.predictor.', HEAD)}},
-    'simclr': lambda: {'epoch': 100, 'state_dict': {
-        **under('backbone.', Q), **under('backbone.fc.', HEAD)}},
-    'simclr ': lambda: {**under('encoder.', Q), **under('projector.', HEAD)},
-    'byol': lambda: {
-        'online_network_state_dict': {**under('encoder.', numbered(Q)),
-                                      **under('projetion.net.', HEAD)},
-        'encoder_state_dict': numbered(Q),
-        'target_network_state_dict': under('encoder.', numbered(K)),
-        'optimizer_state_dict': {'state': {0: {'momentum_buffer': torch.zeros(3)}}}},
-    'byol ': lambda: {'model': {
-        **under('module.online_network.encoder.', numbered(Q)),
-        **under('module.online_network.projetion.', HEAD),
-        **under('module.target_network.encoder.', numbered(K)),
-        **under('module.predictor.predictor.', HEAD)}},
-    'byol  ': lambda: {'state_dict': {
-        **under('learner.net.', resnet18(fc=True)),
-        **under('learner.online_encoder.net.', resnet18(fc=True)),
-        **under('learner.online_encoder.projector.', HEAD),
-        **under('learner.online_predictor.', HEAD),
-        **under('learner.target_encoder.net.', K)}},
-    'vissl': lambda: {'phase': 1, 'classy_state_dict': {'base_model': {'model': {
-        'trunk': under('_feature_blocks.', Q), 'heads': HEAD}}, 'loss': {'x': torch.zeros(1)}}},
-    'lightly': lambda: {'pytorch-lightning_version': '2.0', 'state_dict': {
-        **under('backbone.', numbered(Q)), **under('backbone_momentum.', numbered(K)),
-        **under('projection_head.layers.', HEAD), **under('prediction_head.layers.', HEAD)}},
-    'detcon': lambda: {'state_dict': {
-        **under('network.encoder.', numbered(Q)), **under('network.projector.', HEAD),
-        **under('predictor.', HEAD), 'temperature': torch.tensor(0.1)}},
-    'swav': lambda: {**under('module.', Q), **under('module.projection_head.', HEAD),
-                     'module.prototypes.weight': torch.zeros(3, 4)},
-    'vicreg': lambda: {'model': {**under('module.backbone.', Q),
-                                 **under('module.projector.', HEAD)}},
-    'dino': lambda: {'student': under('module.backbone.', K), 'teacher': {
-        **under('backbone.', Q), **under('head.mlp.', HEAD)}, 'epoch': 9},
-    'mmselfsup': lambda: {'meta': {'epoch': 3}, 'state_dict': {
-        **under('backbone.', Q), **under('neck.', HEAD), **under('head.', HEAD),
-        **under('target_net.0.', K)}},
-    'densecl': lambda: {'state_dict': {
-        **under('backbone.', Q), **under('encoder_q.0.', Q), **under('encoder_q.1.mlp.', HEAD),
-        **under('encoder_k.0.', K), **QUEUE, 'queue2': torch.zeros(2, 8)}},
-}
-
-
-def written(folder, content, name='weights.pth', **options):
-    torch.save(content, folder / name, **options)
-    return folder / name
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
@@ -261,68 +178,6 @@ def test_a_prefix_chooses_one_of_two_encoders(name, tmp_path):
     state, meta, lines = read_foreign(path, Foreign('net.b.'))
     assert all(torch.equal(state[key], K[key]) for key in K)
     assert meta['imported']['dropped'] == 122 and 'keys after net.b.' in lines[0]
-
-
-@pytest.fixture
-def absent_module():
-    """A module that is there while a file is written and gone when it is read."""
-    module = type(os)('some_library')
-    exec('class Settings(dict):\n    __module__ = "some_library"', module.__dict__)
-    sys.modules['some_library'] = module
-    yield module
-    sys.modules.pop('some_library', None)
-
-
-def test_objects_beside_the_weights_are_left_aside(tmp_path, absent_module):
-    content = {**LAYOUTS['moco'](), 'args': argparse.Namespace(lr=0.1, out=pathlib.Path('x')),
-               'best': np.float64(0.5), 'table': np.zeros(3), 'cfg': absent_module.Settings(a=1),
-               'log': collections.defaultdict(list, {'loss': [1.0]}), 'kind': torch.float16}
-    paths = [written(tmp_path, content, f'{zipped}.pth', _use_new_zipfile_serialization=zipped)
-             for zipped in (True, False)]
-    del sys.modules['some_library']
-    for path, old in zip(paths, (False, True), strict=True):
-        state, _, lines = read_foreign(path, Foreign())
-        assert all(torch.equal(state[key], Q[key]) for key in Q)
-        assert any('checksum: the file carries none' in line for line in lines) is old
-        assert any('nothing of them was run' in line for line in lines)
-
-
-class Runs:
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize('zipped', [True, False])
-@pytest.mark.parametrize('call', [os.system, eval, exec, __import__, print, getattr],
-                         ids=lambda call: call.__name__)
-def test_a_file_that_would_run_something_is_refused(call, zipped, tmp_path):
-    harm = tmp_path / 'harm'
-    content = {'state_dict': {'w': torch.zeros(2)}, 'args': Runs(call, f'touch {harm}', 'a')}
-    path = written(tmp_path, content, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UsageError, match=f'calls .*{call.__name__}.*nothing was run') as error:
-        read_foreign(path, Foreign())
-    assert not harm.exists() and '\n' not in str(error.value)
-
-
-@pytest.mark.parametrize('zipped', [True, False])
-def test_a_whole_model_is_named_as_what_it_is(zipped, tmp_path):
-    path = written(tmp_path, torch.nn.Linear(2, 2), _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UsageError, match=r'whole model object, .*: save model\.state_dict\(\)'):
-        read_foreign(path, Foreign())
-    content = {'model': torch.nn.Linear(2, 2)}
-    path = written(tmp_path, content, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UsageError, match=r'no named tensors, .* save model\.state_dict\(\)'):
-        read_foreign(path, Foreign())
-
-
-def test_a_program_is_no_checkpoint(tmp_path):
-    script = torch.jit.script(torch.nn.Linear(2, 2))
-    script.save(str(tmp_path / 'script.pt'))
-    with pytest.raises(UsageError, match='cannot be read'):
-        read_foreign(tmp_path / 'script.pt', Foreign())
 
 
 def test_the_command_imports_checks_a_copy_and_writes_safetensors(tmp_path, capsys):

@@ -1,0 +1,92 @@
+"""Labelled objects in text files of YOLO."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from labelled_photos import (
+    SIDES,
+    boxes_in_pipeline,
+    built,
+    perfect_scores,
+    reports,
+    set_up,
+    told,
+    write_photo,
+)
+
+from densessl.cli import main
+from densessl.errors import UsageError
+
+WIDTH, HEIGHT = SIDES
+BOX = [5, 6, 25, 18]              # the same, as left, top, right, bottom
+
+
+def yolo(root: Path, layout: str) -> Path:
+    """Boxes [5, 6, 25, 18] of a dog in two photos for training and one for validation."""
+    line = f'1 {15 / WIDTH} {12 / HEIGHT} {20 / WIDTH} {12 / HEIGHT}\n'
+    for split, number in (('train', 2), ('val', 1)):
+        for at in range(number):
+            images, labels = {
+                'ultralytics': (f'images/{split}', f'labels/{split}'),
+                'roboflow': (f'{"valid" if split == "val" else split}/images',
+                             f'{"valid" if split == "val" else split}/labels'),
+                'flat': ('.', '.')}[layout]
+            write_photo(root / images / f'{split}{at}.jpg')
+            (root / labels).mkdir(parents=True, exist_ok=True)
+            (root / labels / f'{split}{at}.txt').write_text(line)
+    if layout == 'flat':
+        (root / 'classes.txt').write_text('cat\ndog\n')
+    else:
+        (root / 'data.yaml').write_text('train: ../train/images\nval: images/val\nnames:\n'
+                                        '  0: cat\n  1: dog\n')
+    return root
+
+
+@pytest.mark.parametrize('layout', ['ultralytics', 'roboflow', 'flat'])
+def test_yolo(tmp_path, layout):
+    cfg, lines, target = set_up(yolo(tmp_path, layout))
+    assert ': YOLO' in lines[0] and '(cat, dog)' in lines[0]
+    train, val = target.inspect_data(cfg)
+    assert (train.used_objects, val.used_objects) == (2, 1) and not train.findings
+    assert boxes_in_pipeline(built(cfg, 'train')) == [[pytest.approx(BOX, abs=.1)]] * 2
+    assert built(cfg, 'val').get_data_info(0)['instances'][0]['bbox_label'] == 1
+    assert perfect_scores(cfg)['coco/bbox_mAP'] == 1
+
+
+def test_images_whose_size_nobody_knows_are_left_out_and_all_named(tmp_path, capsys):
+    """YOLO's boxes are shares of a size that is nowhere but in the image."""
+    root = yolo(tmp_path, 'ultralytics')
+    for name in ('empty', 'page'):
+        (root / f'images/train/{name}.jpg').write_text('' if name == 'empty' else '<html></html>')
+        (root / f'labels/train/{name}.txt').write_text('1 .5 .5 .1 .1\n' * 2)
+    train, _ = reports(root)
+    assert (train.images, train.objects, train.used_images, train.used_objects) == (4, 6, 2, 2)
+    assert told(train) == {
+        'cannot be read: the file is empty': ['empty.jpg'],
+        'cannot be read: not an image, but a web page: the download failed': ['page.jpg'],
+        'are of images that cannot be read': ['empty.jpg'] * 2 + ['page.jpg'] * 2}
+    assert main(['check', 'downstream/retinanet_r18_coco', '--data-root', str(root)]) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith(str(root / 'images/train/'))] == [
+        f'{root}/images/train/empty.jpg cannot be read: the file is empty',
+        f'{root}/images/train/page.jpg cannot be read: not an image, but a web page: the download '
+        f'failed']
+
+
+def test_odd_lines_and_polygons_of_yolo(tmp_path):
+    root = yolo(tmp_path, 'ultralytics')
+    path = root / 'labels/train/train0.txt'
+    path.write_text(path.read_text() + '1 .1 .1 .5 .1 .5 .5\n7 .5 .5 .1 .1\n0 50 50 9 9\n'
+                                       '0 .5 .5 nan .1\ncat .5 .5 .1 .1\n0 .5 .5 .1 .1 .9\n')
+    (root / 'labels/train/train1.txt').unlink()      # nothing in the image
+    train, _ = reports(root)
+    assert (train.objects, train.used_objects, train.used_images) == (7, 2, 1)
+    assert told(train) == {
+        'are of class 7, which has no name': ['train0.txt'],
+        'have coordinates that are not shares of the image (0 … 1)': ['train0.txt'],
+        'have a line that is neither "class cx cy w h" nor "class x1 y1 x2 y2 x3 y3 …"':
+            ['train0.txt'] * 3}
+    (root / 'data.yaml').write_text('names: 3\n')
+    with pytest.raises(UsageError, match=r'data\.yaml must have names'):
+        set_up(root)
