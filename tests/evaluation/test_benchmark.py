@@ -83,8 +83,8 @@ def test_a_benchmark_grows_goes_on_and_outlives_failures(backbone18, label_folde
     assert len(results['runs']) == 2 and len(results['missing']) == 2
     assert 'Unfinished: 2 runs are still to do' in (folder / 'results.md').read_text()
     assert {tuple(sorted(run)) for run in results['runs']} == {(
-        'fraction', 'images', 'initialization', 'iterations', 'length', 'of', 'scores', 'seconds',
-        'seed')}
+        'fraction', 'images', 'initialization', 'iterations', 'length', 'name', 'of', 'scores',
+        'seconds', 'seed')}
     assert results['subsets'][0]['images'] == json.loads(
         (folder / 'runs/random-fraction0.5-seed0/subset.json').read_text())['images']
     for name in ('score_by_labels.png', 'report.html'):

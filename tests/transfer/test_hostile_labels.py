@@ -1,5 +1,6 @@
 """Label maps that are damaged or made to fill the memory: told by their header, one line each."""
 import io
+import shutil
 import struct
 import zlib
 
@@ -59,13 +60,14 @@ def test_what_is_packed_beside_a_mask_is_not_unpacked(kind, tmp_path):
     (png(30_000, 30_000), 'at most 179 million are read'), (b'no image', 'it is not an image'),
     (png(8, 8)[:43], 'damaged'), (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'it is not an image'),
 ])
-def test_a_label_map_is_one_line(data, words, label_folder, capsys):
-    label = next((label_folder / 'labels' / 'train').iterdir())
+def test_a_label_map_is_one_line(data, words, label_folder, tmp_path, capsys):
+    root = shutil.copytree(label_folder, tmp_path / 'data')     # others use the original
+    label = next((root / 'labels' / 'train').iterdir())
     label.write_bytes(data)
     with pytest.raises(ValueError, match=words):
         read_label_image(label)
     assert main(['probe', 'random', '--backbone-type', 'torchvision.resnet18', '--data',
-                 str(label_folder), '--workers', '0']) == 2
+                 str(root), '--workers', '0']) == 2
     head, fault = capsys.readouterr().err.strip().splitlines()[-2:]
     assert '1 of the' in head and str(label) in fault and words in fault
 
