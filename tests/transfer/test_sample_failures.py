@@ -34,8 +34,10 @@ def spoil(root, pattern):
 
 @pytest.mark.parametrize(('config', 'layout', 'pattern', 'workers'), [
     ('retinanet_r18_coco', None, 'images/train/*.jpg', 1),
-    ('panoptic_fpn_r18_coco', None, 'annotations/panoptic_train/*.png', 0),
-    ('faster_rcnn_c4_r18_voc', as_vocdevkit, 'VOC20*/JPEGImages/train*.jpg', 0),
+    pytest.param('panoptic_fpn_r18_coco', None, 'annotations/panoptic_train/*.png', 0,
+                 marks=pytest.mark.slow),
+    pytest.param('faster_rcnn_c4_r18_voc', as_vocdevkit, 'VOC20*/JPEGImages/train*.jpg', 0,
+                 marks=pytest.mark.slow),
     ('fcn_r18_cityscapes', as_cityscapes, 'gtFine/train/*/*.png', 1),
     ('fcn_r18_folder', None, 'images/val/*.png', 0),
 ])
