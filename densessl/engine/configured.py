@@ -34,11 +34,11 @@ class Configured:
 
     cfg: Config
     method: type[Method]
-    epochs: int
+    epochs: float
     notes: tuple[str, ...]
 
 
-def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int | None = None
+def configure(config: str, options: Mapping[str, Any] | None = None, epochs: float | None = None
               ) -> Configured:
     """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;
     what the command line says outweighs the row.
