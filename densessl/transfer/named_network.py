@@ -48,8 +48,8 @@ def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
         if None in arguments or 'type' in arguments:   # **unpacked
             raise ValueError
     except (ValueError, SyntaxError) as error:
-        raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with plain '
-                         f'values') from error
+        raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
+                         f'plain values') from error
     loading = next((name for name in _LOADING if arguments.get(name)), None)
     if loading:
         raise UsageError(f'{option} {text}: {loading} would load other weights; leave it out, the '
