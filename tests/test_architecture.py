@@ -71,7 +71,7 @@ def test_the_core_names_no_plugin(path):
         forbidden -= {'mmcv', 'torchvision'}
     # a grid of pixels, and COCO's file format, are not the generators of those names
     forbidden -= {'grid', 'coco'}
-    if 'benchmark' in path.with_suffix('').parts:   # a baseline that every benchmark names, not a method
+    if 'benchmark' in path.with_suffix('').parts:   # a baseline, not a method
         forbidden -= {'supervised'}
     if path.name == 'photometry_draw.py':   # a style of views, not the target of that name
         forbidden -= {'torchvision'}
