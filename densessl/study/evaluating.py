@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from densessl.benchmark.plan import lengthened
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.evaluation.benchmark_plan import lengthened
 from densessl.files import read_json_object
+from densessl.finetune.run_folder import config_digest, read_scores
 from densessl.study.cells import Cell, Command, Place, options_of, words_of
 from densessl.study.plan import RANDOM, Evaluation, Weights
 from densessl.study.pretraining import Pretraining
-from densessl.transfer.runs import config_digest, read_scores
 
 REMEDY = 'delete its folder, and the cell is done again'
 

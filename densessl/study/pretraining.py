@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from densessl.data.find import find_images
-from densessl.engine.configured import configure
-from densessl.engine.settings import leaves_of, settings_of
 from densessl.errors import UsageError
 from densessl.files import write_text
+from densessl.images.find import find_images
 from densessl.registry import METHODS
 from densessl.study.cells import Cell, Command, Place, options_of
 from densessl.study.plan import Source, Weights
-from densessl.transfer.backbone_file import load_backbone_file
+from densessl.training.configured import configure
+from densessl.training.decisive_settings import leaves_of, settings_of
+from densessl.weights.backbone_file import load_backbone_file
 
 BACKBONE = 'backbone.pth'
 CHECKPOINTS = 8     # of a pretraining: what is lost by a kill is an eighth of it
