@@ -1,4 +1,4 @@
-"""A cell of a study: one piece of work with an identity, done by commands, kept as one JSON file."""
+"""A cell of a study: a piece of work with an identity, done by commands, kept as one JSON file."""
 from __future__ import annotations
 
 import hashlib
@@ -84,6 +84,7 @@ class Cell:
     after: tuple[Cell, ...] = ()
     minutes: float = 1.0
     kind = 'cell'
+    resumes = False     # whether a command that was stopped goes on where it was
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class Finetuning(Scoring):
 
     minutes: float = 4.0
     kind = 'finetuning'
+    resumes = True
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -124,7 +125,9 @@ class Finetuning(Scoring):
         if missing:
             raise UsageError(f'evaluations.{self.evaluation.name}.scores: there is no '
                              f'{missing[0]!r}; there are: {", ".join(found["scores"])}')
-        return {'scores': found['scores'], 'labelled_images': found.get('images'),
+        subset = read_json_object(self.folder(place) / 'run' / 'subset.json', ('images',),
+                                  remedy=REMEDY)
+        return {'scores': found['scores'], 'labelled_images': len(subset['images']),
                 'iterations': found.get('iterations')}
 
     def tidy(self, place: Place) -> None:

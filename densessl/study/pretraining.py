@@ -138,6 +138,7 @@ class Masks(OfRecipe):
 
     minutes: float = 0.5
     kind = 'masks'
+    resumes = True
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -198,6 +199,7 @@ class Pretraining(OfRecipe):
 
     seed: int = field(kw_only=True)
     kind = 'pretraining'
+    resumes = True
 
     @property
     def settings(self) -> dict[str, Any]:
