@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from densessl.errors import UsageError
 
@@ -109,7 +109,7 @@ def _list(args: argparse.Namespace, graph: Graph, place: Place) -> int:
 def _do(args: argparse.Namespace, study: Study, graph: Graph, place: Place) -> int:
     from densessl.benchmark.processes import Slot, slots
     from densessl.lock import BeingBuilt, RunLock
-    from densessl.study.run import Runner
+    from densessl.study.run import NEEDS, Runner
     for name in needed_data(study):      # before anything is done
         place.path(name)
     cpu = study.device == 'cpu'
@@ -123,7 +123,7 @@ def _do(args: argparse.Namespace, study: Study, graph: Graph, place: Place) -> i
             try:
                 runner.run()
             finally:
-                results = _write(study, graph, place, runner.failed)
+                _write(study, graph, place)
     except BeingBuilt as error:
         raise UsageError(f'another study is at work in {place.folder}; wait for it, or choose '
                          f'another --out') from error
@@ -135,9 +135,8 @@ def _do(args: argparse.Namespace, study: Study, graph: Graph, place: Place) -> i
         print(f'{len(runner.left_out)} cells are left for later: they would not end within '
               f'--budget {args.budget:g}')
     for cell in graph.order:
-        if cell.id in runner.failed:
+        if not runner.failed.get(cell.id, NEEDS).startswith(NEEDS):
             print(f'failed: {cell.label}: {runner.failed[cell.id]}', file=sys.stderr)
-    del results
     return 1 if runner.failed else 0
 
 
@@ -150,7 +149,7 @@ def needed_data(study: Study) -> list[str]:
     return list(dict.fromkeys(made[one.partition('/')[0]] or one for one in wanted))
 
 
-def _write(study: Study, graph: Graph, place: Place, failed: dict[str, str]) -> dict[str, Any]:
+def _write(study: Study, graph: Graph, place: Place) -> None:
     """Write results, table, curves and page, and print the table."""
     from densessl.benchmark.tables import markdown
     from densessl.files import write_json, write_text
@@ -158,7 +157,7 @@ def _write(study: Study, graph: Graph, place: Place, failed: dict[str, str]) -> 
     from densessl.study.curves import write_curves
     from densessl.study.features import write_features
     from densessl.study.results import collect
-    results, folder = collect(study, graph, place, failed), place.folder / study.name
+    results, folder = collect(study, graph, place), place.folder / study.name
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / report.RESULTS, results)
     pictures = write_curves(results, folder)
@@ -174,7 +173,6 @@ def _write(study: Study, graph: Graph, place: Place, failed: dict[str, str]) -> 
     for note in tables.notes(results):
         print(note)
     print(f'\n{folder}: {report.RESULTS}, {report.TABLE}, {report.PAGE}', flush=True)
-    return results
 
 
 def _write_docs(args: argparse.Namespace, study: Study, graph: Graph, place: Place) -> int:

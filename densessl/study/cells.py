@@ -18,6 +18,7 @@ from densessl.study.plan import Source
 RECORD = 'cell.json'
 DONE, FAILED = 'done', 'failed'
 Command = list[str]     # the arguments of densessl
+Run = Mapping[str, float]   # of a command: its ``cpu_seconds`` and ``seconds``
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Place:
     """
 
     folder: Path
-    paths: Mapping[str, Path]
+    paths: dict[str, Path]
     sources: Mapping[str, Source]
     machine: str = ''
     threads: int = 1
@@ -91,15 +92,19 @@ class Cell:
         """What decides its result, as JSON can hold it."""
         raise NotImplementedError
 
-    def commands(self, place: Place) -> list[Command]:
-        """The commands that do it, in their order; what they need is done. May write files."""
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
+        """The command to do next; None if there is none. What the cell needs is done.
+
+        Args:
+            runs: of the commands that were done.
+        """
         raise NotImplementedError
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         """What its commands found, for its JSON file.
 
         Args:
-            runs: ``cpu_seconds`` and ``seconds`` of each command.
+            runs: of its commands.
 
         Raises:
             UsageError: what they should have left is missing.

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import read_json_object
 from densessl.finetune.run_folder import config_digest, read_scores
-from densessl.study.cells import Cell, Command, Place, options_of, words_of
+from densessl.study.cells import Cell, Command, Place, Run, options_of, words_of
 from densessl.study.plan import RANDOM, Evaluation, Weights
 from densessl.study.pretraining import Pretraining
 
@@ -70,16 +70,18 @@ class Probe(Scoring):
         return {**super().settings, 'probe': self.evaluation.probe,
                 'arguments': dict(self.evaluation.arguments)}
 
-    def commands(self, place: Place) -> list[Command]:
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
+        if runs:
+            return None
         one = self.evaluation
         network = (['--backbone-type', self.weights.backbone]
                    if self.weights.weights == RANDOM else [])
         part = ['--fraction', repr(one.fraction)] if one.fraction < 1 else []
-        return [['probe', self.file(place), *network, '--data', str(place.path(one.data)),
-                 '--kind', one.probe, *part, '--seed', str(self.seed), '--workers', '0',
-                 '--out', str(self._out(place)), *words_of(one.arguments, place)]]
+        return ['probe', self.file(place), *network, '--data', str(place.path(one.data)),
+                '--kind', one.probe, *part, '--seed', str(self.seed), '--workers', '0',
+                '--out', str(self._out(place)), *words_of(one.arguments, place)]
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         found = read_json_object(self._out(place), ('results', 'data'), remedy=REMEDY)
         line, = found['results']
         return {'scores': line['scores'], 'by_class': line.get('iou', {}),
@@ -111,15 +113,17 @@ class Finetuning(Scoring):
         cfg = load_config(self.evaluation.finetune, self.options)
         return {**super().settings, 'config_hash': config_digest(cfg)}
 
-    def commands(self, place: Place) -> list[Command]:
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
+        if runs:
+            return None
         one = self.evaluation
         like = ['--like', str(self.like.backbone(place))] if self.like else []
-        return [['finetune', one.finetune, '--backbone', self.file(place), *like, '--data-root',
-                 str(place.path(one.data)), '--fraction', repr(one.fraction), '--seed',
-                 str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
-                 *options_of(self.options, place)]]
+        return ['finetune', one.finetune, '--backbone', self.file(place), *like, '--data-root',
+                str(place.path(one.data)), '--fraction', repr(one.fraction), '--seed',
+                str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
+                *options_of(self.options, place)]
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         found = read_scores(self.folder(place) / 'run', remedy=REMEDY)
         missing = [name for name in self.evaluation.scores if name not in found['scores']]
         if missing:

@@ -41,6 +41,7 @@ class _Builder:
         self.made = {name: LabelMaps(f'label maps of {source.label_maps_of}', source=source,
                                      digest=place.digest(source.label_maps_of))
                      for name, source in study.sources.items() if source.label_maps_of}
+        place.paths.update({name: cell.made(place) for name, cell in self.made.items()})
 
     def scoring(self, weights: Weights, evaluation: Evaluation, seed: int) -> Scoring:
         pretraining = self.pretraining(weights, seed) if weights.config else None
@@ -126,13 +127,18 @@ class Estimates:
 
 def finish_times(cells: Sequence[Cell], minutes: Mapping[str, float], jobs: int
                  ) -> dict[str, float]:
-    """When each of ``cells`` would end, in minutes from now, if ``jobs`` run at once and every one
-    starts as soon as what it builds on has ended; cells that are not listed are done."""
-    free, ends = [0.0] * jobs, {}
-    heapq.heapify(free)
-    for cell in cells:
-        ready = max((ends.get(one.id, 0.0) for one in cell.after), default=0.0)
-        start = max(heapq.heappop(free), ready)
-        ends[cell.id] = start + minutes[cell.id]
-        heapq.heappush(free, ends[cell.id])
+    """When each of ``cells`` would end, in minutes from now, if ``jobs`` run at once and a free one
+    always takes the first cell that can start; cells that are not listed are done."""
+    waiting, ends, now = list(cells), {}, 0.0
+    running: list[float] = []
+    pending = {cell.id for cell in cells}
+    while waiting:
+        ready = next((cell for cell in waiting if all(
+            one.id not in pending or ends.get(one.id, now + 1) <= now for one in cell.after)), None)
+        if ready is None or len(running) == jobs:
+            now = heapq.heappop(running)
+            continue
+        waiting.remove(ready)
+        ends[ready.id] = now + minutes[ready.id]
+        heapq.heappush(running, ends[ready.id])
     return ends

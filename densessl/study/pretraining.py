@@ -12,13 +12,15 @@ from densessl.errors import UsageError
 from densessl.files import write_text
 from densessl.images.find import find_images
 from densessl.registry import METHODS
-from densessl.study.cells import Cell, Command, Place, options_of
+from densessl.study.cells import Cell, Command, Place, Run, options_of
 from densessl.study.plan import Source, Weights
 from densessl.training.configured import configure
 from densessl.training.decisive_settings import leaves_of, settings_of
 from densessl.weights.backbone_file import load_backbone_file
 
 BACKBONE = 'backbone.pth'
+MEASURABLE = 20.0   # seconds by which two runs must differ
+LONGER, MOST_RUNS = 4, 4
 CHECKPOINTS = 8     # of a pretraining: what is lost by a kill is an eighth of it
 OURS = {'train_dataloader.num_workers': 0, 'checkpoint.keep': 1}
 
@@ -101,12 +103,16 @@ class LabelMaps(Cell):
         return {'of': self.source.label_maps_of, 'digest': self.digest,
                 'classes': list(self.source.classes)}
 
-    def commands(self, place: Place) -> list[Command]:
-        return [['make_label_maps', str(place.path(self.source.label_maps_of)),
-                 str(self.folder(place) / 'data'),
-                 *(['--classes', *self.source.classes] if self.source.classes else [])]]
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
+        classes = ['--classes', *self.source.classes] if self.source.classes else []
+        return None if runs else ['make_label_maps', str(place.path(self.source.label_maps_of)),
+                                  str(self.made(place)), *classes]
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def made(self, place: Place) -> Path:
+        """The folder of images and label maps."""
+        return self.folder(place) / 'data'
+
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         return {}
 
 
@@ -144,21 +150,24 @@ class Masks(OfRecipe):
     def settings(self) -> dict[str, Any]:
         return {**self.data, 'masks': self.recipe.masks}
 
-    def commands(self, place: Place) -> list[Command]:
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
+        if runs:
+            return None
         spec = dict(self.recipe.masks)
         kind = spec.pop('type')
         parameters = [f'{key}={place.filled(value)}' for key, value in spec.items()]
-        return [['make_masks', str(self.images(place)[0]), str(self.folder(place) / 'masks'),
-                 '--generator', kind, '--workers', str(place.threads),
-                 *(['--set', *parameters] if parameters else [])]]
+        return ['make_masks', str(self.images(place)[0]), str(self.folder(place) / 'masks'),
+                '--generator', kind, '--workers', str(place.threads),
+                *(['--set', *parameters] if parameters else [])]
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         return {'masks': self.recipe.masks, 'images': self.images(place)[1]}
 
 
 @dataclass(frozen=True)
 class Calibration(OfRecipe):
-    """What a step costs, from two short runs: the start of a process cancels out."""
+    """What a step costs, from two short runs: the start of a process cancels out. The second one
+    is made longer until the difference is long enough to be measured."""
 
     steps: tuple[int, int] = field(kw_only=True)
     machine: str = field(kw_only=True)
@@ -170,27 +179,33 @@ class Calibration(OfRecipe):
         return {**self.recipe.settings, **self.data, 'steps': list(self.steps),
                 'machine': self.machine, 'threads': self.threads}
 
-    def commands(self, place: Place) -> list[Command]:
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
         source, count = self.images(place)
-        folders = [self.folder(place) / f'run{steps}' for steps in self.steps]
-        for folder in folders:      # a part of a run would cost less than a run
-            shutil.rmtree(folder, ignore_errors=True)
-        return [self.recipe.train(place, source, count, folder, steps, {}, self.store(place))
-                for folder, steps in zip(folders, self.steps, strict=True)]
+        if len(runs) > 1 and (runs[-1]['cpu_seconds'] - runs[0]['cpu_seconds'] >= MEASURABLE
+                              or len(runs) > MOST_RUNS):
+            return None
+        folder = self.folder(place) / f'run{len(runs)}'
+        shutil.rmtree(folder, ignore_errors=True)   # a part of a run would cost less than a run
+        return self.recipe.train(place, source, count, folder, self.lengths(len(runs) + 1)[-1],
+                                 {}, self.store(place))
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-        (few, many), (short, long) = self.steps, (run['cpu_seconds'] for run in runs)
-        a_step = (long - short) / (many - few)
+    def lengths(self, number: int) -> list[int]:
+        """The steps of so many runs."""
+        few, many = self.steps
+        return [few, *(many * LONGER ** i for i in range(number - 1))]
+
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
+        lengths, costs = self.lengths(len(runs)), [run['cpu_seconds'] for run in runs]
+        a_step = (costs[-1] - costs[0]) / (lengths[-1] - lengths[0])
         if a_step <= 0:
-            raise UsageError(f'{many} steps took no more CPU time than {few}: give a longer '
-                             f'calibration in the file')
-        return {'steps': list(self.steps), 'cpu_seconds_of_runs': [short, long],
-                'cpu_seconds_a_step': a_step,
-                'cpu_seconds_to_start': max(0.0, short - few * a_step)}
+            raise UsageError(f'{lengths[-1]} steps took no more CPU time than {lengths[0]}: give a '
+                             f'longer calibration in the file')
+        return {'steps': lengths, 'cpu_seconds_of_runs': costs, 'cpu_seconds_a_step': a_step,
+                'cpu_seconds_to_start': max(0.0, costs[0] - lengths[0] * a_step)}
 
     def tidy(self, place: Place) -> None:
-        for steps in self.steps:
-            shutil.rmtree(self.folder(place) / f'run{steps}', ignore_errors=True)
+        for folder in self.folder(place).glob('run*'):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -235,17 +250,18 @@ class Pretraining(OfRecipe):
                              f'{a_step:.1f} s')
         return steps
 
-    def commands(self, place: Place) -> list[Command]:
+    def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
         source, count = self.images(place)
-        folder = self.folder(place)
-        steps = self.steps(place, count)
+        folder, steps = self.folder(place), self.steps(place, count)
+        if not runs:
+            return self.recipe.train(place, source, count, folder / 'run', steps,
+                                     {'seed': self.seed}, self.store(place))
         iterations = steps * self.recipe.cfg.optim_wrapper.get('accumulative_counts', 1)
-        return [self.recipe.train(place, source, count, folder / 'run', steps,
-                                  {'seed': self.seed}, self.store(place)),
-                ['export', str(folder / 'run' / f'iter_{iterations}.pth'), '--out',
-                 str(folder / BACKBONE), '--overwrite']]
+        return None if len(runs) > 1 else [
+            'export', str(folder / 'run' / f'iter_{iterations}.pth'), '--out',
+            str(folder / BACKBONE), '--overwrite']
 
-    def outcome(self, place: Place, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         _, meta = load_backbone_file(self.backbone(place))
         found = {key: meta[key] for key in ('method', 'backbone', 'images', 'steps',
                                             'global_batch', 'sha256')}

@@ -23,14 +23,9 @@ OF_CALIBRATIONS = ('steps', 'cpu_seconds_of_runs', 'cpu_seconds_a_step', 'cpu_se
 OF_ALL = ('id', 'cpu_seconds', 'seconds', 'attempts', 'jobs', 'threads', 'written', 'densessl')
 
 
-def collect(study: Study, graph: Graph, place: Place, failed: Mapping[str, str] | None = None
-            ) -> dict[str, Any]:
-    """Everything that is known of a study by now.
-
-    Args:
-        failed: id → why, of the cells that failed in this run.
-    """
-    failed, records = failed or {}, {cell.id: cell.record(place) for cell in graph.order}
+def collect(study: Study, graph: Graph, place: Place) -> dict[str, Any]:
+    """Everything that is known of a study by now."""
+    records = {cell.id: cell.record(place) for cell in graph.order}
     done = {key: record for key, record in records.items() if record and record['status'] == DONE}
     machines = list(dict.fromkeys(record['machine']['processor'] for record in done.values()))
     found = {
@@ -45,7 +40,7 @@ def collect(study: Study, graph: Graph, place: Place, failed: Mapping[str, str] 
         'weights': list(_lines(graph.order, done, Pretraining, OF_WEIGHTS)),
         'calibrations': list(_lines(graph.order, done, Calibration, OF_CALIBRATIONS)),
         'masks': list(_lines(graph.order, done, Masks, ('masks', 'images'))),
-        'missing': [_missing(cell, records[cell.id], failed, place) for cell in graph.order
+        'missing': [_missing(cell, records[cell.id], place) for cell in graph.order
                     if cell.id not in done]}
     return {**found, 'summary': summary(found), 'comparisons': comparisons(found)}
 
@@ -94,9 +89,8 @@ def _lines(cells: Iterable[Cell], done: Mapping[str, Any], kind: type[Cell], key
                    **{key: record[key] for key in (*keys, *OF_ALL) if key in record}}
 
 
-def _missing(cell: Cell, record: Mapping[str, Any] | None, failed: Mapping[str, str],
-             place: Place) -> dict[str, Any]:
-    reason = failed.get(cell.id) or (record or {}).get('reason')
+def _missing(cell: Cell, record: Mapping[str, Any] | None, place: Place) -> dict[str, Any]:
+    reason = (record or {}).get('reason')       # of its own: not that it needs what failed
     if reason is not None:      # without what is of this machine alone
         reason = reason.replace(f'{place.folder}/', '')
     return {'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'failed': reason is not None,

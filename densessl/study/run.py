@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import densessl
 from densessl.benchmark.processes import Job, Slot, last_words, work_through
+from densessl.demo.stages import duration
 from densessl.errors import RunFailed, UsageError
 from densessl.files import read_json_object, write_json
 from densessl.machine import machine_facts, versions
-from densessl.demo.stages import duration
 from densessl.study.cells import DONE, FAILED, RECORD, Cell, Command, Place
 from densessl.study.graph import Estimates, Graph
 
 ATTEMPT = 'attempt.json'    # in a cell's folder: what was spent on it before it was done
 BEAT = 10.0                 # seconds between two notes of what a running process has spent
+NEEDS = 'it needs what failed:'
 GRACE = 60.0                # seconds for a run to end its step and save a checkpoint
 THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS',
            'OPENCV_FOR_THREADS_NUM')
@@ -27,15 +27,16 @@ THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_
 
 @dataclass
 class Work:
-    """A cell at work: its commands, and what they took.
+    """A cell at work.
 
     Attributes:
+        command: the one at hand. job: that runs it; None before it is started.
         runs: ``cpu_seconds`` and ``seconds`` of each command that ended well, over all attempts.
         spent: of the command at hand, by attempts that were stopped.
     """
 
     cell: Cell
-    commands: list[Command]
+    command: Command | None = None
     runs: list[dict[str, float]] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=lambda: {'cpu_seconds': 0.0, 'seconds': 0.0})
     attempts: int = 1
@@ -91,7 +92,7 @@ class Runner:
             broken = [one for one in cell.after if one.id in self.failed]
             if broken:
                 self.waiting.remove(cell)
-                self._fail(cell, f'it needs what failed: {broken[0].label}', remember=False)
+                self.failed[cell.id] = f'{NEEDS} {broken[0].label}'
             elif all(one.id in self.done for one in cell.after) and self._fits(cell):
                 self.waiting.remove(cell)
                 work = self._work(cell)
@@ -110,43 +111,45 @@ class Runner:
     def _work(self, cell: Cell) -> Work | None:
         folder = cell.folder(self.place)
         folder.mkdir(parents=True, exist_ok=True)
-        before: dict[str, Any] = {}
-        if (folder / ATTEMPT).is_file():
-            before = read_json_object(folder / ATTEMPT, ('runs', 'spent', 'attempts', 'commands'),
+        work = Work(cell)
+        if (folder / ATTEMPT).is_file():        # it goes on where it was stopped
+            before = read_json_object(folder / ATTEMPT, ('runs', 'spent', 'attempts'),
                                       remedy='delete it')
-        try:
-            work = Work(cell, cell.commands(self.place))
-        except (UsageError, RunFailed) as error:
-            self._fail(cell, str(error))
-            return None
-        if before.get('commands') == work.commands:      # goes on where it was stopped
             work.runs, work.attempts = before['runs'], before['attempts'] + 1
             work.spent = before['spent'] if cell.resumes else work.spent
+        return work if self._prepare(work) else None
+
+    def _prepare(self, work: Work) -> bool:
+        """Find the next command of a cell, or finish it; whether there is one."""
+        try:
+            work.command = work.cell.command(self.place, work.runs)
+        except (UsageError, RunFailed) as error:
+            self._fail(work.cell, str(error))
+            return False
+        if work.command is None:
+            self._keep(work)
+            return False
         self.running.append(work)
-        return work
+        return True
 
     def _start(self, work: Work) -> Job:
-        number = len(work.runs)
-        log = work.cell.folder(self.place) / f'{number + 1}-{work.commands[number][0]}.log'
-        work.job = Job(work.commands[number], log, work, self.environment, GRACE)
+        log = work.cell.folder(self.place) / f'{len(work.runs) + 1}-{work.command[0]}.log'
+        work.job = Job(work.command, log, work, self.environment, GRACE)
         work.since = time.monotonic()
         return work.job
 
     def _finished(self, job: Job, code: int, seconds: float) -> None:
         work: Work = job.about
-        spent = {'cpu_seconds': work.spent['cpu_seconds'] + job.cpu_seconds,
-                 'seconds': work.spent['seconds'] + seconds}
+        self.running.remove(work)
         if code != 0:
-            self.running.remove(work)
             self._note(work, job.cpu_seconds, seconds)
             self._fail(work.cell, f'{last_words(job.log)} (exit code {code}; {job.log})')
             return
-        work.runs.append(spent)
+        work.runs.append({'cpu_seconds': work.spent['cpu_seconds'] + job.cpu_seconds,
+                          'seconds': work.spent['seconds'] + seconds})
         work.spent, work.job = {'cpu_seconds': 0.0, 'seconds': 0.0}, None
         self._note(work)
-        if len(work.runs) == len(work.commands):
-            self.running.remove(work)
-            self._keep(work)
+        self._prepare(work)
 
     def _keep(self, work: Work) -> None:
         cell, place = work.cell, self.place
@@ -172,14 +175,12 @@ class Runner:
         self._tell(f'{cell.label}{scores and f":  {scores}"}  ({cpu:.0f} s of CPU time, '
                    f'{duration(seconds)})')
 
-    def _fail(self, cell: Cell, reason: str, *, remember: bool = True) -> None:
+    def _fail(self, cell: Cell, reason: str) -> None:
         self.failed[cell.id] = reason
-        if remember:
-            write_json(cell.folder(self.place) / RECORD, {
-                'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'status': FAILED,
-                'reason': reason, 'settings': cell.settings,
-                'after': [one.id for one in cell.after],
-                'written': time.strftime('%Y-%m-%d %H:%M'), 'densessl': densessl.__version__})
+        write_json(cell.folder(self.place) / RECORD, {
+            'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'status': FAILED,
+            'reason': reason, 'settings': cell.settings, 'after': [one.id for one in cell.after],
+            'written': time.strftime('%Y-%m-%d %H:%M'), 'densessl': densessl.__version__})
         self._tell(f'{cell.label}: FAILED: {reason}')
 
     def _tell(self, text: str) -> None:
@@ -191,8 +192,7 @@ class Runner:
         spent = {'cpu_seconds': work.spent['cpu_seconds'] + cpu_seconds,
                  'seconds': work.spent['seconds'] + seconds}
         write_json(work.cell.folder(self.place) / ATTEMPT, {
-            'commands': work.commands, 'runs': work.runs, 'spent': spent,
-            'attempts': work.attempts})
+            'runs': work.runs, 'spent': spent, 'attempts': work.attempts})
 
     def _beat(self) -> None:
         if time.monotonic() - self.beaten < BEAT:

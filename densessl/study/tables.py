@@ -120,7 +120,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     failed = [one for one in results['missing'] if one['failed']]
     waiting = len(results['missing']) - len(failed)
     if waiting:
-        lines.append(f'Unfinished: {waiting} of the study’s cells are still to do.')
+        lines.append(f'Unfinished: {waiting} of the study’s cells are not done.')
     lines += [f'Failed: {one["label"]}: {one["reason"]}' for one in failed]
     lines += [f'{row["row"]}: {row["note"]}' for row in results['rows'] if row['note']]
     return lines
