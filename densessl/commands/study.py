@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what is not done and write the results; 1 if a cell failed or a signal stopped it."""
     from densessl.study.graph import cells_of
-    from densessl.study.plan import read_study
+    from densessl.study.study_file import read_study
     study = read_study(args.file)
     place = _place(args, study)
     graph = cells_of(study, place)

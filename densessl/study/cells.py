@@ -116,11 +116,16 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """Twelve digits that change with any of its settings, and with those of the cells that it
-        builds on."""
-        text = json.dumps([self.kind, self.settings, [one.id for one in self.after]],
+        """Twelve digits that change with any of its settings, and with those of the cells that
+        decide its result."""
+        text = json.dumps([self.kind, self.settings, [one.id for one in self.decided_by]],
                           sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def decided_by(self) -> tuple[Cell, ...]:
+        """Those of the cells it needs whose identity is part of its own."""
+        return self.after
 
     @property
     def similar(self) -> str:

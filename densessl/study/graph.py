@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from densessl.study.cells import Cell, Place
 from densessl.study.evaluating import Finetuning, Probe, Scoring
-from densessl.study.plan import RANDOM, Evaluation, Study, Weights
-from densessl.study.pretraining import Calibration, LabelMaps, Masks, Pretraining, Recipe
+from densessl.study.plan import RANDOM, Evaluation, Study, Weights, share
+from densessl.study.pretraining import Calibration, Pretraining
+from densessl.study.recipe import LabelMaps, Masks, Recipe
 
 
 @dataclass
@@ -48,7 +49,7 @@ class _Builder:
         like = (self.pretraining(self._named(weights.like), self.study.seeds[0])
                 if weights.like and evaluation.finetune else None)
         maps = self.made.get(evaluation.data.partition('/')[0])
-        part = f' at {evaluation.fraction:.3g}' if evaluation.fraction < 1 else ''
+        part = f', {share(evaluation.fraction)}' if evaluation.fraction < 1 else ''
         part += f', {evaluation.length:g}× as long' if evaluation.length != 1 else ''
         minutes = {} if evaluation.minutes is None else {'minutes': evaluation.minutes}
         digest = None if weights.weights in (None, RANDOM) else self.place.digest(weights.weights)

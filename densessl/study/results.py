@@ -13,7 +13,8 @@ from densessl.study.cells import DONE, Cell, Place
 from densessl.study.evaluating import Scoring
 from densessl.study.graph import Graph, row_name
 from densessl.study.plan import Evaluation, Study, Weights
-from densessl.study.pretraining import Calibration, Masks, Pretraining
+from densessl.study.pretraining import Calibration, Pretraining
+from densessl.study.recipe import Masks
 
 OF_SCORINGS = ('scores', 'by_class', 'labelled_images', 'iterations')
 OF_WEIGHTS = ('method', 'images', 'images_seen', 'steps', 'epochs', 'global_batch', 'sha256',

@@ -104,7 +104,8 @@ class Runner:
         """Whether it, and the first cell that makes something of it, will end within the budget."""
         if self.budget is None:
             return True
-        then = [self.estimates.minutes(one) for one in self.waiting if cell in one.after]
+        then = [self.estimates.minutes(one) for one in self.waiting
+                if cell.id in (before.id for before in one.after)]
         needed = self.estimates.minutes(cell) + min(then, default=0.0)
         return (time.monotonic() - self.started) / 60 + needed <= self.budget
 

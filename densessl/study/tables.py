@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from densessl.benchmark.tables import BLANK, Rows, percent
+from densessl.benchmark.tables import BLANK, Rows
+from densessl.study.plan import share
 from densessl.study.results import key_of
 
 WIDEST = 6      # columns of scores in one table
@@ -60,11 +61,11 @@ def heading(results: Mapping[str, Any], column: Mapping[str, Any], score: str,
 
 
 def labels(results: Mapping[str, Any], column: Mapping[str, Any]) -> str:
-    """``'12.5 % (46 images)'``."""
+    """``'1/8 of the labels (46 images)'``."""
     counts = {cell['labelled_images'] for cell in results['cells']
               if key_of(cell) == key_of(column) and cell.get('labelled_images')}
     count = f' ({min(counts)} images)' if counts else ''
-    return f'{percent(round(column["fraction"], 4))} of the labels{count}'
+    return f'{share(column["fraction"])}{count}'
 
 
 def cost_rows(results: Mapping[str, Any]) -> Rows:
@@ -106,11 +107,13 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know to read the tables."""
     n = max((line['n'] for line in results['summary']), default=0)
     lines = []
+    scores = ', '.join(dict.fromkeys(one for column in results['columns']
+                                     for one in column['scores']))
     if n > 1:
-        lines.append('Mean ± half of the 95 % interval over seeds (Student’s t); n = 1 where one '
-                     'seed is done, which has no interval.')
+        lines.append(f'{scores}: mean ± half of the 95 % interval over seeds (Student’s t); n = 1 '
+                     f'where one seed is done, which has no interval.')
     elif n == 1:
-        lines.append('One seed: how much scores vary from seed to seed was not measured.')
+        lines.append(f'{scores} of one seed: how much it varies between seeds was not measured.')
     if any(row['cpu_minutes'] for row in results['rows']):
         lines.append('Equal compute is equal CPU time of one process with one thread: the number '
                      'of updates follows from what a step of each method was measured to take '
