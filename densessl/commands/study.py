@@ -99,7 +99,8 @@ def _list(args: argparse.Namespace, graph: Graph, place: Place) -> int:
           f'{sum(minutes.values()):.0f} CPU-minutes to do, '
           f'{duration(60 * max(ends.values(), default=0.0))} with --jobs {jobs}')
     unknown = [name for name, source in place.sources.items()
-               if name not in place.paths and not source.label_maps_of]
+               if name not in place.paths and not source.label_maps_of
+               and name not in {one.weights for one in study.weights}]
     if unknown:
         print(f'not known where it is, so nothing counts as done: {", ".join(unknown)} '
               f'(--data NAME=DIR)')
@@ -109,6 +110,7 @@ def _list(args: argparse.Namespace, graph: Graph, place: Place) -> int:
 def _do(args: argparse.Namespace, study: Study, graph: Graph, place: Place) -> int:
     from densessl.benchmark.processes import Slot, slots
     from densessl.lock import BeingBuilt, RunLock
+    from densessl.study import features, report      # noqa: F401  now: a study runs for hours
     from densessl.study.run import NEEDS, Runner
     for name in needed_data(study):      # before anything is done
         place.path(name)
@@ -144,7 +146,6 @@ def needed_data(study: Study) -> list[str]:
     """The data sets, and what is needed of them, that have to be there."""
     wanted = [one for weights in study.weights for one in weights.data]
     wanted += [one.data for one in study.evaluations]
-    wanted += [one.weights for one in study.weights if one.weights in study.sources]
     made = {name: source.label_maps_of for name, source in study.sources.items()}
     return list(dict.fromkeys(made[one.partition('/')[0]] or one for one in wanted))
 

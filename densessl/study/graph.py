@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from densessl.study.cells import Cell, Place
 from densessl.study.evaluating import Finetuning, Probe, Scoring
+from densessl.study.mask_quality import MaskQuality
 from densessl.study.plan import RANDOM, Evaluation, Study, Weights, share
 from densessl.study.pretraining import Calibration, Pretraining
 from densessl.study.recipe import LabelMaps, Masks, Recipe
@@ -18,11 +19,12 @@ class Graph:
 
     Attributes:
         order: every cell after those that it builds on; otherwise the most telling first.
-        scorings: those that fill the tables.
+        scorings: those that fill the tables. mask_qualities: by row.
     """
 
     order: list[Cell] = field(default_factory=list)
     scorings: list[Scoring] = field(default_factory=list)
+    mask_qualities: dict[str, MaskQuality] = field(default_factory=dict)
 
     def add(self, cell: Cell) -> None:
         """Append a cell, what it builds on first; none twice."""
@@ -45,7 +47,8 @@ class _Builder:
         place.paths.update({name: cell.made(place) for name, cell in self.made.items()})
 
     def scoring(self, weights: Weights, evaluation: Evaluation, seed: int) -> Scoring:
-        pretraining = self.pretraining(weights, seed) if weights.config else None
+        made_by = self.study.seeds[0] if weights.same_weights else seed
+        pretraining = self.pretraining(weights, made_by) if weights.config else None
         like = (self.pretraining(self._named(weights.like), self.study.seeds[0])
                 if weights.like and evaluation.finetune else None)
         maps = self.made.get(evaluation.data.partition('/')[0])
@@ -75,6 +78,16 @@ class _Builder:
         return Pretraining(f'{row_name(weights)}, seed {seed}: pretraining', before,
                            minutes=minutes, seed=seed, **common)
 
+    def mask_quality(self, weights: Weights) -> MaskQuality | None:
+        """None for rows without masks, and for masks that are made for one data set alone."""
+        recipe = self.recipes.setdefault(id(weights), Recipe(weights))
+        if not weights.config or not recipe.masks or any('{' in str(value) for value in
+                                                         recipe.masks.values()):
+            return None
+        name = self.study.masks_on
+        return MaskQuality(f'{weights.name}: masks on {name}', recipe=recipe, data=name,
+                           digest=self.place.digest(name))
+
     def _named(self, name: str) -> Weights:
         return next(one for one in self.study.weights if one.name == name)
 
@@ -86,6 +99,11 @@ def row_name(weights: Weights) -> str:
     return f'{weights.name}, {weights.cpu_minutes:g} CPU-min'
 
 
+def is_there(weights: Weights, place: Place) -> bool:
+    """Whether a row can be measured; one of a file that nobody has given stays blank."""
+    return weights.weights in (None, RANDOM) or weights.weights in place.paths
+
+
 def cells_of(study: Study, place: Place) -> Graph:
     """Every cell of a study. Seed by seed, evaluation by evaluation as the file has them, all
     weights: an early end leaves comparisons, not halves of many.
@@ -94,9 +112,14 @@ def cells_of(study: Study, place: Place) -> Graph:
         UsageError: a config of it is wrong.
     """
     builder, graph = _Builder(study, place), Graph()
+    for weights in study.weights if study.masks_on else ():
+        cell = builder.mask_quality(weights)
+        if cell is not None:
+            graph.mask_qualities[row_name(weights)] = cell
+            graph.add(cell)
     for position, _ in enumerate(study.seeds):
         for evaluation in study.evaluations:
-            for weights in study.weights:
+            for weights in (one for one in study.weights if is_there(one, place)):
                 seeds = study.seeds if weights.seeds is None else weights.seeds
                 if position < len(seeds):
                     cell = builder.scoring(weights, evaluation, seeds[position])

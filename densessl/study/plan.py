@@ -40,6 +40,7 @@ class Weights:
         cpu_minutes: how long it may compute, its masks included. epochs: else how long it is.
         options: overrides of the config. masks: generator and parameters in place of its own.
         minutes: an estimate of its cost. seeds: its own, if not all.
+        same_weights: one pretraining, of the first seed, serves all seeds of the evaluations.
         published: evaluation → score → figure of the source.
     """
 
@@ -55,6 +56,7 @@ class Weights:
     masks: Mapping[str, Any] | None = None
     minutes: float | None = None
     seeds: tuple[int, ...] | None = None
+    same_weights: bool = False
     published: Published = field(default_factory=dict)
     note: str = ''
 
@@ -99,6 +101,7 @@ class Study:
     calibration: tuple[int, int]
     published_in: str
     readme: bool
+    masks_on: str | None
 
 
 def share(fraction: float) -> str:

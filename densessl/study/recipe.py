@@ -85,6 +85,13 @@ def image_source(data: Sequence[str], place: Place) -> Path:
     return path
 
 
+def masks_command(masks: Mapping[str, Any], images: Path, out: Path, place: Place) -> Command:
+    """The command that makes ``masks`` of ``images``."""
+    parameters = [f'{key}={place.filled(value)}' for key, value in masks.items() if key != 'type']
+    return ['make_masks', str(images), str(out), '--generator', masks['type'], '--workers',
+            str(place.threads), *(['--set', *parameters] if parameters else [])]
+
+
 @dataclass(frozen=True)
 class LabelMaps(Cell):
     """Label maps drawn from annotations in COCO's format."""
@@ -146,14 +153,8 @@ class Masks(OfRecipe):
         return {**self.data, 'masks': self.recipe.masks}
 
     def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
-        if runs:
-            return None
-        spec = dict(self.recipe.masks)
-        kind = spec.pop('type')
-        parameters = [f'{key}={place.filled(value)}' for key, value in spec.items()]
-        return ['make_masks', str(self.images(place)[0]), str(self.folder(place) / 'masks'),
-                '--generator', kind, '--workers', str(place.threads),
-                *(['--set', *parameters] if parameters else [])]
+        return None if runs else masks_command(self.recipe.masks, self.images(place)[0],
+                                               self.folder(place) / 'masks', place)
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         return {'masks': self.recipe.masks, 'images': self.images(place)[1]}

@@ -11,7 +11,7 @@ import densessl
 from densessl.benchmark.statistics import LEVEL, holm, interval, paired_test
 from densessl.study.cells import DONE, Cell, Place
 from densessl.study.evaluating import Scoring
-from densessl.study.graph import Graph, row_name
+from densessl.study.graph import Graph, is_there, row_name
 from densessl.study.plan import Evaluation, Study, Weights
 from densessl.study.pretraining import Calibration, Pretraining
 from densessl.study.recipe import Masks
@@ -21,6 +21,7 @@ OF_WEIGHTS = ('method', 'images', 'images_seen', 'steps', 'epochs', 'global_batc
               'cpu_minutes_given', 'cpu_seconds_of_training', 'cpu_seconds_of_masks',
               'cpu_seconds_a_step_measured_before')
 OF_CALIBRATIONS = ('steps', 'cpu_seconds_of_runs', 'cpu_seconds_a_step', 'cpu_seconds_to_start')
+OF_QUALITIES = ('on', 'images', 'asa', 'recall', 'under')
 OF_ALL = ('id', 'cpu_seconds', 'seconds', 'attempts', 'jobs', 'threads', 'written', 'densessl')
 
 
@@ -35,24 +36,26 @@ def collect(study: Study, graph: Graph, place: Place) -> dict[str, Any]:
         'readme': study.readme,
         'against': study.against, 'published_in': study.published_in, 'machines': machines,
         'versions': next((record['versions'] for record in reversed(done.values())), {}),
-        'rows': [_row(one, study) for one in study.weights],
+        'rows': [_row(one, study, place) for one in study.weights],
         'columns': [_column(one) for one in study.evaluations],
         'cells': list(_scores(graph.scorings, done)),
         'weights': list(_lines(graph.order, done, Pretraining, OF_WEIGHTS)),
         'calibrations': list(_lines(graph.order, done, Calibration, OF_CALIBRATIONS)),
+        'mask_quality': [{'row': row, **{key: done[cell.id][key] for key in OF_QUALITIES}}
+                         for row, cell in graph.mask_qualities.items() if cell.id in done],
         'masks': list(_lines(graph.order, done, Masks, ('masks', 'images'))),
         'missing': [_missing(cell, records[cell.id], place) for cell in graph.order
                     if cell.id not in done]}
     return {**found, 'summary': summary(found), 'comparisons': comparisons(found)}
 
 
-def _row(weights: Weights, study: Study) -> dict[str, Any]:
+def _row(weights: Weights, study: Study, place: Place) -> dict[str, Any]:
     recipe = weights.config or weights.backbone or weights.weights
     return {'row': row_name(weights), 'name': weights.name, 'cpu_minutes': weights.cpu_minutes,
             'epochs': weights.epochs, 'from': recipe, 'data': list(weights.data),
             'options': {key: str(value) for key, value in weights.options.items()},
             'published': {key: dict(value) for key, value in weights.published.items()},
-            'note': weights.note, 'seeds': list(study.seeds if weights.seeds is None
+            'note': weights.note, 'there': is_there(weights, place), 'seeds': list(study.seeds if weights.seeds is None
                                                 else weights.seeds)}
 
 

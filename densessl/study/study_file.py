@@ -24,13 +24,14 @@ FILE = {'name': Text, 'title': Text, 'question': Text, 'device': Literal['cpu', 
         'threads': Annotated[int, Range(1, 2 ** 10)], 'seeds': Sequence[Seed], 'data': dict,
         'pretraining': dict, 'pretrainings': dict, 'evaluations': dict, 'against': Text,
         'calibration': tuple[Annotated[int, Range(1, 10 ** 4)], Annotated[int, Range(1, 10 ** 4)]],
-        'published_in': Text, 'readme': bool}
+        'published_in': Text, 'readme': bool,
+        'masks_on': Text}
 SOURCE = {'what': Text, 'url': Text, 'label_maps_of': Text, 'classes': Sequence[Text]}
 PRETRAINING = {
     'config': Text, 'weights': Text, 'backbone': Text, 'like': Text,
     'data': Text | Sequence[Text], 'cpu_minutes': Minutes | Sequence[Minutes],
     'epochs': Minutes, 'options': dict, 'masks': dict, 'minutes': NotNegative,
-    'seeds': Sequence[Seed], 'published': Published, 'note': Text}
+    'seeds': Sequence[Seed], 'same_weights': bool, 'published': Published, 'note': Text}
 EVALUATION = {
     'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'data': Text,
     'fractions': Sequence[Text | float], 'lengths': Sequence[Length], 'scores': Sequence[Text],
@@ -82,6 +83,7 @@ def _study(content: Any, stem: str) -> Study:
         for key in one.published:
             _among(f'pretrainings.{one.name}.published', key, [one.name for one in evaluations])
     _among('against', content.get('against'), names)
+    _among('masks_on', content.get('masks_on'), sources)
     first, second = content.get('calibration', (2, 10))
     if second <= first:
         raise UsageError(f'calibration [{first}, {second}]: the second run must have more steps')
@@ -90,7 +92,8 @@ def _study(content: Any, stem: str) -> Study:
         content.get('device', 'cpu'), content.get('threads', 1),
         tuple(dict.fromkeys(content.get('seeds', [0]))), sources, tuple(weights),
         tuple(evaluations), content.get('against'), (first, second),
-        content.get('published_in', ''), content.get('readme', False))
+        content.get('published_in', ''), content.get('readme', False),
+        content.get('masks_on'))
 
 
 def _source(name: str, value: Any, all_of_them: Mapping[str, Any]) -> Source:
@@ -107,7 +110,8 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
              ) -> list[Weights]:
     where = f'pretrainings.{name}'
     _check(where, value, PRETRAINING)
-    if ('config' in value) == ('weights' in value):
+    if ('config' in value) + ('weights' in value) != 1 and not (
+            'config' in common and 'weights' not in value):
         raise UsageError(f'{where}: give config (it is pretrained) or weights (random, or the '
                          f'name of a file in data), and not both')
     if 'weights' in value:

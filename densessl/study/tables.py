@@ -30,14 +30,17 @@ def score_rows(results: Mapping[str, Any], columns: Sequence[Mapping[str, Any]])
     headed = [(column, score) for column in columns for score in column['scores']]
     published = {(column['evaluation'], score): _published(results, column, score)
                  for column, score in headed}
+    quality = {one['row']: f'{one["asa"]:.1f}' for one in results['mask_quality']}
     header = ['pretraining']
+    if quality:
+        header.append(f'ASA of its regions on {results["mask_quality"][0]["on"]}, %')
     for column, score in headed:
         header.append(heading(results, column, score, [one for one, _ in headed]))
         if published[column['evaluation'], score]:
             header.append('published')
     rows = [header]
     for row in results['rows']:
-        line = [row['row']]
+        line = [row['row'], *([quality.get(row['row'], BLANK)] if quality else [])]
         for column, score in headed:
             line.append(_cell(results, row['row'], column, score))
             theirs = published[column['evaluation'], score]
@@ -125,6 +128,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if waiting:
         lines.append(f'Unfinished: {waiting} of the study’s cells are not done.')
     lines += [f'Failed: {one["label"]}: {one["reason"]}' for one in failed]
+    lines += [f'{row["row"]}: blank because no file was given (--data {row["from"]}=FILE).'
+              for row in results['rows'] if not row['there']]
     lines += [f'{row["row"]}: {row["note"]}' for row in results['rows'] if row['note']]
     return lines
 
