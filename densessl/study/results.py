@@ -55,8 +55,8 @@ def _row(weights: Weights, study: Study, place: Place) -> dict[str, Any]:
             'epochs': weights.epochs, 'from': recipe, 'data': list(weights.data),
             'options': {key: str(value) for key, value in weights.options.items()},
             'published': {key: dict(value) for key, value in weights.published.items()},
-            'note': weights.note, 'there': is_there(weights, place), 'seeds': list(study.seeds if weights.seeds is None
-                                                else weights.seeds)}
+            'note': weights.note, 'there': is_there(weights, place),
+            'seeds': list(study.seeds if weights.seeds is None else weights.seeds)}
 
 
 def _column(evaluation: Evaluation) -> dict[str, Any]:
