@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from densessl.errors import UsageError
-from densessl.registry import TRANSFER_TARGETS
+from densessl.plugins import TRANSFER_TARGETS, load_plugins
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ def spelled(cfg: Mapping[str, Any]) -> str:
 
 def target_names() -> list[str]:
     """The names of the installed transfer targets, sorted."""
-    from densessl.plugins import load_plugins
     load_plugins()
     return sorted(TRANSFER_TARGETS.module_dict)
 

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from densessl.demo.predictions import Instances, read_instances, read_label_map
+from densessl.demo.predictions import read_instances, read_label_map
 from densessl.demo.run import PRETRAINED, RANDOM
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
 from densessl.masks.generator import MaskStore
 from densessl.pictures import figures, page
 from densessl.training.train import dataset_of
+from densessl.transfer.prediction import Instances
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.demo.predictions import Prediction
     from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.prediction import Prediction
     from densessl.transfer.recipe import Recipe
     from densessl.weights.keymap import State
     from densessl.weights.layouts import Layout
@@ -198,7 +198,7 @@ class EngineTarget(TransferTarget):
 
     def prediction(self, sample: Any) -> Prediction:
         """What a data element of the library's models says about one image."""
-        from densessl.demo.predictions import Prediction
+        from densessl.transfer.prediction import Prediction
         return Prediction.of(sample)
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.demo.predictions import Prediction
     from densessl.labels.data_report import DataReport
     from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.prediction import Prediction
     from densessl.weights.layouts import Layout
 
 

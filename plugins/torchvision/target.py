@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from densessl.probes.class_images import ClassImages
+    from densessl.labels.class_labels import ClassImages
     from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.weights.layouts import Layout
 
