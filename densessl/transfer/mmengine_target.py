@@ -14,18 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
-from densessl.transfer.recipe import (
-    freeze_stages,
-    match_input,
-    parameters_of,
-    train_norm,
-    unfreeze,
-)
+from densessl.transfer.recipe import freeze_stages, match_input, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
 from densessl.weights.group_norm import group_norm
 

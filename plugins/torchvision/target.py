@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from densessl import TransferTarget
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
-from densessl.transfer.recipe import parameters_of
 from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 

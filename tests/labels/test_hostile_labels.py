@@ -12,8 +12,8 @@ from weights.test_hostile_files import changes_of, peak
 
 from densessl.cli import main
 from densessl.labels import label_png as mask_png
-from densessl.labels.label_image import MAX_PIXELS, read_label_image
 from densessl.pixels.decode import UnreadableImage
+from densessl.pixels.label_image import MAX_PIXELS, read_label_image
 
 
 def png(width, height, *chunks):

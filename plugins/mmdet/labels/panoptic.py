@@ -19,8 +19,8 @@ from mmengine.logging import MMLogger
 
 from densessl.errors import UsageError
 from densessl.files import parse_json
-from densessl.finetune.data_roots import SPLITS, missing_files, require
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets
+from densessl.labels.data_root import SPLITS, missing_files, require
 from densessl.transfer.prediction import Instances, Prediction
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes
 from densessl_plugins.mmdet.labels.annotations import wrong_ids
