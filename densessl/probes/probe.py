@@ -18,7 +18,7 @@ from densessl.backbones import feature_stages
 from densessl.errors import RunFailed, UsageError
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
-from densessl.finetune.subset import choose
+from densessl.finetune.datasets import choose
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.pixels.pixel_rule import KEYS, PLAIN, PixelRule

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from densessl.benchmark.processes import Slot, slots
 from densessl.benchmark.tables import markdown
-from densessl.demo.stages import duration
 from densessl.errors import UsageError
 from densessl.files import write_json, write_text
 from densessl.lock import BeingBuilt, RunLock
 from densessl.machine import machine_facts
+from densessl.progress import duration
 from densessl.study import report, tables
 from densessl.study.cells import Place
 from densessl.study.curves import write_curves
