@@ -17,7 +17,7 @@ from densessl.study.plan import RANDOM, Study
 from densessl.transfer.named_network import parse_network
 
 SHOWN = ('chelsea', 'coffee', 'rocket')     # photos in the public domain that scikit-image brings
-SIDE = 320      # pixels of their short side, a multiple of every stride
+SIDE = 448      # pixels of their short side, a multiple of every stride
 MOST = 8        # rows of a study that are shown
 
 

@@ -50,7 +50,7 @@ class Calibration(OfRecipe):
             if longer >= MEASURABLE:
                 break
             a_step = max(longer / (steps[-1] - steps[0]), MEASURABLE / 1000)
-            steps.append(steps[-1] + math.ceil(1.25 * MEASURABLE / a_step))
+            steps.append(steps[-1] + math.ceil(1.5 * MEASURABLE / a_step))
         return steps[:len(runs) + 1]
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:

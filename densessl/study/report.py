@@ -49,10 +49,11 @@ def provenance(results: Mapping[str, Any]) -> str:
         return ''
     threads = sorted({line['threads'] for line in results['cells']})
     written = sorted(line['written'][:10] for line in results['cells']) or ['?']
+    dates = written[0] if written[0] == written[-1] else f'{written[0]} to {written[-1]}'
     torch = results['versions'].get('torch', '?')
     return (f'Measured on {" and ".join(results["machines"])}; '
             f'{", ".join(map(str, threads))} thread a process, PyTorch {torch}, densessl '
-            f'{results["densessl"]}, {written[0]} to {written[-1]}.')
+            f'{results["densessl"]}, {dates}.')
 
 
 def study_page(results: Mapping[str, Any], pictures: Mapping[str, Path], path: Path) -> None:

@@ -29,7 +29,7 @@ def collect(study: Study, graph: Graph, place: Place) -> dict[str, Any]:
     """Everything that is known of a study by now."""
     records = {cell.id: cell.record(place) for cell in graph.order}
     done = {key: record for key, record in records.items() if record and record['status'] == DONE}
-    machines = list(dict.fromkeys(record['machine']['processor'] for record in done.values()))
+    machines = list(dict.fromkeys(record['processor'] for record in done.values()))
     found = {
         'study': study.name, 'title': study.title, 'question': study.question,
         'densessl': densessl.__version__, 'seeds': list(study.seeds), 'device': study.device,
@@ -89,7 +89,7 @@ def _lines(cells: Iterable[Cell], done: Mapping[str, Any], kind: type[Cell], key
             record = done[cell.id]
             seed = {'seed': cell.seed} if isinstance(cell, Pretraining) else {}
             yield {'row': row_name(cell.recipe.weights), **seed,
-                   'processor': record['machine']['processor'],
+                   'processor': record['processor'],
                    **{key: record[key] for key in (*keys, *OF_ALL) if key in record}}
 
 

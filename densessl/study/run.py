@@ -68,7 +68,8 @@ class Runner:
         self.failed: dict[str, str] = {}        # id → why
         self.left_out: list[Cell] = []          # by the budget
         self.beaten = time.monotonic()
-        self.facts = {'machine': machine_facts(), 'versions': versions()}
+        self.facts = {'processor': place.machine, 'machine': machine_facts(),
+                      'versions': versions()}
 
     def run(self) -> None:
         """Do what is not done.
