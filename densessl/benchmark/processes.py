@@ -25,7 +25,7 @@ class Job:
     """A command to run.
 
     Attributes:
-        arguments: of ``densessl``.
+        arguments: of ``densessl``, or after a Python file of its own.
         log: where what it prints goes.
         about: the caller's own, handed back.
         environment: variables of its own, above those of its slot.
@@ -144,11 +144,13 @@ def last_words(log: Path) -> str:
 
 def _start(job: Job, slot: Slot) -> subprocess.Popen:
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    script = job.arguments[0].endswith('.py')
+    started = [] if script else ['-m', 'densessl.benchmark.child']
     with job.log.open('w') as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends that one with
         # all of its loader workers.
         process = subprocess.Popen(
-            [sys.executable, '-m', 'densessl.benchmark.child', *job.arguments],
+            [sys.executable, *started, *job.arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
             env={**slot.environment(), **job.environment}, start_new_session=True)
     job.process = process.pid

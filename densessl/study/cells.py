@@ -111,6 +111,10 @@ class Cell:
         """
         raise NotImplementedError
 
+    def products(self, place: Place) -> list[Path]:
+        """What other cells take from it, beside its record."""
+        return []
+
     def tidy(self, place: Place) -> None:
         """Delete what nobody needs once it is done."""
 

@@ -70,7 +70,7 @@ def _backbones(study: Study, graph: Graph, place: Place) -> dict[str, Measured]:
         if cell.weights.weights == RANDOM:
             network = parse_network(cell.weights.backbone)
             found[name] = load_measured(RANDOM, network, 'cpu', cell.seed)
-        elif cell.pretraining is None or cell.pretraining.is_done(place):
+        elif cell.pretraining is None or cell.pretraining.backbone(place).is_file():
             found[name] = load_measured(cell.file(place), None, 'cpu', cell.seed)
     trained = any(one.meta.get('method') != RANDOM for one in found.values())
     return found if trained else {}

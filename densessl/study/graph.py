@@ -34,6 +34,17 @@ class Graph:
                 self.add(one)
             self.order.append(cell)
 
+    def to_do(self, place: Place) -> list[Cell]:
+        """The cells that are not done, and those of which they need a file that is not there: only
+        its record may have been brought here from another machine."""
+        wanted: set[str] = set()
+        for cell in reversed(self.order):
+            if cell.id in wanted or not cell.is_done(place):
+                wanted.add(cell.id)
+                wanted |= {one.id for one in cell.after
+                           if not all(path.exists() for path in one.products(place))}
+        return [cell for cell in self.order if cell.id in wanted]
+
 
 class _Builder:
     """Makes the cells, each once."""

@@ -142,6 +142,9 @@ class Pretraining(OfRecipe):
                     (record['cpu_seconds_a_step'] for record in before
                      if 'cpu_seconds_a_step' in record), None)}
 
+    def products(self, place: Place) -> list[Path]:
+        return [self.backbone(place)]
+
     def tidy(self, place: Place) -> None:
         for path in (self.folder(place) / 'run').glob('*.pth'):
             path.unlink()

@@ -117,6 +117,9 @@ class LabelMaps(Cell):
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         return {}
 
+    def products(self, place: Place) -> list[Path]:
+        return [self.made(place)]
+
 
 @dataclass(frozen=True)
 class OfRecipe(Cell):
@@ -158,3 +161,6 @@ class Masks(OfRecipe):
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         return {'masks': self.recipe.masks, 'images': self.images(place)[1]}
+
+    def products(self, place: Place) -> list[Path]:
+        return [self.folder(place) / 'masks']

@@ -60,8 +60,9 @@ class Runner:
         self.graph, self.place, self.room, self.say = graph, place, room, say
         self.budget, self.started = budget, time.monotonic()
         self.environment = {**dict.fromkeys(THREADS, str(place.threads)), **(environment or {})}
-        self.done = {cell.id for cell in graph.order if cell.is_done(place)}
-        self.waiting = [cell for cell in graph.order if cell.id not in self.done]
+        self.waiting = graph.to_do(place)
+        waiting = {cell.id for cell in self.waiting}
+        self.done = {cell.id for cell in graph.order if cell.id not in waiting}
         self.total = len(self.waiting)
         self.estimates = Estimates(graph.order, place)
         self.running: list[Work] = []
@@ -135,8 +136,9 @@ class Runner:
         return True
 
     def _start(self, work: Work) -> Job:
-        log = work.cell.folder(self.place) / f'{len(work.runs) + 1}-{work.command[0]}.log'
-        work.job = Job(work.command, log, work, self.environment, GRACE)
+        name = f'{len(work.runs) + 1}-{Path(work.command[0]).stem}.log'
+        work.job = Job(work.command, work.cell.folder(self.place) / name, work, self.environment,
+                       GRACE)
         work.since = time.monotonic()
         return work.job
 

@@ -57,7 +57,7 @@ class AtWork:
     def list_cells(self) -> None:
         """Say which cells there are, in their order, and what they are estimated to cost."""
         estimates, jobs = Estimates(self.graph.order, self.place), self.jobs or 1
-        todo = [cell for cell in self.graph.order if not cell.is_done(self.place)]
+        todo = self.graph.to_do(self.place)
         minutes = {cell.id: estimates.minutes(cell) for cell in todo}
         ends = finish_times(todo, minutes, jobs)
         unit = 'CPU-min' if self.study.device == 'cpu' else 'min'

@@ -56,12 +56,17 @@ def read_study(path: str | Path) -> Study:
         raise UsageError(f'{path} is not YAML: {getattr(error, "problem", None) or "nesting"}'
                          + (f' in line {where.line + 1}' if where else '')) from error
     try:
-        return _study(content, path.stem)
+        return study_of(content, path.stem)
     except UsageError as error:
         raise UsageError(f'{path}: {error}') from error
 
 
-def _study(content: Any, stem: str) -> Study:
+def study_of(content: Any, stem: str) -> Study:
+    """The study that ``content`` describes as a file would, named ``stem`` if it has no name.
+
+    Raises:
+        UsageError: as :func:`read_study`.
+    """
     _check('the study', content, FILE, needs=('data', 'pretrainings', 'evaluations'))
     for part in ('data', 'pretrainings', 'evaluations'):
         if not content[part]:
