@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int
     options = dict(options or {})
     published = load_config(config)
     cfg = load_config(config, options)
+    if cfg.get('deterministic') is True:    # cuBLAS asks for it, once, in the first product
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     notes = settle_types(cfg, published, options, _arguments_of)
     check_config(cfg, config)
     epochs = choose_row(cfg, epochs)
