@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from densessl.config import load_config
-from densessl.data.collate import collate
-from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset
-from densessl.data.views import AugmentedView, make_views
-from densessl.engine.plan import make_plan
-from densessl.engine.runner import PretrainRunner
-from densessl.engine.train import build_runner
+from densessl.images.image_list import ImageList
 from densessl.method import Method
+from densessl.training.plan import make_plan
+from densessl.training.runner import PretrainRunner
+from densessl.training.train import build_runner
+from densessl.views.collate import collate
+from densessl.views.dataset import ViewDataset
+from densessl.views.view import AugmentedView, make_views
 from on_gpu.setting import Setting
 
 CONFIGS = {'DetCon-B': 'detcon_r50', 'BYOL': 'byol_r50', 'MoCo v2': 'moco_v2_r50',

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from densessl.engine.lars import LARS
 from densessl.errors import UsageError
+from densessl.training.optim import LARS
 from on_gpu.models import BFLOAT16, CONFIGS, BareLoop, config_of, make_batch, make_runner, quietly
 from on_gpu.record import Row
 from on_gpu.setting import GIB, Setting, Spans
