@@ -97,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.measure:
         return measure_all(settings(args), args)
     Record(args.out).note_facts(facts(args.device))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # so that nothing is left running
     try:
         supervise(args, arguments if arguments is not None else sys.argv[1:])
     except RunFailed as error:

@@ -30,14 +30,16 @@ COMPILED: dict[str, dict[str, Any]] = {'compile': {'compile': True}}
 FIRST, LATER = 0.01, 0.05       # bands of the first loss and of the last third's mean, relative
 APART = 0.05                    # of the ways of weights, relative: one process or several
 BATCH, STEPS = 16, 4            # of those runs
+QUICK = 'not float64 and not detcon_s and not rotation'     # of the tests, in a small check
 
 
 def tests(setting: Setting) -> list[Row]:
     """Run ``pytest -m gpu`` in a process of its own."""
     report = setting.out / 'gpu_tests.xml'
+    chosen = ['-k', QUICK] if setting.small else []
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider',
-         f'--junitxml={report}', str(ROOT / 'tests' / 'gpu')], cwd=ROOT,
+         f'--junitxml={report}', *chosen, str(ROOT / 'tests' / 'gpu')], cwd=ROOT,
         env={**os.environ, 'DENSESSL_GPU_TESTS': setting.device}, capture_output=True, text=True)
     (setting.out / 'gpu_tests.txt').write_text(done.stdout + done.stderr)
     if not report.is_file():

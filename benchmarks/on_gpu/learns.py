@@ -87,7 +87,7 @@ def pretrain(setting: Setting, method: str, folder: Path, batch: int, epochs: in
         **SETTINGS[method], 'optim_wrapper.type': 'BFloat16OptimWrapper', 'global_batch': batch,
         'schedule.warmup_epochs': WARMUP * epochs, 'checkpoint.every_epochs': epochs,
         'train_dataloader.num_workers': workers_of(setting), 'log_interval': 1 if setting.small
-        else 10, 'env_cfg': {'cudnn_benchmark': True}}
+        else 10}
     if setting.small:
         options |= {'model.backbone.type': backbone_type(setting), 'views.0.size': 64,
                     'views.1.size': 64, 'optim_wrapper.type': 'OptimWrapper'}

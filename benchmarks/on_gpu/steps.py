@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.training.optim import LARS
 from on_gpu.models import BFLOAT16, CONFIGS, BareLoop, config_of, make_batch, make_runner, quietly
@@ -25,7 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {      # in the place of bfloat16, channels
     'float32 (TF32 convolutions)': {'optim_wrapper.type': 'OptimWrapper'},
     'float16': {'optim_wrapper.type': 'AmpOptimWrapper'},
     'channels_last=False': {'channels_last': False},
-    'cuDNN chooses by trying': {'env_cfg': {'cudnn_benchmark': True}},
+    'cudnn_benchmark=False': {'cudnn_benchmark': False},
     'fused LARS': {'optim_wrapper.optimizer.fused': True},
 }
 COMPILED: dict[str, dict[str, Any]] = {'compile=True': {'compile': True}}
@@ -72,6 +73,7 @@ def step(setting: Setting, method: str) -> list[Row]:
     runner, batch, ours = train(setting, method, BFLOAT16)
     peak, size = setting.peak(), len(batch['image'][0])
     bare = BareLoop(runner.model, runner.optim_wrapper.optimizer, bfloat16=True)
+    torch.backends.cudnn.benchmark = runner.cfg.get('cudnn_benchmark', False)    # as in the run
     turns = [timed(setting, bare, batch, steps) for _ in range(2)]
     ratio = statistics.mean(turns) / ours
     rows = [Row(f'{method}, batch {size}, bfloat16: images/s', f'{size / ours:.0f}'),
@@ -202,7 +204,7 @@ def options(setting: Setting, choices: Mapping[str, dict[str, Any]]) -> list[Row
     base = train(setting, 'DetCon-B', BFLOAT16)[2]
     rows = [Row(f'DetCon-B, batch {size}, bfloat16, channels last', f'{size / base:.0f} images/s')]
     for name, changed in choices.items():
-        if reason := impossible(setting, name):
+        if reason := impossible(setting, changed):
             rows.append(Row(f'… {name}', reason))
             continue
         chosen = {**BFLOAT16, **changed}
@@ -215,15 +217,15 @@ def options(setting: Setting, choices: Mapping[str, dict[str, Any]]) -> list[Row
                             False))
         else:
             rows.append(Row(f'… {name}', f'{size / seconds:.0f} images/s, {base / seconds:.2f} ×'))
-        finally:
-            torch.backends.cudnn.benchmark = False
     return rows
 
 
-def impossible(setting: Setting, name: str) -> str:
+def impossible(setting: Setting, changed: dict[str, Any]) -> str:
     """Why an option cannot be had here; ``''`` if it can."""
-    if name == 'float16' and not setting.on_gpu:
+    if 'AmpOptimWrapper' in changed.values() and not setting.on_gpu:
         return 'needs a GPU'
-    if name == 'fused LARS' and 'fused' not in inspect.signature(LARS.__init__).parameters:
-        return 'not in this version'
-    return ''
+    known = load_config(CONFIGS['DetCon-B'])
+    fused = 'fused' in inspect.signature(LARS.__init__).parameters
+    missing = (('optim_wrapper.optimizer.fused' in changed and not fused)
+               or ('cudnn_benchmark' in changed and 'cudnn_benchmark' not in known))
+    return 'not in this version' if missing else ''
