@@ -30,7 +30,7 @@ from on_gpu import correct, exact, jpegs, kernels, learns, steps
 from on_gpu.models import CONFIGS
 from on_gpu.record import Record, Row
 from on_gpu.setting import Setting, card, facts
-from on_gpu.table import PARTS, markdown
+from on_gpu.table import PARTS, markdown, put_table
 
 RUNNING = 'running.json'    # what is being measured, since when
 # In messages of errors after which a process has no more use of its GPU.
@@ -85,6 +85,8 @@ def measurements(minutes: float) -> list[Measurement]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(arguments)
+    if args.into:
+        return put_table(Record(args.out), args.into)
     if args.device == 'cuda' and not torch.cuda.is_available():
         print('gpu_check: PyTorch sees no CUDA device here; --device cpu --small tries all parts '
               'on the CPU', file=sys.stderr)
@@ -124,6 +126,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
     parser.add_argument('--small', action='store_true', help='tiny networks and few steps: tries '
                         'every line, and its figures mean nothing')
+    parser.add_argument('--into', type=Path, metavar='PAGE', help='measure nothing; put the table '
+                        'of --out into that Markdown page')
     parser.add_argument('--measure', nargs='+', help=argparse.SUPPRESS)
     parser.add_argument('--until', type=float, default=float('inf'), help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)

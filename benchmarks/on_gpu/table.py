@@ -1,10 +1,13 @@
 """gpu_check.json as a Markdown table."""
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from on_gpu.record import Record
 
+BEGIN, END = '<!-- begin: written by gpu_check.py -->', '<!-- end -->'    # in a page
 PARTS = {'correct': 'Correct', 'exact': 'Exact', 'fast': 'Fast', 'learns': 'Learns'}
 
 
@@ -40,3 +43,16 @@ def rows_of(name: str, measured: dict[str, Any], *, several: bool) -> list[str]:
 def cell(text: str) -> str:
     """Text on one line, without what would end a cell."""
     return ' '.join(text.split()).replace('|', '\\|')
+
+
+def put_table(record: Record, page: Path) -> int:
+    """Write the table between the marks of a page; returns the command's exit code."""
+    text = page.read_text() if page.is_file() else ''
+    before, begin, rest = text.partition(BEGIN)
+    end, after = rest.partition(END)[1:]
+    if not (begin and end and record.measurements):
+        print(f'gpu_check: {page} has no {BEGIN} … {END}' if record.measurements else
+              f'gpu_check: {record.path} holds no measurement', file=sys.stderr)
+        return 2
+    page.write_text(f'{before}{begin}\n{markdown(record)}{end}{after}')
+    return 0
