@@ -10,11 +10,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 
 from densessl.config import load_config
-from densessl.demo.sample import write_scenes
 from densessl.engine.checkpoint_file import read_checkpoint
 from on_gpu.models import make_batch, make_runner, quietly
 from on_gpu.record import Row
@@ -121,14 +122,13 @@ def processes(setting: Setting) -> list[Row]:
     backend = 'NCCL' if setting.on_gpu else 'gloo'
     folder = setting.work('processes')
     shutil.rmtree(folder)
-    scenes = write_scenes(folder / 'scenes', unlabelled=STEPS * BATCH, train=1, val=1,
-                          size=(96, 96)) / 'unlabelled'
+    write_noise(folder / 'images', STEPS * BATCH)
     torchrun = ['-m', 'torch.distributed.run', '--nnodes', '1', '--nproc_per_node', str(count),
                 '--master_addr', '127.0.0.1', '--master_port', str(free_port())]
     moved = []
     for name, launch, arguments in (('one', [], ()), ('launched', torchrun,
                                                       ('--launcher', 'pytorch'))):
-        done = train(setting, launch, scenes, folder / name, *arguments)
+        done = train(setting, launch, folder / 'images', folder / name, *arguments)
         if done.returncode:
             raise RuntimeError(f'{name}: exit code {done.returncode}: '
                                f'{(done.stdout + done.stderr)[-1500:]}')
@@ -139,6 +139,17 @@ def processes(setting: Setting) -> list[Row]:
                 apart <= APART)]
 
 
+def write_noise(folder: Path, count: int) -> None:
+    """Images in which no two neighbors are the same. (In flat ones rounding decides which of equals
+    is the largest, and where its gradient goes.)"""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        pattern = np.kron(rng.integers(0, 192, (6, 6, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+        noisy = pattern + rng.integers(0, 64, pattern.shape, np.uint8)
+        cv2.imwrite(str(folder / f'{i}.png'), noisy)
+
+
 def train(setting: Setting, launch: list[str], data: Path, folder: Path, *arguments: str
           ) -> subprocess.CompletedProcess:
     """A few steps of SimCLR on ResNet-18, by the command."""
@@ -147,7 +158,7 @@ def train(setting: Setting, launch: list[str], data: Path, folder: Path, *argume
         [sys.executable, *launch, str(ROOT / 'tools' / 'train.py'), 'demo/simclr_r18', '--data',
          str(data), '--work-dir', str(folder), '--epochs', '1', *arguments, '--cfg-options',
          f'views.0.size={side}', f'views.1.size={side}', f'global_batch={BATCH}', 'sync_bn=True',
-         'train_dataloader.num_workers=0', 'schedule.warmup_epochs=0',
+         'train_dataloader.num_workers=0', 'schedule.warmup_epochs=0', 'schedule.base_lr=0.001',
          f'checkpoint.every_epochs={1 / STEPS}', f'checkpoint.keep={STEPS}'],
         capture_output=True, text=True)
 

@@ -13,9 +13,9 @@ from densessl.registry import METHODS
 from densessl.training.optim import LARS, ExcludeBiasAndNorm
 
 pytestmark = pytest.mark.gpu
-# Relative. Batch norms over few cells and Winograd's convolutions make much of float32's rounding;
-# in float64 nothing but the formulas can differ.
-TOLERANCES = {torch.float32: dict(loss=1e-4, gradients=1e-2, weights=2e-2, statistics=1e-3),
+# Relative. In float32 rounding puts some activations on the other side of a kink: on one CPU, by
+# other kernels, gradients differ by up to 8e-3. In float64 nothing but the formulas can differ.
+TOLERANCES = {torch.float32: dict(loss=1e-4, gradients=3e-2, weights=5e-2, statistics=1e-3),
               torch.float64: dict(loss=1e-10, gradients=1e-7, weights=1e-7, statistics=1e-8)}
 
 
