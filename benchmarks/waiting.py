@@ -44,9 +44,8 @@ LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.25)      # the device's rate, by what the wo
 class Paced(Method):
     """One weight, and a step of ``seconds``."""
 
-    def __init__(self, seconds: float, backbone: dict[str, Any] | None = None,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+    def __init__(self, seconds: float, backbone: dict[str, Any] | None = None) -> None:
+        super().__init__()
         self.backbone, self.seconds = nn.Linear(1, 1), seconds
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:

@@ -43,10 +43,8 @@ from densessl.data.photometric_draw import (
 )
 from densessl.data.view_bounds import check_channels, check_flag
 from densessl.method import View
-from densessl.registry import METHODS
 
 
-@METHODS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 

@@ -209,8 +209,6 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
                           world_size=get_world_size(), pin_memory=on_gpu,
                           num_workers=cfg.train_dataloader.num_workers)
-    model = {**cfg.model.to_dict(), 'type': f'densessl.{cfg.model.type}'}
-    model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
@@ -223,7 +221,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                         max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
-        model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
+        model=cfg.model.to_dict(), work_dir=str(folder), train_dataloader=loader,
+        optim_wrapper=optim_wrapper,
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from densessl.data.find import find_images
 from densessl.data.loader import ViewDataset, build_loader
 from densessl.data.masks import make_masks, store_for_training
+from densessl.data.photometric import ViewPreprocessor
 from densessl.data.sample import write_scenes
 from densessl.data.views import AugmentedView
 from densessl.plugins import load_plugins, name_of
@@ -52,8 +53,8 @@ def test_detcon_trains_from_the_regions_of(name, sample, tmp_path):
     loader = build_loader(ViewDataset(kept, store, views), batch_size=4, num_workers=0)
     method = METHODS.build(dict(
         type='detcon', backbone=dict(type='torchvision.resnet18'), num_regions=4,
-        projection=(32, 16), data_preprocessor=dict(
-            type='densessl.ViewPreprocessor', mean=(124, 116, 104), std=(58, 57, 57))))
+        projection=(32, 16)))
+    method.data_preprocessor = ViewPreprocessor(mean=(124, 116, 104), std=(58, 57, 57))
     method.init_weights()
     method.train()
     before = {key: value.clone() for key, value in method.named_parameters()}
