@@ -11,13 +11,13 @@ from torch import nn
 
 from densessl.backbones import build_backbone
 from densessl.config import load_config
-from densessl.data.photometric import ViewPreprocessor
 from densessl.ema import cosine_tau
-from densessl.engine.health import CollapseHook
-from densessl.engine.runner import PretrainRunner
 from densessl.method import Method, View
 from densessl.registry import METHODS
+from densessl.training.health import CollapseHook
+from densessl.training.runner import PretrainRunner
 from densessl.transfer.export import export_backbone
+from densessl.views.photometry import ViewPreprocessor
 
 BACKBONE = dict(type='torchvision.resnet18')
 
