@@ -13,9 +13,9 @@ from torch import distributed
 from densessl import __version__
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
-from densessl.engine.stop import given_back_after_failure
+from densessl.engine.stop import StopHook
 from densessl.environment import saying
-from densessl.errors import UsageError
+from densessl.errors import Interrupted, UsageError
 from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
@@ -28,10 +28,11 @@ from densessl.method import Method
 from densessl.overrides import replaced_overrides
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
+from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
 from densessl.training.health import CollapseHook
-from densessl.training.hooks import Interrupted, StepHook, StopHook
+from densessl.training.hooks import StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.plan import (
@@ -273,5 +274,3 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     if notes:
         log('differs from the recipe: ' + '; '.join(notes))
 
-
-__all__ = ['Interrupted', 'train']

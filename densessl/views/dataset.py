@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -11,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from densessl.errors import RunFailed
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.masks.find import Masks
+from densessl.signals import outlive_signals
 from densessl.views.collate import collate
 from densessl.views.sampler import Position, PositionSampler
 from densessl.views.unreadable import UnreadableImages
 from densessl.views.view import AugmentedView, cut_views, draw_views
-from densessl.views.workers import prepare_worker
 
 
 class ViewDataset(Dataset):
@@ -118,6 +119,13 @@ class ViewDataset(Dataset):
                 f'{mask.shape[1]}×{mask.shape[0]} but its image is {size[1]}×{size[0]}: the image '
                 f'has changed since; {self.store.remedy}')
         return mask
+
+
+def prepare_worker(worker: int) -> None:
+    """Prepare a loader's worker process: one thread, and no death by the run's own signals."""
+    cv2.setNumThreads(0)    # workers are the parallelism; threads in them fight over the cores
+    torch.set_num_threads(1)
+    outlive_signals()
 
 
 def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, rank: int = 0,
