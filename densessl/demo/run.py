@@ -127,7 +127,7 @@ def draw_sample(demo: Demo) -> dict[str, Any]:
 def make_region_masks(demo: Demo) -> dict[str, Any]:
     """Make the masks of the unlabelled scenes."""
     from densessl.images.find import find_images
-    from densessl.masks.generator import make_masks
+    from densessl.masks.build import make_masks
     from densessl.registry import MASK_GENERATORS
     images = find_images(demo.sample / 'unlabelled')
     generator = MASK_GENERATORS.build(demo.method.masks.to_dict())
