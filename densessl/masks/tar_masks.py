@@ -14,8 +14,8 @@ from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.tar_files import TarFiles
 from densessl.images.tar_images import TarImages
 from densessl.images.tar_index import find_tars, is_written
-from densessl.labels import label_png
 from densessl.masks.metadata import INFO
+from densessl.pixels import label_png
 
 
 class TarMasks:
