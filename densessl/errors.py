@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: reported as one line with exit code 2."""
+"""Errors that are reported as one line: the user's to mend (exit code 2), and a run's end (1)."""
 from __future__ import annotations
 
 import inspect
@@ -14,6 +14,10 @@ class UsageError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
+
+
+class Interrupted(Exception):
+    """A run was asked to stop and has saved a checkpoint: reported as one line, exit code 1."""
 
 
 class _Short(reprlib.Repr):

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.errors import Interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     stopped it."""
     from densessl.config import parse_options
     from densessl.finetune.finetune import finetune
-    from densessl.training.hooks import Interrupted
     try:
         finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
                  parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,

@@ -10,7 +10,7 @@ from mmengine import Config
 
 from densessl.config import check_keys, load_config
 from densessl.demo.stages import Stages
-from densessl.errors import UsageError
+from densessl.errors import Interrupted, UsageError
 
 CONFIG = 'demo/demo'
 KEYS = {'sample', 'pretraining', 'finetuning', 'pictures', 'quick'}
@@ -127,7 +127,7 @@ def draw_sample(demo: Demo) -> dict[str, Any]:
 def make_region_masks(demo: Demo) -> dict[str, Any]:
     """Make the masks of the unlabelled scenes."""
     from densessl.images.find import find_images
-    from densessl.masks.generator import make_masks
+    from densessl.masks.build import make_masks
     from densessl.registry import MASK_GENERATORS
     images = find_images(demo.sample / 'unlabelled')
     generator = MASK_GENERATORS.build(demo.method.masks.to_dict())
@@ -137,7 +137,7 @@ def make_region_masks(demo: Demo) -> dict[str, Any]:
 
 def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
     """Pretrain; goes on where an attempt with the same settings was stopped."""
-    from densessl.training.train import Interrupted, train
+    from densessl.training.train import train
     try:
         checkpoint = train(demo.cfg.pretraining.config, data=str(demo.sample / 'unlabelled'),
                            masks=str(demo.masks), work_dir=str(demo.pretraining), resume=resume,
@@ -183,7 +183,6 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
     from densessl.finetune.finetune import finetune
-    from densessl.training.hooks import Interrupted
     folder = demo.finetuning(part, weights)
     options = {
         **part.options,

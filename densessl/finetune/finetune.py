@@ -74,7 +74,7 @@ def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path |
 
     Raises:
         UsageError: config, backbone, data, weights or folder are not usable; one line says why.
-        Interrupted: a signal stopped the run (:class:`densessl.training.hooks.Interrupted`).
+        Interrupted: a signal stopped the run (:class:`densessl.errors.Interrupted`).
     """
     _check_request(fraction, seed, launcher)
     cfg, target = read_downstream_config(config, cfg_options)

@@ -14,8 +14,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from densessl.engine.checkpoint_file import damage, newest_checkpoint, note_newest
-from densessl.training.hooks import StopHook
-from densessl.views.workers import outlive_signals
+from densessl.engine.stop import StopHook
+from densessl.signals import outlive_signals
 
 _OF_THE_PROCESS = ('cfg', 'experiment_name', 'loop_stage')    # not to be taken over by another
 

@@ -12,9 +12,9 @@ import torch
 from mmengine.hooks import EMAHook
 
 from densessl.cli import main
-from densessl.engine.stop import taken
+from densessl.errors import Interrupted
 from densessl.finetune.resume import FinetuneStopHook, newest_of_run
-from densessl.training.hooks import Interrupted
+from densessl.signals import ProcessSignals
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -25,7 +25,7 @@ def keeping_signals():
     try:
         yield
     finally:
-        for signals in reversed(taken.copy()):
+        for signals in reversed(ProcessSignals.in_force.copy()):
             signals.give_back()
 
 
