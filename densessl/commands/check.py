@@ -33,10 +33,14 @@ def run(args: argparse.Namespace) -> int:
     from densessl.engine.building import building
     from densessl.errors import UsageError
     from densessl.transfer.data_check import check_data
-    from densessl.transfer.finetune import read_downstream_config
     from densessl.transfer.image_loading import measured, rule_for
-    from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
-    from densessl.transfer.values import check_seed
+    from densessl.transfer.subset import (
+        build_training_sets,
+        check_fraction,
+        check_seed,
+        take_fraction,
+    )
+    from densessl.transfer.values import read_downstream_config
     check_fraction(args.fraction)
     check_seed(args.seed)
     cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))

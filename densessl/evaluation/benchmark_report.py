@@ -10,9 +10,10 @@ import cv2
 
 from densessl.evaluation import benchmark_tables as tables
 from densessl.evaluation import page
-from densessl.evaluation.benchmark_results import RANDOM, SUPERVISED
+from densessl.evaluation.benchmark_plan import SUPERVISED
 from densessl.files import atomic_path
 from densessl.machine import machine_facts, versions
+from densessl.transfer.backbone_file import RANDOM
 
 LABELS_PLOT, LENGTHS_PLOT = 'score_by_labels.png', 'score_by_length.png'
 TABLE, PAGE = 'results.md', 'report.html'

@@ -5,18 +5,16 @@ import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import densessl
 from densessl.errors import UsageError, shown
+from densessl.evaluation.benchmark_plan import SUPERVISED, Benchmark
 from densessl.evaluation.statistics import LEVEL, holm, paired_test, spread
 from densessl.files import read_json_object, write_json
-from densessl.transfer.runs import read_scores
+from densessl.transfer.backbone_file import RANDOM
+from densessl.transfer.runs import SCORES, read_scores
 
-if TYPE_CHECKING:
-    from densessl.evaluation.benchmark_plan import Benchmark
-
-RANDOM, SUPERVISED = 'random', 'supervised'
 RESULTS = 'results.json'
 REMEDY = 'delete its folder to run it again'
 
@@ -36,7 +34,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         facts = {'initialization': run.initialization, 'fraction': run.fraction,
                  'length': run.length, 'seed': run.seed}
         reason = failed.get(run.name)
-        if reason is None and (folder / 'scores.json').is_file():
+        if reason is None and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
             subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=REMEDY)
             if not isinstance(subset['images'], list):

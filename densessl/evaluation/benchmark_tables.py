@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from densessl.evaluation.benchmark_results import RANDOM
+from densessl.transfer.backbone_file import RANDOM
 
 BLANK = '—'
 MARKS = {'higher': ' ▲', 'lower': ' ▼'}

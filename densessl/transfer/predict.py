@@ -24,10 +24,10 @@ from densessl.evaluation.drawing import draw
 from densessl.evaluation.predictions import Prediction
 from densessl.files import write_atomically
 from densessl.transfer.backbone_file import load_weights_only
-from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.image_loading import rule_in
 from densessl.transfer.runs import RECORD, read_record
 from densessl.transfer.stored_tensors import check_state
+from densessl.transfer.values import read_downstream_config
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,12 @@ def check_fraction(fraction: float) -> None:
         raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
 
 
+def check_seed(seed: int) -> None:
+    """Raise UsageError unless every generator takes ``seed``."""
+    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2 ** 32):
+        raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
+
+
 def choose(total: int, fraction: float, seed: int) -> list[int]:
     """Indices of round(fraction · total) images, at least one, in ascending order.
 

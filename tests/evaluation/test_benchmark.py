@@ -15,7 +15,7 @@ from densessl.evaluation import benchmark as module
 from densessl.evaluation.benchmark import run_benchmark
 from densessl.evaluation.benchmark_plan import Benchmark, Run
 from densessl.lock import RunLock
-from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.values import read_downstream_config
 
 TWIN = 'downstream/fcn_r18_folder'
 

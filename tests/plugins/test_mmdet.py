@@ -10,6 +10,8 @@ from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.finetune import finetune
+from densessl.transfer.finetune_run import FinetuneRun
+from densessl.transfer.weights import Weights
 
 TINY = {'train_cfg.max_iters': 2}
 
@@ -57,8 +59,9 @@ def test_translation_is_exact_for_plain_resnets_and_refused_elsewhere():
 
 
 def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, capsys):
-    scores = finetune('downstream/mask_rcnn_r18_coco', str(backbone), data_root=str(scenes),
-                      work_dir=str(tmp_path / 'run'), cfg_options=TINY)
+    scores = finetune(FinetuneRun('downstream/mask_rcnn_r18_coco', Weights.load(str(backbone)),
+                                  data_root=str(scenes), work_dir=str(tmp_path / 'run'),
+                                  options=TINY))
     # after two iterations it finds next to nothing: that is an AP, not an empty dictionary
     assert len(scores) >= 2 and all(0 <= value <= 100 for value in scores.values())
     said = capsys.readouterr().out
@@ -67,5 +70,6 @@ def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, c
 
 def test_missing_pieces_are_listed(tmp_path, backbone):
     with pytest.raises(UsageError, match='annotations'):
-        finetune('downstream/mask_rcnn_r18_coco', str(backbone), data_root=str(tmp_path),
-                 work_dir=str(tmp_path / 'run'), cfg_options=TINY)
+        finetune(FinetuneRun('downstream/mask_rcnn_r18_coco', Weights.load(str(backbone)),
+                             data_root=str(tmp_path), work_dir=str(tmp_path / 'run'),
+                             options=TINY))

@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from densessl.cli import main
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.values import read_downstream_config
 from densessl_plugins.mmdet.annotations import normalize, read_annotations
 from densessl_plugins.mmdet.finding_log import FindingLog
 

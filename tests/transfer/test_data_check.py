@@ -19,7 +19,7 @@ from densessl.data.file_facts import open_files
 from densessl.errors import UsageError
 from densessl.evaluation.pixel_labels import PixelData, find_pixel_labels
 from densessl.transfer.data_check import check_data, inspect_labelled
-from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.values import read_downstream_config
 
 TWIN = 'downstream/fcn_r18_folder'
 CONFIGS = {'folder': TWIN, 'voc': 'downstream/fcn_r18_voc12aug',

@@ -16,10 +16,8 @@ from densessl.config import load_config
 from densessl.data.decode import UnreadableImage, read_image
 from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import RunFailed
-from densessl.evaluation.benchmark import _command
 from densessl.evaluation.benchmark_plan import Benchmark, Run
 from densessl.transfer.export import export_backbone
-from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.image_loading import (
     LoadDisplayedImage,
     measured,
@@ -28,6 +26,7 @@ from densessl.transfer.image_loading import (
     rule_in,
 )
 from densessl.transfer.sample_failures import NamedFailures
+from densessl.transfer.values import read_downstream_config
 
 
 def load(path, **options):
@@ -105,7 +104,7 @@ def test_all_runs_of_a_benchmark_see_the_same_images(make_checkpoint, tmp_path):
                           ['--value-range', 'minmax', '--bands', '3', '2', '1'])):
         benchmark = Benchmark('downstream/fcn_r18_folder', files, [1.0], tmp_path, pixels=asked)
         for name in ('random', 'plain', 'deep'):
-            command = _command(benchmark, Run(name, 1.0, 1.0, 0), {}, False)
+            command = benchmark.finetuning(Run(name, 1.0, 1.0, 0), {}).command()
             start = command.index('--value-range')
             assert command[start:start + len(words)] == words
 

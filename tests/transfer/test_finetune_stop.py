@@ -11,10 +11,11 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 
+from densessl.checkpoint_file import newest_checkpoint
 from densessl.cli import main
 from densessl.engine.hooks import Interrupted
 from densessl.engine.signals import taken
-from densessl.transfer.resume import FinetuneStopHook, newest_of_run
+from densessl.transfer.resume import FinetuneStopHook
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -114,4 +115,4 @@ def test_a_run_of_epochs_goes_on_from_a_whole_one(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(Interrupted, match=r'add --resume to the command to go on from epoch_10'):
         hook.after_val_iter(runner, 0)
-    assert newest_of_run(tmp_path).name == 'epoch_10.pth'
+    assert newest_checkpoint(tmp_path).name == 'epoch_10.pth'

@@ -12,10 +12,11 @@ from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.transfer.backbone_file import load_backbone_file
 from densessl.transfer.export import export_backbone
-from densessl.transfer.finetune import finetune, read_downstream_config
-from densessl.transfer.fitting import fit_backbone
+from densessl.transfer.finetune import finetune
+from densessl.transfer.finetune_run import FinetuneRun
 from densessl.transfer.library_backbone import LibraryBackbone, check_channels, register
-from densessl.transfer.weights import Weights
+from densessl.transfer.values import read_downstream_config
+from densessl.transfer.weights import Weights, fit_backbone
 
 CONFIGS = Path(densessl.__file__).parents[1] / 'configs' / 'downstream'
 NETWORK = 'timm.mobilenetv3_small_050'
@@ -48,7 +49,8 @@ def test_a_network_of_timm_is_checked_and_trains_in_a_detector(exported, sample,
                  f'backbone={backbone(NETWORK)}, neck=dict(in_channels={CHANNELS})')
     options = {'train_cfg.max_iters': 2, 'train_dataloader.batch_size': 2,
                'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}
-    finetune(str(own), exported, sample, work_dir=tmp_path / 'run', cfg_options=options)
+    finetune(FinetuneRun(str(own), Weights.load(exported), sample, work_dir=tmp_path / 'run',
+                         options=options))
     state, _ = load_backbone_file(exported)
     handoff = json.loads((tmp_path / 'run' / 'scores.json').read_text())['handoff']
     assert handoff['keys'] == {'loaded': len(state), 'missing': 0, 'added': 0, 'unexpected': 0,
@@ -70,8 +72,8 @@ def test_a_network_of_torchvision_is_checked_in_a_segmentor(make_checkpoint, lab
     own = config(tmp_path, 'fcn_r18_folder.py',
                  f'backbone={backbone(network)}, decode_head=dict(in_channels=1024, in_index=-1)')
     weights = export_backbone(make_checkpoint({'type': network})).path
-    finetune(str(own), weights, label_folder, work_dir=tmp_path / 'run',
-             cfg_options={**tiny, 'train_cfg.max_iters': 1})
+    finetune(FinetuneRun(str(own), Weights.load(weights), label_folder, work_dir=tmp_path / 'run',
+                         options={**tiny, 'train_cfg.max_iters': 1}))
     handoff = json.loads((tmp_path / 'run' / 'scores.json').read_text())['handoff']
     assert handoff['keys']['missing'] == 0 and max(handoff['features']['differences']) == 0
 

@@ -11,7 +11,7 @@ from densessl.cli import main
 from densessl.data.sample import write_scenes
 from densessl.evaluation.pixel_labels import find_pixel_labels
 from densessl.transfer.data_check import check_data, inspect_labelled
-from densessl.transfer.finetune import read_downstream_config
+from densessl.transfer.values import read_downstream_config
 
 SIDES = (48, 64)      # height, width
 

@@ -11,8 +11,8 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from densessl.data.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.finetune import read_downstream_config
 from densessl.transfer.subset import choose, leaf_datasets, repeat, take_fraction
+from densessl.transfer.values import read_downstream_config
 
 
 @pytest.mark.parametrize('seed', [0, 1])
