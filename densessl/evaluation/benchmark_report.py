@@ -11,7 +11,7 @@ import cv2
 from densessl.evaluation import benchmark_tables as tables
 from densessl.evaluation import page
 from densessl.evaluation.benchmark_plan import SUPERVISED
-from densessl.files import atomic_path
+from densessl.files import atomic_path, write_text
 from densessl.machine import machine_facts, versions
 from densessl.transfer.backbone_file import RANDOM
 
@@ -41,9 +41,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
                       tables.markdown(tables.length_rows(results, fraction))]
         parts.append('\n'.join(f'- {line}' for line in tables.convergence(results)))
     parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
-    with atomic_path(folder / TABLE) as unfinished:
-        unfinished.write_text('\n\n'.join(part for part in parts if part) + '\n', encoding='utf-8',
-                              errors='backslashreplace')
+    write_text(folder / TABLE, '\n\n'.join(filter(None, parts)) + '\n', errors='backslashreplace')
     page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
                     _body(results, folder, plots))
 

@@ -18,7 +18,7 @@ from densessl.backbones import feature_stages
 from densessl.data.images import ImageList
 from densessl.data.pixel_rule import KEYS, PLAIN, PixelRule
 from densessl.data.range_survey import with_rule
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, message_of
 from densessl.evaluation.classify import (
     Finetuning,
     finetune_probe,
@@ -203,7 +203,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        text = str(error).strip()
-        if '\n' not in text:
-            raise
-        raise UsageError(text.splitlines()[-1].partition('UsageError: ')[2] or text) from error
+        raise UsageError(message_of(error)) from error

@@ -22,6 +22,7 @@ from densessl.transfer.named_network import read_named
 from densessl.transfer.provenance import check_provenance
 from densessl.transfer.stated_backbone import build_stated
 from densessl.transfer.stored_tensors import check_state
+from densessl.transfer.translate import counterpart, translate
 
 PREFIX = 'backbone.'
 
@@ -121,8 +122,8 @@ def read_backbone(path: Path) -> tuple[State, dict[str, Any]]:
 def _translated(exported: Exported, to: str) -> State:
     """The weights in the keys of target ``to``, checked on its counterpart where there is one."""
     target, meta = TRANSFER_TARGETS.get(to)(), exported.meta
-    state = target.translate(exported.state, meta['backbone']['type'])
-    exported.counterpart = target.counterpart(state, meta['backbone'])
+    state = translate(target, exported.state, meta['backbone']['type'])
+    exported.counterpart = counterpart(target, state, meta['backbone'])
     if exported.counterpart is not None:
         backbone = build_stated(exported.counterpart, 'the copy')
         backbone.load_state_dict(state, strict=False)

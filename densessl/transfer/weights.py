@@ -20,6 +20,7 @@ from densessl.transfer.recipe import Recipe, clear_pretrained
 from densessl.transfer.runs import digest_of
 from densessl.transfer.shapes import is_plain_resnet
 from densessl.transfer.target import TransferTarget
+from densessl.transfer.translate import counterpart
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Weights:
         backbone = next(iter(modules.values()))
         keys = compare_keys(self.placed, modules, target.added_modules(backbone, self.placed),
                             by_value=False)
-        own = target.counterpart(self.placed, self.meta['backbone'])
+        own = counterpart(target, self.placed, self.meta['backbone'])
         kind = model['backbone']['type']
         if not (keys.loaded or keys.mismatched):
             built = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'

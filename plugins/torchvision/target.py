@@ -10,6 +10,7 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
+from densessl.transfer.checkpoints import CheckpointLayout
 from densessl.transfer.group_norm import GROUPS
 from densessl.transfer.recipe import parameters_of
 from densessl_plugins.torchvision.sets import SETS
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from densessl.evaluation.class_images import ClassImages
-    from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.layouts import Layout
 
 
@@ -49,7 +49,6 @@ class Torchvision(TransferTarget):
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
 
-        from densessl.transfer.checkpoints import CheckpointLayout
         model = _whole_model(name, kwargs)
         heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
         presets = next(iter(get_model_weights(name))).transforms()

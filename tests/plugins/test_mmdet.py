@@ -11,6 +11,7 @@ from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.finetune import finetune
 from densessl.transfer.finetune_run import FinetuneRun
+from densessl.transfer.translate import translate
 from densessl.transfer.weights import Weights
 
 TINY = {'train_cfg.max_iters': 2}
@@ -51,11 +52,11 @@ def test_translation_is_exact_for_plain_resnets_and_refused_elsewhere():
     target = TRANSFER_TARGETS.build(dict(type='mmdet'))
     state = build_backbone(dict(type='torchvision.resnet50')).state_dict()
     theirs = build_backbone(dict(type='mmdet.ResNet', depth=50)).state_dict()
-    translated = target.translate(state, 'torchvision.resnet50')
+    translated = translate(target, state, 'torchvision.resnet50')
     assert {k: v.shape for k, v in translated.items()} == {k: v.shape for k, v in theirs.items()}
     other = build_backbone(dict(type='timm.regnetx_002')).state_dict()
     with pytest.raises(UsageError, match='no exact translation'):
-        target.translate(other, 'timm.regnetx_002')
+        translate(target, other, 'timm.regnetx_002')
 
 
 def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, capsys):
