@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
     stopped it."""
     from densessl.config import parse_options
-    from densessl.data.pixel_rule import PixelRule
-    from densessl.engine.hooks import Interrupted
-    from densessl.transfer.finetune import finetune
+    from densessl.finetune.finetune import finetune
+    from densessl.finetune.weights import Weights
+    from densessl.pixels.pixel_rule import PixelRule
+    from densessl.training.hooks import Interrupted
     from densessl.transfer.finetune_run import FinetuneRun
-    from densessl.transfer.weights import Weights
     try:
         finetune(FinetuneRun(
             args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,

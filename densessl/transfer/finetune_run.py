@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.data.pixel_rule import PLAIN, PixelRule
 from densessl.errors import UsageError
 from densessl.files import work_folder
-from densessl.transfer.backbone_file import RANDOM
-from densessl.transfer.subset import check_fraction, check_seed
-from densessl.transfer.weights import Weights
+from densessl.finetune.subset import check_fraction, check_seed
+from densessl.finetune.weights import Weights
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.weights.backbone_file import RANDOM
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class FinetuneRun:
         """What the run is told apart by, for ``run.json``.
 
         Args:
-            config_hash: :func:`densessl.transfer.runs.config_digest` of the config with overrides.
-            likeness: :func:`densessl.transfer.weights.likeness` of random weights.
+            config_hash: :func:`densessl.finetune.run_folder.config_digest` of the config with overrides.
+            likeness: :func:`densessl.finetune.weights.likeness` of random weights.
         """
         return {
             'config': Path(self.config).stem, 'config_hash': config_hash,

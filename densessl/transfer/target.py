@@ -12,14 +12,14 @@ from mmengine import Config
 from torch import nn
 
 from densessl.errors import UsageError
-from densessl.transfer.checkpoints import CheckpointLayout
-from densessl.transfer.keymap import State
-from densessl.transfer.layouts import Layout
+from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.weights.keymap import State
+from densessl.weights.layouts import Layout
 
 if TYPE_CHECKING:
-    from densessl.evaluation.class_images import ClassImages
-    from densessl.evaluation.predictions import Prediction
-    from densessl.transfer.data_report import DataReport
+    from densessl.demo.predictions import Prediction
+    from densessl.labels.data_report import DataReport
+    from densessl.probes.class_images import ClassImages
     from densessl.transfer.recipe import Recipe
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from densessl.backbones import target_names
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.keymap import State
-from densessl.transfer.layouts import RESNET, Family, Layout, read_neutral
-from densessl.transfer.shapes import with_groups
 from densessl.transfer.target import TransferTarget
+from densessl.weights.families import with_groups
+from densessl.weights.keymap import State
+from densessl.weights.layouts import RESNET, Family, Layout, read_neutral
 
 
 def translate(target: TransferTarget, state: State, source: str) -> State:

@@ -11,13 +11,13 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
-from densessl.transfer.checkpoints import CheckpointLayout
+from densessl.transfer.foreign_layouts import CheckpointLayout
 from densessl.transfer.recipe import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from densessl.transfer.layouts import Layout
+    from densessl.weights.layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
 _DERIVED = r'.*\.(?:relative_position_index|relative_coords_table|attn_mask)'

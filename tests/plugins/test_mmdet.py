@@ -6,13 +6,13 @@ import torch
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.cli import main
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
+from densessl.finetune.finetune import finetune
+from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.finetune import finetune
 from densessl.transfer.finetune_run import FinetuneRun
 from densessl.transfer.translate import translate
-from densessl.transfer.weights import Weights
 
 TINY = {'train_cfg.max_iters': 2}
 

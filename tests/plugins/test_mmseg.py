@@ -10,10 +10,10 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.errors import UsageError
+from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.weights import apply_recipe
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.translate import counterpart, translate
-from densessl.transfer.values import read_downstream_config
-from densessl.transfer.weights import apply_recipe
 
 TWIN = 'downstream/fcn_r18_folder'
 CAMVID = Path(__file__).parents[3] / 'shared/data/camvid'

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from densessl.commands import finetune as command
-from densessl.data.pixel_rule import PixelRule
 from densessl.errors import UsageError
+from densessl.finetune.weights import Weights
+from densessl.pixels.pixel_rule import PixelRule
 from densessl.transfer.finetune_run import FinetuneRun
-from densessl.transfer.weights import Weights
 
 OWN = Weights(Path('runs/own.pth'), {}, {'sha256': 'abc'})
 RUNS = [
@@ -24,7 +24,7 @@ RUNS = [
 @pytest.mark.parametrize('run', RUNS)
 def test_the_command_makes_the_same_run(run, monkeypatch):
     made = []
-    monkeypatch.setattr('densessl.transfer.finetune.finetune', lambda one, **_: made.append(one))
+    monkeypatch.setattr('densessl.finetune.finetune.finetune', lambda one, **_: made.append(one))
     monkeypatch.setattr(Weights, 'load', lambda path: {str(OWN.path): OWN}[path])
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)

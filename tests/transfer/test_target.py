@@ -30,8 +30,8 @@ class Mirror(TransferTarget):
         return Body()
 
     def layouts(self):
-        from densessl.transfer.keymap import KeyMap, Rename
-        from densessl.transfer.layouts import RESNET, Layout
+        from densessl.weights.keymap import KeyMap, Rename
+        from densessl.weights.layouts import RESNET, Layout
         return [Layout(RESNET, KeyMap([Rename('body.{*}', '{*}')]),
                        lambda shape: {'type': 'mirror.resnet18'} if shape.depth == 18 else None)]
 

@@ -1,0 +1,161 @@
+"""The low-label benchmark: initializations × fractions of the labels × seeds, each a fine-tuning
+run in a folder and a process of its own."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine import Config
+
+from densessl.benchmark.baseline import find_baseline
+from densessl.benchmark.plan import Benchmark
+from densessl.benchmark.processes import Job, Slot, last_words, run_jobs, slots
+from densessl.benchmark.report import write_report
+from densessl.benchmark.results import REMEDY, collect, save
+from densessl.demo.stages import duration
+from densessl.dist import check_launcher
+from densessl.engine.checkpoint_file import LAST
+from densessl.errors import UsageError
+from densessl.files import remove_leftovers
+from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.data_check import check_all, inspect_labelled
+from densessl.finetune.run_folder import (
+    SCORES,
+    config_digest,
+    finished_run,
+    read_scores,
+    score_words,
+)
+from densessl.finetune.weights import fit_backbone
+from densessl.lock import BeingBuilt, RunLock
+from densessl.transfer.target import TransferTarget
+
+
+def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: bool = False,
+                  keep_weights: bool = False, check: bool = True) -> dict[str, Any]:
+    """Do the runs that are not done, and write ``results.json``, tables and plots.
+
+    A run that fails is noted in the results and the others go on. A benchmark that was stopped is
+    continued by the same call; one with more seeds, fractions, lengths or backbones adds to it.
+
+    Args:
+        jobs: processes at once; one for each device if None.
+        overwrite: do runs again whose results in the folder are of other settings.
+        keep_weights: keep the checkpoints of finished runs.
+        check: open every labelled file before the first run.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        UsageError: something is wrong that would make all runs fail, or the folder holds results
+            of other settings.
+        KeyboardInterrupt: a signal stopped it; what was done is in the results.
+    """
+    check_launcher('none', 'benchmark')
+    room = slots(jobs)
+    cfg, target = read_downstream_config(benchmark.config, benchmark.options)
+    _check_inputs(benchmark, cfg, target, check)
+    jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
+    with _only_one(benchmark.folder):
+        print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
+              flush=True)
+        failed: dict[str, str] = {}
+        try:
+            _run_all(benchmark, jobs_left, done, room, keep_weights, failed)
+        finally:    # also when it is stopped
+            results = collect(benchmark, failed)
+            save(results, benchmark.folder)
+            write_report(results, benchmark.folder)
+    return results
+
+
+def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequence[Slot],
+             keep_weights: bool, failed: dict[str, str]) -> None:
+    total, times = done + len(jobs), []
+
+    def finished(job: Job, code: int, seconds: float) -> None:
+        run, folder = job.about, benchmark.run_folder(job.about)
+        times.append(seconds)
+        left = sum(times) / len(times) * (len(jobs) - len(times)) / len(room)
+        if code == 0 and (folder / SCORES).is_file():
+            words = score_words(read_scores(folder, remedy=REMEDY)['scores'])
+            if not keep_weights:
+                _delete_weights(folder)
+        else:
+            failed[run.name] = last_words(job.log)
+            words = f'FAILED (exit code {code}): {failed[run.name]}  ({job.log})'
+        print(f'[{done + len(times)}/{total}] {run}: {words}  in {duration(seconds)}'
+              + (f', about {duration(left)} left' if left else ''), flush=True)
+        save(collect(benchmark, failed), benchmark.folder)
+
+    run_jobs(jobs, room, finished)
+
+
+def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, check: bool) -> None:
+    """Find now what every run would stumble over, and what random weights are to be like."""
+    with_data = copy.deepcopy(cfg)
+    target.set_data(with_data, benchmark.data_root)
+    reports, _ = inspect_labelled(with_data, target)
+    if check:      # once for all runs, which are told not to
+        for line in check_all(with_data, reports, benchmark.rule):
+            print(f'data: {line}', flush=True)
+    for weights in (None, *benchmark.weights.values()):
+        fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
+                     benchmark.allow_partial)
+    benchmark.baseline = find_baseline(benchmark, cfg, target)
+
+
+def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:
+    """The runs that are not done, and how many are.
+
+    Args:
+        cfg: the config of the length 1.
+
+    Raises:
+        UsageError: without ``overwrite``, a folder holds a run of other settings.
+    """
+    options = {length: benchmark.options_of(length, cfg) for length in benchmark.lengths}
+    hashes = {length: config_digest(
+        cfg if longer is benchmark.options else read_downstream_config(benchmark.config, longer)[0])
+        for length, longer in options.items()}
+    jobs, done = [], 0
+    for run in benchmark.runs():
+        finetuning, how = benchmark.finetuning(run, options[run.length]), '--resume'
+        identity = finetuning.identity(
+            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)
+        try:
+            if finished_run(finetuning.folder(), identity, overwrite=False):
+                done += 1
+                continue
+        except UsageError:
+            if not overwrite:
+                raise
+            how = '--overwrite'
+        # the files have been opened already, once for all runs
+        jobs.append(Job([*finetuning.command(), '--no-check', how],
+                        finetuning.folder().with_name(f'{run.name}.log'), run))
+    return jobs, done
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second benchmark at the same time."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(RunLock(folder))
+        except BeingBuilt as error:
+            raise UsageError(f'another benchmark is at work in {folder}; wait for it, or choose '
+                             f'another --work-dir') from error
+        remove_leftovers(folder)
+        yield
+
+
+def _delete_weights(folder: Path) -> None:
+    """A benchmark has many runs, and their checkpoints hundreds of megabytes each."""
+    (folder / LAST).unlink(missing_ok=True)
+    for path in folder.glob('*.pth'):
+        path.unlink()
