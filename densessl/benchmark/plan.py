@@ -12,9 +12,9 @@ from mmengine import Config
 
 from densessl.errors import UsageError
 from densessl.finetune.image_loading import rule_for
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN
-from densessl.transfer.finetune_run import FinetuneRun
 from densessl.weights.backbone_file import RANDOM
 
 SUPERVISED = 'supervised'

@@ -20,8 +20,8 @@ from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
 from densessl.files import remove_leftovers
-from densessl.finetune.checked_overrides import read_downstream_config
 from densessl.finetune.data_check import check_all, inspect_labelled
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.run_folder import (
     SCORES,
     config_digest,

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
     from densessl.engine.guard import building
     from densessl.errors import UsageError
-    from densessl.finetune.checked_overrides import read_downstream_config
     from densessl.finetune.data_check import check_data
+    from densessl.finetune.downstream_config import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for
     from densessl.finetune.subset import (
         build_training_sets,

@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     stopped it."""
     from densessl.config import parse_options
     from densessl.finetune.finetune import finetune
+    from densessl.finetune.run import FinetuneRun
     from densessl.finetune.weights import Weights
     from densessl.pixels.pixel_rule import PixelRule
     from densessl.training.hooks import Interrupted
-    from densessl.transfer.finetune_run import FinetuneRun
     try:
         finetune(FinetuneRun(
             args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,

@@ -184,9 +184,9 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
     from densessl.finetune.finetune import finetune
+    from densessl.finetune.run import FinetuneRun
     from densessl.finetune.weights import Weights
     from densessl.training.hooks import Interrupted
-    from densessl.transfer.finetune_run import FinetuneRun
     folder = demo.finetuning(part, weights)
     options = {
         **part.options,

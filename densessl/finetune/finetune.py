@@ -18,10 +18,11 @@ from densessl.engine.stop import given_back_after_failure
 from densessl.environment import saying
 from densessl.errors import UsageError
 from densessl.files import write_json
-from densessl.finetune.checked_overrides import read_downstream_config
 from densessl.finetune.data_check import check_data, inspect_labelled
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
 from densessl.finetune.resume import FinetuneStopHook
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.run_folder import (
     SCORES,
     config_digest,
@@ -39,7 +40,6 @@ from densessl.lock import run_lock
 from densessl.overrides import replaced_overrides
 from densessl.training.hooks import Interrupted
 from densessl.training.runner import experiment_name
-from densessl.transfer.finetune_run import FinetuneRun
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import RANDOM
 

@@ -11,12 +11,12 @@ from densessl.benchmark.run import run_benchmark
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune import data_check
-from densessl.finetune.checked_overrides import read_downstream_config
 from densessl.finetune.data_check import check_data
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.subset import take_fraction
 from densessl.probes.pixel_labels import PixelData, find_pixel_labels
-from densessl.transfer.finetune_run import FinetuneRun
 
 TWIN = 'downstream/fcn_r18_folder'
 

@@ -15,7 +15,7 @@ from densessl.benchmark.plan import Benchmark, Run
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.errors import RunFailed
-from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import (
     LoadDisplayedImage,
     measured,

@@ -6,7 +6,7 @@ from mmengine.registry import DefaultScope
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.config import config_folders
-from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.weights import apply_recipe
 
 FOLDER = next(folder / 'downstream' for folder in config_folders()

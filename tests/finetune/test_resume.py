@@ -18,10 +18,10 @@ from densessl.finetune.resume import (
     leap_over,
     plain_message_hub,
 )
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.lock import RunLock
 from densessl.training.runner import newest_checkpoint
-from densessl.transfer.finetune_run import FinetuneRun
 from densessl.weights.backbone_file import load_weights_only
 
 TWIN = 'downstream/fcn_r18_folder'

@@ -8,10 +8,10 @@ from disk_layouts import as_cityscapes, as_vocdevkit
 from mmengine.registry import DATASETS, DefaultScope
 
 from densessl.demo.sample import write_scenes
-from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
-from densessl.transfer.finetune_run import FinetuneRun
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 SHORT = {'train_cfg.max_iters': 1, 'train_dataloader.batch_size': 2,

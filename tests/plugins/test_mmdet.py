@@ -9,9 +9,9 @@ from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.finetune_run import FinetuneRun
 from densessl.transfer.translate import translate
 
 TINY = {'train_cfg.max_iters': 2}

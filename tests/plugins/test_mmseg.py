@@ -10,7 +10,7 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.errors import UsageError
-from densessl.finetune.checked_overrides import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.weights import apply_recipe
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.translate import counterpart, translate

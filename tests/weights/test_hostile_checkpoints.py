@@ -9,8 +9,8 @@ import torch
 from densessl.engine.restore import checked_hub
 from densessl.errors import RunFailed, UsageError
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
-from densessl.transfer.finetune_run import FinetuneRun
 
 TWIN = 'downstream/fcn_r18_folder'
 

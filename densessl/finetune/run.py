@@ -66,7 +66,8 @@ class FinetuneRun:
         """What the run is told apart by, for ``run.json``.
 
         Args:
-            config_hash: :func:`densessl.finetune.run_folder.config_digest` of the config with overrides.
+            config_hash: :func:`densessl.finetune.run_folder.config_digest` of the config with its
+                overrides.
             likeness: :func:`densessl.finetune.weights.likeness` of random weights.
         """
         return {

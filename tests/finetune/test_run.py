@@ -7,9 +7,9 @@ import pytest
 
 from densessl.commands import finetune as command
 from densessl.errors import UsageError
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.transfer.finetune_run import FinetuneRun
 
 OWN = Weights(Path('runs/own.pth'), {}, {'sha256': 'abc'})
 RUNS = [
