@@ -15,7 +15,6 @@ from densessl.benchmark.plan import Benchmark
 from densessl.benchmark.processes import Job, Slot, last_words, run_jobs, slots
 from densessl.benchmark.report import write_report
 from densessl.benchmark.results import REMEDY, collect, save
-from densessl.demo.stages import duration
 from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
@@ -31,6 +30,7 @@ from densessl.finetune.run_folder import (
 )
 from densessl.finetune.weights import fit_backbone
 from densessl.lock import BeingBuilt, RunLock
+from densessl.progress import duration
 from densessl.transfer.target import TransferTarget
 
 

@@ -10,6 +10,7 @@ from mmengine import Config, registry
 from mmengine.registry import OPTIMIZERS
 
 from densessl.backbones import target_names
+from densessl.bounds import parameters_of
 from densessl.config import load_config
 from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean
@@ -17,7 +18,6 @@ from densessl.finetune.schedule import check_warmups, scale_schedule
 from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
 from densessl.registry import TRANSFER_TARGETS
 from densessl.training.schema import check_wrapper
-from densessl.transfer.recipe import parameters_of
 from densessl.transfer.target import TransferTarget
 
 _COUNTS = {'train_cfg.max_iters': (1, 2 ** 31), 'train_cfg.max_epochs': (1, 10 ** 6),

@@ -19,6 +19,7 @@ from densessl.environment import saying
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data, inspect_labelled
+from densessl.finetune.datasets import Subset, build_training_sets, take_fraction
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
 from densessl.finetune.resume import FinetuneStopHook
@@ -34,7 +35,6 @@ from densessl.finetune.run_folder import (
 from densessl.finetune.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.finetune.schedule import own_schedule
 from densessl.finetune.scoring import ScoresHook
-from densessl.finetune.subset import Subset, build_training_sets, take_fraction
 from densessl.finetune.weights import fit_backbone, likeness
 from densessl.lock import run_lock
 from densessl.overrides import replaced_overrides

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,17 +21,18 @@ from mmengine.registry import DefaultScope, Registry
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.foreign_layouts import CheckpointLayout
 from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
+from densessl.transfer.prediction import Prediction
 from densessl.transfer.recipe import (
     Recipe,
     freeze_stages,
     match_input,
-    parameters_of,
     train_norm,
     unfreeze,
 )
@@ -40,9 +41,6 @@ from densessl.transfer.translate import translate
 from densessl.weights.group_norm import group_norm
 from densessl.weights.keymap import State
 from densessl.weights.layouts import Layout
-
-if TYPE_CHECKING:
-    from densessl.demo.predictions import Prediction
 
 # What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
 _BESIDE_BACKBONE = (
@@ -196,7 +194,6 @@ class EngineTarget(TransferTarget):
 
     def prediction(self, sample: Any) -> Prediction:
         """What a data element of the library's models says about one image."""
-        from densessl.demo.predictions import Prediction
         return Prediction.of(sample)
 
 

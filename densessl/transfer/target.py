@@ -17,9 +17,9 @@ from densessl.weights.keymap import State
 from densessl.weights.layouts import Layout
 
 if TYPE_CHECKING:
-    from densessl.demo.predictions import Prediction
+    from densessl.labels.class_labels import ClassImages
     from densessl.labels.data_report import DataReport
-    from densessl.probes.class_images import ClassImages
+    from densessl.transfer.prediction import Prediction
     from densessl.transfer.recipe import Recipe
 
 
