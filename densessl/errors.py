@@ -39,6 +39,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f' (did you mean {close[0]!r}?)' if close else ''
 
 
+def message_of(error: Exception) -> str:
+    """The message; of an error from a loader's worker, what stands behind its traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
+
+
 def escaped(text: str) -> str:
     """``text`` with control characters spelt out: a terminal obeys them, wherever they are from."""
     return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

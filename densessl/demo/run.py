@@ -11,10 +11,11 @@ from mmengine import Config
 from densessl.config import check_keys, load_config
 from densessl.demo.stages import Stages
 from densessl.errors import Interrupted, UsageError
+from densessl.weights.backbone_file import RANDOM
 
 CONFIG = 'demo/demo'
 KEYS = {'sample', 'pretraining', 'finetuning', 'pictures', 'quick'}
-RANDOM, PRETRAINED = 'random', 'pretrained'
+PRETRAINED = 'pretrained'
 SMALL = 100     # images for which starting worker processes takes longer than the work
 
 
@@ -183,6 +184,8 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
     from densessl.finetune.finetune import finetune
+    from densessl.finetune.run import FinetuneRun
+    from densessl.finetune.weights import Weights
     folder = demo.finetuning(part, weights)
     options = {
         **part.options,
@@ -190,9 +193,9 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
         # mmengine gives runs of one process that share this name the first one's log files
         'visualizer.name': str(folder.resolve())}
     try:
-        finetune(part.config, backbone=demo.backbone if weights == PRETRAINED else RANDOM,
-                 data_root=demo.sample, fraction=part.fraction, work_dir=folder, overwrite=True,
-                 cfg_options=options, seed=demo.seed)
+        finetune(FinetuneRun(
+            part.config, Weights.load(demo.backbone) if weights == PRETRAINED else None,
+            demo.sample, part.fraction, demo.seed, options, work_dir=folder), overwrite=True)
     except Interrupted as stop:     # runs of a minute begin anew
         raise KeyboardInterrupt from stop
     return json.loads((folder / 'scores.json').read_text())
