@@ -64,27 +64,17 @@ def channel_statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return mean.float(), std.float()
 
 
-class Standardized(nn.Module):
-    """Maps (B, C, h, w) less the mean of each channel, by its standard deviation. (PyTorch 2.11 has
-    no batch norm without an epsilon.)"""
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer('mean', mean.view(1, -1, 1, 1))
-        self.register_buffer('std', std.view(1, -1, 1, 1))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return (maps - self.mean) / self.std
-
-
 def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float = DECAY,
                iterations: int = ITERATIONS) -> nn.Sequential:
     """Standardization and the 1×1 convolution that fits ``kept`` best; (B, C, h, w) →
     (B, classes, h, w)."""
     mean, std = channel_statistics(kept.maps)
+    # Only to hold the statistics. Some releases of torch refuse an eps of 0; this changes nothing.
+    norm = nn.BatchNorm2d(len(mean), eps=torch.finfo(torch.float32).tiny, affine=False)
+    norm.running_mean, norm.running_var = mean, std.square()
     conv = nn.Conv2d(len(mean), classes, 1)
     nn.init.zeros_(conv.weight), nn.init.zeros_(conv.bias)
-    head = nn.Sequential(Standardized(mean, std), conv).to(device)
+    head = nn.Sequential(norm.eval(), conv).to(device)
     solver = torch.optim.LBFGS(conv.parameters(), max_iter=iterations, history_size=20,
                                tolerance_grad=1e-5, tolerance_change=1e-9,
                                line_search_fn='strong_wolfe')
