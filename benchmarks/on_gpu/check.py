@@ -52,8 +52,10 @@ class Measurement:
         return 4 * self.seconds + 120
 
 
-def measurements(minutes: float) -> list[Measurement]:
-    """All of them; what says most comes first."""
+def measurements(minutes: float, *, small: bool = False) -> list[Measurement]:
+    """All of them; what says most comes first. In a small check two methods stand for the others.
+    """
+    methods = [method for method in CONFIGS if method in learns.SETTINGS or not small]
     found = [
         Measurement('correct: tests', correct.tests, 90),
         Measurement('correct: precisions', partial(correct.precisions, choices=correct.PRECISIONS),
@@ -62,7 +64,7 @@ def measurements(minutes: float) -> list[Measurement]:
         Measurement('exact: killed and resumed', partial(exact.killed_and_resumed,
                                                          options=exact.OPTIONS), 120)]
     found += [Measurement(f'fast: step of {method}', partial(steps.step, method=method), 40)
-              for method in CONFIGS]
+              for method in methods]
     found += [
         Measurement('fast: DetCon loss', kernels.detcon_loss, 30),
         Measurement('fast: updates', kernels.updates, 15),
@@ -72,7 +74,7 @@ def measurements(minutes: float) -> list[Measurement]:
         Measurement('fast: waiting', jpegs.waiting, 60),
         Measurement('fast: decoding', jpegs.decoding, 20)]
     found += [Measurement(f'fast: largest batch of {method}', partial(steps.largest, method=method),
-                          40) for method in CONFIGS]
+                          40) for method in methods]
     found += [
         Measurement('fast: compile', partial(steps.options, choices=steps.COMPILED), 180),
         Measurement('correct: compile', partial(correct.precisions, choices=correct.COMPILED), 120),
@@ -166,8 +168,9 @@ def settings(args: argparse.Namespace) -> Setting:
 def due(args: argparse.Namespace, tried: Iterable[str] = ()) -> list[Measurement]:
     """What is still to be measured: what was never tried, then what failed at another start."""
     record = Record(args.out)
-    wanted = [one for one in measurements(args.minutes) if one.name.split(':')[0] in args.parts
-              and not record.is_done(one.name) and one.name not in tried]
+    wanted = [one for one in measurements(args.minutes, small=args.small)
+              if one.name.split(':')[0] in args.parts and not record.is_done(one.name)
+              and one.name not in tried]
     return sorted(wanted, key=lambda one: record.has_failed(one.name))
 
 
@@ -219,7 +222,7 @@ def progress_in(out: Path) -> dict[str, Any]:
 
 def measure_all(setting: Setting, args: argparse.Namespace) -> int:
     """In the measuring process: measure what is named, as far as the time goes."""
-    known = {one.name: one for one in measurements(args.minutes)}
+    known = {one.name: one for one in measurements(args.minutes, small=args.small)}
     record, tried = Record(args.out), []
     for name in args.measure:
         if time.time() + known[name].seconds > args.until:
@@ -232,6 +235,7 @@ def measure_all(setting: Setting, args: argparse.Namespace) -> int:
         note = partial(write_json, args.out / RUNNING)
         note({'tried': tried, 'running': name, 'since': start, 'poisoned': False})
         try:
+            setting.release()
             rows = known[name].measure(setting)
         except Exception as error:      # whatever it is, the others are worth being measured
             traceback.print_exc()
@@ -246,7 +250,6 @@ def measure_all(setting: Setting, args: argparse.Namespace) -> int:
                 mark = {True: '', False: '  MISSED', None: ''}[row.passed]
                 print(f'  {row.figure}: {row.value}' + (f' (goal {row.goal})' if row.goal else '')
                       + mark, flush=True)
-        setting.release()
     return 0
 
 

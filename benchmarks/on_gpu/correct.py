@@ -81,7 +81,7 @@ def curve(setting: Setting, options: dict[str, Any]) -> list[float]:
     cfg = load_config('demo/detcon_r18', {
         'views.0.size': side, 'views.1.size': side, 'train_dataloader.num_workers': 0,
         'visualizer': None, 'schedule.warmup_epochs': 0, 'schedule.base_lr': 0.01, **options})
-    made = [make_batch(cfg, size, seed=seed) for seed in range(batches)]
+    made = [make_batch(cfg, size, seed=seed, pinned=setting.on_gpu) for seed in range(batches)]
     runner = make_runner(cfg, 'demo/detcon_r18', made, steps, setting.work('curves'))
     losses = Losses()
     runner.register_hook(losses)

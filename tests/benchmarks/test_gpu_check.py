@@ -75,7 +75,7 @@ def fake(monkeypatch, tmp_path):
             counted('correct: wrong', wrong), counted('exact: broken', broken),
             counted('fast: dies', lambda: os.kill(os.getpid(), signal.SIGKILL)),
             counted('fast: last', lambda: [Row('two', '2', '≥ 3', False)])]
-    monkeypatch.setattr(check, 'measurements', lambda minutes: made)
+    monkeypatch.setattr(check, 'measurements', lambda minutes, small: made)
     monkeypatch.setattr(check, 'watch', forked(check))
     monkeypatch.setattr(check.signal, 'signal', lambda *_: None)
     return lambda *more: check.main(['--device', 'cpu', '--small', '--out', str(tmp_path / 'out'),
