@@ -7,6 +7,10 @@ from typing import Any, ClassVar
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densessl.ema import copy_weights
+
+TARGET = 'target_'      # what the names of target networks begin with
+
 
 @dataclass
 class View:
@@ -68,6 +72,14 @@ class Method(BaseModel):
     def after_step(self, step: int, max_steps: int) -> None:
         """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without
         gradients: EMA of a target network and the like."""
+
+    def copy_targets(self) -> None:
+        """Make target networks equal to the networks that they follow, buffers included: called
+        once weights to start from are in the backbone. Here, each part ``target_NAME`` follows the
+        part ``NAME``; a method whose parts are called otherwise overrides this."""
+        for name, target in self.named_children():
+            if name.startswith(TARGET):
+                copy_weights(target, self.get_submodule(name.removeprefix(TARGET)))
 
     def negatives(self, global_batch: int) -> int | None:
         """How many negatives an anchor meets when ``global_batch`` images make an update, told at

@@ -85,6 +85,9 @@ def _refuse_code(node: Any, path: str) -> None:
 
 def _method(model: Mapping[str, Any]) -> type[Method]:
     check_value('model.type', model['type'], TypeName)
+    if 'backbone' in model and model['backbone'] is None:
+        raise UsageError("model.backbone is None: name a network, dict(type='TARGET.name'), or "
+                         "give weights to start from (--init), whose network it then is")
     method = _provided(METHODS, model['type'], 'model.type')
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')

@@ -14,11 +14,13 @@ from densessl.config import load_config
 from densessl.engine.check import check_config
 from densessl.engine.plan import SCHEDULE_KEYS, choose_row
 from densessl.engine.schedules import SCHEDULES
+from densessl.engine.start import follow
 from densessl.errors import UsageError
 from densessl.method import Method
-from densessl.overrides import apply_overrides, settle_types
+from densessl.overrides import apply_overrides, replaced_overrides, settle_types
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.transfer.recipe import parameters_of
+from densessl.transfer.start import Start
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
               'optim_wrapper.optimizer': OPTIMIZERS}
@@ -30,18 +32,37 @@ class Configured:
 
     Attributes:
         notes: what of the published config was left out for an override's sake, a line each.
+        start: weights to start from, if those are not random.
+        followed: what of the config follows them, a line each.
     """
 
     cfg: Config
     method: type[Method]
     epochs: int
     notes: tuple[str, ...]
+    start: Start | None = None
+    followed: tuple[str, ...] = ()
+
+    def about_overrides(self, options: Mapping[str, Any]) -> list[str]:
+        """What the user is told of overrides that something else took the place of."""
+        open_ones = {key: value for key, value in options.items()
+                     if not (self.start and key == 'model.backbone' and value is None)}
+        return [*self.notes, *replaced_overrides(self.cfg, open_ones)]
+
+    def about_start(self) -> list[str]:
+        """What the user is told of the weights to start from."""
+        return [str(self.start), *self.start.lines, *self.followed] if self.start else []
 
 
-def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int | None = None
-              ) -> Configured:
+def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int | None = None,
+              said: Mapping[str, Any] | None = None,
+              start_of: Callable[[Config], Start | None] = lambda cfg: None) -> Configured:
     """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;
-    what the command line says outweighs the row.
+    what the command line says outweighs the row. It follows the weights to start from.
+
+    Args:
+        said: keys of the config that the command line has arguments for.
+        start_of: finds the weights that a config names.
 
     Raises:
         UsageError: what is wrong first, by its key.
@@ -49,12 +70,18 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int
     options = dict(options or {})
     published = load_config(config)
     cfg = load_config(config, options)
+    cfg.update(said or {})
+    start = start_of(cfg)
+    followed = follow(cfg, start, options) if start else []
     notes = settle_types(cfg, published, options, _arguments_of)
     check_config(cfg, config)
     epochs = choose_row(cfg, epochs)
     apply_overrides(cfg, options)
+    if start:       # what the overrides say was found to agree with it
+        follow(cfg, start, options)
     notes += settle_types(cfg, published, options, _arguments_of)
-    return Configured(cfg, check_config(cfg, config), epochs, tuple(dict.fromkeys(notes)))
+    return Configured(cfg, check_config(cfg, config), epochs, tuple(dict.fromkeys(notes)), start,
+                      tuple(followed))
 
 
 def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:

@@ -30,7 +30,9 @@ from densessl.engine.going_on import check_optimizer, checked_meta, going_on
 from densessl.engine.log import write_any_name
 from densessl.engine.saving import SafeHooks, saving
 from densessl.engine.settings import MASKS_MADE, as_views_have_it, changes
+from densessl.engine.start import begin
 from densessl.errors import UsageError, escaped
+from densessl.transfer.start import Start
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -49,11 +51,12 @@ class PretrainRunner(SafeHooks, GuardedRunner):
     Args:
         provenance: plain facts about the run, kept in every checkpoint (``meta['densessl']``).
         identity: what must be the same for a resumed run to be the same run.
+        start: weights that it begins with, unless it is resumed; random ones if None.
     """
 
     def __init__(self, *args: Any, provenance: dict[str, Any], identity: dict[str, Any],
-                 **kwargs: Any) -> None:
-        self.provenance, self.identity = provenance, identity
+                 start: Start | None = None, **kwargs: Any) -> None:
+        self.provenance, self.identity, self.start = provenance, identity, start
         super().__init__(*args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -129,14 +132,21 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
 
     def load_or_resume(self) -> None:
-        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved."""
-        if self._has_loaded or not self._resume:
+        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved; else
+        load the weights to start from, if there are any. Both come after all initialization."""
+        if self._has_loaded:
             return
-        newest = checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
-        if newest is None:
-            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
-        else:
+        newest = (checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
+                  if self._resume else None)
+        if newest is not None:
             self.resume(str(newest))
+            return
+        if self._resume:
+            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
+        if self.start is not None:
+            method = getattr(self.model, 'module', self.model)
+            for line in begin(self.start, method, self.cfg.model.backbone):
+                self.logger.info(f'start: {line}')
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """What a user need not read goes to the log file alone."""

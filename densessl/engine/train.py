@@ -1,6 +1,7 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,23 @@ from densessl.engine.plan import (
 from densessl.engine.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.engine.settings import MASKS_MADE, changes, settings_of, settings_of_views
 from densessl.engine.signals import given_back_after_failure
+from densessl.engine.start import check_start, find_start, identity_of, keep
 from densessl.environment import saying
 from densessl.errors import UsageError
 from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.lock import run_lock
 from densessl.method import Method
-from densessl.overrides import replaced_overrides
 from densessl.registry import METHODS
+from densessl.transfer.lineage import LINKS
+from densessl.transfer.start import Start
 from densessl.transfer.stated_backbone import without_sources
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
-          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
+          init: Mapping[str, Any] | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -67,6 +71,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` in the place of the config's.
+        init: of weights to start from, keys of :data:`densessl.engine.start.CONFIG_KEYS`.
 
     Returns:
         The final checkpoint.
@@ -77,14 +82,20 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
-    options = options or {}
+    options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
-                                'masks': masks})
-    configured = configure(config, options, epochs)
+                                'masks': masks, **init})
+
+    def folder_of(cfg: Config) -> Path:
+        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+
+    configured = configure(config, options, epochs, init,
+                           lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
-    folder = work_folder(work_dir, configured.cfg.get('work_dir')
-                         or f'work_dirs/{Path(config).stem}')
+    folder = folder_of(configured.cfg)
     require_work_folder(folder)
+    if configured.start:
+        check_start(configured.start, configured.cfg.model)
     rank, processes = start_processes(launcher)
     try:
         with run_lock(folder, is_holder=rank == 0):
@@ -119,10 +130,12 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, store, labels, unreadable)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
+    if configured.start and rank == 0:
+        keep(configured.start, folder)
     _announce(runner, cfg, plan, images, store, changes(settings_of(published), settings_of(cfg)),
-              [*configured.notes, *replaced_overrides(cfg, options)])
+              configured, options)
     with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
         runner.train()
     if said := unreadable.said():
@@ -203,7 +216,7 @@ def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None,
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool) -> PretrainRunner:
+                 launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
     """Turn our config's words into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -232,29 +245,31 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
-        provenance=_provenance(cfg, config, plan, dataset),
+        provenance=_provenance(cfg, config, plan, dataset, start), start=start,
         identity={**settings_of(cfg), **settings_of_views(dataset.views),
                   'global_batch': plan.global_batch, 'steps': plan.steps,
                   'iterations an update': plan.accumulate, 'seed': cfg.seed,
                   'images': f'{len(dataset)} (list {dataset.images.digest()})',
-                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None})
+                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None,
+                  **identity_of(start)})
 
 
-def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
+def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset,
+                start: Start | None) -> dict[str, Any]:
     return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
             'backbone': without_sources(cfg.model.backbone.to_dict()),
             'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
-            'channel_order': 'RGB',
+            'channel_order': cfg.normalization.get('channel_order', 'RGB'),
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
             'masks': dataset.store.info.get('generator') if dataset.store else None,
-            **dataset.images.rule.record(),
+            **dataset.images.rule.record(), **({LINKS: start.links} if start else {}),
             'torch': str(torch.__version__)}
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
               store: MaskStore | None, changed: list[tuple[str, Any, Any]],
-              overridden: list[str]) -> None:
+              configured: Configured, options: Mapping[str, Any]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -268,7 +283,9 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    for line in overridden:
+    for line in configured.about_start():
+        log(f'start: {line}')
+    for line in configured.about_overrides(options):
         log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
     if notes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.data_report import DataReport
+    from densessl.transfer.published_weights import PublishedWeights
     from densessl.transfer.recipe import Recipe
 
 
@@ -102,6 +103,12 @@ class TransferTarget:
         """
         from densessl.transfer.checkpoints import CheckpointLayout
         return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
+
+    def published_weights(self, name: str) -> PublishedWeights | None:
+        """The file of weights that the library publishes for its network ``name``, in a layout of
+        :meth:`own_files`; None if there is none that it could fetch by name. Nothing is downloaded
+        before its ``fetch`` is called."""
+        return None
 
     def translate(self, state: State, source: str) -> State:
         """Rename ``state`` to this library's keys (and reorder values where it must be).
