@@ -1,7 +1,7 @@
 """Weights that a pretraining run, or a teacher, starts from: found, read and placed in a network.
 
 They may be an exported backbone, a checkpoint of another run, anybody's file that
-:mod:`densessl.transfer.importing` or :mod:`densessl.transfer.named_network` reads, or what a
+:mod:`densessl.transfer.foreign` or :mod:`densessl.transfer.named_network` reads, or what a
 library publishes for one of its networks.
 """
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import nn
 from densessl.backbones import spelled
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.backbone_file import load_foreign, load_weights_only, weights_hash
 from densessl.transfer.export import PREFIX, read_backbone
+from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import AUTO, Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.importing import read_foreign
-from densessl.transfer.keymap import State
-from densessl.transfer.lineage import chain, link_to
 from densessl.transfer.named_network import parse_network, read_named
-from densessl.transfer.provenance import describe
 from densessl.transfer.published_weights import fetch_published, is_network_name
+from densessl.weights.backbone_file import load_foreign, load_weights_only, weights_hash
+from densessl.weights.keymap import State
+from densessl.weights.lineage import chain, link_to
+from densessl.weights.provenance import describe
 
 
 @dataclass
