@@ -64,6 +64,16 @@ class Method(BaseModel):
 
     backbone: nn.Module
 
+    @classmethod
+    def check_run(cls, cfg: Any) -> None:
+        """Called with the whole config before a run starts: refuse, by UsageError, what its parts
+        mean together and no annotation says."""
+
+    def facts(self) -> dict[str, Any]:
+        """Plain facts for the provenance of what is trained, besides those of every run. A link to
+        other weights (:mod:`densessl.weights.lineage`) has to be the same when it is resumed."""
+        return {}
+
     def loss(self, views: list[View]) -> dict[str, Tensor]:
         """Return the step's scalars by name: those with ``loss`` in their name are summed and
         differentiated, the others are logged."""

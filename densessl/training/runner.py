@@ -33,6 +33,7 @@ from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, ch
 from densessl.training.log import write_any_name
 from densessl.training.start import begin
 from densessl.transfer.start import Start
+from densessl.weights.lineage import is_link
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -58,6 +59,10 @@ class PretrainRunner(SafeHooks, GuardedRunner):
                  start: Start | None = None, **kwargs: Any) -> None:
         self.provenance, self.identity, self.start = provenance, identity, start
         super().__init__(*args, **kwargs)
+        for key, fact in getattr(self.model, 'module', self.model).facts().items():
+            self.provenance = {**self.provenance, key: fact}
+            if is_link(fact):
+                self.identity = {**self.identity, f'sha256 of the {key}': fact['sha256']}
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""

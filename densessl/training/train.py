@@ -47,7 +47,7 @@ from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
-from densessl.weights.lineage import LINKS
+from densessl.weights.lineage import LINKS, lineage
 from densessl.weights.stated_backbone import without_sources
 
 
@@ -96,6 +96,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     require_work_folder(folder)
     if configured.start:
         check_start(configured.start, configured.cfg.model)
+    configured.method.check_run(configured.cfg)
     rank, processes = start_processes(launcher)
     try:
         with run_lock(folder, is_holder=rank == 0):
@@ -283,6 +284,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
+    for line in lineage(runner.provenance):
+        log(line)
     for line in configured.about_start():
         log(f'start: {line}')
     for line in configured.about_overrides(options):

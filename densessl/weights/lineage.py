@@ -14,6 +14,7 @@ from densessl.backbones import spelled
 from densessl.errors import escaped
 
 LINKS = 'start'             # the key of the chain in a provenance
+TEACHER = 'teacher'         # the key of the link to weights that were learned from, not trained
 MOST_LINKS = 100
 _LONGEST = 1000             # characters of a text in a provenance
 # What a link keeps of the provenance of its weights, besides the file, its hashes and the network.
@@ -34,6 +35,11 @@ def link_to(file: Path, meta: Mapping[str, Any], weights: str, *, heads: bool) -
             **{key: meta[key] for key in _KEPT if key in meta}}
 
 
+def is_link(fact: Any) -> bool:
+    """Whether a fact in a provenance is a link to weights."""
+    return isinstance(fact, Mapping) and {'file', 'sha256', 'file_sha256'} <= set(fact)
+
+
 def chain(link: Mapping[str, Any], meta: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The links of weights that start from ``link``, whose own provenance is ``meta``."""
     return [dict(link), *meta.get(LINKS, ())][:MOST_LINKS]
@@ -46,11 +52,17 @@ def links_of(meta: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def lineage(meta: Mapping[str, Any]) -> list[str]:
-    """A line for each weight file that was trained on, the newest first."""
-    return [escaped(f'{"started from" if i == 0 else "which started from"} {link["file"]} '
-                    f'({link.get("network", "?")}, {_origin(link)}; '
-                    f'sha256 {link["file_sha256"][:12]}…)')
-            for i, link in enumerate(links_of(meta))]
+    """A line for each file of weights that was trained on, the newest first, and for a teacher."""
+    lines = [f'{"started" if i == 0 else "which started"} from {_words(link)}'
+             for i, link in enumerate(links_of(meta))]
+    if meta.get(TEACHER):
+        lines.append(f'learned from the teacher {_words(meta[TEACHER])}')
+    return [escaped(line) for line in lines]
+
+
+def _words(link: Mapping[str, Any]) -> str:
+    return (f'{link["file"]} ({link.get("network", "?")}, {_origin(link)}; '
+            f'sha256 {link["file_sha256"][:12]}…)')
 
 
 def _origin(link: Mapping[str, Any]) -> str:
