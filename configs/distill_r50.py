@@ -48,3 +48,7 @@ optim_wrapper = dict(
     constructor='ExcludeBiasAndNorm',
     optimizer=dict(type='AdamW', weight_decay=0.05))
 sync_bn = True
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

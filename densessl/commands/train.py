@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
 
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'network that a file from elsewhere is of, if its shapes do not tell')
     parser.add_argument('--from', dest='layout', metavar='LAYOUT', help='with --init: how such a '
                         'file is laid out, as for densessl export (default: auto)')
+    parser.add_argument('--freeze', type=int, metavar='N', help='with --init: the stem and the '
+                        'first N stages stay as loaded, their batch norms, too')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
     add_pixel_arguments(parser, "the config's, or the full range of the type")
@@ -52,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _init(args: argparse.Namespace) -> dict[str, str]:
+def _init(args: argparse.Namespace) -> dict[str, Any]:
     """What is said of weights to start from, by the config's keys."""
-    said = {'init': args.init, 'init_as': args.network, 'init_from': args.layout}
+    said = {'init': args.init, 'init_as': args.network, 'init_from': args.layout,
+            'continuing.freeze': args.freeze}
     return {key: value for key, value in said.items() if value is not None}

@@ -31,7 +31,7 @@ from densessl.errors import UsageError, escaped
 from densessl.training.compilation import checked_options, compile_backbones
 from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
-from densessl.training.start import begin
+from densessl.training.start import StartsFromWeights
 from densessl.transfer.start import Start
 from densessl.weights.lineage import is_link
 
@@ -43,7 +43,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(SafeHooks, GuardedRunner):
+class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
@@ -66,6 +66,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
+        self.freeze_loaded(model)
         model = model.to(get_device())
         if self.cfg.get('channels_last', True):   # as the views are
             model = model.to(memory_format=torch.channels_last)
@@ -148,10 +149,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
             return
         if self._resume:
             self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
-        if self.start is not None:
-            method = getattr(self.model, 'module', self.model)
-            for line in begin(self.start, method, self.cfg.model.backbone):
-                self.logger.info(f'start: {line}')
+        self.begin()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """What a user need not read goes to the log file alone."""

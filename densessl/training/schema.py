@@ -24,7 +24,7 @@ REQUIRED: dict[str, Any] = {
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
     'uniforms': Annotated[int, Range(1, 2 ** 12)]}
 OPTIONAL: dict[str, Any] = {
-    **START,
+    **START, 'continuing': dict | None,
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,

@@ -20,6 +20,7 @@ from densessl.method import Method
 from densessl.overrides import leaves
 from densessl.pixels.pixel_rule import KEYS as RULE_KEYS
 from densessl.registry import METHODS
+from densessl.training.continuing import Continuing, freeze, scale_rates
 from densessl.transfer.start import Start, place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl.weights.stated_backbone import without_sources
@@ -98,16 +99,17 @@ def follow(cfg: Config, start: Start, options: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def check_start(start: Start, model: Any) -> None:
-    """Refuse weights that are not of the network of a config's ``model``, before anything is
-    written.
+def check_start(start: Start, cfg: Config) -> None:
+    """Refuse weights that are not of the network of a config, before anything is written.
 
     Raises:
-        UsageError: they are not, or the heads that are asked for are not its own.
+        UsageError: they are not, or the heads that are asked for are not its own, or more stages
+            are to be frozen than there are.
     """
-    method = METHODS.build(model.to_dict())
+    method = METHODS.build(cfg.model.to_dict())
+    freeze(method, Continuing.of(cfg))
     try:
-        place(start, model.backbone, method.backbone)
+        place(start, cfg.model.backbone, method.backbone)
     except UsageError as error:
         raise UsageError(f'{error}. To train the network of the weights, add --cfg-options '
                          f'model.backbone=None') from error
@@ -135,11 +137,6 @@ def begin(start: Start, method: Method, network: Mapping[str, Any]) -> list[str]
     else:
         method.copy_targets()
     return lines
-
-
-def identity_of(start: Start | None) -> dict[str, Any]:
-    """What must be the same for a resumed run to have started the same way."""
-    return {} if start is None else {'start': start.digest, 'init_heads': start.links[0]['heads']}
 
 
 def keep(start: Start, folder: Path) -> None:
@@ -179,3 +176,29 @@ def _plain(value: Any) -> Any:
 
 def _said(value: Any) -> str:
     return ' '.join(f'{one:g}' for one in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+class StartsFromWeights:
+    """Mixed into a Runner of mmengine's: what is other in a run whose ``start`` is not None."""
+
+    start: Start | None
+
+    def freeze_loaded(self, model: Method) -> None:
+        """Freeze what is to stay as loaded, before anything counts what is trained."""
+        if self.start is not None:
+            freeze(model, Continuing.of(self.cfg))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Give the stages of the backbone their own rates."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if self.start is not None:
+            scale_rates(wrapper, getattr(self.model, 'module', self.model),
+                        Continuing.of(self.cfg))
+        return wrapper
+
+    def begin(self) -> None:
+        """Load the weights, all else being initialized."""
+        if self.start is not None:
+            method = getattr(self.model, 'module', self.model)
+            for line in begin(self.start, method, self.cfg.model.backbone):
+                self.logger.info(f'start: {line}')

@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
 from torch import distributed
 
-from densessl import __version__
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.stop import given_back_after_failure
@@ -24,12 +22,12 @@ from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
 from densessl.masks.find import settle_rule
 from densessl.masks.generator import MaskStore, store_for_training
-from densessl.masks.metadata import spell
 from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
 from densessl.training.configured import Configured, configure, refuse_twice_said
-from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
+from densessl.training.continuing import Continuing, ContinuingHook
+from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import CollapseHook
 from densessl.training.hooks import Interrupted, StepHook, StopHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
@@ -41,14 +39,14 @@ from densessl.training.plan import (
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.training.run_facts import identity_of, provenance_of
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.training.start import check_start, find_start, identity_of, keep
+from densessl.training.start import check_start, find_start, keep
 from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
-from densessl.weights.lineage import LINKS, lineage
-from densessl.weights.stated_backbone import without_sources
+from densessl.weights.lineage import lineage
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
@@ -95,7 +93,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
-        check_start(configured.start, configured.cfg.model)
+        check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
     rank, processes = start_processes(launcher)
     try:
@@ -242,30 +240,13 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
                       CollapseHook(interval), StopHook(),
+                      *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
-        provenance=_provenance(cfg, config, plan, dataset, start), start=start,
-        identity={**settings_of(cfg), **settings_of_views(dataset.views),
-                  'global_batch': plan.global_batch, 'steps': plan.steps,
-                  'iterations an update': plan.accumulate, 'seed': cfg.seed,
-                  'images': f'{len(dataset)} (list {dataset.images.digest()})',
-                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None,
-                  **identity_of(start)})
-
-
-def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset,
-                start: Start | None) -> dict[str, Any]:
-    return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
-            'backbone': without_sources(cfg.model.backbone.to_dict()),
-            'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
-            'channel_order': cfg.normalization.get('channel_order', 'RGB'),
-            'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
-            'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
-            'masks': dataset.store.info.get('generator') if dataset.store else None,
-            **dataset.images.rule.record(), **({LINKS: start.links} if start else {}),
-            'torch': str(torch.__version__)}
+        provenance=provenance_of(cfg, config, plan, dataset, start), start=start,
+        identity=identity_of(cfg, plan, dataset, start))
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
@@ -286,8 +267,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
     for line in lineage(runner.provenance):
         log(line)
-    for line in configured.about_start():
-        log(f'start: {line}')
+    for line in configured.about_start(plan.steps):
+        log(line)
     for line in configured.about_overrides(options):
         log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
