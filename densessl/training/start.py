@@ -23,9 +23,9 @@ from densessl.registry import METHODS
 from densessl.training.continuing import Continuing, freeze, scale_rates
 from densessl.transfer.start import Start, place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
+from densessl.weights.lineage import KEPT
 from densessl.weights.stated_backbone import without_sources
 
-KEPT = 'start.pth'      # in the work folder: the weights that the run started from
 LINK = 'as_start'       # in the provenance of that file: the link to them
 DEFAULTS = {'mean': None, 'std': None, 'channel_order': 'RGB'}      # where a config says nothing
 CONFIG_KEYS: dict[str, Any] = {

@@ -15,6 +15,7 @@ from densessl.errors import escaped
 
 LINKS = 'start'             # the key of the chain in a provenance
 TEACHER = 'teacher'         # the key of the link to weights that were learned from, not trained
+KEPT = 'start.pth'          # in a work folder: the weights that its run started from
 MOST_LINKS = 100
 _LONGEST = 1000             # characters of a text in a provenance
 # What a link keeps of the provenance of its weights, besides the file, its hashes and the network.
