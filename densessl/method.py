@@ -21,7 +21,8 @@ class View:
         mask: (B, H, W) integer label map of the same crop, or None.
         uniforms: (B, U) float in [0, 1): the samples' own random numbers (a function of seed and
             position alone), for whatever a method draws per sample, or None.
-        target: labels (B, …) of tasks that have them, or None.
+        target: labels (B, …) of tasks that have them, what the method's ``make_targets`` cuts, or
+            None.
         regions: one more than the batch's largest id in ``mask``, known without asking the
             device for it, or None.
     """
@@ -68,6 +69,20 @@ class Method(BaseModel):
     def check_run(cls, cfg: Any) -> None:
         """Called with the whole config before a run starts: refuse, by UsageError, what its parts
         mean together and no annotation says."""
+
+    @classmethod
+    def make_targets(cls, cfg: Any, images: Any, *, is_builder: bool) -> Any:
+        """What :attr:`View.target` is cut from, if not from class labels: an object with ``cut(i,
+        view, box, flip, size)``, called in a loader worker for view ``view`` of image ``i`` of
+        ``size`` (H, W), which shows ``box`` of it, flipped or not; it returns an array. None: the
+        method needs none.
+
+        Args:
+            cfg: the whole config. images: the unlabelled images (``ImageList``).
+            is_builder: of several processes only this one makes what has to be made; the others
+                are called after it.
+        """
+        return None
 
     def facts(self) -> dict[str, Any]:
         """Plain facts for the provenance of what is trained, besides those of every run. A link to

@@ -129,6 +129,7 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, store, labels, unreadable)
+    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
     runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
     if configured.start and rank == 0:
@@ -186,6 +187,12 @@ def start_processes(launcher: str) -> tuple[int, int]:
         raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
                          f'--launcher pytorch')
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
+    with while_first_works():
+        found = method.make_targets(cfg, images, is_builder=True) if is_builder else None
+    return found if is_builder else method.make_targets(cfg, images, is_builder=False)
 
 
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,

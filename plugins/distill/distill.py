@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from densessl.backbones import build_backbone, feature_stage
 from densessl.bounds import NotNegative, Range
 from densessl.heads import cell_counts
+from densessl.images.image_list import ImageList
 from densessl.method import Method, View
 from densessl.precision import full_precision
+from densessl_plugins.distill.cache import CachedFeatures
 from densessl_plugins.distill.teacher import Teacher
 
 Side = Annotated[int, Range(1, 2 ** 12)]
@@ -30,6 +32,9 @@ class Distill(Method):
         teacher_stage: which of the teacher's feature maps; −1 is the last.
         teacher_size: side in pixels to which views are resized for it; as they are if None.
         stage: which of the student's feature maps.
+        cached: short side in pixels at which the teacher sees each image once, whole and
+            unaugmented: its features are kept on the disk, and a view's are cut out of them. None:
+            it sees each view.
         cosine, l1: weights of the two terms; 0.9 and 0.1 in Theia's code.
     """
 
@@ -38,8 +43,9 @@ class Distill(Method):
 
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int = -1,
-                 teacher_size: Side | None = None, stage: int = -1, cosine: NotNegative = 0.9,
-                 l1: NotNegative = 0.1, data_preprocessor: dict[str, Any] | None = None) -> None:
+                 teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
+                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.teacher = Teacher(teacher, teacher_as, teacher_stage, teacher_size)
         self.backbone = build_backbone(backbone)
@@ -52,10 +58,22 @@ class Distill(Method):
     def check_run(cls, cfg: Any) -> None:
         """Refuse views that the teacher does not take, before anything starts."""
         model = cfg.model
-        teacher = Teacher(model.get('teacher'), model.get('teacher_as'),
-                          model.get('teacher_stage', -1), model.get('teacher_size'))
+        teacher = _teacher_of(model)
+        if model.get('cached') is not None:
+            return      # it sees images whose sides were made its own
         for i, view in enumerate(cfg.views):
             teacher.check_size(view['size'], f'views.{i}.size')
+
+    @classmethod
+    def make_targets(cls, cfg: Any, images: ImageList, *, is_builder: bool
+                     ) -> CachedFeatures | None:
+        if cfg.model.get('cached') is None:
+            return None
+        teacher = _teacher_of(cfg.model)
+        features = CachedFeatures(images, teacher, cfg.model.cached)
+        if is_builder:
+            features.build(images, teacher)
+        return features
 
     def facts(self) -> dict[str, Any]:
         return {'teacher': self.teacher.link}
@@ -69,7 +87,8 @@ class Distill(Method):
         """
         predicted = self.projection(self.backbone(view.image)[self.stage])    # (B, C, h, w)
         with torch.no_grad():
-            target = self.teacher.features(view.image, self.data_preprocessor)
+            target = (self.teacher.features(view.image, self.data_preprocessor)
+                      if view.target is None else view.target)
             target = self.standardize(target.to(predicted.dtype))             # channel by channel
         return on_finer_grid(predicted, target)
 
@@ -90,11 +109,11 @@ class DistillRegions(Distill):
 
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int = -1,
-                 teacher_size: Side | None = None, stage: int = -1, cosine: NotNegative = 0.9,
-                 l1: NotNegative = 0.1, regions: NotNegative = 1.0,
+                 teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
+                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1, regions: NotNegative = 1.0,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(backbone, teacher, teacher_as, teacher_stage, teacher_size, stage, cosine,
-                         l1, data_preprocessor)
+        super().__init__(backbone, teacher, teacher_as, teacher_stage, teacher_size, stage, cached,
+                         cosine, l1, data_preprocessor)
         self.regions = regions
 
     def compare(self, predicted: Tensor, target: Tensor, view: View) -> dict[str, Tensor]:
@@ -103,6 +122,11 @@ class DistillRegions(Distill):
         pooled = [pool_present(x, counts) for x in (predicted, target)]       # (N, C) each
         return {**super().compare(predicted, target, view),
                 'loss_regions': self.regions * feature_loss(*pooled, self.cosine, self.l1)}
+
+
+def _teacher_of(model: Any) -> Teacher:
+    return Teacher(model.get('teacher'), model.get('teacher_as'), model.get('teacher_stage', -1),
+                   model.get('teacher_size'))
 
 
 def on_finer_grid(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

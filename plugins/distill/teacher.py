@@ -6,12 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densessl.backbones import feature_stage, feature_stages
+from densessl.backbones import feature_stage, feature_stages, finest_first
 from densessl.errors import UsageError
+from densessl.transfer.handoff import normalize
 from densessl.transfer.start import Start, read_start
 from densessl.weights.stated_backbone import rebuild
 
@@ -77,8 +79,14 @@ class Teacher:
         x = self._renormalized(image, preprocessor)
         if self.size is not None and x.shape[-1] != self.size:
             x = F.interpolate(x, (self.size, self.size), mode='bicubic', antialias=True)
-        maps = sorted(self.module(x), key=lambda map_: -map_.shape[-1])
-        return maps[self.stage]
+        return finest_first(self.module(x))[self.stage]
+
+    @torch.no_grad()
+    def whole(self, pixels: np.ndarray) -> Tensor:
+        """Its map (C, h, w) of an image (H, W, 3) uint8 RGB."""
+        weight = next(self.module.parameters())
+        image = normalize(torch.from_numpy(pixels).permute(2, 0, 1), self.meta).to(weight.device)
+        return finest_first(self.module(image))[self.stage][0]
 
     def _renormalized(self, image: Tensor, preprocessor: nn.Module) -> Tensor:
         if not hasattr(preprocessor, 'mean'):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import pytest
 import timm
 import torch
@@ -13,12 +14,16 @@ from densessl.cli import main
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
 from densessl.heads import cell_counts
+from densessl.images.find import find_images
 from densessl.registry import METHODS
 from densessl.training.runner import newest_checkpoint
 from densessl.transfer.export import export_backbone
 from densessl.views.photometry import ViewPreprocessor
+from densessl.views.view import AugmentedView
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
+from densessl_plugins.distill.cache import CachedFeatures, cut_map
 from densessl_plugins.distill.distill import feature_loss, on_finer_grid, pool_present
+from densessl_plugins.distill.teacher import Teacher
 
 RESNET = dict(type='torchvision.resnet18')
 FACTS = {'method': 'other', 'mean': [10.0, 20.0, 30.0], 'std': [40.0, 50.0, 60.0],
@@ -155,6 +160,43 @@ def test_a_run_names_its_teacher_and_is_resumed_with_the_same_one(scenes, vit, t
     save_backbone(teacher, {key: 2 * value for key, value in state.items()}, meta)
     assert run(scenes, *options, more=['--resume']) == 2
     assert 'sha256 of the teacher' in capsys.readouterr().err
+
+
+def test_a_part_of_a_map_is_what_the_teacher_has_there():
+    """Values that are linear in x and y are found again at the centers of the part's cells."""
+    y, x = torch.meshgrid(torch.arange(8.) + 0.5, torch.arange(12.) + 0.5, indexing='ij')
+    whole = torch.stack([y, x])[None]                  # of an image of 80 × 120, 10 pixels a cell
+    part = cut_map(whole, (20, 30, 40, 60), (80, 120), 4)[0]
+    centers = torch.arange(4.) + 0.5
+    torch.testing.assert_close(part[0], (2 + centers)[:, None].expand(4, 4))
+    torch.testing.assert_close(part[1], (3 + 1.5 * centers)[None].expand(4, 4))
+
+
+@pytest.mark.usefixtures('surroundings')
+def test_cached_features_are_those_of_the_whole_image_and_made_once(scenes, vit, monkeypatch):
+    images = find_images(scenes)
+    teacher = distill(teacher=str(vit)).teacher
+    cached = CachedFeatures(images, teacher, 112)
+    assert cached.build(images, teacher) == 12 and cached.build(images, teacher) == 0
+    cached.path(3).unlink()
+    assert cached.build(images, teacher) == 1
+    pixels = cv2.resize(images.read(0), (112, 112), interpolation=cv2.INTER_CUBIC)
+    expected = teacher.whole(pixels)                                          # (192, 8, 8)
+    view = AugmentedView(size=112)
+    for flip in (False, True):      # the whole image in a view of its size: each cell itself
+        cut = torch.from_numpy(cached.cut(0, view, (0, 0, 80, 80), flip, (80, 80)))
+        assert cut.shape == (192, 8, 8) and cut.dtype == torch.float16
+        mixed = torch.nn.functional.avg_pool2d(torch.nn.functional.interpolate(
+            expected[None], scale_factor=2, mode='bilinear'), 2)[0]
+        inner = (mixed.flip(-1) if flip else mixed)[:, 1:-1, 1:-1]
+        torch.testing.assert_close(cut[:, 1:-1, 1:-1].float(), inner, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.usefixtures('surroundings')
+def test_a_run_on_cached_features(scenes, vit, monkeypatch):
+    monkeypatch.setattr(Teacher, 'features', None)      # no view is shown to it
+    assert run(scenes, f'model.teacher={vit}', 'model.cached=112', 'views.0.size=60') == 0
+    assert newest_checkpoint('run').name == 'iter_3.pth'
 
 
 @pytest.mark.usefixtures('surroundings')
