@@ -52,7 +52,7 @@ class Distill(Method):
         channels = feature_stage(self.backbone, stage).channels
         self.projection = nn.Conv2d(channels, self.teacher.channels, 1)
         self.standardize = nn.BatchNorm2d(self.teacher.channels, affine=False)
-        self.stage, self.cosine, self.l1 = stage, cosine, l1
+        self.stage, self.cached, self.cosine, self.l1 = stage, cached, cosine, l1
 
     @classmethod
     def check_run(cls, cfg: Any) -> None:
@@ -88,7 +88,7 @@ class Distill(Method):
         predicted = self.projection(self.backbone(view.image)[self.stage])    # (B, C, h, w)
         with torch.no_grad():
             target = (self.teacher.features(view.image, self.data_preprocessor)
-                      if view.target is None else view.target)
+                      if self.cached is None else view.target)
             target = self.standardize(target.to(predicted.dtype))             # channel by channel
         return on_finer_grid(predicted, target)
 
