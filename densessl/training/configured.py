@@ -10,6 +10,7 @@ from typing import Any
 from mmengine import Config
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
+from densessl.bounds import parameters_of
 from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.method import Method
@@ -20,7 +21,6 @@ from densessl.training.continuing import TABLE, about_continuing, apply_continui
 from densessl.training.plan import SCHEDULE_KEYS, choose_row
 from densessl.training.schedules import SCHEDULES
 from densessl.training.start import follow
-from densessl.transfer.recipe import parameters_of
 from densessl.transfer.start import Start
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,

@@ -8,6 +8,7 @@ import torch
 from mmengine import Config
 
 from densessl import __version__
+from densessl.backbones import without_sources
 from densessl.masks.metadata import spell
 from densessl.training.continuing import TABLE
 from densessl.training.decisive_settings import (
@@ -20,7 +21,6 @@ from densessl.training.plan import Plan
 from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset
 from densessl.weights.lineage import LINKS
-from densessl.weights.stated_backbone import without_sources
 
 
 def provenance_of(cfg: Config, config: str, plan: Plan, dataset: ViewDataset,

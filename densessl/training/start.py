@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine import Config
 
-from densessl.backbones import spelled
+from densessl.backbones import spelled, without_sources
 from densessl.bounds import check_value
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import UsageError
@@ -24,7 +24,6 @@ from densessl.training.continuing import Continuing, freeze, scale_rates
 from densessl.transfer.start import Start, place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl.weights.lineage import KEPT
-from densessl.weights.stated_backbone import without_sources
 
 LINK = 'as_start'       # in the provenance of that file: the link to them
 DEFAULTS = {'mean': None, 'std': None, 'channel_order': 'RGB'}      # where a config says nothing
