@@ -13,15 +13,14 @@ from typing import Any
 
 from torch import nn
 
-from densessl.backbones import spelled
-from densessl.errors import UsageError
+from densessl.backbones import spelled, target_names
+from densessl.errors import UsageError, did_you_mean
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.export import PREFIX, read_backbone
 from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import AUTO, Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
 from densessl.transfer.named_network import parse_network, read_named
-from densessl.transfer.published_weights import fetch_published, is_network_name
 from densessl.weights.backbone_file import load_foreign, load_weights_only, weights_hash
 from densessl.weights.keymap import State
 from densessl.weights.lineage import chain, link_to
@@ -72,11 +71,11 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
         UsageError: no such file, no weights in it, or weights of no known network.
     """
     path, lines = Path(weights), []
-    if not path.is_file() and is_network_name(weights):
+    if not path.is_file() and _is_network_name(weights):
         if network or layout:
             raise UsageError(f'{weights} names a network, whose published weights are taken; '
                              f'--as and --from are for files')
-        path, lines = fetch_published(weights)
+        path, lines = _fetch(weights)
         network = weights
     if not path.is_file():
         raise UsageError(f'no weights to start from at {weights}: '
@@ -94,6 +93,39 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
     rest = _heads(path, weights) if heads else None
     link = link_to(path, meta, weights_hash(state), heads=heads)
     return Start(path, state, meta, chain(link, meta), rest, lines)
+
+
+def _is_network_name(text: str) -> bool:
+    """Whether ``text`` is ``'TARGET.name'`` of an installed target."""
+    library, dot, name = text.partition('.')
+    return bool(dot and name) and library in target_names()
+
+
+def _fetch(text: str) -> tuple[Path, list[str]]:
+    """The file of the weights that a library publishes for ``'TARGET.name'``, and lines about it.
+
+    Raises:
+        UsageError: it publishes none, or they cannot be downloaded; the message says which file
+            to fetch and how to give it.
+    """
+    library, _, name = text.partition('.')
+    target = TRANSFER_TARGETS.get(library)()
+    names = target.backbone_names()
+    if names and name not in names:
+        raise UsageError(f'unknown {library} network {name!r}{did_you_mean(name, names)}')
+    published = target.published_weights(name)
+    if published is None:
+        raise UsageError(f'{library} publishes no weights for {name} that it could fetch by '
+                         f'name; give a file of them, with --as {text}')
+    try:
+        path = published.fetch()
+    except OSError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f'the weights of {text} cannot be downloaded ({reason}); fetch '
+                         f'{published.address} where there is a network, and give the file with '
+                         f'--as {text}') from error
+    terms = f', license {published.license}' if published.license else ''
+    return path, [f'{text}: {published.address}{terms}']
 
 
 def _is_own(path: Path) -> bool:
