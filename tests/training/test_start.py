@@ -22,8 +22,8 @@ from densessl.transfer.start import place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 
 pytestmark = pytest.mark.usefixtures('surroundings')
-RESNET = {'type': 'torchvision.resnet18'}
-FACTS = {'method': 'other', 'backbone': RESNET, 'mean': [10.0, 20.0, 30.0],
+RESNET, SMALL_ONE = {'type': 'torchvision.resnet18'}, {'type': 'timm.test_resnet'}
+FACTS = {'method': 'other', 'mean': [10.0, 20.0, 30.0],
          'std': [40.0, 50.0, 60.0], 'channel_order': 'BGR', 'epochs': 3, 'data': 'elsewhere'}
 TINY = ['views.0.size=32', 'views.1.size=32', 'model.projection=16', 'log_interval=1',
         'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0']
@@ -42,11 +42,19 @@ def grown(network: dict) -> torch.nn.Module:
     return backbone
 
 
+def export_of(network, path):
+    save_backbone(path, grown(network).state_dict(), {**FACTS, 'backbone': network})
+    return path
+
+
+@pytest.fixture(scope='session')
+def resnet(tmp_path_factory):
+    return export_of(RESNET, tmp_path_factory.mktemp('exported') / 'resnet.pth')
+
+
 @pytest.fixture(scope='session')
 def exported(tmp_path_factory):
-    path = tmp_path_factory.mktemp('exported') / 'grown.pth'
-    save_backbone(path, grown(RESNET).state_dict(), FACTS)
-    return path
+    return export_of(SMALL_ONE, tmp_path_factory.mktemp('exported') / 'grown.pth')
 
 
 @pytest.fixture(scope='session')
@@ -58,9 +66,9 @@ def foreign(tmp_path_factory):
     return path
 
 
-def train(scenes, folder, *more, options=(), epochs=1):
+def train(scenes, folder, *more, options=(), network=('model.backbone=None',)):
     return main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
-                 '--epochs', str(epochs), *more, '--cfg-options', *TINY, *options])
+                 '--epochs', '1', *more, '--cfg-options', *TINY, *network, *options])
 
 
 @pytest.fixture(scope='session')
@@ -78,15 +86,14 @@ def said(folder):
 
 
 def test_a_run_starts_with_the_weights_and_their_input(started, exported):
-    """The rate is 0, so that weights after three steps are those before the first; the
-    config would zero each block's last γ."""
+    """The rate is 0, so that weights after three steps are those before the first."""
     state, _ = load_backbone_file(exported)
     trained = read_checkpoint(started / 'iter_3.pth')['state_dict']
     for key, value in state.items():
         if 'running' not in key and 'num_batches' not in key:
             assert torch.equal(trained[f'backbone.{key}'], value), key
     log = said(started)
-    arrived = re.search(r'start: grown.pth: 120 of 120 keys loaded; stages 1–4 of 4 compared, '
+    arrived = re.search(r'start: grown.pth: 90 of 90 keys loaded; stages 1–4 of 4 compared, '
                         r'largest relative difference (\S+)', log)
     assert float(arrived[1]) <= 1e-5
     assert 'normalization.mean: 10 20 30 instead of 123.675 116.28 103.53' in log
@@ -100,7 +107,7 @@ def test_the_provenance_keeps_the_chain(started, exported, scenes, tmp_path, cap
     assert link['file'] == 'grown.pth' and link['data'] == 'elsewhere' and link['epochs'] == 3
     assert link['sha256'] == load_backbone_file(exported)[1]['sha256']
     assert main(['export', str(started / 'iter_3.pth'), '--out', 'one.pth']) == 0
-    assert 'started from grown.pth (torchvision.resnet18(), other, 3 epochs on elsewhere; sha256 ' \
+    assert 'started from grown.pth (timm.test_resnet(), other, 3 epochs on elsewhere; sha256 ' \
         in capsys.readouterr().out
     assert train(scenes, tmp_path / 'second', '--init', 'one.pth') == 0
     newest, oldest = export_backbone(tmp_path / 'second/iter_3.pth').meta['start']
@@ -129,7 +136,8 @@ def test_a_resumed_run_with_another_start_is_another_run(started, scenes, tmp_pa
     part.mkdir()
     for name in ('iter_1.pth', 'start.pth'):
         (part / name).write_bytes((started / name).read_bytes())
-    save_backbone(tmp_path / 'other.pth', build_backbone(RESNET).state_dict(), FACTS)
+    save_backbone(tmp_path / 'other.pth', build_backbone(SMALL_ONE).state_dict(),
+                  {**FACTS, 'backbone': SMALL_ONE})
     assert train(scenes, part, '--resume', '--init', str(tmp_path / 'other.pth'),
                  options=['schedule.base_lr=0']) == 2
     assert 'it was made with start ' in capsys.readouterr().err
@@ -139,7 +147,7 @@ def test_the_network_follows_the_weights_where_the_config_names_none(foreign, sc
     """Acceptance: features before the first step are the file's to 1e-5."""
     assert train(scenes, tmp_path / 'run', '--init', str(foreign), '--as',
                  'timm.mobilenetv3_small_050',
-                 options=['model.backbone=None', 'schedule.base_lr=0']) == 0
+                 options=['schedule.base_lr=0']) == 0
     facts = export_backbone(tmp_path / 'run/iter_3.pth').meta
     assert facts['backbone'] == {'type': 'timm.mobilenetv3_small_050'}
     assert facts['start'][0]['imported']['file'] == 'mobile.pth'
@@ -158,20 +166,19 @@ def test_the_network_follows_the_weights_where_the_config_names_none(foreign, sc
 
 
 @pytest.mark.parametrize('library', ['timm', 'mmdet'])
-def test_weights_of_another_library_are_translated(library, exported):
+def test_weights_of_another_library_are_translated(library, resnet):
     network = {'type': 'timm.resnet18'} if library == 'timm' else {'type': 'mmdet.ResNet',
                                                                    'depth': 18}
-    placed = place(read_start(str(exported)), network, build_backbone(network))
+    placed = place(read_start(str(resnet)), network, build_backbone(network))
     assert placed.keys.complete and max(placed.features.differences) <= 1e-5
 
 
 @pytest.mark.parametrize('name', ['byol', 'detcon', 'moco'])
 def test_targets_start_as_copies(name, exported):
     torch.manual_seed(0)
-    method = METHODS.build(dict(type=name, backbone={**RESNET, 'zero_init_residual': True},
-                                **SMALL.get(name, {})))
+    method = METHODS.build(dict(type=name, backbone=SMALL_ONE, **SMALL.get(name, {})))
     method.init_weights()
-    begin(read_start(str(exported)), method, RESNET)
+    begin(read_start(str(exported)), method, SMALL_ONE)
     state, _ = load_backbone_file(exported)
     pairs = {'target_backbone': 'backbone', 'target_projector': 'projector'}
     for target, online in pairs.items():
@@ -180,6 +187,16 @@ def test_targets_start_as_copies(name, exported):
             assert torch.equal(value, theirs[key]), f'{target}.{key}'
     for key, value in method.backbone.state_dict().items():
         assert torch.equal(value, state[key]), key
+
+
+def test_a_last_scale_that_starts_at_0_does_not_stay_there(resnet):
+    network = {'type': 'mmdet.ResNet', 'depth': 18, 'zero_init_residual': True}
+    method = METHODS.build(dict(type='simclr', backbone=network))
+    method.init_weights()
+    assert not method.backbone.layer1[0].bn2.weight.any()
+    begin(read_start(str(resnet)), method, network)
+    state, _ = load_backbone_file(resnet)
+    assert torch.equal(method.backbone.layer1[0].bn2.weight, state['layer1.0.bn2.weight'])
 
 
 def test_heads_of_another_run_on_demand(started, scenes, tmp_path, capsys):
@@ -233,8 +250,8 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: ['--init', a.foreign, '--as', 'timm.mobilenetv3_small_050'], [],
      r'holds a timm.mobilenetv3_small_050\(\), another network than the config’s torchvision.'
      r'resnet18.* add --cfg-options model.backbone=None'),
-    (lambda a: ['--init', a.exported], ['model.backbone.type=torchvision.resnet34'],
-     r'grown.pth holds a torchvision.resnet18\(\), another network.*resnet34.*missing in the file'),
+    (lambda a: ['--init', a.resnet], ['model.backbone.type=torchvision.resnet34'],
+     r'resnet.pth holds a torchvision.resnet18\(\), another network.*resnet34.*missing in the fil'),
     (lambda a: ['--init', a.half], [], 'half.pth is damaged: it is cut short'),
     (lambda a: ['--init', 'gone.pth'], [], 'no weights to start from at gone.pth: no such file'),
     (lambda a: ['--init', '.'], [], 'it is a folder; name a file in it'),
@@ -244,7 +261,7 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: ['--init', 'timm.resnet18x'], [], "unknown timm network 'resnet18x'"),
     (lambda a: ['--init', 'mmdet.ResNet'], [], 'publishes no weights for ResNet'),
     (lambda a: ['--as', 'timm.resnet18'], [], 'init_as timm.resnet18: .* give them with --init'),
-    (lambda a: ['--init', a.exported], ['normalization.mean=[1,2,3]'],
+    (lambda a: ['--init', a.resnet], ['normalization.mean=[1,2,3]'],
      r'normalization.mean=\[1, 2, 3\]: the weights .* were trained with \[10'),
     (lambda a: ['--init', a.exported], ['init_heads=True'], 'holds no heads, only a backbone'),
     (lambda a: ['--init', a.exported], ['init=other.pth'], 'say different things'),
@@ -252,10 +269,10 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: [], ['init=3'], 'init must be text or None, not 3'),
 ])
 def test_bad_input_is_one_line_and_nothing_is_written(arguments, options, words, scenes, foreign,
-                                                      exported, tmp_path, capsys):
-    files = SimpleNamespace(foreign=str(foreign), exported=str(exported),
+                                                      exported, resnet, tmp_path, capsys):
+    files = SimpleNamespace(foreign=str(foreign), exported=str(exported), resnet=str(resnet),
                             half=str(half(exported, tmp_path)))
-    assert train(scenes, 'run', *arguments(files), options=options) == 2
+    assert train(scenes, 'run', *arguments(files), network=(), options=options) == 2
     error = capsys.readouterr().err
     assert re.search(words, error) and error.count('\n') == 1, error
     assert not (tmp_path / 'run').exists()
