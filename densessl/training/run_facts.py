@@ -36,7 +36,7 @@ def provenance_of(cfg: Config, config: str, plan: Plan, dataset: ViewDataset,
             'channel_order': cfg.normalization.get('channel_order', 'RGB'),
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
-            'masks': dataset.store.info.get('generator') if dataset.store else None,
+            'masks': dataset.masks.info.get('generator') if dataset.masks else None,
             **dataset.images.rule.record(), **({LINKS: start.links} if start else {}),
             'torch': str(torch.__version__)}
 
@@ -50,4 +50,4 @@ def identity_of(cfg: Config, plan: Plan, dataset: ViewDataset, start: Start | No
             'global_batch': plan.global_batch, 'steps': plan.steps,
             'iterations an update': plan.accumulate, 'seed': cfg.seed,
             'images': f'{len(dataset)} (list {dataset.images.digest()})',
-            MASKS_MADE: spell(dataset.store.info) if dataset.store else None, **started}
+            MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None, **started}

@@ -21,6 +21,7 @@ from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import AUTO, Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
 from densessl.transfer.named_network import parse_network, read_named
+from densessl.transfer.translate import translate
 from densessl.weights.backbone_file import load_foreign, load_weights_only, weights_hash
 from densessl.weights.keymap import State
 from densessl.weights.lineage import chain, link_to
@@ -185,7 +186,7 @@ def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Plac
     source = start.meta['backbone']
     target = TRANSFER_TARGETS.get(network['type'].partition('.')[0])()
     try:
-        state = target.translate(start.state, source['type'])
+        state = translate(target, start.state, source['type'])
         added = target.added_modules(backbone, state)
         fits = compare_keys(state, {'': backbone}, added, by_value=False)
         if not fits.complete:

@@ -22,7 +22,6 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from densessl.method import View
-from densessl.registry import METHODS
 from densessl.views.bounds import check_channels, check_choice, check_flag
 from densessl.views.photometry_draw import (
     BLENDED,
@@ -46,7 +45,6 @@ from densessl.views.photometry_draw import (
 )
 
 
-@METHODS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 

@@ -44,9 +44,8 @@ class Distill(Method):
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int = -1,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
-                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1) -> None:
+        super().__init__()
         self.teacher = Teacher(teacher, teacher_as, teacher_stage, teacher_size)
         self.backbone = build_backbone(backbone)
         channels = feature_stage(self.backbone, stage).channels
@@ -110,10 +109,9 @@ class DistillRegions(Distill):
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int = -1,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
-                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1, regions: NotNegative = 1.0,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
+                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1, regions: NotNegative = 1.0) -> None:
         super().__init__(backbone, teacher, teacher_as, teacher_stage, teacher_size, stage, cached,
-                         cosine, l1, data_preprocessor)
+                         cosine, l1)
         self.regions = regions
 
     def compare(self, predicted: Tensor, target: Tensor, view: View) -> dict[str, Tensor]:
