@@ -36,7 +36,7 @@ from densessl.training.log import write_any_name
 from densessl.training.start import StartsFromWeights
 from densessl.transfer.start import Start
 from densessl.views.photometry import ViewPreprocessor
-from densessl.weights.lineage import is_link
+from densessl.weights.lineage import hashes_in
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -62,10 +62,8 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
                  start: Start | None = None, **kwargs: Any) -> None:
         self.provenance, self.identity, self.start = provenance, identity, start
         super().__init__(*args, **kwargs)
-        for key, fact in getattr(self.model, 'module', self.model).facts().items():
-            self.provenance = {**self.provenance, key: fact}
-            if is_link(fact):
-                self.identity = {**self.identity, f'sha256 of the {key}': fact['sha256']}
+        facts = getattr(self.model, 'module', self.model).facts()
+        self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
 
     def build_model(self, model: dict[str, Any]) -> Method:
         """Build the method, and give it what brings its batches to the device: that is the

@@ -36,9 +36,10 @@ def link_to(file: Path, meta: Mapping[str, Any], weights: str, *, heads: bool) -
             **{key: meta[key] for key in _KEPT if key in meta}}
 
 
-def is_link(fact: Any) -> bool:
-    """Whether a fact in a provenance is a link to weights."""
-    return isinstance(fact, Mapping) and {'file', 'sha256', 'file_sha256'} <= set(fact)
+def hashes_in(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of each link to weights among the facts of a provenance, by a name for messages."""
+    return {f'sha256 of the {key}': fact['sha256'] for key, fact in facts.items()
+            if isinstance(fact, Mapping) and {'file', 'sha256', 'file_sha256'} <= set(fact)}
 
 
 def chain(link: Mapping[str, Any], meta: Mapping[str, Any]) -> list[dict[str, Any]]:

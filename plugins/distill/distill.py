@@ -109,7 +109,8 @@ class DistillRegions(Distill):
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int = -1,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
-                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1, regions: NotNegative = 1.0) -> None:
+                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1,
+                 regions: NotNegative = 1.0) -> None:
         super().__init__(backbone, teacher, teacher_as, teacher_stage, teacher_size, stage, cached,
                          cosine, l1)
         self.regions = regions
