@@ -29,6 +29,7 @@ from densessl.probes.classify import (
     most_frequent,
 )
 from densessl.probes.dense import dense_probe
+from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
 
 KINDS = {   # what --kind can name, and what it measures
@@ -107,16 +108,19 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
                'data': about, 'results': []}
     say(f'{KINDS[probe.kind]}\n{probe.data}: '
         + ', '.join(f'{value} {key}' for key, value in about.items()))
+    counts: list[Any] = []
     for path, backbone in zip(backbones, measured, strict=True):
         started = time.monotonic()
         with _one_line():
             found = measure(backbone)
+        counts.append(found.pop(COUNTS))
         found['scores'] = _figures(found['scores'], backbone.label)
         seconds = round(time.monotonic() - started, 1)
         results['results'].append({'backbone': backbone.label, 'file': str(path), **found,
                                    'provenance': dict(backbone.meta), 'seconds': seconds})
         words = '  '.join(f'{name} {value:.2f}' for name, value in found['scores'].items())
         say(f'{backbone.label}: {words}  ({seconds:.0f} s)')
+        results['differences'] = differences(results['results'], counts)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             write_json(out, results)

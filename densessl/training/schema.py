@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from densessl.bounds import Filled, Momentum, Name, NotNegative, Range, Share, check_value
 from densessl.config import check_keys
 from densessl.training.plan import MOST_EPOCHS
+from densessl.training.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 TypeName = Annotated[str, Name()]
@@ -23,6 +24,7 @@ REQUIRED: dict[str, Any] = {
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
     'uniforms': Annotated[int, Range(1, 2 ** 12)]}
 OPTIONAL: dict[str, Any] = {
+    **START, 'continuing': dict | None,
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
