@@ -24,8 +24,8 @@ from densessl.data import tar_index
 from densessl.data.find import find_images
 from densessl.data.images import ImageList
 from densessl.data.mask_cache import Masks, open_store
-from densessl.data.mask_info import write_json
 from densessl.data.tar_write import make_shards
+from densessl.files import write_json
 from densessl.machine import machine_facts
 
 BATCH = 64          # reads between two looks at the clock

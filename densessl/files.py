@@ -108,15 +108,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """What :func:`atomic_path` does, with the system's own errors, for whoever says more."""
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    """What :func:`atomic_path` does, with the system's own errors, for callers that say more."""
     _remove_parts_of_the_dead(path)
+    with _renamed(path.with_name(f'.{path.name}.{os.getpid()}.part'), path) as unfinished:
+        yield unfinished
+
+
+@contextmanager
+def _renamed(unfinished: Path, path: Path, flush: bool = True) -> Iterator[Path]:
+    """``unfinished``, which becomes ``path`` if the block ends well and is removed otherwise."""
     try:
         yield unfinished
-        move_into_place(unfinished, path)
-    finally:
+        move_into_place(unfinished, path, flush=flush)
+    except BaseException:
         with suppress(OSError):     # what went wrong before is what counts
             unfinished.unlink(missing_ok=True)
+        raise
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -174,15 +181,15 @@ def unpacked_size(path: Path) -> int | None:
         return None
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, shared: bool = False) -> None:
     """Write ``content`` as readable JSON, atomically; numbers that JSON does not have (NaN and
     infinities) as null. Names of files that are not UTF-8 are written in escapes, from which they
-    read back as they were."""
-    content = without_nan(content)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    if re.search('[\ud800-\udfff]', text):
-        text = json.dumps(content, indent=2, allow_nan=False)
-    write_text(path, text + '\n')
+    read back as they were. ``shared`` is that of :func:`write_atomically`."""
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    if shared:
+        write_atomically(path, text.encode(errors='backslashreplace'), shared=True)
+    else:
+        write_text(path, text)
 
 
 def without_nan(content: Any) -> Any:
@@ -194,17 +201,21 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def move_into_place(unfinished: Path, path: Path) -> None:
-    """Rename a file that is written, so that neither a kill nor a power cut leaves half of it."""
-    _flush(unfinished)
+def move_into_place(unfinished: Path, path: Path, *, flush: bool = True) -> None:
+    """Rename a file that is written, so that neither a kill nor, if it is flushed, a power cut
+    leaves half of it."""
+    if flush:
+        _flush(unfinished)
     os.replace(unfinished, path)
-    _flush_folder(path.parent)
+    if flush:
+        with suppress(OSError):     # the file system may not flush folders
+            _flush(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8), atomically."""
+    """Write ``text`` (UTF-8), atomically; bytes of file names that are not UTF-8 as escapes."""
     with atomic_path(path) as unfinished:
-        unfinished.write_text(text, encoding='utf-8')
+        unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bool = True) -> None:
@@ -220,17 +231,13 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
     own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
     short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
-    temporary = path.with_name(f'.{short}.tmp')
     try:
-        try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        if flush:
-            move_into_place(temporary, path)
-        else:
-            os.replace(temporary, path)
+        with _renamed(path.with_name(f'.{short}.tmp'), path, flush) as unfinished:
+            try:
+                unfinished.write_bytes(data)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished.write_bytes(data)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -241,18 +248,19 @@ def _remove_parts_of_the_dead(path: Path) -> None:
     for part in path.parent.glob(f'.{glob.escape(path.name)}.*.part'):
         match = _LEFTOVER.fullmatch(part.name)
         with suppress(OSError):
-            if match and match['pid'] and not _lives(int(match['pid'])) and (
+            if match and match['pid'] and not process_lives(int(match['pid'])) and (
                     time.time() - part.stat().st_mtime > GRACE):
                 part.unlink()
 
 
-def _lives(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Whether a process of this machine has that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:     # another user's
-        return True
+        pass
     return True
 
 
@@ -277,8 +285,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def flush_everything() -> None:
-    """Flush all files of this system, where it can be asked to: cheaper than one by one where there
-    are very many."""
+    """Flush all files of this system, where it can be asked to: cheaper than very many of them one
+    by one."""
     if hasattr(os, 'sync'):
         os.sync()
 
@@ -289,9 +297,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the disk know of a rename, where the file system can be asked to."""
-    with suppress(OSError):
-        _flush(folder)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import parse_json, require_work_folder
+from densessl.files import parse_json, process_lives, require_work_folder
 
 BEAT = 5.0              # seconds between two beats
 PATIENCE = 60.0         # seconds without a beat after which the holder is taken for dead
@@ -256,10 +256,4 @@ def _lives(holder: dict[str, Any]) -> bool | None:
         return _started(pid) == holder.get('started')
     if machine:
         return None
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass                            # it lives, and is another user's
-    return None
+    return None if process_lives(pid) else False

@@ -29,6 +29,7 @@ from densessl.data.tar_members import MAX_MAPS
 from densessl.errors import RunFailed, UsageError
 from densessl.files import flush_everything, write_atomically
 from densessl.lock import BuildLock
+from densessl.machine import cores
 
 MOST_WORKERS = 2 ** 10
 
@@ -122,11 +123,6 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _check_names(images: ImageList, out: Path, maps: int) -> None:

@@ -13,7 +13,7 @@ from densessl.data.images import ImageList
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.tar_members import MAX_MAPS
 from densessl.errors import UsageError, shown
-from densessl.files import parse_json, write_atomically
+from densessl.files import parse_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from densessl.data.masks import MaskGenerator
@@ -45,7 +45,8 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
     if generator.maps > 1:
         listed['maps'] = generator.maps
     if {key: known.get(key) for key in listed} != listed:
-        write_json(path, ours | images.rule.record() | {'densessl': densessl.__version__} | listed)
+        write_json(path, ours | images.rule.record() | {'densessl': densessl.__version__} | listed,
+                   shared=True)
 
 
 def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:
@@ -128,17 +129,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'complete': (lambda value: isinstance(value, bool), 'true or false')}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` so that ``path`` is never half written."""
-    write_atomically(path, json.dumps(content, indent=2).encode() + b'\n',
-                     shared=True)
-
-
 def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
                skipped: dict[str, str]) -> None:
     """Say that ``shard`` = (I, N) of the list of images ``digest`` is done."""
     write_json(root / SHARDS / f'{shard[0]}-of-{shard[1]}.json',
-               {'digest': digest, 'masks': masks, 'skipped': skipped})
+               {'digest': digest, 'masks': masks, 'skipped': skipped}, shared=True)
 
 
 def gather_marks(root: Path, digest: str | None, shards: int | None = None
@@ -191,7 +186,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
         first = [f'{name}: {skipped[name]}' for name in sorted(skipped)[:1]]
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '
                          f'{first[0]}' if first else f'no images in {images.source}')
-    write_json(root / INFO, read_info(root) | counts)
+    write_json(root / INFO, read_info(root) | counts, shared=True)
 
 
 def write_skipped(root: Path, skipped: dict[str, str]) -> None:

@@ -43,6 +43,7 @@ from densessl.data.photometric_draw import (
 )
 from densessl.data.view_bounds import check_channels, check_flag
 from densessl.method import View
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.registry import METHODS
 
 
@@ -57,9 +58,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         UsageError: ``mean`` or ``std`` are not three numbers of that scale.
     """
 
-    def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.395, 57.12, 57.375), non_blocking: bool = True
-                 ) -> None:
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
+                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True) -> None:
         super().__init__(non_blocking=non_blocking)
         check_flag('normalization.non_blocking', non_blocking)
         check_channels('normalization.mean', mean, 0, 255)

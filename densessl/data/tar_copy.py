@@ -17,7 +17,7 @@ from densessl.data.tar_index import index, join, written_rows
 from densessl.data.tar_members import BLOCK, header
 from densessl.data.tar_plan import Shard, members
 from densessl.errors import UsageError
-from densessl.files import move_into_place
+from densessl.files import replacing
 
 
 def file_name(number: int) -> str:
@@ -89,15 +89,11 @@ class ShardCopy:
 
     def _write(self, number: int) -> None:
         path = self.out / file_name(number)
-        part = path.with_name(f'.{path.name}.part')
-        try:
-            with part.open('wb') as file:
+        try:     # flushed: a whole size must mean whole contents
+            with replacing(path) as unfinished, unfinished.open('wb') as file:
                 self._fill(file, number)
-            move_into_place(part, path)     # flushed: a whole size must mean whole contents
         except OSError as error:
             raise UsageError(f'cannot write {path}: {error.strerror}') from error
-        finally:
-            part.unlink(missing_ok=True)    # on a full disk it would be in the way
 
     def _fill(self, file: BinaryIO, number: int) -> None:
         for i in self.shards[number].positions:

@@ -13,10 +13,9 @@ import numpy as np
 
 import densessl
 from densessl.data.images import ImageList
-from densessl.data.mask_build import cores
 from densessl.data.mask_cache import Masks, open_store, store_for_training
 from densessl.data.mask_info import INFO as MASK_INFO
-from densessl.data.mask_info import SKIPPED, spell, write_json, write_skipped
+from densessl.data.mask_info import SKIPPED, spell, write_skipped
 from densessl.data.pixel_rule import PixelRule
 from densessl.data.tar_copy import ShardCopy, file_name
 from densessl.data.tar_index import FORMAT, INDEX, INFO, read_info
@@ -29,10 +28,12 @@ from densessl.data.tar_plan import (
     refuse_shared_keys,
 )
 from densessl.errors import UsageError
+from densessl.files import write_json
 from densessl.lock import BuildLock
+from densessl.machine import cores
 
 SMALLEST = 2 * RECORD
-_OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.part')
+_OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.\d+\.part')
 
 
 @dataclass
@@ -92,7 +93,7 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
         images, store, states, skipped = leave_out_unreadable(images, store, workers, progress)
         shards = divide(states, shard_size)
         _remove_strays(out, len(shards))
-        begun = partial(write_json, out / INFO, what)
+        begun = partial(write_json, out / INFO, what, shared=True)
         written, arrays = ShardCopy(out, images, store, shards, begun).run(workers, progress)
         summary = ShardSummary(written, len(shards) - written, len(images),
                                sum(shard.size for shard in shards), skipped)
@@ -135,7 +136,7 @@ def _begin(out: Path, images: ImageList, what: dict[str, Any]) -> None:
         if found:
             raise UsageError(f'{out} is not empty and has no {INFO}, so its {found[0]} is not of '
                              f'shards that make_shards wrote; choose another folder')
-        write_json(out / INFO, what)
+        write_json(out / INFO, what, shared=True)
         return
     known = read_info(out)
     if known.get('source') != what['source']:
@@ -181,4 +182,4 @@ def _finish(out: Path, images: ImageList, what: dict[str, Any], shards: list[Sha
         **what, 'images': len(images), 'digest': images.digest(), 'skipped': len(skipped),
         'shards': [{'file': file_name(number), 'bytes': shard.size}
                    for number, shard in enumerate(shards)],
-        'complete': True})
+        'complete': True}, shared=True)

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.transfer.keymap import State
 from densessl.transfer.layouts import Family
 
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 # What training scripts and wrappers put before the names of the model itself.
 WRAPPERS = r'(?:(?:state_dict|model|model_state_dict|module|_orig_mod)\.)*'
 

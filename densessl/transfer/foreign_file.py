@@ -17,9 +17,10 @@ from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped
+from densessl.normalization import normalize
 from densessl.transfer.backbone_file import load_foreign
 from densessl.transfer.checkpoints import WRAPPERS, CheckpointLayout, tensors_of
-from densessl.transfer.handoff import KeyTable, compare_keys, normalize, reference_image
+from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.transfer.keymap import State
 from densessl.transfer.recorded_input import recorded_input
 
@@ -115,7 +116,7 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     if not keys.complete:
         return keys, keys.summary()
     image = normalize(reference_image(layout.image_size), {
-        'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})
+        'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})[None]
     try:
         maps = feature_maps(backbone, image)
     except (AssertionError, RuntimeError, ValueError) as error:

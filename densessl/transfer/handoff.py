@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import UsageError
+from densessl.normalization import normalize
 from densessl.transfer.stated_backbone import rebuild
 from densessl.transfer.target import neutral_weights
 
@@ -169,14 +170,6 @@ def reference_image(size: int = IMAGE_SIZE) -> Tensor:
     return torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
 
 
-def normalize(image: Tensor, meta: Mapping[str, Any]) -> Tensor:
-    """An RGB uint8 image (3, H, W) as pretraining fed it: (1, 3, H, W) float."""
-    mean, std = (torch.tensor(meta[name], dtype=torch.float32).view(3, 1, 1)
-                 for name in ('mean', 'std'))
-    ordered = image.flip(0) if meta['channel_order'] == 'BGR' else image
-    return ((ordered.float() - mean) / std)[None]
-
-
 def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
                      backbone: nn.Module, added: Iterable[str] = ()) -> FeatureCheck:
     """Compare a loaded backbone with the pretrained one, rebuilt from its provenance, on the
@@ -187,7 +180,8 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     """
     source = rebuild(meta, state, 'the file of weights')
     family = neutral_weights(dict(state), meta['backbone']['type'])
-    image = normalize(reference_image(family[0].image_size if family else IMAGE_SIZE), meta)
+    size = family[0].image_size if family else IMAGE_SIZE
+    image = normalize(reference_image(size), meta)[None]
     plain = copy.deepcopy(backbone).cpu().float()
     for path in added:
         plain.set_submodule(path, nn.Identity())
@@ -228,4 +222,4 @@ def compare_input(model: nn.Module, meta: Mapping[str, Any], channel_order: str)
     image = reference_image()
     raw = image.flip(0) if channel_order == 'BGR' else image
     seen = model.data_preprocessor({'inputs': [raw]}, False)['inputs'].cpu()
-    return float((seen[..., :IMAGE_SIZE, :IMAGE_SIZE] - normalize(image, meta)).abs().max())
+    return float((seen[..., :IMAGE_SIZE, :IMAGE_SIZE] - normalize(image, meta)[None]).abs().max())

@@ -1,7 +1,7 @@
 """A folder of images with PNG label maps: which belong together, and what the ids mean."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,45 @@ class LabelOptions:
 
     ignore: str
     binary: str
+
+
+@dataclass(frozen=True)
+class PixelLabels:
+    """Images with label maps.
+
+    Attributes:
+        root: their folder. pairs: images and label maps by split.
+        meaning: of the ids in the label maps. strays: label maps without an image, by split.
+    """
+
+    root: Path
+    pairs: dict[str, list[Pair]]
+    meaning: MapMeaning
+    strays: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.meaning.names)
+
+
+@dataclass(frozen=True)
+class LabelLayout:
+    """How a public data set lays out images and label maps.
+
+    Attributes:
+        name: of the data set.
+        parts: the folders that it is recognized by; the first two hold images and label maps.
+        read: what lists the images with their label maps below such a folder, opening neither.
+        below: where those folders may be, below what users name.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    read: Callable[[Path], PixelLabels]
+    below: tuple[str, ...] = ('',)
+
+    def folders(self, root: Path) -> list[Path]:
+        return [root / part for part in self.below]
 
 
 def label_pairs(images: Path, labels: Path) -> Iterator[Pair]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from densessl.evaluation.predictions import Prediction
     from densessl.transfer.checkpoints import CheckpointLayout
     from densessl.transfer.data_report import DataReport
+    from densessl.transfer.label_folder import LabelLayout
     from densessl.transfer.recipe import Recipe
 
 
@@ -174,6 +175,10 @@ class TransferTarget:
             UsageError: ``root`` does not hold it.
         """
         raise UsageError(f'target {self.name!r} reads no data sets')
+
+    def label_layouts(self) -> list[LabelLayout]:
+        """How the library's data sets lay out images with label maps. What dense probes go by."""
+        return []
 
     # -- fine-tuning: for targets whose configs mmengine's Runner trains ----------------------
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmengine.registry import Registry
 
     from densessl.transfer.data_report import DataReport
+    from densessl.transfer.label_folder import LabelLayout
     from densessl.transfer.layouts import Layout
 
 
@@ -75,6 +76,10 @@ class MMSegmentation(EngineTarget):
     def layouts(self) -> list[Layout]:
         from densessl_plugins.mmseg.layouts import LAYOUTS
         return [*super().layouts(), *LAYOUTS]
+
+    def label_layouts(self) -> list[LabelLayout]:
+        from densessl_plugins.mmseg.pixel_layouts import LAYOUTS
+        return LAYOUTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl.transfer.roots import reads, set_root

@@ -14,10 +14,10 @@ from PIL import Image
 from densessl import lock as build_lock
 from densessl.data import mask_cache
 from densessl.data.find import find_images
-from densessl.data.mask_build import cores
 from densessl.data.mask_check import check_masks
 from densessl.data.masks import MaskStore, make_masks, store_for_training
 from densessl.errors import UsageError
+from densessl.machine import cores
 from densessl.registry import MASK_GENERATORS
 
 RNG = np.random.default_rng(0)
