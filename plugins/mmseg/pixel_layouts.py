@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from densessl.data.label_ids import IGNORED, UNKNOWN, MapMeaning
-from densessl.transfer.label_folder import LabelLayout, PixelLabels, visible_files
-from densessl.transfer.roots import SPLITS, listed_images, require
+from densessl.finetune.data_roots import SPLITS, listed_images, require
+from densessl.labels.label_folder import LabelLayout, PixelLabels, visible_files
+from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning
 
 VOC_IMAGES, VOC_MAPS, VOC_LISTS = 'JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'
 VOC_NAMES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog '
