@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from densessl.demo.predictions import Prediction
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
-from densessl.files import write_atomically
 from densessl.finetune.drawing import draw
 from densessl.finetune.finetune import read_downstream_config
 from densessl.finetune.image_loading import rule_in
@@ -24,6 +22,7 @@ from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.image_names import check_links
 from densessl.images.range_survey import with_rule
+from densessl.pictures.figures import write_picture
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.progress import Progress
 from densessl.weights.backbone_file import load_weights_only
@@ -91,7 +90,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
                 continue
             picture = draw(image, finetuned.predict(image), finetuned.classes, finetuned.palette,
                            score)
-            _write(path, picture)
+            write_picture(path, picture)
             drawn.pictures.append(path)
             progress.update(i + 1)
     return drawn
@@ -196,8 +195,3 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     if out.exists() and not out.is_dir():
         raise UsageError(f'--out {out} is a file; it must be a folder')
     return paths
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    content: Any = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    write_atomically(path, content.tobytes())
