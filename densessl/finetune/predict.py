@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from densessl.demo.predictions import Prediction
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
 from densessl.finetune.drawing import draw
@@ -25,6 +24,7 @@ from densessl.images.range_survey import with_rule
 from densessl.pictures.figures import write_picture
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.progress import Progress
+from densessl.transfer.prediction import Prediction
 from densessl.weights.backbone_file import load_weights_only
 from densessl.weights.stored_tensors import check_state
 

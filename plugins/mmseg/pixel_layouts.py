@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from densessl.finetune.data_roots import SPLITS, listed_images, require
+from densessl.labels.data_root import SPLITS, listed_images, require
 from densessl.labels.label_folder import LabelLayout, PixelLabels, visible_files
 from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning
 
