@@ -91,12 +91,3 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError for the first of ``given`` that is not ``known``."""
-    known = sorted(known)
-    for key in given:
-        if key not in known:
-            raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
-                             f'known: {", ".join(known)}')

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.errors import UsageError, did_you_mean, shown
+from densessl.errors import UsageError, check_keys, did_you_mean, shown
 
 # parts whose type may be left out, and what they take besides the arguments of their class
 DEFAULT_TYPES = {'optim_wrapper': 'OptimWrapper'}
@@ -72,8 +72,7 @@ def settle_types(cfg: Config, published: Config, options: Mapping[str, Any],
         for name in [name for name in node if name not in known]:
             own = f'{path}.{name}'
             if _is_touched(own, given) and not (same and name in was):
-                raise UsageError(f'unknown key {name!r} in {path} ({kind})'
-                                 f'{did_you_mean(name, known)}; known: {", ".join(sorted(known))}')
+                check_keys(f'{path} ({kind})', [name], known)
             if not same:
                 lines.append(f'{own}={shown(node[name])} is left out: {kind} does not take it')
                 del node[name]

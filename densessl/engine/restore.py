@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from densessl.bounds import is_count
 from densessl.environment import is_of_machine
 from densessl.errors import RunFailed, UsageError, shown
 
@@ -55,9 +56,9 @@ def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, A
     if not isinstance(meta, dict):
         _refuse(path, 'meta', meta, 'a dict')
     for key in ('iter', 'epoch'):
-        if not _is_count(meta.get(key)):
+        if not is_count(meta.get(key)):
             _refuse(path, f'meta.{key}', meta.get(key), 'a whole number from 0 on')
-    if not (meta.get('seed') is None or _is_count(meta['seed'])):
+    if not (meta.get('seed') is None or is_count(meta['seed'])):
         _refuse(path, 'meta.seed', meta['seed'], 'a whole number from 0 on')
     return {key: value for key, value in meta.items() if key != 'config'}
 
@@ -95,7 +96,7 @@ def check_optimizer(state: Any, wrapper: Any, path: str | Path) -> None:
     shapes = [tuple(one.shape) for group in optimizer.param_groups for one in group['params']]
     for key, values in state['state'].items():
         at = f'optimizer.state.{key}'
-        if not (_is_count(key) and key < len(shapes) and isinstance(values, dict)):
+        if not (is_count(key) and key < len(shapes) and isinstance(values, dict)):
             _refuse(path, at, values, f'that of one of {len(shapes)} parameters')
         for name, value in values.items():
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
@@ -162,13 +163,9 @@ def _checked_info(info: dict[Any, Any], path: str | Path, folder: Path
         elif _SCORES.fullmatch(name) and not isinstance(value, (int, float)):
             _refuse(path, f'message_hub.{name}', value, 'a number')
         elif name == 'keep_ckpt_ids' and not (isinstance(value, (list, tuple))
-                                              and all(map(_is_count, value))):
+                                              and all(map(is_count, value))):
             _refuse(path, f'message_hub.{name}', value, 'a list of whole numbers')
         yield key, value
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 63
 
 
 def _refuse(path: str | Path, key: str, value: Any, wanted: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import densessl
+from densessl.bounds import is_count
 from densessl.errors import UsageError, shown
 from densessl.files import parse_json, write_atomically, write_json
 from densessl.images.image_list import ImageList
@@ -108,20 +109,16 @@ def check_info(info: Any) -> None:
         raise ValueError(f'it must have {", ".join(sorted(_DESCRIBED))}')
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 62
-
-
 def _is_word(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 200 and value.isprintable()
 
 
 _DESCRIBED = {'generator', 'parameters', 'version'}
 _WORD = (_is_word, 'a short string')
-_COUNT = (_is_count, 'a whole number from 0 on')
+_COUNT = (is_count, 'a whole number from 0 on')
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'generator': _WORD, 'densessl': _WORD, 'digest': _WORD, 'images': _COUNT, 'masks': _COUNT,
-    'skipped': _COUNT, 'version': (lambda value: _is_word(value) or _is_count(value),
+    'skipped': _COUNT, 'version': (lambda value: _is_word(value) or is_count(value),
                                    'a whole number or short string'),
     'parameters': (lambda value: isinstance(value, dict), 'a dict'),
     'maps': (lambda value: type(value) is int and 1 <= value <= MAX_MAPS,
@@ -167,7 +164,7 @@ def _read_mark(path: Path) -> dict[str, Any]:
     try:
         mark = parse_json(path.read_bytes())
         skipped = mark.get('skipped') if isinstance(mark, dict) else None
-        if not (isinstance(skipped, dict) and _is_count(mark.get('masks')) and 'digest' in mark
+        if not (isinstance(skipped, dict) and is_count(mark.get('masks')) and 'digest' in mark
                 and all(isinstance(reason, str) for reason in skipped.values())):
             raise ValueError('it must have "digest", "masks" and "skipped"')
     except (OSError, ValueError) as error:

@@ -12,10 +12,16 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
 from torch import nn
 
-from densessl.bounds import check_value, check_values
-from densessl.config import check_keys
+from densessl.bounds import check_section, check_value, check_values
 from densessl.engine.guard import building
-from densessl.errors import UsageError, check_arguments, did_you_mean, shown
+from densessl.errors import (
+    UsageError,
+    check_arguments,
+    check_keys,
+    did_you_mean,
+    refuse_value,
+    shown,
+)
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import MASK_GENERATORS, METHODS
@@ -28,7 +34,6 @@ from densessl.training.schema import (
     SECTIONS,
     WRAPPER,
     TypeName,
-    check_section,
     check_wrapper,
 )
 from densessl.views.photometry import ViewPreprocessor
@@ -79,7 +84,7 @@ def _refuse_code(node: Any, path: str) -> None:
     for key, value in items:
         where = f'{path}.{key}' if path else str(key)
         if callable(value) and not isinstance(value, Mapping):
-            raise UsageError(f'{where} must be a plain value or a name, not {shown(value)}')
+            refuse_value(where, value, 'a plain value or a name')
         _refuse_code(value, where)
 
 
@@ -120,7 +125,7 @@ def _check_masks(masks: Mapping[str, Any]) -> None:
 
 def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
     if not cfg.views:
-        raise UsageError('views must be a list, each a dict, not []')
+        refuse_value('views', cfg.views, 'a list, each a dict')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')
@@ -147,8 +152,7 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
                         'optim_wrapper')
     optimizer = wrapper.get('optimizer')
     if not isinstance(optimizer, Mapping) or 'type' not in optimizer:
-        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not '
-                         f'{shown(optimizer)}')
+        refuse_value('optim_wrapper.optimizer', optimizer, 'a dict with a type')
     if 'lr' in optimizer:
         raise UsageError('optim_wrapper.optimizer.lr has no effect: the rate is schedule.base_lr · '
                          'global batch / schedule.reference_batch; set schedule.base_lr')

@@ -9,8 +9,7 @@ from typing import Any
 from mmengine import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from densessl.config import check_keys
-from densessl.errors import UsageError, check_arguments, shown
+from densessl.errors import UsageError, check_arguments, check_keys, shown
 from densessl.method import Method
 from densessl.registry import METHODS
 from densessl.training.schedules import SCHEDULES, Schedule, by_epoch

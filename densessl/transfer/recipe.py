@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from densessl.config import check_keys
-from densessl.errors import UsageError
+from densessl.errors import UsageError, check_keys
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from densessl.bounds import channels, check_section
 from densessl.method import View
 from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.registry import METHODS
-from densessl.views.bounds import check_channels, check_flag
 from densessl.views.photometry_draw import (
     BLENDED,
     BRIGHTNESS,
@@ -61,9 +61,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
                  std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True) -> None:
         super().__init__(non_blocking=non_blocking)
-        check_flag('normalization.non_blocking', non_blocking)
-        check_channels('normalization.mean', mean, 0, 255)
-        check_channels('normalization.std', std, 0.01, 255)
+        check_section('normalization.', dict(non_blocking=non_blocking, mean=mean, std=std),
+                      dict(non_blocking=bool, mean=channels(0, 255), std=channels(0.01, 255)))
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1) / 255, persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1) / 255, persistent=False)
 

@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from densessl.errors import RunFailed, UsageError
+from densessl.bounds import Share, check_value
+from densessl.errors import RunFailed
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
 
@@ -31,8 +32,7 @@ class UnreadableImages:
     """
 
     def __init__(self, total: int, share: float = 1.0, path: Path | None = None) -> None:
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-            raise UsageError(f'max_unreadable must be a share of the images, 0 to 1, not {share!r}')
+        check_value('max_unreadable', share, Share)
         self.total, self.share, self.path = total, share, path
         self._known: dict[str, str] = {}
 

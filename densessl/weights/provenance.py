@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from densessl.bounds import is_count
 from densessl.errors import UsageError, escaped, shown
 from densessl.weights.stated_backbone import check_stated_backbone
 
@@ -68,10 +69,6 @@ def _is_number(value: Any) -> bool:
         type(value) is float and math.isfinite(value))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 64
-
-
 def _is_color(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) == 3 and all(
         _is_number(one) and abs(one) <= _LARGEST for one in value)
@@ -103,7 +100,7 @@ def _is_plain(value: Any) -> bool:
 
 _TEXT: Rule = (_is_text, f'a string of at most {MAX_TEXT} characters')
 _TEXTS: Rule = (_is_list_of_texts, 'a list of short strings')
-_COUNT: Rule = (_is_count, 'a whole number from 0 on')
+_COUNT: Rule = (is_count, 'a whole number from 0 on')
 _NUMBER: Rule = (_is_number, 'a finite number')
 _SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
                  '64 hexadecimal digits')

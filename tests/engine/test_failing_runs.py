@@ -109,7 +109,7 @@ def test_only_losses_of_fine_tuning_must_be_finite():
     (['--epochs', '18446744073709551616'], [], '--epochs 18446744073709551616: at least 1 and at'),
     ([], ['optim_wrapper.optimizer.momentum=1.5'], 'momentum must be a number of at least 0'),
     ([], ['optim_wrapper.clip_grad.max_norm=0'], 'clip_grad.max_norm must be a number above 0'),
-    ([], ['model.projection=0'], 'model.projection must be a whole number of at least 1'),
+    ([], ['model.projection=0'], 'model.projection must be a whole number from 1 to 65536'),
     ([], ['work_dir='], '--cfg-options work_dir and --work-dir run say different things'),
 ])
 def test_what_would_do_nothing_is_refused(words, options, message, scenes, surroundings, capsys):
