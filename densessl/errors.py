@@ -1,5 +1,5 @@
-"""Errors that are the user's to mend, reported as one line with exit code 2, and the lines that are
-said of any key, value or argument."""
+"""Errors that the user can mend, reported as one line with exit code 2, and the lines for keys,
+values and arguments."""
 from __future__ import annotations
 
 import inspect
@@ -18,7 +18,7 @@ class RunFailed(RuntimeError):
 
 
 class _Short(reprlib.Repr):
-    """Says of an object only what it is: the text of some is long, or made by much code."""
+    """Shows only the type of an object: the text of some is long, or costly to make."""
 
     def repr_instance(self, x: Any, level: int) -> str:
         plain = x is None or isinstance(x, (bool, float, complex, bytes))

@@ -1,4 +1,4 @@
-"""Writing files so that an interrupted write leaves what was there, and where kept work goes."""
+"""Writing files so that an interrupted write leaves what was there; folders for what is kept."""
 from __future__ import annotations
 
 import errno
@@ -23,7 +23,7 @@ from densessl.environment import cannot_write, writing
 from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
-GRACE = 60.0           # seconds for which the part of a file is left alone, whoever writes it
+GRACE = 60.0           # seconds for which an unfinished file is left alone
 # of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
@@ -39,7 +39,7 @@ def cache_root() -> Path:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes, without waiting forever for a pipe's.
+    """Open a file to read its bytes, and never wait for a pipe.
 
     Raises:
         OSError: it is missing, may not be read, or is a pipe, socket or device.
@@ -66,7 +66,7 @@ def work_folder(given: str | Path | None, default: str) -> Path:
     """The folder that ``--work-dir`` names, or the default one if it was not given.
 
     Raises:
-        UsageError: it is empty, which would mean the present folder or the default.
+        UsageError: it is empty, which could mean the current folder or the default.
     """
     if given is not None and not str(given).strip():
         raise UsageError("--work-dir '': name a folder, or leave it out")
@@ -172,8 +172,8 @@ def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> d
 
 
 def unpacked_size(path: Path) -> int | None:
-    """How many bytes the members of a zip file say they have, together; None if it is none. An
-    archive of arrays is not packed: larger than its file is what was made to fill the memory."""
+    """The bytes that the members of a zip file declare, in total; None if it is not a zip file.
+    Archives of arrays are not compressed: one that declares more was made to fill memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(member.file_size for member in archive.infolist())
@@ -193,7 +193,7 @@ def write_json(path: Path, content: Any, *, shared: bool = False) -> None:
 
 
 def without_nan(content: Any) -> Any:
-    """``content`` with None in the place of every NaN and infinity."""
+    """``content`` with None in place of every NaN and infinity."""
     if isinstance(content, Mapping):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

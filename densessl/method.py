@@ -19,7 +19,7 @@ class View:
             position alone), for whatever a method draws per sample, or None.
         target: labels (B, …) of tasks that have them, or None.
         regions: one more than the batch's largest id in ``mask``, known without asking the
-            device for it, or None.
+            device, or None.
     """
 
     image: Tensor

@@ -1,5 +1,5 @@
-"""Overrides of a config by dotted key: put in their places, held against the types that the parts
-have *with* them, and said where something else takes their place later."""
+"""Overrides of a config by dotted key: applied, checked against the types that the parts have
+*with* them, and reported where something else replaces them later."""
 from __future__ import annotations
 
 import copy
@@ -91,7 +91,7 @@ def replaced_overrides(cfg: Config, options: Mapping[str, Any]) -> list[str]:
 
 
 def leaves(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Overrides key by key, those that are given as dicts, too."""
+    """Overrides key by key, including those given as dicts."""
     for key, value in options.items():
         if isinstance(value, Mapping) and value:
             for inner, one in leaves(value):
@@ -122,7 +122,7 @@ def runner_keys() -> set[str]:
 
 def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> str:
     """An override must name a key that is there, or one that a part with a type may take. A part
-    that is None or off makes room for the keys of it.
+    that is None or off is replaced by its keys.
 
     Args:
         made: dotted keys of parts that overrides make, whose keys nothing here knows.

@@ -1,4 +1,4 @@
-"""What every pretraining config shares; each key may be set anew by the config or --cfg-options."""
+"""What every pretraining config shares; a config or --cfg-options may override each key."""
 seed = 0
 uniforms = 64            # uniform numbers a view carries for its method (regions are drawn by them)
 value_range = None       # stored values that become 0 and 255 in images of more than 8 bits: (low,

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         dest='parameters', help="the generator's parameters, as scale=1000")
     add_pixel_arguments(parser, "OUT's, or the full range of the type")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
-    parser.add_argument('--resume', action='store_true', help='go on with an unfinished OUT: '
-                        'what is done anyway')
+    parser.add_argument('--resume', action='store_true', help='continue an unfinished OUT, '
+                        'which is the default')
     parser.add_argument('--shard', metavar='I/N', help='make only every Nth mask from the Ith, '
                         '0 ≤ I < N: run all N anywhere, on a shared folder (default: what torchrun '
                         'or a Slurm array says, else 0/1)')

@@ -57,7 +57,7 @@ def write_scenes(
         workers: processes to draw with; the result does not depend on it.
 
     Returns `root`. Raises ValueError for a count or seed out of range, and when `root` holds files
-    that are no part of such a sample (nothing is changed then).
+    that are not part of such a sample (nothing is changed then).
     """
     root, counts = Path(root), {'unlabelled': unlabelled, 'train': train, 'val': val}
     request = _request(counts, size, seed)
@@ -98,7 +98,7 @@ def _claim(root: Path, request: dict) -> None:
         ours = found is not None and _OURS.fullmatch(path.relative_to(root).as_posix())
         if not ours and not is_leftover(path.name):
             raise ValueError(
-                f'{path} is no part of a built-in sample, so {root} is left as it is; '
+                f'{path} is not part of a built-in sample, so {root} is left as it is; '
                 'choose an empty folder, or move that file away'
             )
     if found != request:

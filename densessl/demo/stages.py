@@ -1,4 +1,4 @@
-"""Work in named stages inside one folder: said aloud, timed, and not repeated when it is done.
+"""Work in named stages inside one folder: announced, timed, and not repeated when it is done.
 
 ``demo.json`` in the folder keeps for each stage a key (a hash of its settings and of the stages it
 builds on), whether it is finished, how long it took and what it found.
@@ -34,7 +34,7 @@ class Stages:
         fresh: forget what was done before and delete it.
 
     Raises:
-        UsageError: ``folder`` has files but no readable ledger, so it may be anybody's.
+        UsageError: ``folder`` has files but no readable ledger, so they may be somebody's own.
     """
 
     def __init__(self, folder: Path, total: int, *, fresh: bool = False) -> None:
@@ -56,8 +56,8 @@ class Stages:
         """Do a stage, unless it was done with the same settings and its outputs are there.
 
         Args:
-            work: does it and returns what JSON can hold; told whether an unfinished attempt with
-                the same settings was left behind.
+            work: does it and returns what JSON can hold; is told whether an unfinished attempt
+                with the same settings was left behind.
             settings: what decides the result, as JSON can hold it.
             after: names of the stages it builds on.
             owns: what it writes, relative to the folder; deleted when it is done with other
@@ -128,7 +128,7 @@ class Stages:
             if ledger['format'] != FORMAT:
                 raise ValueError(f'its format is {shown(ledger["format"])}, not {FORMAT}')
             if not all(map(_is_record, ledger['stages'].values())):
-                raise ValueError('a stage is not what this program writes of one')
+                raise ValueError('a stage is not recorded as this program does')
             return ledger['stages']
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'{path} cannot be used ({error}); choose another folder with --out, '
@@ -155,7 +155,7 @@ def _there(path: Path) -> bool:
 
 
 def _is_record(record: Any) -> bool:
-    """Whether a ledger's record can be gone by: what it owns are names, its seconds a number."""
+    """Whether a ledger's record can be trusted: what it owns are names, its seconds a number."""
     if not isinstance(record, dict):
         return False
     owns = record.get('owns', [])

@@ -1,7 +1,7 @@
-"""What a run takes over from a checkpoint to go on. The file may be anybody's: it is checked first.
+"""What a resumed run takes over from a checkpoint. Anybody may have made it, so it is checked.
 
-mmengine believes it: it runs the text of a config in there, sets attributes by the names in there,
-and deletes the checkpoints that it names.
+mmengine trusts it: it runs the text of its config, sets attributes by the names in it, and deletes
+the checkpoints that it names.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def going_on(path: str | Path) -> Iterator[None]:
     """Within, an error means that a run cannot go on from the file.
 
     Raises:
-        UsageError: in the place of what was raised.
+        UsageError: instead of what was raised.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, A
     """The ``meta`` of a checkpoint without the text of a config, which mmengine would run.
 
     Raises:
-        UsageError: it does not say after which iteration it was saved, or says odd things.
+        UsageError: it does not say after which iteration it was saved, or its values are odd.
     """
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict):

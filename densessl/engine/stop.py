@@ -29,8 +29,8 @@ _forked: list[int] = []                         # this process, if it is a run's
 
 class ProcessSignals:
     """SIGINT and SIGTERM call ``handler`` in this process, from :meth:`take` to
-    :meth:`give_back`. Helpers that ``multiprocessing`` forks meanwhile are ended by nobody but this
-    process."""
+    :meth:`give_back`. Helpers that ``multiprocessing`` forks in the meantime are ended by this
+    process alone."""
 
     def __init__(self, handler: Callable[[int, Any], None]) -> None:
         self.handler = handler
@@ -41,7 +41,7 @@ class ProcessSignals:
         in another there is nothing to take."""
         if current_thread() is not main_thread() or self in taken:
             return
-        taken.append(self)      # first, and removed last: who forks in between must know of it
+        taken.append(self)      # first, and removed last: a fork in between must know of it
         for number in NUMBERS:
             self.previous[number] = signal.signal(number, self.handler)
 

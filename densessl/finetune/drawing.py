@@ -21,7 +21,7 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str],
         image: (H, W, 3) uint8 RGB.
         classes: names by class index.
         palette: RGB colors by class index. One of another length belongs to other classes (a
-            library's own, left where the data brought theirs): colors of ours then.
+            library's own, left where the data brought theirs): then our own are used.
         score: objects below are left out.
 
     Returns:

@@ -67,7 +67,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
         images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
-        pixels: ``value_range`` and ``bands`` in the place of those of the fine-tuning.
+        pixels: ``value_range`` and ``bands`` instead of those of the fine-tuning.
 
     Raises:
         UsageError: the model cannot be opened, there are no images, or something would be lost.
@@ -109,7 +109,7 @@ def open_finetuned(path: str | Path) -> Finetuned:
     content = load_weights_only(checkpoint)
     state = content.get('state_dict')
     if not isinstance(state, dict):
-        raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no '
+        raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
                          f'state_dict')
     check_state(state, checkpoint)
     classes, palette = _classes(content.get('meta'), checkpoint)
@@ -123,7 +123,8 @@ def _classes(meta: Any, checkpoint: Path) -> tuple[list[str], Sequence[Sequence[
     about = about if isinstance(about, dict) else {}
     classes, palette = about.get('classes'), about.get('palette') or ()
     if not classes:
-        raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no classes')
+        raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
+                         f'classes')
     if not (isinstance(classes, (list, tuple)) and all(isinstance(one, str) for one in classes)):
         raise UsageError(f'{checkpoint} is damaged: its classes are {shown(classes)}, not a list '
                          f'of names; fine-tune again')
@@ -153,7 +154,7 @@ def _checkpoint(path: Path) -> Path:
 
 def _config(folder: Path) -> Path:
     """The config that the run wrote out beside its checkpoints, by the name that it recorded.
-    Reading a config executes it, so none that merely lies there is taken."""
+    Reading a config executes it, so only that one is used."""
     record = folder / RECORD
     if not record.is_file():
         raise UsageError(f'there is no {RECORD} beside the checkpoint in {folder}, which names the '

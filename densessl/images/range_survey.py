@@ -18,7 +18,7 @@ LOOK, MEASURE = 64, 256     # images: to find out whether any is deep, and what 
 _NAMES = 20_000             # of which those are chosen
 _VALUES = 20_000            # of an image, for percentiles
 _DEEP = ('.png', '.apng', '.tif', '.tiff', '.pgm', '.ppm', '.pnm', '.jp2')
-_DARK = 1 / 2               # of the full range: who stays below it wants another
+_DARK = 1 / 2               # of the full range: values that stay below it want another
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _add(images: ImageList, positions: Iterable[int], rule: PixelRule, seen: dic
         try:
             found = deep_values(images.where(i), images.data(i), rule)
         except UnreadableImage:
-            continue               # who reads it says so
+            continue               # the reader reports it
         looked += 1
         if found is not None:
             values, full, nodata = found

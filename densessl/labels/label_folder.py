@@ -1,4 +1,4 @@
-"""A folder of images with PNG label maps: which belong together, and what the ids mean."""
+"""A folder of images with PNG label maps: which map is whose, and what the ids mean."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ Pair = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """How a user says what ids mean, in the words of the command at hand.
+    """How a user says what ids mean, in the words of the command.
 
     Attributes:
         ignore: that an id has no label; the id follows. binary: that 255 is the second class.
@@ -189,8 +189,8 @@ def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int]
                        if facts[label].wrong not in (None, MISSING)), '')
         hint = f'; masks of 0 and 255: {options.binary}' if present == {0, 255} else spoilt
         raise UsageError(f'the label maps in {root / "labels"} hold {len(used)} class (ids {used}, '
-                         f'without label: {sorted(meant & ignored) or "none"}); two are needed at '
-                         f'least{hint}')
+                         f'without label: {sorted(meant & ignored) or "none"}); at least two are '
+                         f'needed{hint}')
     return used, present
 
 

@@ -88,7 +88,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         progress: whether to show it on stderr.
 
     Raises:
-        UsageError: ``out`` cannot be written to, is no mask store, was made with other
+        UsageError: ``out`` cannot be written to, is not a mask store, was made with other
             parameters or is being built by another process; two images would share a mask; or no
             image gave a mask.
         RuntimeError: a worker was killed.
@@ -106,7 +106,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
         if share.changed and progress:
             print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
-                  f'masks were made ({named(images, share.changed)}): theirs are made again',
+                  f'masks were made ({named(images, share.changed)}): their masks are made again',
                   file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
@@ -197,9 +197,9 @@ def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerato
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunFailed(
-            f'a worker process ended: killed for want of memory (then run the same again with '
-            f'fewer workers than {workers}; what was made is kept), or started from a script '
-            f'without "if __name__ == \'__main__\':"') from error
+            f'a worker process ended: it was killed because memory ran out (then run the same '
+            f'command with fewer workers than {workers}; what was made is kept), or was started '
+            f'from a script without "if __name__ == \'__main__\':"') from error
     finally:
         stop.value = True                            # a worker ends after the image it is at
         pool.shutdown(cancel_futures=True)

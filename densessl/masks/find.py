@@ -84,7 +84,7 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
 def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
     """Make the masks of images again that have changed since theirs were made, as the store says
-    that it was made; while another process does so, wait."""
+    that it was made; wait if another process does so."""
     while changed := changed_since(images, store):
         if not parameters:
             raise said_changed(images, store, changed)
@@ -111,7 +111,7 @@ def changed_since(images: ImageList, store: Masks) -> list[int]:
     times = recorded['time'].copy()
     changed = changed_images(images, positions, recorded)
     if (recorded['time'] != times).any() and store.info.get('digest') == images.digest():
-        with suppress(UsageError):      # who may not write looks at the bytes again
+        with suppress(UsageError):      # without the right to write, the bytes are compared again
             write_record(store.root / RECORD, recorded, images.digest())
     return changed
 
@@ -119,7 +119,7 @@ def changed_since(images: ImageList, store: Masks) -> list[int]:
 def said_changed(images: ImageList, store: MaskStore, changed: list[int]) -> UsageError:
     """The error that images have changed since their masks were made, and which."""
     return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
-                      f'{store.root} were made ({named(images, changed)}); make theirs again: '
+                      f'{store.root} were made ({named(images, changed)}); make their masks again: '
                       f'{_command(images, store)}')
 
 
@@ -145,7 +145,7 @@ def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *
     if theirs != PLAIN and (rule == PLAIN or not rule.measured):
         rule = theirs
         if say:
-            print(f'densessl: images are read as those were that the masks are of, by {rule}',
+            print(f'densessl: images are read as they were for their masks, by {rule}',
                   file=sys.stderr)
     return with_rule(images, rule, say=say)
 
@@ -156,7 +156,7 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
         return read_info(root)
     try:
         held = masks_in_shards(images, root)
-    except UsageError:      # who needs masks of that folder says so
+    except UsageError:      # reported where those masks are needed
         held = None
     return held.info if held else {}
 

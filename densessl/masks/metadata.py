@@ -1,4 +1,4 @@
-"""What a mask store says of itself: how masks are made, what is done, which images have none."""
+"""What a mask store says about itself: how masks are made, what is done, which images have none."""
 from __future__ import annotations
 
 import json
@@ -24,7 +24,7 @@ INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
 
 
 def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
-    """Write ``masks.json``, or check that the one that is there is of the same masks."""
+    """Write ``masks.json``, or check that the existing one describes the same masks."""
     ours, path = describe(generator), root / INFO
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -89,8 +89,8 @@ def read_info(root: Path) -> dict[str, Any]:
         raise UsageError(f'{root} is not a mask store: it has no {INFO} (make one with '
                          f'"densessl make_masks IMAGES {root}")') from error
     except (OSError, ValueError) as error:
-        raise UsageError(f'{path} cannot be used: {error}; get it as it was written beside the '
-                         f'masks, or make them again in another folder') from error
+        raise UsageError(f'{path} cannot be used: {error}; restore the file that was written '
+                         f'with the masks, or make them again in another folder') from error
     return info
 
 

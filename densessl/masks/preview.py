@@ -24,7 +24,7 @@ def write_preview(path: Path, images: ImageList, count: int,
         masks_of: gives the label maps (H, W) of an image by its position and pixels.
 
     Returns:
-        How many images are in it; one that cannot be read or divided is left out and said.
+        How many images are in it; one that cannot be read or divided is left out and reported.
 
     Raises:
         UsageError: none could be drawn, or ``path`` cannot be written.

@@ -22,7 +22,7 @@ _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
             8: cv2.IMREAD_REDUCED_GRAYSCALE_8}        # with _COLOR: not gray
 
-cv2.setLogLevel(0)      # silent: what it cannot read is tried by others, or named by us
+cv2.setLogLevel(0)      # silent: what it cannot read is tried by others, or reported by us
 
 
 def decode_pixels(data: bytes, rule: PixelRule) -> tuple[np.ndarray, str]:
@@ -88,7 +88,7 @@ def _decode_tiff(tags: tiff.Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
 
 
 def _jpeg_without_end(data: bytes) -> tuple[np.ndarray, str]:
-    """A JPEG with an end put after its last byte: what is missing is of one gray."""
+    """A JPEG with an end marker put after its last byte: what is missing is gray."""
     with open_with_pillow(data + _END_OF_JPEG) as image:
         pixels = by_pillow(image, PLAIN)
     filled = (pixels == pixels[-1, -1]).all(axis=(1, 2))

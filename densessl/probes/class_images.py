@@ -102,8 +102,8 @@ def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:
              for one in TRANSFER_TARGETS.get(name).image_sets]
     if dataset not in known:
         raise UsageError(f'unknown data set {dataset!r}{did_you_mean(dataset, known)}; known: '
-                         f'{", ".join(known)}; any other: a folder of class folders, without '
-                         f'--dataset')
+                         f'{", ".join(known)}; for any other, give a folder of class folders '
+                         f'without --dataset')
     target, _, name = dataset.partition('.')
     train, val = TRANSFER_TARGETS.get(target)().read_image_set(name, root)
     return split_off(train) if val is None else (train, val)

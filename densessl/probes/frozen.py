@@ -96,12 +96,12 @@ def load_measured(backbone: str | Path, architecture: str | Mapping[str, Any] | 
 
 
 def architecture_of(backbones: Sequence[str | Path]) -> dict[str, Any] | None:
-    """The architecture that random weights have beside these files: that of the first of them, its
-    arguments included; None if there is no file."""
+    """The architecture of random weights that are compared with these files: that of the first
+    file, with its arguments; None if there is no file."""
     files = [backbone for backbone in backbones if str(backbone) != RANDOM]
     return dict(load_backbone_file(files[0])[1]['backbone']) if files else None
 
 
 def _label(path: Path) -> str:
-    """``RUN/backbone.pth`` → ``RUN``: the name that tells it from others."""
+    """``RUN/backbone.pth`` → ``RUN``: the name that distinguishes it from others."""
     return path.resolve().parent.name if path.stem == 'backbone' else path.stem

@@ -66,7 +66,7 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
     if not (base / 'images').is_dir():
         known = '; or '.join([LAYOUT, *(f'{", ".join(layout.parts)} ({layout.name})'
                                         for layout in layouts)])
-        raise UsageError(f'{base} has none of the layouts that are known: {known}')
+        raise UsageError(f'{base} has none of the known layouts: {known}')
     found = read_label_folder(base, ignore, OPTIONS, moved)
     return PixelLabels(base, found.pairs, found.meaning(OPTIONS), {
         split: stray_labels(base / 'labels' / split, (label for _, label in pairs))

@@ -43,7 +43,7 @@ class ShardCopy:
         self.stop = threading.Event()
 
     def run(self, workers: int, progress: bool) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Write the shards that are not there; how many those were, and the index of all."""
+        """Write the missing shards; return how many those were, and the index of all."""
         with Progress('images', len(self.images), enabled=progress) as bar, \
                 ThreadPoolExecutor(workers) as pool:
             running: set[Future[bool]] = {pool.submit(self._shard, number)
@@ -60,14 +60,14 @@ class ShardCopy:
         return written, join(self.parts)
 
     def _shard(self, number: int) -> bool:
-        """Write shard ``number`` unless it is there; whether it was written."""
+        """Write shard ``number`` unless it is there; return whether it was written."""
         kept = self._is_whole(number, self.shards[number].newest)
         if not kept:
             self.begun()
             self._write(number)
             if not self._is_whole(number):
                 raise UsageError(f'{self.out / file_name(number)} is not what was planned: an '
-                                 f'image or mask changed meanwhile; run the same command again')
+                                 f'image or mask has changed; run the same command again')
         self.done[number] = len(self.shards[number].positions)
         return not kept
 

@@ -124,7 +124,7 @@ def _described(store: Masks) -> dict[str, Any]:
 # -- the folder ------------------------------------------------------------------------------------
 
 def _begin(out: Path, images: ImageList, what: dict[str, Any]) -> None:
-    """Write ``shards.json``, or check that the one that is there is of the same shards."""
+    """Write ``shards.json``, or check that the existing one describes the same shards."""
     if out == images.root:
         raise UsageError(f'{out} holds the images themselves; choose another folder')
     try:
@@ -160,8 +160,8 @@ def _spelled(what: dict[str, Any]) -> str:
 
 
 def _remove_strays(out: Path, count: int) -> None:
-    """Remove what a killed call left half written, and shards of a longer list (an image that is
-    gone since)."""
+    """Remove what a killed call left half written, and shards of a longer list (an image was
+    removed since)."""
     for name in os.listdir(out):
         ours = _OURS.fullmatch(name)
         if ours and (ours[2] or int(ours[1]) >= count):

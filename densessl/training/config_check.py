@@ -41,7 +41,7 @@ from densessl.views.view import view_class_of
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
-    """Refuse what is missing, unknown or no number where one is needed; return the method's class.
+    """Refuse what is missing, unknown or of the wrong type; return the method's class.
 
     Raises:
         UsageError: the first thing that is wrong, by its key.
@@ -107,7 +107,7 @@ def _provided(registry: Registry, name: str, key: str) -> type:
     except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
         found = None
     if not isinstance(found, type):
-        raise UsageError(f'{key}: {shown(name)} is nothing that a plugin provides')
+        raise UsageError(f'{key}: {shown(name)} is not provided by any plugin')
     return found
 
 
@@ -166,7 +166,7 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
 
 
 def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
-    """Take a step on a few weights: what the library refuses, or makes no numbers of, shows."""
+    """Take a step on a few weights, which shows what the library refuses or cannot compute."""
     trial = {**copy.deepcopy(_but(wrapper, 'accumulative_counts')), 'type': 'OptimWrapper'}
     trial = {key: value for key, value in trial.items() if key in WRAPPER}
     trial['optimizer'] = {**trial['optimizer'], 'lr': 0.1}
@@ -175,7 +175,7 @@ def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
         output = model(torch.tensor([[0.0, 1.0], [1.0, 3.0]], device=get_device()))
         build_optim_wrapper(model, ConfigDict(trial)).update_params(output.square().sum())
         if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise ValueError('a step with these values makes weights that are not numbers')
+            raise ValueError('a step with these values makes weights that are not finite')
 
 
 def _registered(registry: Registry, name: Any, key: str) -> type:

@@ -141,7 +141,7 @@ def _published(cfg: Config) -> list[int]:
 
 def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processes: int,
                          allow_smaller_negatives: bool) -> None:
-    """Refuse batches that teach something else than the recipe's: of one image where there is
+    """Refuse batches that teach something other than the recipe's: of one image where there is
     batch norm, and accumulated ones where images of a batch meet, as negatives or in batch norm.
 
     Raises:

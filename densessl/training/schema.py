@@ -22,7 +22,7 @@ TypeName = Annotated[str, Name()]
 Positive = Annotated[float, Range(above=0)]
 Images = whole(1, 2 ** 20)
 Steps = whole(1, 2 ** 31 - 1)
-Seed = whole(0, 2 ** 32 - 1)      # NumPy's old generator takes no more
+Seed = whole(0, 2 ** 32 - 1)      # the limit of NumPy's old generator
 Epochs = whole(1, MOST_EPOCHS)
 Workers = whole(0, 2 ** 10)
 

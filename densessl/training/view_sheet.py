@@ -45,7 +45,7 @@ class ReadOrMade:
     Args:
         store: label maps that are there already, or None.
         generator: makes those that are not, or None.
-        changed: the positions of images of which the store's are no longer.
+        changed: the positions of images that have changed since the store's were made.
     """
 
     def __init__(self, store: Masks | None, generator: MaskGenerator | None,

@@ -59,7 +59,7 @@ def _layouts() -> list[tuple[TransferTarget, CheckpointLayout]]:
     for name in target_names():
         target = TRANSFER_TARGETS.get(name)()
         found += [(target, layout) for layout in target.checkpoints()]
-    # the more telling first: it names what the others find as well
+    # the most specific first: it names what the others find as well
     return sorted(found, key=lambda entry: not entry[1].requires)
 
 
@@ -145,8 +145,8 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
         _enter(cfg, state, layout, parts, fits, weights_hash(neutral))
         if not parts.reason:
             return
-    parts.reason = parts.reason or (f'its {len(parts.backbone)} tensors are laid out as no '
-                                    f'backbone that is known of {target.name}')
+    parts.reason = parts.reason or (f'its {len(parts.backbone)} tensors match no known '
+                                    f'backbone of {target.name}')
 
 
 def _enter(cfg: dict[str, Any], state: State, layout: CheckpointLayout, parts: Parts,
@@ -164,6 +164,6 @@ def _why_not(path: Path, tensors: State, foreign: Foreign, near: list[tuple[int,
     stems = image_inputs(tensors)
     several = (f'; it has {len(stems)} encoders ({", ".join(stems[:3])}): name the prefix of '
                f'one, such as --from {stems[0].rsplit(".", 2)[0]}.' if len(stems) > 1 else '')
-    return (f'{path} has no layout that is known; its keys begin with {starts_of(list(tensors))}; '
+    return (f'{path} has no known layout; its keys begin with {starts_of(list(tensors))}; '
             f'closest to {max(near)[1]}{several}. Known are {", ".join(layout_names()[1:])}; or '
             f'give the prefix of the backbone’s keys to --from, with a dot at its end')

@@ -56,8 +56,8 @@ class Foreign:
 
 
     def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
-        """The same with what the file says in the place of what the user left open, and the names
-        of that."""
+        """The same, completed by what the file says where the user said nothing; and the names of
+        what was completed."""
         taken = {name: value for name, value in recorded.items() if getattr(self, name) is None}
         return replace(self, **taken), list(taken)
 

@@ -112,7 +112,7 @@ def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
         elif name not in raw:
             raw[name] = value
         elif raw[name].shape != value.shape or not torch.equal(raw[name], value):
-            parts.reason = f'two different encoders: {key} is there with other values, too'
+            parts.reason = f'two different encoders: {key} is there twice, with different values'
     if layout.requires and not any(re.search(layout.requires, key) for key in tensors):
         parts.reason = f'no key has {layout.requires!r}'
     if unknown:
@@ -121,7 +121,7 @@ def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
         parts.reason = 'no key has its prefix'
     renamed = layout.keys.to_neutral(raw) if layout.keys else raw
     if renamed is None:
-        parts.reason = parts.reason or 'the keys of its backbone are named otherwise'
+        parts.reason = parts.reason or 'the keys of its backbone have other names'
     parts.backbone = renamed or {}
     return parts
 

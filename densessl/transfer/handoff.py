@@ -150,8 +150,8 @@ class FeatureCheck:
         """Raise UsageError unless the compared stages agree to :data:`TOLERANCE`."""
         if not self.differences:
             raise UsageError(
-                f'the {target} backbone cannot be compared with the pretrained one: already its '
-                f'first stage has another size or number of channels')
+                f'the {target} backbone cannot be compared with the pretrained one: its first '
+                f'stage already has another size or number of channels')
         if not self.equal:
             stage, difference = next(
                 (number, difference) for number, difference

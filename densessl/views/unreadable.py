@@ -102,7 +102,7 @@ class UnreadableImages:
 
     def _too_many(self, known: dict[str, str]) -> str:
         if len(known) >= self.total:
-            return f'{self.said()}: none is left'
+            return f'{self.said()}: no image is left'
         enough = min(1.0, max(0.05, math.ceil(200 * len(known) / self.total) / 100))
         return (f'{self.said()}, more than max_unreadable={self.share:g} allows: mend them or take '
                 f'them out of the data, or allow more (--cfg-options max_unreadable={enough:g})')

@@ -21,7 +21,7 @@ def prepare_worker(worker: int) -> None:
 def outlive_signals() -> None:
     """Ctrl-C, torchrun and schedulers signal a run's whole process group; the training process
     must still get the batches of the iterations until it stops. The worker ends with it, or when
-    it, and nobody else, sends SIGTERM. More than once is harmless."""
+    it alone sends SIGTERM. Calling this again is harmless."""
     if os.getpid() in _outliving:
         return
     _outliving[:] = [os.getpid()]

@@ -1,4 +1,4 @@
-"""What a file of weights says of its pretraining: types and bounds are checked where it is read."""
+"""What a file of weights says about its pretraining; types and bounds are checked on reading."""
 from __future__ import annotations
 
 import math
@@ -21,7 +21,7 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
-    """Check the provenance in the file ``path``, which may be anybody's.
+    """Check the provenance in the file ``path``, which anybody may have made.
 
     Raises:
         UsageError: some of :data:`PROVENANCE` is missing, or a value is of the wrong type or

@@ -127,7 +127,7 @@ def as_grid(features: Tensor) -> Tensor:
     """(B, n·n, C) patches row by row → (B, C, n, n)."""
     side = math.isqrt(features.shape[1])
     if side * side != features.shape[1]:
-        raise UsageError(f'{features.shape[1]} patches are no square grid')
+        raise UsageError(f'{features.shape[1]} patches do not form a square grid')
     return features.transpose(1, 2).unflatten(2, (side, side))
 
 

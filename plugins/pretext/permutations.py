@@ -32,7 +32,7 @@ def permutation_set(tiles: int, number: int) -> np.ndarray:
         if kept.shape == (number, tiles):
             return kept.astype(np.int64)
     except (OSError, ValueError, EOFError):
-        pass   # not there, or a file that is no longer whole: made again
+        pass   # missing, or no longer whole: made again
     chosen = far_apart(tiles, number)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -104,8 +104,8 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
     norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
     if norm is not None:
         if width != 1 or kwargs.get('weights') is not None:
-            raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
-                             f'weights')
+            raise UsageError(f'torchvision.{name}: norm {norm!r} cannot be combined with width '
+                             f'or weights')
         kwargs['norm_layer'] = norm_layer(norm)
     try:
         model = get_model(name, **kwargs)

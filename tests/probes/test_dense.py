@@ -193,7 +193,7 @@ def test_cityscapes_is_recognized_and_its_label_ids_translated(tmp_path):
 
 
 def test_what_is_no_layout_is_said_in_one_line(tmp_path, label_folder):
-    with pytest.raises(UsageError, match='none of the layouts that are known'):
+    with pytest.raises(UsageError, match='none of the known layouts'):
         find_pixel_labels(tmp_path)
     with pytest.raises(UsageError, match='no folder'):
         find_pixel_labels(tmp_path / 'nowhere')

@@ -273,7 +273,7 @@ def test_a_file_that_changes_meanwhile_ends_the_call(made, monkeypatch):
     images, folder = made
     look = tar_copy.ShardCopy._data
     monkeypatch.setattr(tar_copy.ShardCopy, '_data', lambda *arguments: look(*arguments) * 30)
-    refused('changed meanwhile', images, folder / 'new')
+    refused('image or mask has changed', images, folder / 'new')
 
     def vanish(self, i, which):
         self.images.path(3).unlink(missing_ok=True)

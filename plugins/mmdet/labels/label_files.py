@@ -56,7 +56,7 @@ def labelled_images(images: Path, labels: Path, suffix: str, listed: Path | None
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a text file is one of those that lie beside labels and are none."""
+    """Whether a text file is one that lies beside labels without being one."""
     return path.name in ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'README.txt',
                          'README.roboflow.txt', 'README.dataset.txt')
 

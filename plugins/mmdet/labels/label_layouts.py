@@ -99,7 +99,7 @@ def _names(word: str, name: str) -> bool:
 def _is_coco(path: Path) -> bool:
     with path.open('rb') as file:
         start = file.read(1 << 16)
-    # in a larger file the keys may be anywhere; what it is says the reader
+    # in a larger file the keys may be anywhere; the reader says what it is
     return len(start) == 1 << 16 or all(key in start for key in (b'"images"', b'"annotations"'))
 
 

@@ -90,8 +90,8 @@ def register() -> None:
 
 
 def is_devkit(root: str | None) -> bool:
-    """Whether a folder, or the VOCdevkit in it, has a year of VOC; of None, which is the config's
-    own folder, it is said."""
+    """Whether a folder, or the VOCdevkit in it, has a year of VOC; True for None, the config's own
+    folder."""
     return root is None or bool(year_folders(Path(root)))
 
 
@@ -137,7 +137,7 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
 
 
 def _take_years(cfg: Any, years: list[Path]) -> list[Any]:
-    """Put the lists of ``years`` in the place of the config's; the two data sets."""
+    """Replace the lists of the config by those of ``years``; return the two data sets."""
     leaves = []
     for at, split in enumerate(SPLITS):
         parts = [[str(year / 'JPEGImages'), str(year / 'Annotations'), year_lists(year)[at]]
