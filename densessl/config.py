@@ -17,8 +17,8 @@ from densessl.plugins import load_plugins
 
 def config_folders() -> list[Path]:
     """Folders searched by name: densessl's own configs, then those of plugins."""
-    own = find_spec('densessl_configs')
-    folders = [Path(folder) for folder in own.submodule_search_locations] if own else []
+    package = find_spec('densessl_configs')
+    folders = [Path(folder) for folder in package.submodule_search_locations] if package else []
     return folders + [folder for plugin in load_plugins()
                       for folder in plugin.provides.get('config_folders', [])]
 

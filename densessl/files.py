@@ -82,13 +82,13 @@ def require_work_folder(folder: Path) -> None:
 
 def _why_unwritable(folder: Path) -> str:
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except (OSError, ValueError) as error:      # a name that no system takes
         return f'cannot be a folder: {error.args[-1]}'
-    if not there.is_dir():
-        return 'is a file' if there == folder else f'cannot be made: {there} is a file'
+    if not existing.is_dir():
+        return 'is a file' if existing == folder else f'cannot be made: {existing} is a file'
     try:
-        with TemporaryDirectory(prefix='.densessl-', dir=there):
+        with TemporaryDirectory(prefix='.densessl-', dir=existing):
             return ''
     except OSError as error:
         return f'cannot be written to: {error.strerror}'
@@ -228,9 +228,9 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
         flush: to the disk before the rename. Without it (of a million small files, say) the caller
             flushes all of them before anything says that they are complete.
     """
-    own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
+    writer = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
-    short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
+    short = hashlib.blake2b(os.fsencode(path.name + writer), digest_size=8).hexdigest()
     try:
         with _renamed(path.with_name(f'.{short}.tmp'), path, flush) as unfinished:
             try:

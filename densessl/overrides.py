@@ -70,11 +70,11 @@ def settle_types(cfg: Config, published: Config, options: Mapping[str, Any],
         was = at(published, path)
         same = isinstance(was, Mapping) and _type_of(path, was) == kind
         for name in [name for name in node if name not in known]:
-            own = f'{path}.{name}'
-            if _is_touched(own, given) and not (same and name in was):
+            dotted = f'{path}.{name}'
+            if _is_touched(dotted, given) and not (same and name in was):
                 check_keys(f'{path} ({kind})', [name], known)
             if not same:
-                lines.append(f'{own}={shown(node[name])} is left out: {kind} does not take it')
+                lines.append(f'{dotted}={shown(node[name])} is left out: {kind} does not take it')
                 del node[name]
     return lines
 
@@ -116,8 +116,8 @@ def at(node: Any, key: str) -> Any:
 def runner_keys() -> set[str]:
     """Top-level keys that mmengine's Runner reads whether or not a config sets them."""
     from mmengine.runner import Runner
-    own = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
-    return own | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    attributes = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
+    return attributes | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 
 
 def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> str:

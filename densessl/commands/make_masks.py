@@ -115,8 +115,8 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
     store = MaskStore(out) if (out / INFO).exists() else masks_in_shards(images, out)
     asked = args.generator is not None or args.parameters or not store
     generator = _generator(args) if asked else None
-    theirs = describe(generator) if generator else store.info
-    if store and any(store.info.get(key) != theirs.get(key)
+    described = describe(generator) if generator else store.info
+    if store and any(store.info.get(key) != described.get(key)
                      for key in ('generator', 'parameters', 'version')):
         store = None
 
@@ -130,7 +130,7 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
 
     path = out.with_name(f'{out.name}.preview.jpg')
     count = write_preview(path, images, args.preview, masks_of)
-    print(f'{path}: {count} images with masks by {spell(theirs)}'
+    print(f'{path}: {count} images with masks by {spell(described)}'
           + ('' if store else ', made for this picture'))
     return 0
 

@@ -95,8 +95,8 @@ def _claim(root: Path, request: dict) -> None:
     files = [path for path in sorted(root.rglob('*')) if not path.is_dir()]
     found = _request_in(root / 'classes.json') or _request_in(root / 'writing.json')
     for path in files:
-        ours = found is not None and _OURS.fullmatch(path.relative_to(root).as_posix())
-        if not ours and not is_leftover(path.name):
+        is_ours = found is not None and _OURS.fullmatch(path.relative_to(root).as_posix())
+        if not is_ours and not is_leftover(path.name):
             raise ValueError(
                 f'{path} is not part of a built-in sample, so {root} is left as it is; '
                 'choose an empty folder, or move that file away'

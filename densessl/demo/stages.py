@@ -72,8 +72,8 @@ class Stages:
         print(f'\n[{self.number}/{self.total}] {title}', flush=True)
         key, before = self._key(name, settings, after), self.records.get(name, {})
         same = before.get('key') == key
-        there = all(_there(self.folder / path) for path in needs)
-        if same and before.get('done') and there and not again:
+        outputs_exist = all(_there(self.folder / path) for path in needs)
+        if same and before.get('done') and outputs_exist and not again:
             print(f'      done before, in {duration(before["seconds"])}', flush=True)
             return before['found']
         if before and not same:

@@ -102,8 +102,8 @@ def require_whole(path: Path) -> None:
     of_run = _NUMBERED.fullmatch(path.name)
     wrong = damage(path)
     if wrong and (of_run or path.stat().st_size):
-        others = [one for one in numbered(path.parent) if of_run and one != path]
-        whole = next((one for one in reversed(others) if not damage(one)), None)
+        siblings = [one for one in numbered(path.parent) if of_run and one != path]
+        whole = next((one for one in reversed(siblings) if not damage(one)), None)
         raise UsageError(f'{path} is damaged: {wrong}'
                          + (f'; {whole.name} beside it is whole' if whole else ''))
 

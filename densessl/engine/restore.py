@@ -88,11 +88,11 @@ def check_optimizer(state: Any, wrapper: Any, path: str | Path) -> None:
     """
     if state is None or not isinstance(wrapper, OptimWrapper):
         return
-    own, optimizer = wrapper.state_dict(), wrapper.optimizer
+    expected, optimizer = wrapper.state_dict(), wrapper.optimizer
     if not (isinstance(state, dict) and isinstance(state.get('state'), dict)):
         _refuse(path, 'optimizer', state, 'the state of an optimizer')
     for part in ('param_groups', 'base_param_settings'):
-        _check_like(state.get(part), own.get(part), path, f'optimizer.{part}')
+        _check_like(state.get(part), expected.get(part), path, f'optimizer.{part}')
     shapes = [tuple(one.shape) for group in optimizer.param_groups for one in group['params']]
     for key, values in state['state'].items():
         at = f'optimizer.state.{key}'
@@ -121,33 +121,33 @@ def check_schedulers(states: Any, schedulers: Any, path: str | Path) -> None:
     if not isinstance(states, list):
         _refuse(path, 'param_schedulers', states, 'a list')
     for i, (state, one) in enumerate(zip(states, schedulers, strict=False)):
-        own, at = one.state_dict(), f'param_schedulers[{i}]'
-        if not isinstance(state, dict) or set(state) - set(own):
-            _refuse(path, at, state, f'a dict of {", ".join(own)}')
-        _check_like(state, own, path, at)
+        expected, at = one.state_dict(), f'param_schedulers[{i}]'
+        if not isinstance(state, dict) or set(state) - set(expected):
+            _refuse(path, at, state, f'a dict of {", ".join(expected)}')
+        _check_like(state, expected, path, at)
 
 
-def _check_like(theirs: Any, own: Any, path: str | Path, name: str) -> None:
+def _check_like(found: Any, expected: Any, path: str | Path, name: str) -> None:
     """Check that what both have is of the same kind; versions of a library differ in the rest."""
-    if isinstance(own, Mapping):
-        if not isinstance(theirs, Mapping):
-            _refuse(path, name, theirs, 'a dict')
-        for key in set(own) & set(theirs):
-            _check_like(theirs[key], own[key], path, f'{name}.{key}')
-    elif isinstance(own, (list, tuple)):
-        if not isinstance(theirs, (list, tuple)) or len(theirs) != len(own):
-            _refuse(path, name, theirs, f'a list of {len(own)}')
-        for i, (one, mine) in enumerate(zip(theirs, own, strict=True)):
-            _check_like(one, mine, path, f'{name}[{i}]')
-    elif isinstance(own, bool):
-        if not isinstance(theirs, bool):
-            _refuse(path, name, theirs, 'true or false')
-    elif isinstance(own, (int, float, Tensor)):
-        if not (isinstance(theirs, (int, float)) or (isinstance(theirs, Tensor)
-                                                     and theirs.numel() == 1)):
-            _refuse(path, name, theirs, 'a number')
-    elif isinstance(own, str) and not isinstance(theirs, str):
-        _refuse(path, name, theirs, 'a string')
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            _refuse(path, name, found, 'a dict')
+        for key in set(expected) & set(found):
+            _check_like(found[key], expected[key], path, f'{name}.{key}')
+    elif isinstance(expected, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(found) != len(expected):
+            _refuse(path, name, found, f'a list of {len(expected)}')
+        for i, (one, wanted) in enumerate(zip(found, expected, strict=True)):
+            _check_like(one, wanted, path, f'{name}[{i}]')
+    elif isinstance(expected, bool):
+        if not isinstance(found, bool):
+            _refuse(path, name, found, 'true or false')
+    elif isinstance(expected, (int, float, Tensor)):
+        if not (isinstance(found, (int, float)) or (isinstance(found, Tensor)
+                                                     and found.numel() == 1)):
+            _refuse(path, name, found, 'a number')
+    elif isinstance(expected, str) and not isinstance(found, str):
+        _refuse(path, name, found, 'a string')
 
 
 def _checked_info(info: dict[Any, Any], path: str | Path, folder: Path

@@ -87,8 +87,8 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
         vars(cfg)['_format_python_code'] = False   # which takes seconds, at every checkpoint
     images, labelled, start = [], False, 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
-        own = [index - start for index in chosen if start <= index < start + size]
-        for index in own:
+        positions = [index - start for index in chosen if start <= index < start + size]
+        for index in positions:
             info = dataset.get_data_info(index)
             images.append(info['img_path'])
             labelled = labelled or _has_label(info)

@@ -189,10 +189,10 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     if lost:
         raise UsageError(f'--out {out} would write over the images themselves, such as {lost[0]}; '
                          f'choose another folder')
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise UsageError(f'{out} holds {len(there)} of the {len(paths)} pictures already, such as '
-                         f'{there[0].name}; choose another folder, or add --overwrite')
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f'{out} holds {len(existing)} of the {len(paths)} pictures already, such '
+                         f'as {existing[0].name}; choose another folder, or add --overwrite')
     if out.exists() and not out.is_dir():
         raise UsageError(f'--out {out} is a file; it must be a folder')
     return paths

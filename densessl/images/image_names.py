@@ -108,7 +108,8 @@ def check_links(root: Path, names: Iterable[str], option: str) -> None:
     """
     real = os.path.realpath(root)
     for folder in sorted({os.path.dirname(name) for name in names} - {''}):
-        there = os.path.realpath(root / folder)
-        if os.path.commonpath([real, there]) != real:
-            raise UsageError(f'{option} {root}: its folder {shown(folder)} is a link to {there}, '
-                             f'outside of it; remove the link, or choose another folder')
+        real_folder = os.path.realpath(root / folder)
+        if os.path.commonpath([real, real_folder]) != real:
+            raise UsageError(f'{option} {root}: its folder {shown(folder)} is a link to '
+                             f'{real_folder}, outside of it; remove the link, or choose '
+                             f'another folder')

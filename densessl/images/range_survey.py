@@ -112,7 +112,7 @@ def _measured(seen: Iterable[_Seen], asked: Any, images: ImageList) -> tuple[flo
     if asked == MINMAX:
         low, high = min(one.low for one in parts), max(one.high for one in parts)
     else:
-        values = np.concatenate([some.astype(np.float64) for one in parts for some in one.some])
+        values = np.concatenate([sample.astype(np.float64) for one in parts for sample in one.some])
         low, high = np.percentile(values, asked[1:])
     if not low < high:
         raise UsageError(f'value_range {asked!r}: all values that were looked at in '

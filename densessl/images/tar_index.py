@@ -161,8 +161,8 @@ def open_tar(source: Path) -> TarImages:
         images = open_shards(source.parent)
         if source.name in images.shards.names:
             number = images.shards.names.index(source.name)
-            some = images.select(np.flatnonzero(images.entries[:, 0] == number))
-            return replace(some, source=source)
+            chosen = images.select(np.flatnonzero(images.entries[:, 0] == number))
+            return replace(chosen, source=source)
     return scan_shards(source, [source.name])
 
 

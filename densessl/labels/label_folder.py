@@ -170,9 +170,9 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
     indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
     ids = {value: indices[meant] for value in sorted(present)
            if (meant := moved.get(value, value)) in indices}
-    own = {value for value, index in ids.items() if value == index != IGNORED}
+    unchanged = {value for value, index in ids.items() if value == index != IGNORED}
     return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
-                                         if value not in own}, palette, named.is_file())
+                                         if value not in unchanged}, palette, named.is_file())
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],

@@ -141,9 +141,9 @@ def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *
     Raises:
         UsageError: as :func:`densessl.images.range_survey.with_rule`.
     """
-    theirs = PixelRule.of(_info_in(images, folder), str(folder or images.source))
-    if theirs != PLAIN and (rule == PLAIN or not rule.measured):
-        rule = theirs
+    store_rule = PixelRule.of(_info_in(images, folder), str(folder or images.source))
+    if store_rule != PLAIN and (rule == PLAIN or not rule.measured):
+        rule = store_rule
         if say:
             print(f'densessl: images are read as they were for their masks, by {rule}',
                   file=sys.stderr)
@@ -211,13 +211,13 @@ def open_store(images: ImageList, folder: str | Path) -> Masks:
 
 def _check_same(store: Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
     """Refuse a store that differs from what was ``given``; what was left open may differ."""
-    ours, theirs = describe(generator), store.info
-    known = {name: theirs.get('parameters', {}).get(name) for name in given if name != 'type'}
-    if (theirs.get('generator') != ours['generator']
-            or any(ours['parameters'].get(name) != value for name, value in known.items())):
-        raise UsageError(f'the masks in {store.root} were made with {spell(theirs)}, not '
-                         f'{spell(ours)}; leave the parameters out (--masks {store.root}) or name '
-                         f'another store (masks.store=FOLDER)')
+    wanted, stored = describe(generator), store.info
+    known = {name: stored.get('parameters', {}).get(name) for name in given if name != 'type'}
+    if (stored.get('generator') != wanted['generator']
+            or any(wanted['parameters'].get(name) != value for name, value in known.items())):
+        raise UsageError(f'the masks in {store.root} were made with {spell(stored)}, not '
+                         f'{spell(wanted)}; leave the parameters out (--masks {store.root}) or '
+                         f'name another store (masks.store=FOLDER)')
 
 
 def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool

@@ -25,7 +25,7 @@ INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
 
 def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
     """Write ``masks.json``, or check that the existing one describes the same masks."""
-    ours, path = describe(generator), root / INFO
+    described, path = describe(generator), root / INFO
     try:
         root.mkdir(parents=True, exist_ok=True)
         # the order matters: a shard that starts at the same time writes masks.json, then masks
@@ -36,18 +36,18 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
         raise UsageError(f'{root} is not empty and has no {INFO}, so it is not a mask store; '
                          f'choose another folder')
     known = read_info(root) if path.exists() else {}
-    theirs = {key: known[key] for key in ours if known}
-    if theirs and theirs != ours:
-        raise UsageError(f'{root} was made with {spell(theirs)}, not {spell(ours)}; choose another '
-                         f'folder or delete it')
+    stored = {key: known[key] for key in described if known}
+    if stored and stored != described:
+        raise UsageError(f'{root} was made with {spell(stored)}, not {spell(described)}; choose '
+                         f'another folder or delete it')
     if known:
         require_same_rule(root, PixelRule.of(known, str(path)), images)
     listed = {'images': len(images), 'digest': images.digest()}
     if generator.maps > 1:
         listed['maps'] = generator.maps
     if {key: known.get(key) for key in listed} != listed:
-        write_json(path, ours | images.rule.record() | {'densessl': densessl.__version__} | listed,
-                   shared=True)
+        facts = images.rule.record() | {'densessl': densessl.__version__} | listed
+        write_json(path, described | facts, shared=True)
 
 
 def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:

@@ -141,8 +141,8 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
             return None
         require_size(tags.size)
         values, nodata = tiff.shown_values(tags, data, rule)
-        own = values.dtype.kind == 'u' and values.dtype.itemsize == 2
+        has_range = values.dtype.kind == 'u' and values.dtype.itemsize == 2
         return None if values.dtype == np.uint8 else (
-            values, 2 ** tags.bits - 1 if own else None, nodata)
+            values, 2 ** tags.bits - 1 if has_range else None, nodata)
     values = _unscaled(data)
     return None if values is None else (values, None, None)

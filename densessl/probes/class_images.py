@@ -78,12 +78,12 @@ def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -
     rank = np.array([hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()
                      for key in keys])
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        if len(own) < 2:
-            raise UsageError(f'a class has one image only ({keys[own[0]]}): two are needed to '
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UsageError(f'a class has one image only ({keys[members[0]]}): two are needed to '
                              f'learn from one and hold one out')
-        count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen[own[np.argsort(rank[own])[:count]]] = True
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen[members[np.argsort(rank[members])[:count]]] = True
     return chosen
 
 

@@ -106,8 +106,8 @@ def _masks_of(images: ImageList, masks: str | Path | None) -> tuple[Masks | None
     if masks is None:
         return None, images
     store = open_store(images, masks)
-    theirs = store.info.get('digest')
-    if (store.root / MASK_INFO).exists() and theirs not in (None, images.digest()):
+    digest = store.info.get('digest')
+    if (store.root / MASK_INFO).exists() and digest not in (None, images.digest()):
         raise UsageError(f'the masks in {store.root} are of another list of images '
                          f'({store.info.get("images")}) than {images.source} ({len(images)}): name '
                          f'those, or run "densessl make_masks {images.source} {store.root}", which '
@@ -163,8 +163,8 @@ def _remove_strays(out: Path, count: int) -> None:
     """Remove what a killed call left half written, and shards of a longer list (an image was
     removed since)."""
     for name in os.listdir(out):
-        ours = _OURS.fullmatch(name)
-        if ours and (ours[2] or int(ours[1]) >= count):
+        shard = _OURS.fullmatch(name)
+        if shard and (shard[2] or int(shard[1]) >= count):
             try:
                 (out / name).unlink()
             except OSError as error:

@@ -156,9 +156,9 @@ def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processe
         raise UsageError(
             f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
             f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
-    meet = [words for words, there in (
+    meet = [words for words, applies in (
         ('an anchor would meet the negatives', method.batch_negatives),
-        ('batch norm would see the statistics', normed)) if there]
+        ('batch norm would see the statistics', normed)) if applies]
     if meet and plan.accumulate > 1 and not allow_smaller_negatives:
         raise UsageError(
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '

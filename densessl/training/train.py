@@ -215,12 +215,12 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
     interval = min(cfg.log_interval, iterations)   # a short run logs a line, too
-    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
+    save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
         logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
-        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
-                        max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, save_last=True,
+                        interval=save_steps * plan.accumulate, max_keep_ckpts=cfg.checkpoint.keep),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,

@@ -87,11 +87,11 @@ def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
 def candidate_layouts(path: Path, tensors: State, asked: str
                 ) -> tuple[list[tuple[TransferTarget, CheckpointLayout]], State, list[str]]:
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
-    every = _layouts()
+    all_layouts = _layouts()
     if asked == AUTO:
-        return every, tensors, []
+        return all_layouts, tensors, []
     if not asked.endswith('.'):
-        named = [(target, layout) for target, layout in every if layout.name == asked]
+        named = [(target, layout) for target, layout in all_layouts if layout.name == asked]
         if not named:
             raise UsageError(
                 f'unknown layout --from {asked}{did_you_mean(asked, layout_names())}; known: '
@@ -107,7 +107,7 @@ def candidate_layouts(path: Path, tensors: State, asked: str
     plain = {(target.name, id(layout.keys)): (target, replace(
         layout, name=f'keys after {asked}', origin='prefix given', method='unknown',
         prefix=re.escape(asked), others=r'(?!)', requires=''))
-        for target, layout in every}
+        for target, layout in all_layouts}
     outside = [key for key in tensors if key not in inside]
     whole = {key.removeprefix(asked) if key.startswith(asked) else
              key[prefix.match(key).end():]: value for key, value in inside.items()}

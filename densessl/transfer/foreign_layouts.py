@@ -98,13 +98,13 @@ def tensors_of(content: Mapping[str, Any], path: str = '') -> State:
 def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
     """Tell the backbone's tensors from the others; see :class:`Parts`."""
     parts, raw = Parts(), {}
-    prefix, others = (re.compile(f'{WRAPPERS}(?:{pattern})')
+    prefix, other_keys = (re.compile(f'{WRAPPERS}(?:{pattern})')
                       for pattern in (layout.prefix, layout.others))
     unknown = []
     for key, value in tensors.items():
-        match = None if others.match(key) else prefix.match(key)
+        match = None if other_keys.match(key) else prefix.match(key)
         if match is None:
-            (parts.dropped if others.match(key) else unknown).append(key)
+            (parts.dropped if other_keys.match(key) else unknown).append(key)
             continue
         name = key[match.end():]
         if re.fullmatch(layout.heads, name):

@@ -139,9 +139,9 @@ class FeatureCheck:
         if not compared:
             return 'no stage has the size of the pretrained backbone’s'
         first, last = self.numbers[0], self.numbers[-1]
-        which = f'{first}–{last}' if last - first + 1 == compared > 1 else ', '.join(
+        stages = f'{first}–{last}' if last - first + 1 == compared > 1 else ', '.join(
             map(str, self.numbers))
-        text = f'stage{"s" if compared > 1 else ""} {which} of {self.stages} compared'
+        text = f'stage{"s" if compared > 1 else ""} {stages} of {self.stages} compared'
         if self.restrided:
             text += f' (stage {last + 1} is re-strided by the config)'
         return f'{text}, largest relative difference {max(self.differences):.1e}'
@@ -185,27 +185,28 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     plain = copy.deepcopy(backbone).cpu().float()
     for path in added:
         plain.set_submodule(path, nn.Identity())
-    ours, theirs = feature_maps(source, image), feature_maps(plain, image)
-    check = FeatureCheck([], len(ours))
-    for a, b in _paired(ours, theirs):
+    pretrained, received = feature_maps(source, image), feature_maps(plain, image)
+    check = FeatureCheck([], len(pretrained))
+    for a, b in _paired(pretrained, received):
         if a.shape != b.shape:
             check.restrided = a.shape[1] == b.shape[1]
             break
-        check.numbers.append(1 + next(i for i, one in enumerate(ours) if one is a))
+        check.numbers.append(1 + next(i for i, one in enumerate(pretrained) if one is a))
         scale = a.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
         check.differences.append(float((a - b).abs().max() / scale))
     return check
 
 
-def _paired(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def _paired(pretrained: tuple[Tensor, ...], received: tuple[Tensor, ...]
+            ) -> list[tuple[Tensor, Tensor]]:
     """Maps of the same stage, finest first. Where the numbers differ, channels tell the stages of
     a pyramid apart; maps of equal channels (a ViT's) are paired from the last backwards."""
-    if len(ours) == len(theirs):
-        return list(zip(ours, theirs, strict=True))
-    pairs, rest = [], list(theirs)
-    for a in reversed(ours):
+    if len(pretrained) == len(received):
+        return list(zip(pretrained, received, strict=True))
+    pairs, rest = [], list(received)
+    for a in reversed(pretrained):
         while rest and rest[-1].shape[1] != a.shape[1] and all(
-                rest[-1].shape[1] != b.shape[1] for b in ours):
+                rest[-1].shape[1] != b.shape[1] for b in pretrained):
             rest.pop()
         if rest and rest[-1].shape[1] == a.shape[1]:
             pairs.append((a, rest.pop()))

@@ -68,11 +68,11 @@ class EngineTarget(TransferTarget):
         from mmengine.model import BaseDataPreprocessor, BaseModel
         from mmengine.model.averaged_model import BaseAveragedModel
         whole = (BaseModel, BaseDataPreprocessor, BaseAveragedModel)
-        own = self.models()
+        models = self.models()
         return [*self.backbone_names(), *(
-            name for registry in (own.root, own) for name, cls in registry.module_dict.items()
+            name for registry in (models.root, models) for name, cls in registry.module_dict.items()
             if isinstance(cls, type) and issubclass(cls, nn.Module) and not issubclass(cls, whole)
-            and (registry is not own or _LAYERS.search(cls.__module__)))]
+            and (registry is not models or _LAYERS.search(cls.__module__)))]
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
         self.prepare()

@@ -138,8 +138,9 @@ def _on(image: Tensor, values: Tensor, chosen: Tensor, operation: Any) -> None:
     """Apply ``operation(images, values)`` in place to the chosen samples."""
     index = chosen.nonzero()[:, 0]
     if len(index):
-        there = index.to(image.device, non_blocking=True)
-        image[there] = operation(image[there], values[index].to(image.device, non_blocking=True))
+        on_device = index.to(image.device, non_blocking=True)
+        values = values[index].to(image.device, non_blocking=True)
+        image[on_device] = operation(image[on_device], values)
 
 
 def _blend(image: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:

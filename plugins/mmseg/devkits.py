@@ -160,8 +160,8 @@ def _suffix(base: Path, split: str, images: list[Path]) -> str:
     """The kind of label maps that most images have, train ids before ids; which lack theirs is
     found when all files are opened."""
     folder, root = base / 'leftImg8bit' / split, base / 'gtFine' / split
-    there = set(visible_files(root, {'.png'}))
-    count = {suffix: sum(root / cityscapes_map(image.relative_to(folder), suffix) in there
+    maps = set(visible_files(root, {'.png'}))
+    count = {suffix: sum(root / cityscapes_map(image.relative_to(folder), suffix) in maps
                          for image in images) for suffix in (TRAIN_IDS, IDS)}
     if not any(count.values()):
         first = cityscapes_map(images[0].relative_to(base / 'leftImg8bit'), IDS)

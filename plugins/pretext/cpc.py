@@ -98,10 +98,10 @@ class RowPredictor(nn.Module):
             raise UsageError(f'steps {self.steps} of cpc: the grid has {rows} rows, so at most '
                              f'{rows - 1} can be predicted')
         context = F.relu(self.context(z))                                  # c, (B, C, n, n)
-        own = self.target(z).permute(0, 2, 3, 1)                           # (B, n, n, D)
-        candidates = gather(own.flatten(0, 2))                             # (N, D)
-        first = rank() * own[..., 0].numel()
-        places = first + torch.arange(own[..., 0].numel(), device=z.device).view(own.shape[:3])
+        codes = self.target(z).permute(0, 2, 3, 1)                           # (B, n, n, D)
+        candidates = gather(codes.flatten(0, 2))                             # (N, D)
+        first = rank() * codes[..., 0].numel()
+        places = first + torch.arange(codes[..., 0].numel(), device=z.device).view(codes.shape[:3])
         return [(predict(context[:, :, :-k]).permute(0, 2, 3, 1).flatten(0, 2), candidates,
                  places[:, k:].flatten()) for k, predict in zip(self.steps, self.maps, strict=True)]
 

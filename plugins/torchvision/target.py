@@ -43,8 +43,9 @@ class Torchvision(TransferTarget):
                            ) -> Mapping[str, Collection[str] | None]:
         builder = _builders()[name]
         named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
-        own = {'width': None, 'norm': GROUPS}
-        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}), **own}
+        variants = {'width': None, 'norm': GROUPS}
+        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}),
+                **variants}
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
