@@ -111,6 +111,10 @@ def whole(least: int, most: int) -> Any:
     return Annotated[int, Range(least, most)]
 
 
+Seed = whole(0, 2 ** 32 - 1)
+"""What every generator takes; the limit is that of NumPy's old one."""
+
+
 def channels(least: float, most: float) -> Any:
     """A number for each of red, green and blue."""
     number = Annotated[float, Range(least, most)]

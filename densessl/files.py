@@ -189,7 +189,7 @@ def write_json(path: Path, content: Any, *, shared: bool = False) -> None:
     if shared:
         write_atomically(path, text.encode(errors='backslashreplace'), shared=True)
     else:
-        write_text(path, text)
+        write_text(path, text, errors='backslashreplace')
 
 
 def without_nan(content: Any) -> Any:
@@ -212,10 +212,11 @@ def move_into_place(unfinished: Path, path: Path, *, flush: bool = True) -> None
             _flush(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8), atomically; bytes of file names that are not UTF-8 as escapes."""
+def write_text(path: Path, text: str, errors: str = 'strict') -> None:
+    """Write ``text`` (UTF-8), atomically; ``errors`` as Python's own: what becomes of names that
+    are not UTF-8."""
     with atomic_path(path) as unfinished:
-        unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
+        unfinished.write_text(text, encoding='utf-8', errors=errors)
 
 
 def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bool = True) -> None:

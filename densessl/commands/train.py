@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.errors import Interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; exit code 1 if a signal stopped it."""
     from densessl.config import parse_options
-    from densessl.training.hooks import Interrupted
     from densessl.training.train import train
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,

@@ -56,7 +56,7 @@ class Stages:
         """Do a stage, unless it was done with the same settings and its outputs are there.
 
         Args:
-            work: does it and returns what JSON can hold; is told whether an unfinished attempt
+            work: does it and returns what JSON can hold; is is told whether an unfinished attempt
                 with the same settings was left behind.
             settings: what decides the result, as JSON can hold it.
             after: names of the stages it builds on.

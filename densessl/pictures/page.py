@@ -80,7 +80,7 @@ def write_page(path: Path, title: str, body: str) -> None:
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
             f'<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n')
-    write_text(path, page)
+    write_text(path, page, errors='backslashreplace')
 
 
 def section(title: str, *parts: str) -> str:

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import RunFailed, UsageError
 from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
-from densessl.weights.backbone_file import load_backbone_file
+from densessl.weights.backbone_file import RANDOM, load_backbone_file
 from densessl.weights.stated_backbone import build_stated, rebuild
-
-RANDOM = 'random'
 
 
 @dataclass

@@ -10,6 +10,7 @@ from densessl.bounds import (
     Name,
     NotNegative,
     Range,
+    Seed,
     Share,
     check_section,
     whole,
@@ -22,7 +23,6 @@ TypeName = Annotated[str, Name()]
 Positive = Annotated[float, Range(above=0)]
 Images = whole(1, 2 ** 20)
 Steps = whole(1, 2 ** 31 - 1)
-Seed = whole(0, 2 ** 32 - 1)      # the limit of NumPy's old generator
 Epochs = whole(1, MOST_EPOCHS)
 Workers = whole(0, 2 ** 10)
 

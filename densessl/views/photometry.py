@@ -24,7 +24,6 @@ from torch import Tensor
 from densessl.bounds import channels, check_section
 from densessl.method import View
 from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
-from densessl.registry import METHODS
 from densessl.views.photometry_draw import (
     BLENDED,
     BRIGHTNESS,
@@ -47,7 +46,6 @@ from densessl.views.photometry_draw import (
 )
 
 
-@METHODS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 
