@@ -6,6 +6,7 @@ Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
 
     torchrun --nproc_per_node 8 tools/train.py configs/detcon_s_r50.py \
         --data /data/imagenet/train --launcher pytorch
+    densessl train detcon_s_r50 --data data/coco/train2017     # as the paper's section 4
 
 Cost      1000 epochs × 1 281 167 images, two views of 224 px through one network.
 Expected  claimed for DetCon: up to 10 × less pretraining than SimCLR for the same transfer.

@@ -24,7 +24,7 @@ class View:
         target: labels (B, …) of tasks that have them, what the method's ``make_targets`` cuts, or
             None.
         regions: one more than the batch's largest id in ``mask``, known without asking the
-            device for it, or None.
+            device, or None.
     """
 
     image: Tensor

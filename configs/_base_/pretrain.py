@@ -1,4 +1,4 @@
-"""What every pretraining config shares; each key may be set anew by the config or --cfg-options."""
+"""What every pretraining config shares; a config or --cfg-options may override each key."""
 seed = 0
 init = None              # weights to start from: --init
 init_as = None           # --as: the network that somebody else's file is of

@@ -2,7 +2,7 @@
 
     densessl train demo/byol_r18 --data any/folder/of/images --epochs 10
 
-The method is that of ``byol_r50``; what is smaller is said beside it.
+The method is that of ``byol_r50``; what is smaller is noted beside it.
 """
 _base_ = ['../_base_/pretrain.py']
 

@@ -2,7 +2,7 @@
 
     densessl train demo/detcon_r18 --data any/folder/of/images --epochs 10
 
-The method is that of ``detcon_r50``; what is smaller is said beside it.
+The method is that of ``detcon_r50``; what is smaller is noted beside it.
 Cost      about 17 images/s on two cores of an AMD EPYC server, 40 on faster ones.
 """
 _base_ = ['../_base_/pretrain.py']

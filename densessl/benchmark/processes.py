@@ -43,12 +43,12 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """The environment of a process in this slot."""
-        own = dict(os.environ)
+        variables = dict(os.environ)
         if self.device is not None:
-            own['CUDA_VISIBLE_DEVICES'] = self.device
+            variables['CUDA_VISIBLE_DEVICES'] = self.device
         if self.threads is not None:
-            own.setdefault('OMP_NUM_THREADS', str(self.threads))
-        return own
+            variables.setdefault('OMP_NUM_THREADS', str(self.threads))
+        return variables
 
 
 def slots(jobs: int | None = None) -> list[Slot]:

@@ -98,8 +98,8 @@ def _draw(axes: Any, results: dict[str, Any], x_of: Callable[[dict[str, Any]], f
     """One line for each initialization over a logarithmic x axis, a little apart from each other
     so that their bars do not hide one another."""
     names, colors = list(results['initializations']), {RANDOM: GRAY, SUPERVISED: INK}
-    own = [name for name in names if name not in colors]
-    colors.update({name: COLORS[i % len(COLORS)] for i, name in enumerate(own)})
+    others = [name for name in names if name not in colors]
+    colors.update({name: COLORS[i % len(COLORS)] for i, name in enumerate(others)})
     span = max(ticks) / min(ticks) if len(ticks) > 1 else 10
     for i, name in enumerate(names):
         shift = span ** (0.012 * (i - (len(names) - 1) / 2))

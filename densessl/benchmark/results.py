@@ -116,13 +116,13 @@ def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | N
         key = run['initialization'], run['fraction'], run['length']
         found.setdefault(key, {})[run['seed']] = run['scores'][score]
     lines = []
-    for (name, fraction, length), ours in sorted(
+    for (name, fraction, length), by_seed in sorted(
             found.items(), key=lambda item: (item[0][2], names.index(item[0][0]), item[0][1])):
         for whom in (RANDOM, (starts or {}).get(name)):
             theirs = found.get((whom, fraction, length), {})
-            pairs = sorted(set(ours) & set(theirs))
+            pairs = sorted(set(by_seed) & set(theirs))
             if name != whom and pairs:
-                test = paired_test([ours[seed] for seed in pairs],
+                test = paired_test([by_seed[seed] for seed in pairs],
                                    [theirs[seed] for seed in pairs])
                 lines.append({'initialization': name, 'against': whom, 'fraction': fraction,
                               'length': length, **vars(test)})
@@ -146,12 +146,12 @@ def _cells(benchmark: Benchmark, runs: Sequence[dict[str, Any]], score: str | No
            ) -> list[dict[str, Any]]:
     cells = []
     for length, name, fraction in product(benchmark.lengths, benchmark.files, benchmark.fractions):
-        own = [run for run in runs if (run['initialization'], run['fraction'], run['length'])
+        of_cell = [run for run in runs if (run['initialization'], run['fraction'], run['length'])
                == (name, fraction, length)]
-        if own:
+        if of_cell:
             cells.append({'initialization': name, 'fraction': fraction, 'length': length,
-                          'images': own[0]['images'],
-                          **vars(spread([run['scores'][score] for run in own]))})
+                          'images': of_cell[0]['images'],
+                          **vars(spread([run['scores'][score] for run in of_cell]))})
     return cells
 
 

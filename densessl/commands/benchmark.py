@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: work_dirs/benchmark-<config>)')
     parser.add_argument('--jobs', type=int, metavar='N', help='runs at once '
                         '(default: one for each CUDA device; on a CPU, one)')
-    parser.add_argument('--overwrite', action='store_true', help='do runs again whose results in '
-                        'the folder are of other settings')
+    parser.add_argument('--overwrite', action='store_true', help='repeat runs whose results in '
+                        'the folder come from other settings')
     parser.add_argument('--keep-weights', action='store_true',
                         help='keep the checkpoints of finished runs')
 

@@ -82,10 +82,10 @@ def _foreign(args: argparse.Namespace) -> Foreign | None:
         if about:
             option = 'as' if 'network' in about else next(iter(about)).replace('_', '-')
             raise UsageError(f'--{option} is for imports: add --from '
-                             f'auto; what densessl trained says it itself')
+                             f'auto; checkpoints of densessl record it themselves')
         return None
     return Foreign(args.layout, **about)
 
 
 def _say(path: Path, done: Exported, what: str) -> None:
-    print(f'{path}{" (was there already)" if path in done.unchanged else ""}: {what}')
+    print(f'{path}{" (already there)" if path in done.unchanged else ""}: {what}')

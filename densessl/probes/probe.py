@@ -155,7 +155,7 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.probes.pixel_labels import PixelData, find_pixel_labels
+    from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
@@ -163,7 +163,7 @@ def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
     paths = [os.path.abspath(image) for image, _ in data.pairs['train']]
     rule = with_rule(ImageList.of_paths(paths), rule).rule
     if probe.check:
-        found = check_data(data.reports(), rule=rule)
+        found = check_data(label_reports(data), rule=rule)
         found.require_usable()
         for line in found.warnings():
             say(line)

@@ -101,7 +101,7 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int
 
 
 def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-    """Refuse an override of what an argument of the command says, too.
+    """Refuse an override of what an argument of the command says as well.
 
     Args:
         said: key of the config → the argument's value, None if it was not given.
@@ -110,8 +110,8 @@ def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> No
         clash = next((option for option in options if f'{option}.'.startswith(f'{key}.')), None)
         if clash is not None and value is not None and options[clash] != value:
             flag = FLAGS.get(key, key.replace('_', '-'))
-            raise UsageError(f'--cfg-options {clash} and --{flag} {value} say different things: '
-                             f'leave one of them out')
+            raise UsageError(f'--cfg-options {clash} and --{flag} {value} contradict each '
+                             f'other: leave one of them out')
 
 
 def _arguments_of(path: str, kind: str) -> set[str] | None:

@@ -40,16 +40,16 @@ from densessl.weights.lineage import hashes_in
 
 
 def experiment_name(folder: str | Path) -> str:
-    """The name of a run in ``folder``, as no other has it. mmengine keeps loggers and visualizers
-    by name for the life of the process, to which it adds no more than the second: a run that starts
-    in the second of another would write into its files."""
+    """A unique name for a run in ``folder``. mmengine keeps loggers and visualizers by name for
+    the life of the process and makes names from the time in seconds: a run that starts within
+    the same second would write into the other's files."""
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
 class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
-    Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
+    Beyond mmengine's, it starts under ``torchrun`` on CPUs, writes checkpoints atomically and
     without Python code in them, and reads them with ``weights_only=True``.
 
     Args:
@@ -161,7 +161,7 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         self.begin()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
-        """What a user need not read goes to the log file alone."""
+        """What users do not need to read goes to the log file alone."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):

@@ -69,7 +69,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
-        pixels: ``value_range`` and ``bands`` in the place of the config's.
+        pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
 
     Returns:
@@ -170,7 +170,7 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
 
 
 def masks_folder(cfg: Config, masks: str | None) -> str | None:
-    """Where the masks are that the user names; None if they are made for the run, or not at all."""
+    """The masks that the user names; None if they are made for the run, or not needed."""
     named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
         'store'))
     return named or None
@@ -224,7 +224,7 @@ def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
                  launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
-    """Turn our config's words into the arguments of mmengine's Runner."""
+    """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
                           world_size=get_world_size(), pin_memory=on_gpu,
@@ -232,13 +232,13 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
-    interval = min(cfg.log_interval, iterations)   # a short run has its line, too
-    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
+    interval = min(cfg.log_interval, iterations)   # a short run logs a line, too
+    save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
         logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
-        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
-                        max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, save_last=True,
+                        interval=save_steps * plan.accumulate, max_keep_ckpts=cfg.checkpoint.keep),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=cfg.model.to_dict(), work_dir=str(folder), train_dataloader=loader,

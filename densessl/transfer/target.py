@@ -19,6 +19,7 @@ from densessl.weights.layouts import Layout
 if TYPE_CHECKING:
     from densessl.labels.class_labels import ClassImages
     from densessl.labels.data_report import DataReport
+    from densessl.labels.label_folder import LabelLayout
     from densessl.transfer.prediction import Prediction
     from densessl.transfer.published_weights import PublishedWeights
     from densessl.transfer.recipe import Recipe
@@ -126,6 +127,10 @@ class TransferTarget:
             UsageError: ``root`` does not hold it.
         """
         raise UsageError(f'target {self.name!r} reads no data sets')
+
+    def label_layouts(self) -> list[LabelLayout]:
+        """How the library's data sets lay out images with label maps. What dense probes go by."""
+        return []
 
     # -- fine-tuning: for targets whose configs mmengine's Runner trains ----------------------
 

@@ -91,7 +91,7 @@ class ViewDataset(Dataset):
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
             return i, sample
-        raise RunFailed(f'{self.unreadable.said()}: none is left')
+        raise RunFailed(f'{self.unreadable.said()}: no image is left')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""

@@ -14,15 +14,16 @@ TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from densessl.bounds import channels, check_section
 from densessl.method import View
-from densessl.views.bounds import check_channels, check_choice, check_flag
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.views.photometry_draw import (
     BLENDED,
     BRIGHTNESS,
@@ -56,14 +57,15 @@ class ViewPreprocessor(BaseDataPreprocessor):
         UsageError: ``mean`` or ``std`` are not three numbers of that scale.
     """
 
-    def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.395, 57.12, 57.375), non_blocking: bool = True,
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
+                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True,
                  channel_order: str = 'RGB') -> None:
         super().__init__(non_blocking=non_blocking)
-        check_flag('normalization.non_blocking', non_blocking)
-        check_channels('normalization.mean', mean, 0, 255)
-        check_channels('normalization.std', std, 0.01, 255)
-        check_choice('normalization.channel_order', channel_order, ('RGB', 'BGR'))
+        check_section(
+            'normalization.', dict(non_blocking=non_blocking, mean=mean, std=std,
+                                   channel_order=channel_order),
+            dict(non_blocking=bool, mean=channels(0, 255), std=channels(0.01, 255),
+                 channel_order=Literal['RGB', 'BGR']))
         self.swaps = channel_order == 'BGR'     # photometry is that of RGB, and comes before
         for name, values in (('mean', mean), ('std', std)):
             rgb = torch.tensor(values[::-1] if self.swaps else values).view(1, 3, 1, 1) / 255
@@ -143,8 +145,9 @@ def _on(image: Tensor, values: Tensor, chosen: Tensor, operation: Any) -> None:
     """Apply ``operation(images, values)`` in place to the chosen samples."""
     index = chosen.nonzero()[:, 0]
     if len(index):
-        there = index.to(image.device, non_blocking=True)
-        image[there] = operation(image[there], values[index].to(image.device, non_blocking=True))
+        on_device = index.to(image.device, non_blocking=True)
+        values = values[index].to(image.device, non_blocking=True)
+        image[on_device] = operation(image[on_device], values)
 
 
 def _blend(image: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a file of weights says of its pretraining: types and bounds are checked where it is read."""
+"""What a file of weights says about its pretraining; types and bounds are checked on reading."""
 from __future__ import annotations
 
 import math
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from densessl.bounds import is_count
 from densessl.errors import UsageError, escaped, shown
 from densessl.weights.lineage import LINKS, MOST_LINKS, TEACHER, links_of
 from densessl.weights.stated_backbone import check_stated_backbone
@@ -21,7 +22,7 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
-    """Check the provenance in the file ``path``, which may be anybody's.
+    """Check the provenance in the file ``path``, which anybody may have made.
 
     Raises:
         UsageError: some of :data:`PROVENANCE` is missing, or a value is of the wrong type or
@@ -70,10 +71,6 @@ def _is_number(value: Any) -> bool:
         type(value) is float and math.isfinite(value))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 64
-
-
 def _is_color(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) == 3 and all(
         _is_number(one) and abs(one) <= _LARGEST for one in value)
@@ -115,7 +112,7 @@ def _is_plain(value: Any) -> bool:
 
 _TEXT: Rule = (_is_text, f'a string of at most {MAX_TEXT} characters')
 _TEXTS: Rule = (_is_list_of_texts, 'a list of short strings')
-_COUNT: Rule = (_is_count, 'a whole number from 0 on')
+_COUNT: Rule = (is_count, 'a whole number from 0 on')
 _NUMBER: Rule = (_is_number, 'a finite number')
 _SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
                  '64 hexadecimal digits')

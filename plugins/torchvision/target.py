@@ -44,8 +44,9 @@ class Torchvision(TransferTarget):
                            ) -> Mapping[str, Collection[str] | None]:
         builder = _builders()[name]
         named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
-        own = {'width': None, 'norm': GROUPS}
-        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}), **own}
+        variants = {'width': None, 'norm': GROUPS}
+        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}),
+                **variants}
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
@@ -120,8 +121,8 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
     norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
     if norm is not None:
         if width != 1 or kwargs.get('weights') is not None:
-            raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
-                             f'weights')
+            raise UsageError(f'torchvision.{name}: norm {norm!r} cannot be combined with width '
+                             f'or weights')
         kwargs['norm_layer'] = norm_layer(norm)
     try:
         model = get_model(name, **kwargs)

@@ -21,7 +21,7 @@ def test_exit_codes_and_last_words_come_back(tmp_path):
     seen = []
     run_jobs(jobs, ONE * 2, lambda job, code, seconds: seen.append((job.about, code, seconds > 0)))
     assert sorted(seen) == [('bad', 2, True), ('good', 0, True)]
-    assert "'No-Name' is no plugin name" in last_words(jobs[1].log)
+    assert "'No-Name' is not a plugin name" in last_words(jobs[1].log)
     (tmp_path / 'empty').write_text('\n')
     assert last_words(tmp_path / 'empty') == 'it said nothing'
 
