@@ -162,12 +162,14 @@ class Benchmark:
 
     def options_of(self, length: float, cfg: Config) -> dict[str, Any]:
         """The overrides that make the fine-tuning ``length`` times that of ``cfg``."""
-        if length == 1:
-            return self.options
-        unit = 'max_iters' if cfg.train_cfg.get('max_iters') else 'max_epochs'
-        longer = {f'train_cfg.{key}': max(1, round(cfg.train_cfg[key] * length))
-                  for key in (unit, 'val_interval') if cfg.train_cfg.get(key)}
-        return {**self.options, **longer}
+        return self.options if length == 1 else {**self.options, **lengthened(cfg, length)}
+
+
+def lengthened(cfg: Config, length: float) -> dict[str, int]:
+    """The overrides that make the training of a downstream config ``length`` times as long."""
+    unit = 'max_iters' if cfg.train_cfg.get('max_iters') else 'max_epochs'
+    return {f'train_cfg.{key}': max(1, round(cfg.train_cfg[key] * length))
+            for key in (unit, 'val_interval') if cfg.train_cfg.get(key)}
 
 
 def _increasing(option: str, values: Sequence[float], most: float) -> list[float]:

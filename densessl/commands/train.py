@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: work_dirs/<config>)')
     parser.add_argument('--resume', action='store_true',
                         help='go on from the newest checkpoint in the work folder')
-    parser.add_argument('--epochs', type=int, help='passes over the images; chooses the row of '
-                        'the recipe with the most epochs not above it')
+    parser.add_argument('--epochs', type=number, help='passes over the images, also a part of '
+                        'one (2.5); chooses the row of the recipe with the most epochs not above '
+                        'it')
     parser.add_argument('--init', metavar='WEIGHTS', help='start from these weights: an exported '
                         'backbone, a checkpoint of another run, a file that comes from elsewhere, '
                         'or TARGET.NAME for what that library publishes (it is downloaded)')
@@ -37,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+
+
+def number(text: str) -> float:
+    """A whole number as one, any other as a fraction."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ class Configured:
 
     cfg: Config
     method: type[Method]
-    epochs: int
+    epochs: float
     notes: tuple[str, ...]
     start: Start | None = None
     followed: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Configured:
                 about_continuing(self.cfg, steps) if self.start else [])]
 
 
-def configure(config: str, options: Mapping[str, Any] | None = None, epochs: int | None = None,
+def configure(config: str, options: Mapping[str, Any] | None = None, epochs: float | None = None,
               said: Mapping[str, Any] | None = None,
               start_of: Callable[[Config], Start | None] = lambda cfg: None) -> Configured:
     """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;

@@ -51,7 +51,7 @@ from densessl.weights.lineage import lineage
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
-          work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
+          work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
           init: Mapping[str, Any] | None = None) -> Path:
@@ -269,7 +269,7 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
         plan.global_batch // plan.accumulate)
     negatives = '' if number is None else f'{number} negatives an anchor, '
     accumulated = f', {plan.accumulate} iterations an update' if plan.accumulate > 1 else ''
-    log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
+    log(f'{plan.epochs:g} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
     for line in lineage(runner.provenance):
