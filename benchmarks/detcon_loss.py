@@ -26,7 +26,8 @@ def released(p1, p2, z1, z2, ids1, ids2):
     import torch.nn.functional as F
     p1, p2, z1, z2 = (F.normalize(x, dim=-1) for x in (p1, p2, z1, z2))
     batch, gathered = len(p1), len(z1)
-    image = F.one_hot(torch.arange(batch), gathered).float()[:, None, :, None]     # (b, 1, N, 1)
+    image = F.one_hot(torch.arange(batch, device=p1.device), gathered).float()     # (b, N)
+    image = image[:, None, :, None]                                                # (b, 1, N, 1)
 
     def order(q, own, other, ids, ids_other):
         same_aa = (ids[:, :, None] == ids[:, None, :]).float()[:, :, None]         # (b, R, 1, R)
@@ -45,12 +46,8 @@ def released(p1, p2, z1, z2, ids1, ids2):
 
 def blockwise(p1, p2, z1, z2, ids1, ids2):
     """Ours, given what a process has after gathering."""
-    import torch.nn.functional as F
-
-    from densessl_plugins.detcon.loss import _one_order
-    p1, p2, z1, z2 = (F.normalize(x, dim=-1) for x in (p1, p2, z1, z2))
-    return (_one_order(p1, z1, z2, ids1, ids2, 0, TEMPERATURE, True)
-            + _one_order(p2, z2, z1, ids2, ids1, 0, TEMPERATURE, True))
+    from densessl_plugins.detcon.loss import detcon_nce
+    return detcon_nce(p1, p2, z1, z2, ids1, ids2, TEMPERATURE)
 
 
 def measure(form: str, images: int, gathered: int) -> dict[str, float]:

@@ -46,8 +46,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
+from densessl.__main__ import end_with_parent
 from densessl.backbones import build_backbone, feature_stage
-from densessl.benchmark.child import end_with_parent
 from densessl.images.find import find_images
 from densessl.masks.store import MaskStore
 from densessl.training.configured import configure

@@ -12,7 +12,7 @@ import traceback
 from importlib import import_module
 
 from densessl.environment import explain
-from densessl.errors import RunFailed, UsageError, escaped
+from densessl.errors import RunFailed, UsageError, escaped, message_of
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -35,7 +35,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    logging.raiseExceptions = False     # a log that cannot be written buries no line with the cause
+    logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':
             stream.reconfigure(errors='backslashreplace')
@@ -57,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    if '' in argv:      # of those that become paths: '' would be the folder one is in
-        print(f"densessl {args.command}: '' among the arguments says nothing: fill it or leave it "
+    if '' in argv:      # as a path, '' would mean the current folder
+        print(f"densessl {args.command}: an argument is empty (''): fill it in or leave it "
               f"out", file=sys.stderr)
         return 2
     return _run(args)
@@ -71,14 +71,14 @@ def _run(args: argparse.Namespace) -> int:
     except (UsageError, RunFailed) as error:
         if args.debug:
             traceback.print_exc()
-        lines = map(escaped, _line(error).split('\n'))    # it may quote what came in a file
+        lines = map(escaped, message_of(error).split('\n'))    # it may quote what came in a file
         print(f'densessl {args.command}: ' + '\n'.join(lines), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except (OSError, MemoryError, RuntimeError) as error:
         known = explain(error)
         if known is None or args.debug:
             raise
-        print(f'densessl {args.command}: {_line(known)}', file=sys.stderr)
+        print(f'densessl {args.command}: {message_of(known)}', file=sys.stderr)
         return 2 if isinstance(known, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
@@ -89,14 +89,8 @@ def _refuse_empty(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
-                raise UsageError(f'{name}={text!r}: text without a NUL character is needed; fill '
-                                 f'it or leave it out')
-
-
-def _line(error: Exception) -> str:
-    """The message; of an error from a loader's worker, what stands behind its traceback."""
-    last = str(error).strip().splitlines()[-1]
-    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
+                raise UsageError(f'{name}={text!r}: must be text without NUL characters; fill it '
+                                 f'in or leave it out')
 
 
 def _canonical(word: str) -> str:

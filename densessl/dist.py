@@ -20,10 +20,10 @@ _SIZES = {'pytorch': 'WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 
 
 def check_launcher(launcher: str, command: str) -> None:
-    """Refuse several processes that would each do the whole run, and a launcher that is not there.
+    """Refuse several processes that would each do the whole run, and a launcher that is missing.
 
-    Within a Slurm step of several tasks, each may rightly be a run of its own (a sweep): it is
-    said; the lock of the work folder refuses those that are not.
+    Within a Slurm step of several tasks, each may be a run of its own (a sweep), so this is only
+    reported; the lock of the work folder refuses the others.
 
     Args:
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -48,6 +48,17 @@ def check_launcher(launcher: str, command: str) -> None:
 def launched_rank(launcher: str) -> int:
     """The rank that ``launcher`` gives this process, before a process group is initialized."""
     return _whole(_RANKS[launcher]) if launcher in _RANKS else 0
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and writes for all; known before a process group is there."""
+    return os.environ.get('RANK', '0') == '0'
+
+
+def print_once(text: str) -> None:
+    """Print for all processes, at once."""
+    if is_first_process():
+        print(text, flush=True)
 
 
 def _whole(variable: str) -> int:

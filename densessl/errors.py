@@ -1,11 +1,11 @@
-"""Errors that are the user's to mend: reported as one line with exit code 2."""
+"""Errors that are reported as one line: the user's to mend (exit code 2), and a run's end (1)."""
 from __future__ import annotations
 
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 
 class UsageError(ValueError):
@@ -16,8 +16,12 @@ class RunFailed(RuntimeError):
     """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
 
 
+class Interrupted(Exception):
+    """A run was asked to stop and has saved a checkpoint: reported as one line, exit code 1."""
+
+
 class _Short(reprlib.Repr):
-    """Says of an object only what it is: the text of some is long, or made by much code."""
+    """Shows only the type of an object: the text of some is long, or costly to make."""
 
     def repr_instance(self, x: Any, level: int) -> str:
         plain = x is None or isinstance(x, (bool, float, complex, bytes))
@@ -35,6 +39,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f' (did you mean {close[0]!r}?)' if close else ''
 
 
+def message_of(error: Exception) -> str:
+    """The message; of an error from a loader's worker, what stands behind its traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
+
+
 def escaped(text: str) -> str:
     """``text`` with control characters spelt out: a terminal obeys them, wherever they are from."""
     return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -47,6 +57,20 @@ def shown(value: Any) -> str:
     except ValueError:      # a whole number of more digits than Python prints
         return f'a {type(value).__name__} of very many digits'
     return escaped(text if len(text) <= 100 else f'{text[:80]}…')
+
+
+def refuse_value(key: str, value: Any, wanted: str, hint: str = '') -> NoReturn:
+    """Raise the UsageError of a value that is not what its ``key`` must be."""
+    raise UsageError(f'{key} must be {wanted}, not {shown(value)}{hint}')
+
+
+def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError for the first of ``given`` that is not ``known``."""
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
+                             f'known: {", ".join(known)}')
 
 
 def check_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any], where: str) -> None:

@@ -1,21 +1,24 @@
 """What a benchmark compares on what: its runs, before any of them starts."""
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
-from densessl.benchmark.baseline import Baseline
-from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.benchmark.starts import START, Starts, find_starts
 from densessl.errors import UsageError
 from densessl.finetune.image_loading import rule_for
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN
+from densessl.weights.backbone_file import RANDOM
 
+SUPERVISED = 'supervised'
 MOST_SEEDS, LONGEST = 10 ** 4, 10 ** 4
 
 
@@ -39,6 +42,30 @@ class Run:
                 f'seed {self.seed}')
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """What random weights are like.
+
+    Attributes:
+        like: the initialization whose network and input they have; None if nothing is compared
+            with them, and they have the config's own.
+        digest: of that network and input; None if they are those of random weights alone
+            (:func:`densessl.finetune.weights.likeness`).
+        network, input: the backbone and the data preprocessor, as the recipe left them.
+        differing: each initialization with another network or input → what is other in it.
+    """
+
+    like: str | None = None
+    digest: str | None = None
+    network: dict[str, Any] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    differing: dict[str, list[str]] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """For ``results.json``: plain values."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
 @dataclass
 class Benchmark:
     """What to compare on what.
@@ -58,6 +85,8 @@ class Benchmark:
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         allow_partial: go on when weights or features do not match.
         score: which of the evaluation's; the first if None.
+        use_start: whether what the backbones started from is put beside them.
+        start: an exported file of that; looked for beside the backbones if None.
         pixels: ``value_range`` and ``bands`` of all runs; those of the first backbone that has any
             if they are empty, so that all see the same images.
         baseline: what random weights are like; known once the inputs are checked.
@@ -77,6 +106,8 @@ class Benchmark:
     allow_partial: bool = False
     score: str | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
+    use_start: bool = True
+    start: str | None = None
     baseline: Baseline = field(default_factory=Baseline, init=False)
 
     def __post_init__(self) -> None:
@@ -85,9 +116,10 @@ class Benchmark:
         if not 1 <= self.seeds <= MOST_SEEDS:
             raise UsageError(f'--seeds {self.seeds}: at least 1 and at most {MOST_SEEDS}')
         for name in self.backbones:
-            if name in (RANDOM, SUPERVISED):
+            if name in (RANDOM, SUPERVISED) or name.partition('-of-')[0] == START:
                 raise UsageError(f'--backbones: the name {name!r} is taken; random weights are '
-                                 f'always compared, others of that name go to --{SUPERVISED}')
+                                 f'always compared, others of that name go to --{SUPERVISED} or '
+                                 f'--{START}')
             if not re.fullmatch(r'[\w.+-]+', name):
                 raise UsageError(f'--backbones: the name {name!r} may only have letters, digits '
                                  f'and . + - _')
@@ -96,6 +128,10 @@ class Benchmark:
             self.files[SUPERVISED] = self.supervised
         self.files.update(self.backbones)
         self.weights = {name: Weights.load(file) for name, file in self.files.items() if file}
+        metas = {name: weights.meta for name, weights in self.weights.items()}
+        self.starts = find_starts(self.backbones, metas, self.start) if self.use_start else Starts()
+        for name, path in self.starts.files.items():
+            self.files[name], self.weights[name] = str(path), Weights.load(path)
         recorded = [rule_for(self.weights[name].meta, self.pixels)
                     for name in (*self.backbones, *self.weights)] or [rule_for(None, self.pixels)]
         self.rule = next((rule for rule in recorded if rule != PLAIN), PLAIN)
@@ -111,6 +147,18 @@ class Benchmark:
     def run_folder(self, run: Run) -> Path:
         """Where a run is kept."""
         return self.folder / 'runs' / run.name
+
+    def finetuning(self, run: Run, options: dict[str, Any]) -> FinetuneRun:
+        """A run as ``finetune`` does it.
+
+        Args:
+            options: :meth:`options_of` its length.
+        """
+        weights = self.weights.get(run.initialization)
+        return FinetuneRun(
+            self.config, weights, self.data_root, run.fraction, run.seed, options, self.keep,
+            self.freeze, None if weights else self.weights.get(self.baseline.like), self.rule,
+            self.allow_partial, self.run_folder(run))
 
     def options_of(self, length: float, cfg: Config) -> dict[str, Any]:
         """The overrides that make the fine-tuning ``length`` times that of ``cfg``."""

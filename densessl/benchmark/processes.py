@@ -145,14 +145,15 @@ def last_words(log: Path) -> str:
 def _start(job: Job, slot: Slot) -> subprocess.Popen:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     script = job.arguments[0].endswith('.py')
-    started = [] if script else ['-m', 'densessl.benchmark.child']
+    started = [] if script else ['-m', 'densessl']
     with job.log.open('w') as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends that one with
         # all of its loader workers.
         process = subprocess.Popen(
             [sys.executable, *started, *job.arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            env={**slot.environment(), **job.environment}, start_new_session=True)
+            env={**slot.environment(), 'DENSESSL_ENDS_WITH_PARENT': '1', **job.environment},
+            start_new_session=True)
     job.process = process.pid
     return process
 

@@ -32,10 +32,14 @@ def run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
     from densessl.engine.guard import building
     from densessl.errors import UsageError
-    from densessl.finetune.checked_overrides import check_seed
     from densessl.finetune.data_check import check_data
-    from densessl.finetune.datasets import build_training_sets, check_fraction, take_fraction
-    from densessl.finetune.finetune import read_downstream_config
+    from densessl.finetune.datasets import (
+        build_training_sets,
+        check_fraction,
+        check_seed,
+        take_fraction,
+    )
+    from densessl.finetune.downstream_config import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for
     check_fraction(args.fraction)
     check_seed(args.seed)
@@ -79,8 +83,8 @@ def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
 
 
 def _by_file(reports: Sequence[DataReport], kind: Kind) -> Iterator[str]:
-    """A line for each file of which something is not used, or is read otherwise than written. Of
-    an image that is left out as a whole, nothing is said of its objects."""
+    """A line for each file of which something is not used, or is not read as it is written. For
+    an image that is left out as a whole, its objects are not listed."""
     for report in reports:
         found = sorted(report.of_kind(kind), key=lambda finding: finding.unit == 'objects')
         whole = {path for finding in found if finding.unit != 'objects'

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.errors import Interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--resume', action='store_true',
                         help='go on from the newest checkpoint in the work folder, if there is one')
     parser.add_argument('--overwrite', action='store_true',
-                        help='run again where a run is; without it a finished run is not repeated')
+                        help='replace an earlier run; without it a finished run is not repeated')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 
@@ -54,12 +55,17 @@ def run(args: argparse.Namespace) -> int:
     stopped it."""
     from densessl.config import parse_options
     from densessl.finetune.finetune import finetune
-    from densessl.training.hooks import Interrupted
+    from densessl.finetune.run import FinetuneRun
+    from densessl.finetune.weights import Weights
+    from densessl.pixels.pixel_rule import PixelRule
     try:
-        finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
-                 parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-                 args.overwrite, args.launcher, args.freeze, args.like, args.resume,
-                 pixel_arguments(args), args.check)
+        finetune(FinetuneRun(
+            args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,
+            options=parse_options(args.cfg_options), keep=args.keep, freeze=args.freeze,
+            like=Weights.load(args.like) if args.like else None,
+            pixels=PixelRule.of(pixel_arguments(args)), allow_partial=args.allow_partial,
+            work_dir=args.work_dir), resume=args.resume, overwrite=args.overwrite,
+            launcher=args.launcher, check=args.check)
     except Interrupted as stop:
         print(f'densessl finetune: {stop}', file=sys.stderr)
         return 1

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; print a line for each backbone, and a table of several."""
     from dataclasses import fields
 
+    from densessl.probes.differences import words
     from densessl.probes.probe import Probe, run_probe
     _check(args)
     given = {**vars(args), 'map': dict(args.map), 'value_range': None, **pixel_arguments(args)}
@@ -79,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
                         say=lambda text: print(text, flush=True))
     if len(args.backbones) > 1:
         _print_table(results)
+        for line in results['differences']:
+            print(words(line))
+        print('intervals: over the validation images, the same for both; not over trainings')
     print(f'{out}')
     return 0
 

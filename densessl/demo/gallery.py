@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from densessl.demo.predictions import read_instances, read_label_map
 from densessl.demo.run import PRETRAINED, RANDOM
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
-from densessl.masks.generator import MaskStore
+from densessl.masks.store import MaskStore
 from densessl.pictures import figures, page
 from densessl.training.train import dataset_of
 from densessl.training.view_sheet import FRAMES, crops_of, seen
@@ -30,14 +31,17 @@ CERTAIN = 0.3                                        # score of the objects that
 
 def mask_gallery(demo: Demo) -> str:
     """Unlabelled scenes with the outlines of their regions, and the regions."""
-    store, images = MaskStore(demo.masks), find_images(demo.sample / 'unlabelled')
+    images = find_images(demo.sample / 'unlabelled')
+    masks = MaskStore(demo.masks).of(images)
     cells = []
     for i in range(min(demo.cfg.pictures.masks, len(images))):
-        image, labels = images.read(i), store.read(images.name(i))
+        image, labels = images.read(i), masks.read(i)
         regions = int(labels.max()) + 1
         cells.append(page.rows([
-            page.picture(figures.outlined(image, labels), f'{regions} regions'),
-            page.picture(figures.colored_regions(image, labels), alt='the regions in colors'),
+            page.picture(figures.draw_regions(image, labels, scale=3, lines='bold'),
+                         f'{regions} regions'),
+            page.picture(figures.draw_regions(image, labels, scale=3, fill=0.72),
+                         alt='the regions in colors'),
         ], columns=2))
     return page.rows(cells, columns=3, phone=1)
 
@@ -45,8 +49,8 @@ def mask_gallery(demo: Demo) -> str:
 def view_gallery(demo: Demo) -> str:
     """Scenes with the crops of both views, and the views as the network sees them."""
     cfg = demo.method
-    images, store = find_images(demo.sample / 'unlabelled'), MaskStore(demo.masks)
-    dataset = dataset_of(cfg, images, store)
+    images = find_images(demo.sample / 'unlabelled')
+    dataset = dataset_of(cfg, images, MaskStore(demo.masks).of(images))
     preprocessor = ViewPreprocessor(**cfg.normalization)
     cells = [page.rows(_view_panels(dataset, preprocessor, i), columns=3)
              for i in range(min(demo.cfg.pictures.views, len(images)))]
@@ -77,7 +81,7 @@ def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -
     for number, (view, mask) in enumerate(zip(views, masks, strict=True)):
         pixels = seen(view.image[0], preprocessor)
         scale = max(1, round(SIDE / len(pixels)))
-        panel = figures.outlined_in_colors(pixels, mask, colors, scale=scale)
+        panel = figures.draw_regions(pixels, mask, colors, scale=scale, lines='inside')
         panels.append(page.picture(_sized(panel), f'view {number + 1}', chip=FRAMES[number]))
     return panels
 
@@ -86,8 +90,10 @@ def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str
                    ) -> list[str]:
     image = _scene(demo, name)
     truth = cv2.imread(str(demo.sample / 'labels' / 'val' / f'{name}.png'), cv2.IMREAD_UNCHANGED)
+    colored = partial(figures.draw_regions, image, colors=dict(enumerate(classes['palette'])),
+                      scale=2, fill=0.78)
     panels = [page.picture(figures.enlarged(image, 2), 'scene'),
-              page.picture(figures.colored_classes(image, truth, classes['palette']), 'truth')]
+              page.picture(colored(truth), 'truth')]
     for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
         labels = read_label_map(folder, name)
         if labels is None:
@@ -95,8 +101,7 @@ def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str
             continue
         right = (labels == truth).mean()
         panels.append(page.picture(
-            figures.colored_classes(image, labels, classes['palette']),
-            f'from {demo.label(weights)} weights: {right:.0%} of pixels right'))
+            colored(labels), f'from {demo.label(weights)} weights: {right:.0%} of pixels right'))
     return panels
 
 

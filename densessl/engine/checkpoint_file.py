@@ -32,7 +32,8 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Save ``content`` atomically, flushed and with a checksum of each member.
 
     Raises:
-        OSError: it could not be written, for want of room say; what was at ``path`` is still there.
+        OSError: it could not be written, because the disk is full, say; what was at ``path`` is
+            still there.
     """
     with replacing(path) as unfinished, unfinished.open('wb') as file:
         try:
@@ -92,8 +93,8 @@ def _is_zip(path: Path) -> bool:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a file that was changed since it was written. (An empty one of any other name than a
-    run's checkpoint was never one, as whoever opens it will say.)
+    """Refuse a file that was changed since it was written. (An empty file without the name of a
+    run's checkpoint never was one; opening it says so.)
 
     Raises:
         UsageError: it says what is wrong, and which checkpoint beside it could be used.
@@ -101,8 +102,8 @@ def require_whole(path: Path) -> None:
     of_run = _NUMBERED.fullmatch(path.name)
     wrong = damage(path)
     if wrong and (of_run or path.stat().st_size):
-        others = [one for one in numbered(path.parent) if of_run and one != path]
-        whole = next((one for one in reversed(others) if not damage(one)), None)
+        siblings = [one for one in numbered(path.parent) if of_run and one != path]
+        whole = next((one for one in reversed(siblings) if not damage(one)), None)
         raise UsageError(f'{path} is damaged: {wrong}'
                          + (f'; {whole.name} beside it is whole' if whole else ''))
 
@@ -132,7 +133,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
 
 def require_run_state(path: str | Path, content: Mapping[str, Any],
                       needs: Iterable[str] = ('state_dict', 'meta')) -> None:
-    """Refuse a file that opens but is something else than a run's checkpoint.
+    """Refuse a file that opens but is not a run's checkpoint.
 
     Args:
         needs: the dicts that are read from it.
@@ -147,27 +148,22 @@ def require_run_state(path: str | Path, content: Mapping[str, Any],
         raise UsageError(f'{path} is not the checkpoint of a run: it has no {", ".join(lacking)}')
 
 
-def numbered(folder: str | Path, unit: str | None = None) -> list[Path]:
-    """The checkpoints of a run in ``folder``, oldest first: those of a number of iterations
-    (``unit='iter'``) or epochs (``'epoch'``); of iterations if there are both and None is given."""
+def numbered(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run in ``folder``, oldest first: those of a number of iterations, or of
+    epochs if there are none of iterations."""
     found: dict[str, dict[int, Path]] = {'iter': {}, 'epoch': {}}
     for path in Path(folder).glob('*.pth'):
         match = _NUMBERED.fullmatch(path.name)
         if match and path.is_file():
             found[match[1]][int(match[2])] = path
-    of_unit = found[unit] if unit else found['iter'] or found['epoch']
+    of_unit = found['iter'] or found['epoch']
     return [of_unit[number] for number in sorted(of_unit)]
 
 
-def newest_checkpoint(work_dir: str | Path, unit: str = 'iter') -> Path | None:
-    """The checkpoint of the highest iteration (``unit='epoch'``: epoch) in ``work_dir``, or None;
-    it may be damaged."""
-    return (numbered(work_dir, unit) or [None])[-1]
-
-
-def last_named(folder: Path) -> Path | None:
-    """The newest checkpoint of the run in ``folder``, whole or not, whatever it is called."""
-    return (_candidates(folder) or [None])[-1]
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest checkpoint of the run in ``folder``, whole or not, whatever it is called; None if
+    there is none."""
+    return (_candidates(Path(folder)) or [None])[-1]
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:

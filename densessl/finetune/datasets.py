@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS
 
+from densessl.bounds import Seed, check_value
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.labels.data_root import SPLITS, require
@@ -21,6 +22,11 @@ def check_fraction(fraction: float) -> None:
     """Raise UsageError unless ``fraction`` is above 0 and at most 1."""
     if not 0 < fraction <= 1:
         raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError unless every generator takes ``seed``."""
+    check_value('--seed', seed, Seed)
 
 
 def choose(total: int, fraction: float, seed: int) -> list[int]:
@@ -84,11 +90,11 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     chosen = choose(total, fraction, seed)
     drawn = repeat(chosen, total) if cfg.get('train_cfg', {}).get('max_epochs') else chosen
     if fraction < 1 and len(drawn) > _LONG:
-        vars(cfg)['_format_python_code'] = False   # which takes seconds, at every checkpoint
+        _leave_unformatted(cfg)
     images, labelled, start = [], False, 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
-        own = [index - start for index in chosen if start <= index < start + size]
-        for index in own:
+        positions = [index - start for index in chosen if start <= index < start + size]
+        for index in positions:
             info = dataset.get_data_info(index)
             images.append(info['img_path'])
             labelled = labelled or _has_label(info)
@@ -101,6 +107,13 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     _drop_empty(cfg.train_dataloader.dataset)
     return Subset(fraction, seed, total, images, max(1.0, total / len(chosen))
                   if len(drawn) > len(chosen) else 1.0)
+
+
+def _leave_unformatted(cfg: Any) -> None:
+    """Have mmengine write the config out as it is: tidying the code of a long list of indices takes
+    seconds, at every checkpoint. Its only switch is this attribute; what is set by name becomes a
+    key of the config."""
+    vars(cfg)['_format_python_code'] = False
 
 
 def _has_label(info: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from contextlib import closing
 from ctypes import c_bool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,16 +26,15 @@ from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.lock import BuildLock
+from densessl.machine import cores
 from densessl.masks import metadata as mask_info
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.masks.store import MaskStore, mask_name
 from densessl.pixels import label_png
 from densessl.progress import Progress
 
 MOST_WORKERS = 2 ** 10
-
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
 
 
 @dataclass
@@ -87,7 +87,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         progress: whether to show it on stderr.
 
     Raises:
-        UsageError: ``out`` cannot be written to, is no mask store, was made with other
+        UsageError: ``out`` cannot be written to, is not a mask store, was made with other
             parameters or is being built by another process; two images would share a mask; or no
             image gave a mask.
         RuntimeError: a worker was killed.
@@ -105,7 +105,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
         if share.changed and progress:
             print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
-                  f'masks were made ({named(images, share.changed)}): theirs are made again',
+                  f'masks were made ({named(images, share.changed)}): their masks are made again',
                   file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
@@ -123,11 +123,6 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _check_names(images: ImageList, out: Path, maps: int) -> None:
@@ -201,9 +196,9 @@ def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerato
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunFailed(
-            f'a worker process ended: killed for want of memory (then run the same again with '
-            f'fewer workers than {workers}; what was made is kept), or started from a script '
-            f'without "if __name__ == \'__main__\':"') from error
+            f'a worker process ended: it was killed because memory ran out (then run the same '
+            f'command with fewer workers than {workers}; what was made is kept), or was started '
+            f'from a script without "if __name__ == \'__main__\':"') from error
     finally:
         stop.value = True                            # a worker ends after the image it is at
         pool.shutdown(cancel_futures=True)
@@ -213,7 +208,6 @@ _work: tuple[ImageList, MaskStore, MaskGenerator, Any]     # of a worker process
 
 
 def _begin_worker(setup: bytes, stop: Any) -> None:
-    import signal
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent says when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,8 +1,7 @@
-"""Region masks: the contract of a generator, and what the rest of densessl uses of the store.
+"""Region masks: the contract of a generator, which turns an image into a label map of regions.
 
-A generator turns an image into a label map of regions. Masks are computed once, by
-:func:`make_masks`, and kept in a :class:`MaskStore`; :func:`store_for_training` finds or builds
-the store that a config asks for.
+Masks are computed once (:mod:`densessl.masks.build`) and kept in a store
+(:mod:`densessl.masks.store`); :mod:`densessl.masks.find` finds the one that a config asks for.
 """
 from __future__ import annotations
 
@@ -10,12 +9,6 @@ import inspect
 from typing import Any, ClassVar
 
 import numpy as np
-
-from densessl.masks.build import MaskSummary, make_masks
-from densessl.masks.find import store_for_training
-from densessl.masks.store import MaskStore
-
-__all__ = ['MaskGenerator', 'MaskStore', 'MaskSummary', 'make_masks', 'store_for_training']
 
 
 class MaskGenerator:
@@ -41,7 +34,7 @@ class MaskGenerator:
     def for_image(self, name: str, image: np.ndarray) -> np.ndarray:
         """What the store keeps of the image ``name``, a posix path relative to the folder of the
         images. A generator that must know which image it is, because its regions are in a file,
-        overrides this instead of ``__call__``. An image at which it raises is skipped, and the
+        overrides this instead of ``__call__``. An image for which it raises is skipped and the
         message listed; a ``UsageError`` ends the build."""
         return self(image)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.files import atomic_path
+from densessl.files import write_text
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1a1d24;
@@ -60,8 +60,8 @@ i.chip { display: inline-block; width: .85em; height: .85em; border-radius: 3px;
   margin-right: .4em; vertical-align: -1px; border: 1px solid rgb(127 127 127 / .4); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr));
   gap: 18px 24px; margin-top: 12px; }
-svg { display: block; width: 100%; height: auto; overflow: visible; }
-svg text { fill: var(--soft); font-size: 13px; font-family: inherit; }
+svg { display: block; width: 100%; height: auto; overflow: visible; stroke-linejoin: round; }
+svg text { font-family: inherit !important; }
 .title { font-weight: 600; font-size: .9375rem; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--accent); }
@@ -80,8 +80,7 @@ def write_page(path: Path, title: str, body: str) -> None:
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
             f'<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n')
-    with atomic_path(path) as unfinished:
-        unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
+    write_text(path, page, errors='backslashreplace')
 
 
 def section(title: str, *parts: str) -> str:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densessl.labels.label_ids import IGNORED
 from densessl.probes.classifiers import SPREAD
+from densessl.probes.differences import COUNTS
 from densessl.probes.frozen import Measured
 from densessl.probes.segmentation import Confusion
 
@@ -69,7 +70,8 @@ def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float =
     """Standardization and the 1×1 convolution that fits ``kept`` best; (B, C, h, w) →
     (B, classes, h, w)."""
     mean, std = channel_statistics(kept.maps)
-    norm = nn.BatchNorm2d(len(mean), eps=0, affine=False)    # only to hold the statistics
+    # Only to hold the statistics. Some releases of torch refuse an eps of 0; this changes nothing.
+    norm = nn.BatchNorm2d(len(mean), eps=torch.finfo(torch.float32).tiny, affine=False)
     norm.running_mean, norm.running_var = mean, std.square()
     conv = nn.Conv2d(len(mean), classes, 1)
     nn.init.zeros_(conv.weight), nn.init.zeros_(conv.bias)
@@ -129,7 +131,7 @@ def dense_probe(backbone: Measured, train: Dataset, val: Dataset, names: Sequenc
     iou = {name: None if value != value else round(100 * value, 2)
            for name, value in zip(names, confusion.iou().tolist(), strict=True)}
     return {'scores': confusion.scores(), 'iou': iou, 'channels': kept.maps[0].shape[0],
-            'decay': decay}
+            'decay': decay, COUNTS: torch.stack(confusion.by_image).numpy()}
 
 
 def _same_size(kept: Kept) -> Iterator[list[int]]:

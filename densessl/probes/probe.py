@@ -15,7 +15,7 @@ import torch
 
 import densessl
 from densessl.backbones import feature_stages
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, message_of
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
 from densessl.finetune.datasets import choose
@@ -30,6 +30,7 @@ from densessl.probes.classify import (
     most_frequent,
 )
 from densessl.probes.dense import dense_probe
+from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
 from densessl.transfer.named_network import parse_network
 
@@ -113,16 +114,19 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
                'data': about, 'results': []}
     say(f'{KINDS[probe.kind]}\n{probe.data}: '
         + ', '.join(f'{value} {key}' for key, value in about.items()))
+    counts: list[Any] = []
     for path, backbone in zip(backbones, measured, strict=True):
         started = time.monotonic()
         with _one_line():
             found = measure(backbone)
+        counts.append(found.pop(COUNTS))
         found['scores'] = _figures(found['scores'], backbone.label)
         seconds = round(time.monotonic() - started, 1)
         results['results'].append({'backbone': backbone.label, 'file': str(path), **found,
                                    'provenance': dict(backbone.meta), 'seconds': seconds})
         words = '  '.join(f'{name} {value:.2f}' for name, value in found['scores'].items())
         say(f'{backbone.label}: {words}  ({seconds:.0f} s)')
+        results['differences'] = differences(results['results'], counts)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             write_json(out, results)
@@ -157,7 +161,7 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.probes.pixel_labels import PixelData, find_pixel_labels
+    from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
@@ -168,7 +172,7 @@ def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
     paths = [os.path.abspath(image) for image, _ in data.pairs['train']]
     rule = with_rule(ImageList.of_paths(paths), rule).rule
     if probe.check:
-        found = check_data(data.reports(), rule=rule)
+        found = check_data(label_reports(data), rule=rule)
         found.require_usable()
         for line in found.warnings():
             say(line)
@@ -213,7 +217,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        text = str(error).strip()
-        if '\n' not in text:
-            raise
-        raise UsageError(text.splitlines()[-1].partition('UsageError: ')[2] or text) from error
+        raise UsageError(message_of(error)) from error

@@ -20,7 +20,7 @@ def spread(features: Tensor) -> Tensor:
         features: (B, C, h, w) map.
 
     Returns:
-        Scalar in [0, 1]: 0 if all images have the same pooled features, or none.
+        Scalar in [0, 1]: 0 if all images have the same pooled features, or zeros.
     """
     f = F.normalize(features.detach().float().mean((2, 3)), dim=1)    # (B, C)
     return (f.square().sum(1).mean() - f.mean(0).square().sum()).clamp(min=0).sqrt()

@@ -9,8 +9,7 @@ from typing import Any
 from mmengine import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from densessl.config import check_keys
-from densessl.errors import UsageError, check_arguments, shown
+from densessl.errors import UsageError, check_arguments, check_keys, shown
 from densessl.method import Method
 from densessl.registry import METHODS
 from densessl.training.schedules import SCHEDULES, Schedule, by_epoch
@@ -142,7 +141,7 @@ def _published(cfg: Config) -> list[int]:
 
 def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processes: int,
                          allow_smaller_negatives: bool) -> None:
-    """Refuse batches that teach something else than the recipe's: of one image where there is
+    """Refuse batches that teach something other than the recipe's: of one image where there is
     batch norm, and accumulated ones where images of a batch meet, as negatives or in batch norm.
 
     Raises:
@@ -157,9 +156,9 @@ def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processe
         raise UsageError(
             f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
             f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
-    meet = [words for words, there in (
+    meet = [words for words, applies in (
         ('an anchor would meet the negatives', method.batch_negatives),
-        ('batch norm would see the statistics', normed)) if there]
+        ('batch norm would see the statistics', normed)) if applies]
     if meet and plan.accumulate > 1 and not allow_smaller_negatives:
         raise UsageError(
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '

@@ -12,20 +12,19 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.errors import UsageError
-from densessl.files import write_atomically
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.masks.find import (
-    Masks,
     changed_since,
-    existing_store,
-    open_store,
+    existing_masks,
+    open_masks,
     said_changed,
     settle_rule,
 )
 from densessl.masks.generator import MaskGenerator
-from densessl.masks.preview import GAP, fit, mosaic
+from densessl.masks.store import Masks
 from densessl.pictures import figures
+from densessl.pictures.lettering import write
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.training.config_check import check_config
 from densessl.training.train import dataset_of, masks_folder
@@ -35,7 +34,7 @@ from densessl.views.photometry import ViewPreprocessor
 from densessl.views.photometry_draw import HSV_ADDED, NO_JITTER, NO_SOLARIZE, PARAMETERS
 from densessl.views.sampler import PositionSampler
 
-SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
+SIDE, STRIP, TEXT = 336, 22, 12    # of a panel, of the words below it and of letters, in pixels
 GROUND = (214, 205, 240)     # between patches
 FRAMES = ((64, 156, 255), (255, 140, 40))     # the colors of the two views
 
@@ -44,27 +43,29 @@ class ReadOrMade:
     """The label maps of the few images of a sheet: from a store, or made when they are asked for.
 
     Args:
-        store: label maps that are there already, or None.
+        images: the list that the sheet is of.
+        masks: label maps that are there already, or None.
         generator: makes those that are not, or None.
-        changed: the positions of images of which the store's are no longer.
+        changed: the positions of images that have changed since the store's were made.
     """
 
-    def __init__(self, store: Masks | None, generator: MaskGenerator | None,
+    remedy = 'make it again'
+
+    def __init__(self, images: ImageList, masks: Masks | None, generator: MaskGenerator | None,
                  changed: Iterable[int] = ()) -> None:
-        self.store, self.generator, self.changed = store, generator, frozenset(changed)
-        self.maps, self.remedy = (store or generator).maps, 'make it again'
+        self.images, self.masks, self.generator = images, masks, generator
+        self.changed, self.maps = frozenset(changed), (masks or generator).maps
 
-    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
+    def where(self, i: int, which: int = 0) -> str:
         """Where the label map is, or the image that it is made of."""
-        return self.store.where_for(images, i, which) if self.store else images.where(i)
+        return self.masks.where(i, which) if self.masks else self.images.where(i)
 
-    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
+    def read(self, i: int, which: int = 0) -> np.ndarray:
         """(H, W) integers of image ``i``."""
-        if self.store and (not self.generator or (
-                i not in self.changed and self.store.has_for(images, i))):
-            return self.store.read_for(images, i, which)
-        masks = self.generator.for_image(images.name(i), images.read(i))
-        return masks[which] if self.maps > 1 else masks
+        if self.masks and (not self.generator or (i not in self.changed and self.masks.has(i))):
+            return self.masks.read(i, which)
+        made = self.generator.for_image(self.images.name(i), self.images.read(i))
+        return made[which] if self.maps > 1 else made
 
 
 def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
@@ -86,32 +87,30 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     """
     method = check_config(cfg, config)
     images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
-    store = _masks(cfg, images, masks, config) if method.needs_masks else None
-    dataset = dataset_of(cfg, images, store)
+    shown = _masks(cfg, images, masks, config) if method.needs_masks else None
+    dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
     rows = [_row(dataset, preprocessor, next(positions))
             for _ in range(min(count, len(images)))]
-    _, pixels = cv2.imencode(path.suffix, mosaic(rows)[..., ::-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, pixels.tobytes())
+    figures.write_picture(path, figures.mosaic(rows))
     return len(rows)
 
 
 def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
     if masks:
-        store = open_store(images, masks)
-        if changed := changed_since(images, store):
-            raise said_changed(images, store, changed)
-        return ReadOrMade(store, None)
+        found = open_masks(images, masks)
+        if changed := changed_since(found):
+            raise said_changed(found, changed)
+        return ReadOrMade(images, found, None)
     if not cfg.get('masks'):
         raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
                          f'dict(type=…) in the config, or --masks DIR')
-    store, generator = existing_store(images, cfg.masks.to_dict())
-    changed = changed_since(images, store) if store else []
+    found, generator = existing_masks(images, cfg.masks.to_dict())
+    changed = changed_since(found) if found else []
     if changed and not generator:
-        raise said_changed(images, store, changed)
-    return ReadOrMade(store, generator, changed)
+        raise said_changed(found, changed)
+    return ReadOrMade(images, found, generator, changed)
 
 
 def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
@@ -135,8 +134,8 @@ def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[i
     for i, (view, mask) in enumerate(zip(views, labels, strict=True)):
         panel = _tiled(seen(view.image[0], preprocessor))
         if mask is not None and mask.shape == panel.shape[:2]:
-            panel = figures.outlined_in_colors(panel, mask, colors,
-                                               scale=max(1, round(SIDE / len(panel))))
+            panel = figures.draw_regions(panel, mask, colors, lines='inside',
+                                         scale=max(1, round(SIDE / len(panel))))
         words = described(batch['photometric'][i][0]) if 'photometric' in batch else ''
         panels.append(_captioned(panel, words, FRAMES[i % len(FRAMES)]))
     return panels
@@ -150,11 +149,11 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
     boxes = np.array(crops_of(dataset, position))
     share = min(1.0, SIDE / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-    if dataset.store:
-        mask = dataset.store.read_for(dataset.images, index, which)
+    if dataset.masks:
+        mask = dataset.masks.read(index, which)
         size = small.shape[1::-1]
         mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        picture = figures.outlined(small, mask, scale=2)
+        picture = figures.draw_regions(small, mask, scale=2, lines='bold')
     else:
         picture = figures.enlarged(small, 2)
     scaled = [tuple(int(x) for x in box) for box in (2 * share * boxes).round()]
@@ -170,19 +169,17 @@ def _tiled(pixels: np.ndarray) -> np.ndarray:
     columns = math.isqrt(len(pixels) - 1) + 1
     blank = np.full_like(pixels[0], GROUND)
     tiles = [*pixels, *[blank] * (-len(pixels) % columns)]
-    grid = mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
-    return grid[:-GAP, :-GAP]    # no gap after the last ones
+    grid = figures.mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
+    return grid[:-figures.GAP, :-figures.GAP]    # no gap after the last ones
 
 
 def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> np.ndarray:
     """A panel of fixed size: the picture, as large as fits, and words on a strip below it."""
-    panel = fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
+    panel = figures.fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
     strip = np.full((STRIP, panel.shape[1], 3), 255, np.uint8)
     if color is not None:
         cv2.rectangle(strip, (0, 6), (10, 16), color, -1)
-    plain = words.encode('ascii', 'replace').decode()     # what OpenCV can draw
-    cv2.putText(strip, plain, (16 if color is not None else 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
-                figures.INK, 1, cv2.LINE_AA)
+    write(strip, words, 16 if color is not None else 3, 3, figures.INK, TEXT)
     return np.vstack([panel, strip])
 
 

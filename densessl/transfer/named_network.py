@@ -109,10 +109,11 @@ def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[Ch
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
     library = foreign.network['type'].partition('.')[0]
     if foreign.layout == library:   # its keys, and those that others have for its networks
-        own = TRANSFER_TARGETS.get(library)().checkpoints()
-        return [*published, *(one for one in own if one.network is not None)], tensors, []
-    others, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
-    layouts = [layout for _, layout in others]
+        library_layouts = TRANSFER_TARGETS.get(library)().checkpoints()
+        layouts = [*published, *(one for one in library_layouts if one.network is not None)]
+        return layouts, tensors, []
+    candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
+    layouts = [layout for _, layout in candidates]
     if foreign.layout.endswith('.'):   # the prefix is known: any of these, with the own input
         prefixed = layouts[0]
         layouts = [replace(one, name=prefixed.name, origin=prefixed.origin, others=r'(?!)',

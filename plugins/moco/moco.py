@@ -36,9 +36,8 @@ class MoCo(Method):
     def __init__(self, backbone: dict[str, Any], version: Literal[1, 2] = 2,
                  projection: Width = 128, queue: Annotated[int, Range(1, 2 ** 24)] = 65536,
                  temperature: Temperature = 0.2, momentum: Share = 0.999,
-                 bn_groups: Annotated[int, Range(1, 2 ** 16)] = 1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 bn_groups: Annotated[int, Range(1, 2 ** 16)] = 1) -> None:
+        super().__init__()
         if version not in (1, 2):
             raise UsageError(f'moco version {version!r}: 1 or 2')
         if bn_groups < 1:
@@ -67,8 +66,8 @@ class MoCo(Method):
             k = gather(self.encode(x_k, self.target_backbone, self.target_projector))
             k = F.normalize(k[unshuffle], dim=1)                            # (N, D), all processes
         self.new_keys.append(k)
-        own = k[rank() * len(q):][:len(q)]
-        return {'loss': info_nce(q, own, self.queue, self.temperature)}
+        keys = k[rank() * len(q):][:len(q)]
+        return {'loss': info_nce(q, keys, self.queue, self.temperature)}
 
     def encode(self, x: Tensor, backbone: nn.Module, projector: nn.Module) -> Tensor:
         """Encode, normalizing batch statistics within each of ``bn_groups`` groups."""

@@ -8,19 +8,19 @@ import torch
 
 from densessl.cli import main
 from densessl.config import load_config
-from densessl.errors import RunFailed, UsageError
+from densessl.engine.stop import SAME_REQUEST, StopHook
+from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.training.config_check import REQUIRED, check_config
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import spread
-from densessl.training.hooks import SAME_REQUEST, Interrupted, StopHook
 from densessl.training.log import LogValuesHook
 
 WRONG = {
     'train_dataloader.batch_size=-4': 'train_dataloader.batch_size must be a whole number',
     'train_dataloader.batch_size=foo': "not 'foo'",
-    'train_dataloader.batch_size=0': 'of at least 1',
+    'train_dataloader.batch_size=0': 'a whole number from 1 to 1048576',
     'train_dataloader.num_workers=-1': 'train_dataloader.num_workers must be',
-    'seed=-1': 'seed must be a whole number of at least 0',
+    'seed=-1': 'seed must be a whole number from 0 to 4294967295',
     'seed=foo': "not 'foo'",
     'seed={"a":1}': '--cfg-options seed: ',
     'log_interval=0': 'log_interval must be',
@@ -31,19 +31,20 @@ WRONG = {
     'optim_wrapper.acumulative_counts=2': "did you mean 'accumulative_counts'",
     'optim_wrapper.type=OptimWraper': "did you mean 'OptimWrapper'",
     'optim_wrapper.constructor=Foo': "optim_wrapper.constructor 'Foo' is unknown",
-    'views.0.size=big': "views[0]: size must be a whole number in 1 … 4096, not 'big'",
-    'views.0.flip=yes': "views[0]: flip must be a probability in 0 … 1, not 'yes'",
-    'views.0.gray=2': 'views[0]: gray must be a probability',
-    'views.0.ratio=3': 'views[0]: ratio must be two numbers, 0.01 ≤ low ≤ high ≤ 100, not 3',
-    'views.0.blur.sigma=[2,1]': 'two numbers, 0.01 ≤ low ≤ high ≤ 1000, not [2, 1]',
+    'views.0.size=big': "views[0]: size must be a whole number from 1 to 4096, not 'big'",
+    'views.0.flip=yes': "views[0]: flip must be a number from 0 to 1, not 'yes'",
+    'views.0.gray=2': 'views[0]: gray must be a number from 0 to 1, not 2',
+    'views.0.ratio=3': 'ratio must be 2 values, each a number from 0.01 to 100, in ascending order',
+    'views.0.blur.sigma=[2,1]': 'from 0.01 to 1000, in ascending order, not [2, 1]',
     'views.0.blur=1': 'views[0]: blur must be a dict of p, sigma',
-    'views.1.solarize={"p":3}': 'views[1]: solarize.p must be a probability in 0 … 1, not 3',
+    'views.1.solarize={"p":3}': 'views[1]: solarize.p must be a number from 0 to 1, not 3',
     'views.1.jitter={"p":1,"hu":0.1}': "did you mean 'hue'",
-    'views.0.blur={"p":1,"sigma":[0,0]}': 'views[0]: blur.sigma must be two numbers',
-    'views.0.blur={"p":1,"sigma":[1,2],"kernel":-1}': 'blur.kernel must be an odd whole number',
+    'views.0.blur={"p":1,"sigma":[0,0]}': 'views[0]: blur.sigma must be 2 values',
+    'views.0.blur={"p":1,"sigma":[1,2],"kernel":-1}':
+        'blur.kernel must be a whole number from 1 to 255 that is odd',
     'views=3': 'views must be a list, each a dict, not 3',
     'normalization={"blur_kernel":-1}': 'normalization.blur_kernel is now a key of each view',
-    'normalization.mean=[1,2]': 'normalization.mean must be three numbers',
+    'normalization.mean=[1,2]': 'normalization.mean must be 3 values, each a number from 0 to 255',
     'checkpoint.every_epochs=0': 'checkpoint.every_epochs must be a number above 0',
     'checkpoint.keep=0': 'checkpoint.keep must be',
     'model.temperature=0': 'model.temperature must be a number above 0',
@@ -110,8 +111,8 @@ def test_a_run_stops_between_updates_never_within_one():
 
 def test_signals_that_say_the_same_are_one_request(monkeypatch):
     now, raised = [100.0], []
-    monkeypatch.setattr('densessl.training.hooks.time.monotonic', lambda: now[0])
-    monkeypatch.setattr('densessl.training.hooks.signal.raise_signal', raised.append)
+    monkeypatch.setattr('densessl.engine.stop.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('densessl.engine.stop.signal.raise_signal', raised.append)
     hook = StopHook()
     hook._ask(15, None)
     hook._ask(2, None)

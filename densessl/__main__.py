@@ -1,9 +1,8 @@
-"""A densessl command in a process that ends when the process that started it ends.
+"""``python -m densessl``: the command, by the Python that runs.
 
-    python -m densessl.benchmark.child finetune CONFIG …
-
-Standard input is a pipe that its parent holds and never writes to: it closes however the parent
-ends, killed or not, and an orphan would go on writing into a folder that is used again.
+With ``DENSESSL_ENDS_WITH_PARENT`` set it ends when the process that started it ends. Standard input
+is then a pipe that its parent holds and never writes to: it closes however the parent ends, killed
+or not, and an orphan would go on writing into a folder that is used again.
 """
 from __future__ import annotations
 
@@ -25,5 +24,6 @@ def _wait_for_parent() -> None:
 
 
 if __name__ == '__main__':
-    end_with_parent()
+    if os.environ.pop('DENSESSL_ENDS_WITH_PARENT', None):
+        end_with_parent()
     sys.exit(main(sys.argv[1:]))
