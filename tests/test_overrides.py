@@ -81,10 +81,10 @@ def test_a_part_of_the_model_gets_another_type(published):
     ({'custom_imports.imports': ['x']}, 'custom_imports: modules are imported when'),
     ({'work_dir': 'x'}, 'add --work-dir'), ({'load_from': 'x'}, 'add --backbone'),
     ({'randomness.seed': 1}, 'add --seed'), ({'launcher': 'none'}, 'add --launcher'),
-    ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval of the config: a whole'),
-    ({'default_hooks.checkpoint.max_keep_ckpts': 0}, 'max_keep_ckpts of the config: a whole'),
-    ({'default_hooks.logger.interval': 0}, 'logger.interval of the config: a whole number from 1'),
-    ({'train_dataloader.batch_size': 10 ** 12}, 'batch_size of the config: a whole number up to'),
+    ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval must be a whole'),
+    ({'default_hooks.checkpoint.max_keep_ckpts': 0}, 'max_keep_ckpts must be a whole'),
+    ({'default_hooks.logger.interval': 0}, 'logger.interval must be a whole number from 1'),
+    ({'train_dataloader.batch_size': 10 ** 12}, 'batch_size must be a whole number from 1 to 65536'),
     ({'param_scheduler': [{'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False,
                            'begin': 0, 'end': 10 ** 6}]}, 'the warm-up is longer than the run of'),
 ])
@@ -137,9 +137,9 @@ def test_options_are_left_as_they_were():
 def test_what_the_command_says_too_must_agree():
     refuse_twice_said({'epochs': 5}, {'epochs': 5, 'data': None})
     refuse_twice_said({'masks.scale': 5}, {'masks': None})
-    with pytest.raises(UsageError, match=r'--cfg-options masks\.scale and --masks x say different'):
+    with pytest.raises(UsageError, match=r'--cfg-options masks\.scale and --masks x contradict'):
         refuse_twice_said({'masks.scale': 5}, {'masks': 'x'})
-    with pytest.raises(UsageError, match='--cfg-options epochs and --epochs 3 say different'):
+    with pytest.raises(UsageError, match='--cfg-options epochs and --epochs 3 contradict'):
         refuse_twice_said({'epochs': 5}, {'epochs': 3})
 
 
