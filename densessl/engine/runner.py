@@ -24,6 +24,7 @@ from densessl.checkpoint_file import (
     write_checkpoint,
 )
 from densessl.dist import synchronize_batch_norm
+from densessl.engine.backends import Backends
 from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.going_on import check_optimizer, checked_meta, going_on
@@ -72,6 +73,11 @@ class PretrainRunner(SafeHooks, GuardedRunner):
                 module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def train(self) -> nn.Module:
+        """Train, with the backends' settings that the config says; return the model."""
+        with Backends.of(self.cfg).applied():
+            return super().train()
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbones, where mmengine would compile the whole of ``train_step``."""

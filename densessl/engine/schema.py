@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from densessl.bounds import Filled, Momentum, Name, NotNegative, Range, Share, check_value
 from densessl.config import check_keys
+from densessl.engine.backends import TF32
 from densessl.engine.plan import MOST_EPOCHS
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
@@ -26,6 +27,7 @@ OPTIONAL: dict[str, Any] = {
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
+    'tf32': TF32, 'cudnn_benchmark': bool, 'deterministic': bool,
     'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
     'work_dir': Annotated[str, Filled()] | None}

@@ -23,6 +23,7 @@ from densessl.data.pixel_rule import KEYS, PixelRule
 from densessl.data.unreadable import UNREADABLE, UnreadableImages
 from densessl.data.views import view_class_of
 from densessl.dist import check_launcher, while_first_works
+from densessl.engine.backends import Backends
 from densessl.engine.configured import Configured, configure, refuse_twice_said
 from densessl.engine.health import CollapseHook
 from densessl.engine.hooks import Interrupted, StepHook, StopHook
@@ -258,7 +259,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
-        f'parameters, on {get_device()}')
+        f'parameters, on {get_device()}'
+        + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
     log(f'{len(images)} images of {images.root}'
         + (f', masks of {store.root}' if store else ''))
     number = getattr(runner.model, 'module', runner.model).negatives(

@@ -1,0 +1,140 @@
+"""Training steps on a GPU: nobody waits for it between two lines of the log, and batches that are
+copied on a stream of their own arrive as they were."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from densessl.cli import main
+from densessl.data import photometric_draw as draw
+from densessl.data.photometric import ViewPreprocessor
+from densessl.data.sample import write_scenes
+from densessl.engine.prefetch import DeviceBatches
+
+pytestmark = [pytest.mark.gpu,
+              pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]
+PHOTOMETRY = dict(
+    jitter=dict(p=0.9, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.3,
+    blur=dict(p=0.5, sigma=(0.1, 2.0)), solarize=dict(p=0.5))
+SMALL = ['views.0.size=64', 'views.1.size=64', 'train_dataloader.batch_size=4',
+         'train_dataloader.num_workers=2']
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp('scenes'), unlabelled=12, train=2, val=2,
+                        size=(80, 80)) / 'unlabelled'
+
+
+@pytest.fixture
+def surroundings(tmp_path_factory, monkeypatch, tmp_path):
+    monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
+    monkeypatch.chdir(tmp_path)
+
+
+@HOOKS.register_module(force=True)
+class RefuseSyncs(Hook):
+    """Makes every wait for the device an error in the iterations that write no line. (The first
+    sets things up.)
+
+    Args:
+        interval: iterations between two lines.
+        cause: wait in every iteration, to see that it is refused.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, interval: int, cause: bool = False) -> None:
+        self.interval, self.cause = interval, cause
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        quiet = runner.iter > 0 and not self.every_n_train_iters(runner, self.interval)
+        torch.cuda.set_sync_debug_mode('error' if quiet else 'default')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.cause:
+            float(outputs['loss'])
+
+
+@pytest.fixture
+def usual_mode():
+    yield
+    torch.cuda.set_sync_debug_mode('default')
+
+
+def train(scenes, twin, *options, cause=False):
+    hook = [{'type': 'RefuseSyncs', 'interval': 6, 'cause': cause}]
+    return main(['train', f'demo/{twin}', '--data', str(scenes), '--work-dir', 'run', '--epochs',
+                 '4', '--cfg-options', *SMALL, 'log_interval=6', f'custom_hooks={hook}', *options])
+
+
+@pytest.mark.usefixtures('surroundings', 'usual_mode')
+@pytest.mark.parametrize('twin, options', [
+    ('detcon_r18', []),
+    ('detcon_r18', ['optim_wrapper.type=BFloat16OptimWrapper', 'optim_wrapper.optimizer='
+                    '{"type": "LARS", "momentum": 0.9, "weight_decay": 1e-6}']),
+    ('byol_r18', ['optim_wrapper.clip_grad.max_norm=5']),
+    ('moco_r18', ['optim_wrapper.type=BFloat16OptimWrapper']),
+    ('simclr_r18', ['optim_wrapper.accumulative_counts=2', 'deterministic=True']),
+    ('simclr_r18', ['checkpointing=True']),
+])
+def test_no_iteration_between_two_lines_waits(twin, options, scenes):
+    more = ['--allow-smaller-negatives'] if 'accumulative' in ''.join(options) else []
+    assert train(scenes, twin, *options, *more) == 0
+    lines = [json.loads(line) for line in next(Path('run').glob(
+        '*/vis_data/scalars.json')).read_text().splitlines()]
+    assert len(lines) == 2 and all(np.isfinite(line['loss']) for line in lines)
+
+
+@pytest.mark.usefixtures('surroundings', 'usual_mode')
+def test_a_wait_is_noticed(scenes):
+    with pytest.raises(RuntimeError, match='synchronizing'):
+        train(scenes, 'moco_r18', cause=True)
+
+
+def test_batches_arrive_as_they_were():
+    """Each is multiplied by a busy device after the next has been copied: memory that is given
+    away too early would show."""
+    device = torch.device('cuda')
+    made = [{'image': [torch.randint(0, 256, (64, 224, 224, 3), dtype=torch.uint8).pin_memory()
+                       for _ in range(2)],
+             'photometric': [torch.rand(64, len(draw.PARAMETERS)) for _ in range(2)],
+             'regions': i} for i in range(8)]
+    left = iter(made)
+    batches = DeviceBatches(lambda: next(left), device, len(made))
+    busy = torch.randn(4096, 4096, device=device)
+    sums = []
+    for expected in made:
+        batch = batches.next()
+        for _ in range(20):
+            busy = busy @ busy / 64
+        assert batch['regions'] == expected['regions']
+        assert all(not rows.is_cuda for rows in batch['photometric'])
+        sums.append([view.long().sum((1, 2, 3)) for view in batch['image']])
+        del batch
+    assert next(left, None) is None
+    for expected, got in zip(made, sums, strict=True):
+        for view, total in zip(expected['image'], got, strict=True):
+            assert torch.equal(view.long().sum((1, 2, 3)), total.cpu())
+
+
+@pytest.mark.parametrize('style', draw.STYLES)
+def test_photometry_is_that_of_the_cpu(style):
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.integers(0, 256, (32, 96, 80, 3), np.uint8))
+    rows = torch.from_numpy(np.stack([draw.parameters(rng, style=style, **PHOTOMETRY)
+                                      for _ in range(32)]))
+    host = ViewPreprocessor()
+    device = ViewPreprocessor().to('cuda')
+    expected, got = host.photometry(image, rows), device.photometry(image.cuda(), rows)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    # 5e-4 of the range of [0, 1], over the smallest deviation; hue turns where two channels are
+    # nearly equal, so a thousandth of the pixels may differ by more
+    far = (expected - got.cpu()).abs() > 5e-4 / 0.224
+    assert far.float().mean() < 1e-3
