@@ -71,7 +71,8 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
     ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
-    checked_options(cfg.get('compile'))
+    if checked_options(cfg.get('compile')) is not None and cfg.get('gradient_checkpointing'):
+        raise UsageError('gradient_checkpointing and compile do not go together: leave one out')
     return method
 
 

@@ -29,6 +29,7 @@ from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.going_on import check_optimizer, checked_meta, going_on
 from densessl.engine.log import write_any_name
+from densessl.engine.recomputing import recompute_blocks
 from densessl.engine.saving import SafeHooks, saving
 from densessl.engine.settings import MASKS_MADE, as_views_have_it, changes
 from densessl.errors import UsageError, escaped
@@ -62,10 +63,13 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         model = model.to(get_device())
         if self.cfg.get('channels_last', True):   # as the views are
             model = model.to(memory_format=torch.channels_last)
+        if self.distributed and self.cfg.get('sync_bn', False):
+            model = synchronize_batch_norm(model, get_device())
+        if self.cfg.get('gradient_checkpointing'):
+            count = recompute_blocks(model.backbone)
+            self.logger.info(f'{count} blocks are computed again in the backward pass')
         if not self.distributed:
             return model
-        if self.cfg.get('sync_bn', False):
-            model = synchronize_batch_norm(model, get_device())
         on_gpu = get_device() == 'cuda'
         with warnings.catch_warnings():   # torch is renaming broadcast_buffers
             warnings.simplefilter('ignore', FutureWarning)

@@ -28,7 +28,8 @@ OPTIONAL: dict[str, Any] = {
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'tf32': TF32, 'cudnn_benchmark': bool, 'deterministic': bool,
-    'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
+    'gradient_checkpointing': bool, 'compile': bool | dict | None,
+    'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
     'work_dir': Annotated[str, Filled()] | None}
 SECTIONS: dict[str, dict[str, Any]] = {

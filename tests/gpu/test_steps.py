@@ -82,7 +82,7 @@ def train(scenes, twin, *options, cause=False):
     ('byol_r18', ['optim_wrapper.clip_grad.max_norm=5']),
     ('moco_r18', ['optim_wrapper.type=BFloat16OptimWrapper']),
     ('simclr_r18', ['optim_wrapper.accumulative_counts=2', 'deterministic=True']),
-    ('simclr_r18', ['checkpointing=True']),
+    ('simclr_r18', ['gradient_checkpointing=True']),
 ])
 def test_no_iteration_between_two_lines_waits(twin, options, scenes):
     more = ['--allow-smaller-negatives'] if 'accumulative' in ''.join(options) else []
