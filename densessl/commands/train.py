@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
+    parser.add_argument('--find-batch', action='store_true',
+                        help='find the largest batch that fits the GPU by real steps on synthetic '
+                        'views, print it with images/s, and write nothing')
+    parser.add_argument('--memory-limit', type=float, metavar='GIB',
+                        help='with --find-batch: use no more; on a CPU, count the tensors of a '
+                        'step')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 
@@ -32,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     """Train; exit code 1 if a signal stopped it."""
     from densessl.config import parse_options
     from densessl.engine.hooks import Interrupted
+    if args.find_batch or args.memory_limit is not None:
+        return _find_batch(args)
     from densessl.engine.train import train
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
@@ -42,4 +51,17 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as stop:
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1
+    return 0
+
+
+def _find_batch(args: argparse.Namespace) -> int:
+    from densessl.config import parse_options
+    from densessl.engine.find_batch import find_batch
+    if not args.find_batch:
+        raise UsageError(f'--memory-limit {args.memory_limit:g} goes with --find-batch')
+    if args.launcher != 'none':
+        raise UsageError(f'--find-batch with --launcher {args.launcher}: one process finds the '
+                         f'batch of one GPU; leave --launcher out')
+    find_batch(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
+               memory_limit=args.memory_limit)
     return 0

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel
@@ -23,13 +22,12 @@ from densessl.checkpoint_file import (
     require_run_state,
     write_checkpoint,
 )
-from densessl.dist import synchronize_batch_norm
 from densessl.engine.backends import Backends
 from densessl.engine.building import GuardedRunner
 from densessl.engine.compilation import checked_options, compile_backbones
 from densessl.engine.going_on import check_optimizer, checked_meta, going_on
 from densessl.engine.log import write_any_name
-from densessl.engine.recomputing import recompute_blocks
+from densessl.engine.placement import placed
 from densessl.engine.saving import SafeHooks, saving
 from densessl.engine.settings import MASKS_MADE, as_views_have_it, changes
 from densessl.errors import UsageError, escaped
@@ -60,14 +58,9 @@ class PretrainRunner(SafeHooks, GuardedRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
-        model = model.to(get_device())
-        if self.cfg.get('channels_last', True):   # as the views are
-            model = model.to(memory_format=torch.channels_last)
-        if self.distributed and self.cfg.get('sync_bn', False):
-            model = synchronize_batch_norm(model, get_device())
-        if self.cfg.get('gradient_checkpointing'):
-            count = recompute_blocks(model.backbone)
-            self.logger.info(f'{count} blocks are computed again in the backward pass')
+        model, notes = placed(model, self.cfg)
+        for note in notes:
+            self.logger.info(note)
         if not self.distributed:
             return model
         on_gpu = get_device() == 'cuda'

@@ -2,20 +2,29 @@
 copied on a stream of their own arrive as they were."""
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from torch import distributed
 
+from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.data import photometric_draw as draw
 from densessl.data.photometric import ViewPreprocessor
 from densessl.data.sample import write_scenes
+from densessl.dist import _OfEqualBatches
+from densessl.engine.backends import Backends
+from densessl.engine.find_batch import find_batch
+from densessl.engine.memory import GIB
 from densessl.engine.prefetch import DeviceBatches
+from densessl.engine.recomputing import recompute_blocks
 
 pytestmark = [pytest.mark.gpu,
               pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]
@@ -138,3 +147,81 @@ def test_photometry_is_that_of_the_cpu(style):
     # nearly equal, so a thousandth of the pixels may differ by more
     far = (expected - got.cpu()).abs() > 5e-4 / 0.224
     assert far.float().mean() < 1e-3
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    distributed.init_process_group('nccl', init_method=f'file://{tmp_path}/store', rank=0,
+                                   world_size=1)
+    yield distributed.group.WORLD
+    distributed.destroy_process_group()
+
+
+def test_synchronized_batch_norm_is_batch_norm(one_rank):
+    torch.manual_seed(0)
+    x = torch.randn(8, 16, 9, 7, device='cuda').to(memory_format=torch.channels_last)
+    gradient = torch.randn_like(x)
+    weight, bias = torch.rand(16, device='cuda') + 0.5, torch.randn(16, device='cuda')
+    results = []
+    for synchronized in (False, True):
+        inputs = [value.clone().requires_grad_() for value in (x, weight, bias)]
+        statistics = [torch.zeros(16, device='cuda'), torch.ones(16, device='cuda')]
+        torch.cuda.set_sync_debug_mode('error' if synchronized else 'default')
+        out = (_OfEqualBatches.apply(*inputs, *statistics, 1e-5, 0.1, one_rank, 1) if synchronized
+               else F.batch_norm(inputs[0], *statistics, *inputs[1:], True, 0.1, 1e-5))
+        out.backward(gradient)
+        torch.cuda.set_sync_debug_mode('default')
+        results.append([out.detach(), *statistics, *(one.grad for one in inputs)])
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(two, one, atol=1e-4, rtol=1e-4)
+
+
+def test_two_ranks_normalize_by_both_batches(monkeypatch):
+    """What the other rank would send is put in its place."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 16, 9, 7, device='cuda')
+    mine, other = x[:4], x[4:]
+
+    def all_gather(parts, local, group):
+        parts[0].copy_(local)
+        parts[1].copy_(torch.cat(torch.batch_norm_stats(other, 1e-5)))
+    monkeypatch.setattr('densessl.dist.dist.all_gather', all_gather)
+    expected_statistics, statistics = ([torch.zeros(16, device='cuda'),
+                                        torch.ones(16, device='cuda')] for _ in range(2))
+    expected = F.batch_norm(x, *expected_statistics, None, None, True, 0.1, 1e-5)[:4]
+    got = _OfEqualBatches.apply(mine, None, None, *statistics, 1e-5, 0.1, None, 2)
+    for one, two in zip([expected, *expected_statistics], [got, *statistics], strict=True):
+        torch.testing.assert_close(two, one, atol=1e-4, rtol=1e-4)
+
+
+def test_recomputing_takes_less_memory_for_the_same_gradients():
+    torch.manual_seed(0)
+    plain = build_backbone(dict(type='torchvision.resnet50')).cuda().train()
+    again = copy.deepcopy(plain)
+    recompute_blocks(again)
+    image = torch.randn(32, 3, 224, 224, device='cuda')
+    peaks, settings = [], Backends(tf32=False, deterministic=True)
+    for network in (plain, again):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        with settings.applied():
+            sum(one.square().mean() for one in network(image)).backward()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < 0.5 * peaks[0], peaks
+    for (key, one), two in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, atol=1e-6, rtol=1e-4, msg=key)
+    for (key, one), two in zip(plain.state_dict().items(), again.state_dict().values(),
+                               strict=True):
+        torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-5, msg=key)
+
+
+@pytest.mark.usefixtures('surroundings')
+def test_the_largest_batch_fits_and_the_next_does_not(tmp_path, capsys):
+    options = {'views.0.size': 96, 'views.1.size': 96}
+    found = find_batch('demo/detcon_r18', options=options, memory_limit=3)
+    assert found.batch >= 8 and found.peak <= 3 * GIB and found.images_per_s > 0
+    assert 'do not fit' in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    # the limit is gone, and so is what was held
+    assert torch.cuda.memory_allocated() < GIB
+    torch.empty(4 * GIB, dtype=torch.uint8, device='cuda')
