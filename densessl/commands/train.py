@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; exit code 1 if a signal stopped it."""
     from densessl.config import parse_options
-    from densessl.engine.hooks import Interrupted
+    from densessl.training.hooks import Interrupted
     if args.find_batch or args.memory_limit is not None:
         return _find_batch(args)
-    from densessl.engine.train import train
+    from densessl.training.train import train
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _find_batch(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
-    from densessl.engine.find_batch import find_batch
+    from densessl.training.find_batch import find_batch
     if not args.find_batch:
         raise UsageError(f'--memory-limit {args.memory_limit:g} goes with --find-batch')
     if args.launcher != 'none':

@@ -16,15 +16,15 @@ from torch import distributed
 
 from densessl.backbones import build_backbone
 from densessl.cli import main
-from densessl.data import photometric_draw as draw
-from densessl.data.photometric import ViewPreprocessor
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.dist import _OfEqualBatches
-from densessl.engine.backends import Backends
-from densessl.engine.find_batch import find_batch
-from densessl.engine.memory import GIB
-from densessl.engine.prefetch import DeviceBatches
-from densessl.engine.recomputing import recompute_blocks
+from densessl.training.backends import Backends
+from densessl.training.find_batch import find_batch
+from densessl.training.memory import GIB
+from densessl.training.prefetch import DeviceBatches
+from densessl.training.recomputing import recompute_blocks
+from densessl.views import photometry_draw as draw
+from densessl.views.photometry import ViewPreprocessor
 
 pytestmark = [pytest.mark.gpu,
               pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]

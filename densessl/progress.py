@@ -1,0 +1,75 @@
+"""Progress of a long job on stderr: a bar on a terminal, a line now and then elsewhere."""
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """A context that shows how many of ``total`` steps are done.
+
+    Args:
+        what: the word before the bar.
+        total: how many steps there are.
+        enabled: whether to show anything.
+        every: seconds between the lines where stderr is no terminal.
+    """
+
+    def __init__(self, what: str, total: int, *, enabled: bool = True, every: float = 10.0) -> None:
+        self.what, self.total, self.every = what, total, every
+        self.enabled, self.bar = enabled, None
+
+    def __enter__(self) -> Progress:
+        self.start = self.last = time.monotonic()
+        if self.enabled and sys.stderr.isatty():
+            self.bar = _bar()
+            self.task = self.bar.add_task(self.what, total=self.total)
+            self.bar.start()
+        return self
+
+    def update(self, done: int) -> None:
+        """Say that ``done`` steps of all are done."""
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.task, completed=done)
+        elif self.enabled and now - self.last >= self.every:
+            self.last, rate = now, done / (now - self.start)
+            left = timedelta(seconds=round((self.total - done) / rate)) if rate else '?'
+            print(f'{self.what}: {done}/{self.total}, {rate:.1f}/s, {left} left', file=sys.stderr,
+                  flush=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f'{task.speed:.1f}/s' if task.speed else '')
+
+    return Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), Rate(),
+               TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def duration(seconds: float) -> str:
+    """``7.4 s``, ``38 s`` or ``3:41 min``."""
+    if seconds < 60:
+        return f'{seconds:.1f} s' if seconds < 10 else f'{seconds:.0f} s'
+    return f'{str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")} min'
