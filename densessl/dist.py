@@ -33,6 +33,9 @@ def check_launcher(launcher: str, command: str) -> None:
     if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UsageError(f'--launcher pytorch needs torchrun: torchrun --nproc_per_node N '
                          f'tools/{command}.py CONFIG --launcher pytorch')
+    if launcher == 'slurm' and 'SLURM_STEP_NUM_TASKS' not in os.environ:
+        raise UsageError(f'--launcher slurm needs srun, which starts every process: srun python '
+                         f'tools/{command}.py CONFIG --launcher slurm')
     if launcher != 'none':
         return
     for name, variable in _SIZES.items():

@@ -60,7 +60,7 @@ def explain(error: BaseException) -> UsageError | RunFailed | None:
         asked = re.search(r'allocate (\d+) bytes|[Tt]ried to allocate ([\d.]+ \w+)', str(error))
         much = f' ({asked[0]})' if asked else ''
         return RunFailed(f'the memory is not enough{much}: {MEMORY}')
-    if _is_lost_peer(error):
+    if is_lost_peer(error):
         return RunFailed('another process of this run is gone, so this one cannot go on: the '
                          'reason stands in its own last line')
     if isinstance(error, RuntimeError) and _WORKER.search(str(error)):
@@ -112,7 +112,7 @@ def saying(last: object) -> Iterator[None]:
         kept = last() if known is not None else ''
         if not kept:
             raise
-        raise RunFailed(f'{known}; {kept}') from error
+        raise type(known)(f'{known}; {kept}') from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -121,7 +121,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError) and bool(_ALLOCATOR.search(str(error))))
 
 
-def _is_lost_peer(error: BaseException) -> bool:
+def is_lost_peer(error: BaseException) -> bool:
     """Whether a collective operation failed since another process does not answer any more."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = str(error)

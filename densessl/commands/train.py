@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--memory-limit', type=float, metavar='GIB',
                         help='with --find-batch: use no more; on a CPU, count the tensors of a '
                         'step')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what starts the processes of the run (docs/clusters.md)')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='print ranks, addresses, batches and negatives, and start nothing')
+    parser.add_argument('--processes', metavar='NODESxPROCESSES',
+                        help='with --dry-run: how many there would be, such as 2x8')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from densessl.training.hooks import Interrupted
     if args.find_batch or args.memory_limit is not None:
         return _find_batch(args)
+    if args.dry_run or args.processes is not None:
+        return _dry_run(args)
     from densessl.training.train import train
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
@@ -59,9 +66,26 @@ def _find_batch(args: argparse.Namespace) -> int:
     from densessl.training.find_batch import find_batch
     if not args.find_batch:
         raise UsageError(f'--memory-limit {args.memory_limit:g} goes with --find-batch')
+    if args.dry_run:
+        raise UsageError('--find-batch and --dry-run: one at a time')
     if args.launcher != 'none':
         raise UsageError(f'--find-batch with --launcher {args.launcher}: one process finds the '
                          f'batch of one GPU; leave --launcher out')
     find_batch(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
                memory_limit=args.memory_limit)
+    return 0
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from densessl.config import parse_options
+    from densessl.training.dry_run import dry_run
+    if not args.dry_run:
+        raise UsageError(f'--processes {args.processes} goes with --dry-run; a run has as many as '
+                         f'its launcher starts')
+    if args.processes is not None and args.launcher == 'none':
+        raise UsageError(f'--processes {args.processes} needs a launcher: --launcher pytorch, '
+                         f'slurm or mpi')
+    dry_run(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
+            launcher=args.launcher, layout=args.processes,
+            allow_smaller_negatives=args.allow_smaller_negatives)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,11 +76,15 @@ class StopHook(Hook):
     stop after the same iteration. They tell one another through a group of their own on the CPU:
     what is asked in one iteration is exchanged while the next one runs, so that nobody waits for
     the device or for the others.
+
+    Args:
+        patience: how long a process waits for the others; None: as torch has it.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
+    def __init__(self, patience: timedelta | None = None) -> None:
+        self.patience = patience
         self.asked, self.since = 0, 0.0
         self.signals = ProcessSignals(self._ask)
         self.group: Any = None
@@ -88,7 +93,7 @@ class StopHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if get_world_size() > 1:
-            self.group = distributed.new_group(backend='gloo')
+            self.group = distributed.new_group(backend='gloo', timeout=self.patience)
         self.signals.take()
 
     def _ask(self, number: int, frame: Any) -> None:

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel
@@ -67,7 +67,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         with warnings.catch_warnings():   # torch is renaming broadcast_buffers
             warnings.simplefilter('ignore', FutureWarning)
             return MMDistributedDataParallel(
-                module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
+                module=model, device_ids=[torch.cuda.current_device()] if on_gpu else None,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
 

@@ -26,6 +26,7 @@ REQUIRED: dict[str, Any] = {
 OPTIONAL: dict[str, Any] = {
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
+    'process_timeout': Annotated[float, Range(above=0, most=10 ** 5)],
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'tf32': TF32, 'cudnn_benchmark': bool, 'deterministic': bool,
     'gradient_checkpointing': bool, 'compile': bool | dict | None,
