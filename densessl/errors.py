@@ -16,6 +16,10 @@ class RunFailed(RuntimeError):
     """A run that cannot go on, through no fault of the code: reported as one line, exit code 1."""
 
 
+class Interrupted(Exception):
+    """A run was asked to stop and has saved a checkpoint: reported as one line, exit code 1."""
+
+
 class _Short(reprlib.Repr):
     """Says of an object only what it is: the text of some is long, or made by much code."""
 

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.engine.requeue import ended, requeued_at_any_time
+from densessl.errors import Interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,16 +52,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
-    stopped it."""
+    stopped it, 75 if it is to be started again."""
     from densessl.config import parse_options
+    from densessl.dist import launched_rank
     from densessl.finetune.finetune import finetune
-    from densessl.training.hooks import Interrupted
     try:
-        finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
-                 parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,
-                 args.overwrite, args.launcher, args.freeze, args.like, args.resume,
-                 pixel_arguments(args), args.check)
+        with requeued_at_any_time():
+            finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
+                     parse_options(args.cfg_options), args.seed, tuple(args.keep),
+                     args.allow_partial, args.overwrite, args.launcher, args.freeze, args.like,
+                     args.resume, pixel_arguments(args), args.check)
     except Interrupted as stop:
-        print(f'densessl finetune: {stop}', file=sys.stderr)
-        return 1
+        return ended(stop, 'finetune', launched_rank(args.launcher))
     return 0

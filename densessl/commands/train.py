@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
-from densessl.errors import UsageError
+from densessl.engine.requeue import ended, requeued_at_any_time
+from densessl.errors import Interrupted, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; exit code 1 if a signal stopped it."""
+    """Train; exit code 1 if a signal stopped it, 75 if it is to be started again."""
     from densessl.config import parse_options
-    from densessl.training.hooks import Interrupted
     if args.find_batch or args.memory_limit is not None:
         return _find_batch(args)
     if args.dry_run or args.processes is not None:
         return _dry_run(args)
+    from densessl.dist import launched_rank
     from densessl.training.train import train
     try:
-        train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
-              resume=args.resume, epochs=args.epochs, launcher=args.launcher,
-              options=parse_options(args.cfg_options),
-              allow_smaller_negatives=args.allow_smaller_negatives,
-              pixels=pixel_arguments(args))
+        with requeued_at_any_time():
+            train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
+                  resume=args.resume, epochs=args.epochs, launcher=args.launcher,
+                  options=parse_options(args.cfg_options),
+                  allow_smaller_negatives=args.allow_smaller_negatives,
+                  pixels=pixel_arguments(args))
     except Interrupted as stop:
-        print(f'densessl train: {stop}', file=sys.stderr)
-        return 1
+        return ended(stop, 'train', launched_rank(args.launcher))
     return 0
 
 

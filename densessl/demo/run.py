@@ -182,8 +182,8 @@ def stage_name(part: Any, weights: str) -> str:
 def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
+    from densessl.errors import Interrupted
     from densessl.finetune.finetune import finetune
-    from densessl.training.hooks import Interrupted
     folder = demo.finetuning(part, weights)
     options = {
         **part.options,

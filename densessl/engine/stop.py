@@ -18,7 +18,7 @@ from typing import Any
 
 from densessl.views.workers import outlive_signals
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 'SIGUSR1') else []))
 
 taken: list[ProcessSignals] = []
 """What is in force, innermost run last."""

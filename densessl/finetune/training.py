@@ -9,11 +9,11 @@ from densessl.engine.finite import FiniteHook
 from densessl.engine.guard import building
 from densessl.engine.stop import given_back_after_failure
 from densessl.environment import saying
+from densessl.errors import Interrupted
 from densessl.finetune.resume import FinetuneStopHook, newest_of_run
 from densessl.finetune.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.finetune.scoring import ScoresHook
 from densessl.finetune.weights import Weights
-from densessl.training.hooks import Interrupted
 from densessl.training.runner import experiment_name
 from densessl.transfer.target import TransferTarget
 

@@ -18,13 +18,10 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from densessl.engine.checkpoint_file import note_newest
+from densessl.engine.requeue import SIGNAL, stopped_by
 from densessl.engine.stop import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
-
-
-class Interrupted(Exception):
-    """The run was asked to stop and has saved a checkpoint."""
 
 
 def micro_batches(runner: Runner) -> int:
@@ -68,9 +65,9 @@ class StepHook(Hook):
 
 
 class StopHook(Hook):
-    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
-    checkpoint, stop. A second signal stops at once, if it is not one of the several by which
-    launchers say the same.
+    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption), or on SIGUSR1 (the job's time is
+    nearly up): finish the iteration, save a checkpoint, stop. A second signal stops at once, if it
+    is not one of the several by which launchers say the same.
 
     Of several processes each may be signalled at another time, or only one of them, but all must
     stop after the same iteration. They tell one another through a group of their own on the CPU:
@@ -99,7 +96,7 @@ class StopHook(Hook):
     def _ask(self, number: int, frame: Any) -> None:
         if not self.asked:
             self.asked, self.since = number, time.monotonic()
-        elif time.monotonic() - self.since > SAME_REQUEST:
+        elif number != SIGNAL and time.monotonic() - self.since > SAME_REQUEST:
             self.signals.give_back()
             signal.raise_signal(number)
 
@@ -114,7 +111,7 @@ class StopHook(Hook):
         words = self.save(runner, done)
         if self.group:   # whoever leaves first is the launcher's reason to kill the others
             distributed.barrier(self.group)
-        raise Interrupted(words)
+        raise stopped_by(int(self.flag[0]) if self.group else self.asked, words)
 
     def save(self, runner: Runner, done: int) -> str:
         """Save a checkpoint; return what the user is told."""

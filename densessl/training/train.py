@@ -18,7 +18,7 @@ from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.stop import given_back_after_failure
 from densessl.environment import saying
-from densessl.errors import UsageError
+from densessl.errors import Interrupted, UsageError
 from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
@@ -35,7 +35,7 @@ from densessl.training.backends import Backends
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
 from densessl.training.health import CollapseHook
-from densessl.training.hooks import Interrupted, StepHook, StopHook
+from densessl.training.hooks import StepHook, StopHook
 from densessl.training.launch import Launch, read_launch
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop

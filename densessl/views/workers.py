@@ -25,7 +25,9 @@ def outlive_signals() -> None:
     if os.getpid() in _outliving:
         return
     _outliving[:] = [os.getpid()]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ('SIGINT', 'SIGUSR1'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if not hasattr(signal, 'sigwaitinfo'):      # macOS
         return
     parent = os.getppid()

@@ -13,8 +13,8 @@ from mmengine.hooks import EMAHook
 
 from densessl.cli import main
 from densessl.engine.stop import taken
+from densessl.errors import Interrupted
 from densessl.finetune.resume import FinetuneStopHook, newest_of_run
-from densessl.training.hooks import Interrupted
 
 TWIN = 'downstream/fcn_r18_folder'
 

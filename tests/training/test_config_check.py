@@ -8,11 +8,11 @@ import torch
 
 from densessl.cli import main
 from densessl.config import load_config
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.training.config_check import REQUIRED, check_config
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import spread
-from densessl.training.hooks import SAME_REQUEST, Interrupted, StopHook
+from densessl.training.hooks import SAME_REQUEST, StopHook
 from densessl.training.log import LogValuesHook
 
 WRONG = {

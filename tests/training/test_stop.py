@@ -17,7 +17,8 @@ from runs import TINY
 
 from densessl.cli import main
 from densessl.engine.stop import given_back_after_failure
-from densessl.training.hooks import Interrupted, StopHook
+from densessl.errors import Interrupted
+from densessl.training.hooks import StopHook
 from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
