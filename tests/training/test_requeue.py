@@ -157,14 +157,16 @@ def test_a_slurm_step_is_stopped_queued_again_and_goes_on(scenes, scontrol):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='finds a child by /proc')
 def test_two_nodes_of_torchrun_and_one_that_dies(scenes):
     """The other names the rank that is gone, at once."""
     processes = nodes(scenes, free_port(), '--epochs', '2000')
     wait_for(processes, 'run/iter_2.pth')
-    os.killpg(processes[1].pid, signal.SIGKILL)      # the whole node
-    processes[1].communicate()
-    codes, said = finish(processes[:1])
-    assert codes == [1]
+    agent = processes[1].pid
+    worker, = Path(f'/proc/{agent}/task/{agent}/children').read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    codes, said = finish(processes)
+    assert codes == [1, 1], said
     told = [line for line in said[0].splitlines() if line.startswith('densessl train: ')]
     assert len(told) == 1 and told[0].startswith(
         'densessl train: rank 1 (node 1) cannot be reached any more'), said
