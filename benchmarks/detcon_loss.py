@@ -45,12 +45,8 @@ def released(p1, p2, z1, z2, ids1, ids2):
 
 def blockwise(p1, p2, z1, z2, ids1, ids2):
     """Ours, given what a process has after gathering."""
-    import torch.nn.functional as F
-
-    from densessl_plugins.detcon.loss import _one_order
-    p1, p2, z1, z2 = (F.normalize(x, dim=-1) for x in (p1, p2, z1, z2))
-    return (_one_order(p1, z1, z2, ids1, ids2, 0, TEMPERATURE, True)
-            + _one_order(p2, z2, z1, ids2, ids1, 0, TEMPERATURE, True))
+    from densessl_plugins.detcon.loss import detcon_nce
+    return detcon_nce(p1, p2, z1, z2, ids1, ids2, TEMPERATURE)
 
 
 def measure(form: str, images: int, gathered: int) -> dict[str, float]:

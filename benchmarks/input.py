@@ -29,7 +29,7 @@ from input_data import prepare
 from input_peers import BLUR, JITTER, MEAN, PEERS, STD, kornia_operations, torchvision_operations
 
 from densessl.images.image_list import ImageList
-from densessl.masks.generator import MaskStore
+from densessl.masks.store import MaskStore
 from densessl.pixels.decode import open_image
 from densessl.views import photometry as ph
 from densessl.views import photometry_draw as draw
@@ -100,7 +100,7 @@ def stages(images: ImageList, store: MaskStore, rounds: int) -> None:
     masks = [store.read(images.name(i)) for i in range(BATCH)]
     drawn, clipped = ([draw_views(views_of('detcon', style), np.random.default_rng(i), 375, 500, 64)
                        for i in range(number)] for style in draw.STYLES)
-    dataset = ViewDataset(images, store, views)
+    dataset = ViewDataset(images, store.of(images), views)
     samples = [dataset[i, i] for i in range(BATCH)]
 
     def chosen(turn: int) -> list[int]:
@@ -196,7 +196,7 @@ def _spelled(operation: str) -> str:
 
 def pipelines(method: str, images: ImageList, store: MaskStore | None, rounds: int) -> None:
     """Print whole pipelines of two views of 224 px, files to normalized floats."""
-    dataset, released = (ViewDataset(images, store, views_of(method, style))
+    dataset, released = (ViewDataset(images, store and store.of(images), views_of(method, style))
                          for style in draw.STYLES)
     preprocess, number = ph.ViewPreprocessor(MEAN, STD), len(images)
 

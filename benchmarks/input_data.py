@@ -11,7 +11,8 @@ from mask_pictures import bench_data
 from densessl.demo.scenes import draw_scene
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, read_image
-from densessl.masks.generator import MaskStore, make_masks
+from densessl.masks.build import make_masks
+from densessl.masks.store import MaskStore
 from densessl.plugins import load_plugins
 from densessl.registry import MASK_GENERATORS
 

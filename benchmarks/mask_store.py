@@ -30,8 +30,10 @@ from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, read_image
 from densessl.machine import cores, machine_facts
 from densessl.masks import metadata as mask_info
-from densessl.masks.generator import MaskGenerator, MaskStore, make_masks, store_for_training
-from densessl.masks.store import mask_name
+from densessl.masks.build import make_masks
+from densessl.masks.find import store_for_training
+from densessl.masks.generator import MaskGenerator
+from densessl.masks.store import MaskStore, mask_name
 from densessl.pixels.label_png import encode
 from densessl.registry import MASK_GENERATORS
 
@@ -171,13 +173,13 @@ def start_of_training(entries: int, generator: MaskGenerator, work: Path) -> boo
         with counted(root) as seen:
             for _ in range(5):
                 start = time.perf_counter()
-                store, kept = store_for_training(images, dict(store=str(root)), is_builder=True)
+                masks, kept = store_for_training(images, dict(store=str(root)), is_builder=True)
                 times.append(1000 * (time.perf_counter() - start))
         described = dict(seen)
         with counted(root) as seen:
             start = time.perf_counter()
             for i in np.random.default_rng(0).integers(0, len(kept), 256):
-                store.read(kept.name(int(i)))
+                masks.read(int(i))
             each = 1000 * (time.perf_counter() - start) / 256
         right &= set(described) == {'open'} and described['open'] <= 10 and seen['open'] == 256
         print(f'a store of {count:>7} masks: opened in {statistics.median(times):.1f} ms by '

@@ -24,8 +24,10 @@ from densessl.images import tar_index
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.machine import machine_facts
-from densessl.masks.find import Masks, open_store
+from densessl.masks.find import open_masks
 from densessl.masks.metadata import write_json
+from densessl.masks.store import Masks, StoreMasks
+from densessl.masks.tar_masks import masks_beside
 from densessl.shards.write import make_shards
 
 BATCH = 64          # reads between two looks at the clock
@@ -36,22 +38,22 @@ def read_bytes(source: Source, i: int) -> None:
     """Image and mask as stored."""
     images, masks = source
     images.data(i)
-    masks.data_for(images, i)
+    masks.data(i)
 
 
 def read_pixels(source: Source, i: int) -> None:
     """Image and mask, decoded."""
     images, masks = source
     images.read(i)
-    masks.read_for(images, i)
+    masks.read(i)
 
 
 def forget(source: Source) -> None:
     """Drop the files of a source from the page cache."""
     images, masks = source
     paths = {images.path(i) for i in range(len(images))}
-    if hasattr(masks, 'path'):
-        paths |= {masks.path(images.name(i)) for i in range(len(images))}
+    if isinstance(masks, StoreMasks):
+        paths |= {masks.store.path(images.name(i)) for i in range(len(images))}
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -141,8 +143,8 @@ def main() -> None:
               f'{2 * len(images)} files, {summary.written} shards of 30 MB, written in '
               f'{time.perf_counter() - start:.1f} s')
         shards = find_images(work / 'shards')
-        sources = {'files': (images, open_store(images, masks)),
-                   'shards': (shards, shards.masks())}
+        sources = {'files': (images, open_masks(images, masks)),
+                   'shards': (shards, masks_beside(shards))}
         print(f'\nms for image and mask of a position {"files":>8} {"shards":>8} {"ratio":>10}')
         compare(sources, 'bytes, in the page cache', read_bytes, args.rounds, cold=False)
         compare(sources, 'decoded, in the page cache', read_pixels, args.rounds, cold=False)

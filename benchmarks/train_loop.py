@@ -34,12 +34,12 @@ from densessl.registry import METHODS
 from densessl.training.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset, build_loader
+from densessl.views.photometry import ViewPreprocessor
 from densessl.views.sampler import Position
 from densessl.views.view import AugmentedView, make_views
 
 BATCH, SIDE = 4, 8
 STARTS: list[tuple[float, float]] = []   # of the forward passes: time on the wall and of the CPU
-PREPROCESSOR = dict(type='densessl.ViewPreprocessor')
 
 
 class Convolution(nn.Conv2d):
@@ -53,9 +53,8 @@ class Convolution(nn.Conv2d):
 class OneLayer(Method):
     """The smallest method: one linear layer, so that all there is to see is the loop."""
 
-    def __init__(self, backbone: dict[str, Any] | None = None,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+    def __init__(self, backbone: dict[str, Any] | None = None) -> None:
+        super().__init__()
         self.backbone = Convolution(3, 4, 1)
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
@@ -78,10 +77,17 @@ class OneSample(ViewDataset):
         return self.sample
 
 
+def one_layer() -> Method:
+    """The method as the engine builds it."""
+    method = METHODS.build(dict(type='one_layer'))
+    method.data_preprocessor = ViewPreprocessor()
+    return method
+
+
 def bare(steps: int, folder: Path) -> None:
     """What a user would write by hand: nothing but the training."""
     loader = iter(build_loader(OneSample(BATCH * steps), batch_size=BATCH, num_workers=0))
-    model = METHODS.build(dict(type='one_layer', data_preprocessor=PREPROCESSOR))
+    model = one_layer()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
     for _ in range(steps):
@@ -104,8 +110,7 @@ def ours(steps: int, folder: Path) -> None:
 
 def stock(steps: int, folder: Path) -> None:
     """mmengine's Runner with its default hooks."""
-    Runner(model=dict(type='densessl.one_layer', data_preprocessor=PREPROCESSOR),
-           work_dir=str(folder),
+    Runner(model=one_layer(), work_dir=str(folder),
            train_dataloader=build_loader(OneSample(BATCH * steps), batch_size=BATCH,
                                          num_workers=0),
            optim_wrapper=dict(type='OptimWrapper',

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from densessl.config import load_config
 from densessl.images.image_list import ImageList
 from densessl.machine import machine_facts
-from densessl.masks.generator import MaskStore
+from densessl.masks.store import MaskStore
 from densessl.method import Method, View
 from densessl.registry import METHODS
 from densessl.training.plan import make_plan
@@ -44,9 +44,8 @@ LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.25)      # the device's rate, by what the wo
 class Paced(Method):
     """One weight, and a step of ``seconds``."""
 
-    def __init__(self, seconds: float, backbone: dict[str, Any] | None = None,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+    def __init__(self, seconds: float, backbone: dict[str, Any] | None = None) -> None:
+        super().__init__()
         self.backbone, self.seconds = nn.Linear(1, 1), seconds
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
@@ -85,7 +84,7 @@ def train(dataset: ViewDataset, workers: int, seconds: float, steps: int) -> tup
 def dataset_of(images: ImageList, store: MaskStore) -> ViewDataset:
     """What the published recipe reads."""
     views = [AugmentedView(**view) for view in load_config('detcon_r50').views]
-    return ViewDataset(images, store, views)
+    return ViewDataset(images, store.of(images), views)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import traceback
 from importlib import import_module
 
 from densessl.environment import explain
-from densessl.errors import RunFailed, UsageError, escaped
+from densessl.errors import RunFailed, UsageError, escaped, message_of
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -69,14 +69,14 @@ def _run(args: argparse.Namespace) -> int:
     except (UsageError, RunFailed) as error:
         if args.debug:
             traceback.print_exc()
-        lines = map(escaped, _line(error).split('\n'))    # it may quote what came in a file
+        lines = map(escaped, message_of(error).split('\n'))    # it may quote what came in a file
         print(f'densessl {args.command}: ' + '\n'.join(lines), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except (OSError, MemoryError, RuntimeError) as error:
         known = explain(error)
         if known is None or args.debug:
             raise
-        print(f'densessl {args.command}: {_line(known)}', file=sys.stderr)
+        print(f'densessl {args.command}: {message_of(known)}', file=sys.stderr)
         return 2 if isinstance(known, UsageError) else 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
@@ -89,12 +89,6 @@ def _refuse_empty(args: argparse.Namespace) -> None:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
                 raise UsageError(f'{name}={text!r}: text without a NUL character is needed; fill '
                                  f'it or leave it out')
-
-
-def _line(error: Exception) -> str:
-    """The message; of an error from a loader's worker, what stands behind its traceback."""
-    last = str(error).strip().splitlines()[-1]
-    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
 
 
 def _canonical(word: str) -> str:

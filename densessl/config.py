@@ -64,8 +64,8 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _know_packages() -> None:
-    """Tell mmengine how the packages are called whose configs a downstream config inherits: it
-    would say of installed ones that they are not."""
+    """Tell mmengine how the packages are called whose configs a downstream config inherits: its
+    own table has other names for some, and it would say of installed ones that they are not."""
     from densessl.backbones import target_names
     from densessl.registry import TRANSFER_TARGETS
     for name in target_names():

@@ -54,6 +54,17 @@ def launched_rank(launcher: str) -> int:
     return _whole(_RANKS[launcher]) if launcher in _RANKS else 0
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks and writes for all; known before a process group is there."""
+    return os.environ.get('RANK', '0') == '0'
+
+
+def print_once(text: str) -> None:
+    """Print for all processes, at once."""
+    if is_first_process():
+        print(text, flush=True)
+
+
 def _whole(variable: str) -> int:
     value = os.environ.get(variable, '')
     return int(value) if value.isdecimal() else 0

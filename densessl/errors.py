@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: reported as one line with exit code 2."""
+"""Errors that are reported as one line: the user's to mend (exit code 2), and a run's end (1)."""
 from __future__ import annotations
 
 import inspect
@@ -37,6 +37,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the choice closest to ``name``, or an empty string."""
     close = get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)
     return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def message_of(error: Exception) -> str:
+    """The message; of an error from a loader's worker, what stands behind its traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition(f'.{type(error).__name__}: ')[2] or str(error)
 
 
 def escaped(text: str) -> str:

@@ -201,10 +201,11 @@ def move_into_place(unfinished: Path, path: Path) -> None:
     _flush_folder(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8), atomically."""
+def write_text(path: Path, text: str, errors: str = 'strict') -> None:
+    """Write ``text`` (UTF-8), atomically; ``errors`` as Python's own: what becomes of names that
+    are not UTF-8."""
     with atomic_path(path) as unfinished:
-        unfinished.write_text(text, encoding='utf-8')
+        unfinished.write_text(text, encoding='utf-8', errors=errors)
 
 
 def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bool = True) -> None:

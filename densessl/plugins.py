@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
-from mmengine.registry import MODELS, Registry
+from mmengine.registry import Registry
 
 from densessl import hookspecs
 from densessl.bounds import check_values
@@ -188,16 +188,14 @@ class PluginRegistry(Registry):
     """A registry whose entries are supplied by plugins; loads them on the first question."""
 
     def get(self, key: str) -> Any:
-        """Return the class registered under ``key`` (or, for METHODS, under one of its parents).
+        """Return the class registered under ``key``.
 
         Raises:
             UsageError: unknown name; the message lists the known ones and every broken plugin.
         """
         load_plugins()
-        if isinstance(key, str) and '.' not in key:
-            registries = [self] + ([self.parent] if self.parent else [])
-            if not any(key in registry.module_dict for registry in registries):
-                raise UsageError(self._unknown(key, broken_plugins()))
+        if isinstance(key, str) and '.' not in key and key not in self.module_dict:
+            raise UsageError(self._unknown(key, broken_plugins()))
         return super().get(key)
 
     def build(self, cfg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -209,7 +207,7 @@ class PluginRegistry(Registry):
         """
         name = cfg.get('type') if isinstance(cfg, dict) else None
         cls = self.get(name) if isinstance(name, str) else name
-        if cls not in self.module_dict.values():     # a parent's: mmengine knows how
+        if cls not in self.module_dict.values():     # named by its module: mmengine knows how
             return super().build(cfg, *args, **kwargs)
         given = {key: value for key, value in {**kwargs.get('default_args', {}), **cfg}.items()
                  if key not in ('type', '_scope_')}
@@ -218,7 +216,7 @@ class PluginRegistry(Registry):
         return cls(**given)   # not by mmengine, whose default scope is that of the last run
 
     def _unknown(self, key: str, broken: list[Any]) -> str:
-        known = sorted(name for name in self.module_dict if name.islower())
+        known = sorted(self.module_dict)
         message = (f'unknown {self.name} {key!r}{did_you_mean(key, known)}; known: '
                    f'{", ".join(known) or "none"}. Others come from plugins: '
                    f'"pip install" the package that provides it')
@@ -227,8 +225,7 @@ class PluginRegistry(Registry):
         return message
 
 
-# METHODS is the ``densessl``-scoped child of mmengine's ``MODELS``, because mmengine builds a
-# model and its data preprocessor through ``MODELS``; the other two stand alone.
-METHODS = PluginRegistry('method', parent=MODELS, scope='densessl')
+# None has a parent among mmengine's: no name in them is looked for elsewhere.
+METHODS = PluginRegistry('method', scope='densessl')
 MASK_GENERATORS = PluginRegistry('mask generator', scope='densessl')
 TRANSFER_TARGETS = PluginRegistry('transfer target', scope='densessl')

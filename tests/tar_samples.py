@@ -10,7 +10,9 @@ import numpy as np
 
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
-from densessl.masks.generator import MaskGenerator, MaskStore, make_masks
+from densessl.masks.build import make_masks
+from densessl.masks.generator import MaskGenerator
+from densessl.masks.store import MaskStore
 
 
 class Halves(MaskGenerator):

@@ -10,11 +10,14 @@ from batches import ALL, SMALL, batch_for, total
 from torch import nn
 
 from densessl.backbones import build_backbone
+from densessl.config import load_config
 from densessl.ema import cosine_tau
 from densessl.method import Method, View
 from densessl.registry import METHODS
 from densessl.training.health import CollapseHook
+from densessl.training.runner import PretrainRunner
 from densessl.transfer.export import export_backbone
+from densessl.views.photometry import ViewPreprocessor
 
 BACKBONE = dict(type='torchvision.resnet18')
 
@@ -45,6 +48,24 @@ def targets_of(method) -> dict[str, nn.Module]:
     """Modules that take no gradient: target networks."""
     return {name: module for name, module in method.named_children()
             if list(module.parameters()) and not any(p.requires_grad for p in module.parameters())}
+
+
+class Older(Method):
+    """As methods were written when their signatures carried the preprocessor."""
+
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.backbone = build_backbone(backbone)
+
+
+@pytest.mark.parametrize('name', ['older', 'rotation'])
+def test_the_engine_sets_the_preprocessor_of_what_it_builds(name, monkeypatch):
+    monkeypatch.setitem(METHODS.module_dict, 'older', Older)
+    cfg = load_config('demo/rotation_r18', {'normalization.mean': (51, 102, 204)})
+    built = PretrainRunner.build_model(SimpleNamespace(cfg=cfg), dict(type=name, backbone=BACKBONE))
+    assert isinstance(built.data_preprocessor, ViewPreprocessor)
+    assert (255 * built.data_preprocessor.mean).flatten().tolist() == [51, 102, 204]
+    assert not any(key.startswith('data_preprocessor') for key in built.state_dict())
 
 
 def test_every_trained_parameter_gets_a_finite_gradient(method):

@@ -8,9 +8,7 @@ from mmengine import Config
 
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.finetune.checked_overrides import check_values
-from densessl.finetune.finetune import read_downstream_config
-from densessl.finetune.override_arguments import arguments_in
+from densessl.finetune.downstream_config import arguments_in, check_values, read_downstream_config
 from densessl.finetune.schedule import check_warmups
 from densessl.overrides import apply_overrides, leaves, replaced_overrides, settle_types
 from densessl.training.configured import configure, refuse_twice_said

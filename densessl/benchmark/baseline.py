@@ -5,44 +5,16 @@ channel order. Random weights follow that of one backbone; backbones may differ 
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from densessl.finetune.fitting import likeness, network_of
+from mmengine import Config
 
-if TYPE_CHECKING:
-    from mmengine import Config
-
-    from densessl.benchmark.plan import Benchmark
-    from densessl.transfer.target import TransferTarget
+from densessl.benchmark.plan import Baseline, Benchmark
+from densessl.finetune.weights import likeness, network_of
+from densessl.transfer.target import TransferTarget
 
 ABSENT = 'none'
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What random weights are like.
-
-    Attributes:
-        like: the initialization whose network and input they have; None if nothing is compared
-            with them, and they have the config's own.
-        digest: of that network and input; None if they are those of random weights alone
-            (:func:`densessl.finetune.fitting.likeness`).
-        network, input: the backbone and the data preprocessor, as the recipe left them.
-        differing: each initialization with another network or input → what is other in it.
-    """
-
-    like: str | None = None
-    digest: str | None = None
-    network: dict[str, Any] = field(default_factory=dict)
-    input: dict[str, Any] = field(default_factory=dict)
-    differing: dict[str, list[str]] = field(default_factory=dict)
-
-    def facts(self) -> dict[str, Any]:
-        """For ``results.json``: plain values."""
-        return json.loads(json.dumps(asdict(self), default=str))
 
 
 def find_baseline(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> Baseline:

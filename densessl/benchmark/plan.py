@@ -1,21 +1,23 @@
 """What a benchmark compares on what: its runs, before any of them starts."""
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 
-from densessl.benchmark.baseline import Baseline
-from densessl.benchmark.results import RANDOM, SUPERVISED
 from densessl.errors import UsageError
 from densessl.finetune.image_loading import rule_for
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN
+from densessl.weights.backbone_file import RANDOM
 
+SUPERVISED = 'supervised'
 MOST_SEEDS, LONGEST = 10 ** 4, 10 ** 4
 
 
@@ -37,6 +39,30 @@ class Run:
         length = '' if self.length == 1 else f', {self.length:g}× as long'
         return (f'{self.initialization}, {self.fraction * 100:g} % of the labels{length}, '
                 f'seed {self.seed}')
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What random weights are like.
+
+    Attributes:
+        like: the initialization whose network and input they have; None if nothing is compared
+            with them, and they have the config's own.
+        digest: of that network and input; None if they are those of random weights alone
+            (:func:`densessl.finetune.weights.likeness`).
+        network, input: the backbone and the data preprocessor, as the recipe left them.
+        differing: each initialization with another network or input → what is other in it.
+    """
+
+    like: str | None = None
+    digest: str | None = None
+    network: dict[str, Any] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    differing: dict[str, list[str]] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """For ``results.json``: plain values."""
+        return json.loads(json.dumps(asdict(self), default=str))
 
 
 @dataclass
@@ -111,6 +137,18 @@ class Benchmark:
     def run_folder(self, run: Run) -> Path:
         """Where a run is kept."""
         return self.folder / 'runs' / run.name
+
+    def finetuning(self, run: Run, options: dict[str, Any]) -> FinetuneRun:
+        """A run as ``finetune`` does it.
+
+        Args:
+            options: :meth:`options_of` its length.
+        """
+        weights = self.weights.get(run.initialization)
+        return FinetuneRun(
+            self.config, weights, self.data_root, run.fraction, run.seed, options, self.keep,
+            self.freeze, None if weights else self.weights.get(self.baseline.like), self.rule,
+            self.allow_partial, self.run_folder(run))
 
     def options_of(self, length: float, cfg: Config) -> dict[str, Any]:
         """The overrides that make the fine-tuning ``length`` times that of ``cfg``."""

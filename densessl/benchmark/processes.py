@@ -110,9 +110,9 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen:
         # A session of its own: Ctrl-C reaches this process alone, which then ends that one with
         # all of its loader workers.
         return subprocess.Popen(
-            [sys.executable, '-m', 'densessl.benchmark.child', *job.arguments],
+            [sys.executable, '-m', 'densessl', *job.arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            env=slot.environment(), start_new_session=True)
+            env=slot.environment() | {'DENSESSL_ENDS_WITH_PARENT': '1'}, start_new_session=True)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import cv2
 
 from densessl.benchmark import tables
-from densessl.benchmark.results import RANDOM, SUPERVISED
-from densessl.files import atomic_path
+from densessl.benchmark.plan import SUPERVISED
+from densessl.files import atomic_path, write_text
 from densessl.machine import machine_facts, versions
 from densessl.pictures import page
+from densessl.weights.backbone_file import RANDOM
 
 LABELS_PLOT, LENGTHS_PLOT = 'score_by_labels.png', 'score_by_length.png'
 TABLE, PAGE = 'results.md', 'report.html'
@@ -40,9 +41,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
                       tables.markdown(tables.length_rows(results, fraction))]
         parts.append('\n'.join(f'- {line}' for line in tables.convergence(results)))
     parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
-    with atomic_path(folder / TABLE) as unfinished:
-        unfinished.write_text('\n\n'.join(part for part in parts if part) + '\n', encoding='utf-8',
-                              errors='backslashreplace')
+    write_text(folder / TABLE, '\n\n'.join(filter(None, parts)) + '\n', errors='backslashreplace')
     page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
                     _body(results, folder, plots))
 

@@ -5,18 +5,16 @@ import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import densessl
+from densessl.benchmark.plan import SUPERVISED, Benchmark
 from densessl.benchmark.statistics import LEVEL, holm, paired_test, spread
 from densessl.errors import UsageError, shown
 from densessl.files import read_json_object, write_json
-from densessl.finetune.run_folder import read_scores
+from densessl.finetune.run_folder import SCORES, read_scores
+from densessl.weights.backbone_file import RANDOM
 
-if TYPE_CHECKING:
-    from densessl.benchmark.plan import Benchmark
-
-RANDOM, SUPERVISED = 'random', 'supervised'
 RESULTS = 'results.json'
 REMEDY = 'delete its folder to run it again'
 
@@ -36,7 +34,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         facts = {'initialization': run.initialization, 'fraction': run.fraction,
                  'length': run.length, 'seed': run.seed}
         reason = failed.get(run.name)
-        if reason is None and (folder / 'scores.json').is_file():
+        if reason is None and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
             subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=REMEDY)
             if not isinstance(subset['images'], list):

@@ -11,17 +11,24 @@ from typing import Any
 from mmengine import Config
 
 from densessl.benchmark.baseline import find_baseline
-from densessl.benchmark.plan import Benchmark, Run
-from densessl.benchmark.processes import Job, last_words, run_jobs, slots
-from densessl.benchmark.results import RANDOM, REMEDY, collect, save
+from densessl.benchmark.plan import Benchmark
+from densessl.benchmark.processes import Job, Slot, last_words, run_jobs, slots
+from densessl.benchmark.report import write_report
+from densessl.benchmark.results import REMEDY, collect, save
 from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
 from densessl.files import remove_leftovers
 from densessl.finetune.data_check import check_all, inspect_labelled
-from densessl.finetune.finetune import read_downstream_config
-from densessl.finetune.fitting import fit_backbone
-from densessl.finetune.run_folder import config_digest, finished_run, read_scores, score_words
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.run_folder import (
+    SCORES,
+    config_digest,
+    finished_run,
+    read_scores,
+    score_words,
+)
+from densessl.finetune.weights import fit_backbone
 from densessl.lock import BeingBuilt, RunLock
 from densessl.progress import duration
 from densessl.transfer.target import TransferTarget
@@ -48,19 +55,17 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
             of other settings.
         KeyboardInterrupt: a signal stopped it; what was done is in the results.
     """
-    from densessl.benchmark.report import write_report
     check_launcher('none', 'benchmark')
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
     _check_inputs(benchmark, cfg, target, check)
-    settings = {length: _settings(benchmark, length, cfg) for length in benchmark.lengths}
-    todo, done = _divide(benchmark, settings, overwrite)
+    jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
     with _only_one(benchmark.folder):
-        print(f'{len(todo) + len(done)} runs, {len(done)} of them done already; '
-              f'{len(room)} at once', flush=True)
+        print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
+              flush=True)
         failed: dict[str, str] = {}
         try:
-            _run_all(benchmark, todo, settings, len(done), room, keep_weights, failed)
+            _run_all(benchmark, jobs_left, done, room, keep_weights, failed)
         finally:    # also when it is stopped
             results = collect(benchmark, failed)
             save(results, benchmark.folder)
@@ -68,15 +73,15 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     return results
 
 
-def _run_all(benchmark: Benchmark, todo: Sequence[tuple[Run, bool]], settings: dict[float, Any],
-             done: int, room: Sequence[Any], keep_weights: bool, failed: dict[str, str]) -> None:
-    total, times = done + len(todo), []
+def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequence[Slot],
+             keep_weights: bool, failed: dict[str, str]) -> None:
+    total, times = done + len(jobs), []
 
     def finished(job: Job, code: int, seconds: float) -> None:
         run, folder = job.about, benchmark.run_folder(job.about)
         times.append(seconds)
-        left = sum(times) / len(times) * (len(todo) - len(times)) / len(room)
-        if code == 0 and (folder / 'scores.json').is_file():
+        left = sum(times) / len(times) * (len(jobs) - len(times)) / len(room)
+        if code == 0 and (folder / SCORES).is_file():
             words = score_words(read_scores(folder, remedy=REMEDY)['scores'])
             if not keep_weights:
                 _delete_weights(folder)
@@ -87,34 +92,7 @@ def _run_all(benchmark: Benchmark, todo: Sequence[tuple[Run, bool]], settings: d
               + (f', about {duration(left)} left' if left else ''), flush=True)
         save(collect(benchmark, failed), benchmark.folder)
 
-    run_jobs([Job(_command(benchmark, run, settings[run.length]['options'], again),
-                  benchmark.run_folder(run).with_name(f'{run.name}.log'), run)
-              for run, again in todo], room, finished)
-
-
-def _command(benchmark: Benchmark, run: Run, options: dict[str, Any], again: bool) -> list[str]:
-    words = ['finetune', benchmark.config, '--backbone',
-             benchmark.files[run.initialization] or RANDOM, '--fraction', repr(run.fraction),
-             '--seed', str(run.seed), '--work-dir', str(benchmark.run_folder(run))]
-    if run.initialization == RANDOM and benchmark.baseline.like:
-        words += ['--like', benchmark.files[benchmark.baseline.like]]
-    if benchmark.data_root:
-        words += ['--data-root', str(benchmark.data_root)]
-    if benchmark.keep:
-        words += ['--keep', *benchmark.keep]
-    if benchmark.freeze is not None:
-        words += ['--freeze', str(benchmark.freeze)]
-    rule = benchmark.rule
-    if rule.value_range is not None:
-        values = [rule.value_range] if isinstance(rule.value_range, str) else rule.value_range
-        words += ['--value-range', *map(str, values)]
-    if rule.bands:
-        words += ['--bands', *map(str, rule.bands)]
-    if options:
-        words += ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
-    words.append('--no-check')     # done before the first run
-    return (words + ['--allow-partial'] * benchmark.allow_partial
-            + ['--overwrite' if again else '--resume'])
+    run_jobs(jobs, room, finished)
 
 
 def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, check: bool) -> None:
@@ -131,37 +109,36 @@ def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, che
     benchmark.baseline = find_baseline(benchmark, cfg, target)
 
 
-def _settings(benchmark: Benchmark, length: float, cfg: Config) -> dict[str, Any]:
-    """The overrides of a length, and the digest of the config that they give."""
-    options = benchmark.options_of(length, cfg)
-    if options is not benchmark.options:
-        cfg, _ = read_downstream_config(benchmark.config, options)
-    return {'options': options, 'config_hash': config_digest(cfg)}
+def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:
+    """The runs that are not done, and how many are.
 
+    Args:
+        cfg: the config of the length 1.
 
-def _divide(benchmark: Benchmark, settings: dict[float, Any], overwrite: bool
-            ) -> tuple[list[tuple[Run, bool]], list[Run]]:
-    """The runs to do, with whether they replace one of other settings, and those that are done."""
-    root = str(Path(benchmark.data_root).resolve()) if benchmark.data_root else None
-    todo, done = [], []
+    Raises:
+        UsageError: without ``overwrite``, a folder holds a run of other settings.
+    """
+    options = {length: benchmark.options_of(length, cfg) for length in benchmark.lengths}
+    hashes = {length: config_digest(
+        cfg if longer is benchmark.options else read_downstream_config(benchmark.config, longer)[0])
+        for length, longer in options.items()}
+    jobs, done = [], 0
     for run in benchmark.runs():
-        weights = benchmark.weights.get(run.initialization)
-        wanted = {'config_hash': settings[run.length]['config_hash'], 'data_root': root,
-                  'backbone': weights.meta['sha256'] if weights else RANDOM,
-                  'fraction': run.fraction, 'seed': run.seed, 'keep': sorted(benchmark.keep),
-                  'freeze': benchmark.freeze,
-                  'like': None if weights else benchmark.baseline.digest,
-                  'pixels': benchmark.rule.record() or None}
+        finetuning, how = benchmark.finetuning(run, options[run.length]), '--resume'
+        identity = finetuning.identity(
+            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)
         try:
-            if finished_run(benchmark.run_folder(run), wanted, overwrite=False):
-                done.append(run)
-            else:
-                todo.append((run, False))
+            if finished_run(finetuning.folder(), identity, overwrite=False):
+                done += 1
+                continue
         except UsageError:
             if not overwrite:
                 raise
-            todo.append((run, True))
-    return todo, done
+            how = '--overwrite'
+        # the files have been opened already, once for all runs
+        jobs.append(Job([*finetuning.command(), '--no-check', how],
+                        finetuning.folder().with_name(f'{run.name}.log'), run))
+    return jobs, done
 
 
 @contextmanager

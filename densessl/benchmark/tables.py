@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from densessl.benchmark.results import RANDOM
+from densessl.weights.backbone_file import RANDOM
 
 BLANK = '—'
 MARKS = {'higher': ' ▲', 'lower': ' ▼'}

@@ -32,10 +32,14 @@ def run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
     from densessl.engine.guard import building
     from densessl.errors import UsageError
-    from densessl.finetune.checked_overrides import check_seed
     from densessl.finetune.data_check import check_data
-    from densessl.finetune.datasets import build_training_sets, check_fraction, take_fraction
-    from densessl.finetune.finetune import read_downstream_config
+    from densessl.finetune.datasets import (
+        build_training_sets,
+        check_fraction,
+        check_seed,
+        take_fraction,
+    )
+    from densessl.finetune.downstream_config import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for
     check_fraction(args.fraction)
     check_seed(args.seed)

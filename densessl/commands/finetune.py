@@ -56,12 +56,18 @@ def run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
     from densessl.dist import launched_rank
     from densessl.finetune.finetune import finetune
+    from densessl.finetune.run import FinetuneRun
+    from densessl.finetune.weights import Weights
+    from densessl.pixels.pixel_rule import PixelRule
     try:
         with requeued_at_any_time():
-            finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
-                     parse_options(args.cfg_options), args.seed, tuple(args.keep),
-                     args.allow_partial, args.overwrite, args.launcher, args.freeze, args.like,
-                     args.resume, pixel_arguments(args), args.check)
+            finetune(FinetuneRun(
+                args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,
+                options=parse_options(args.cfg_options), keep=args.keep, freeze=args.freeze,
+                like=Weights.load(args.like) if args.like else None,
+                pixels=PixelRule.of(pixel_arguments(args)), allow_partial=args.allow_partial,
+                work_dir=args.work_dir), resume=args.resume, overwrite=args.overwrite,
+                launcher=args.launcher, check=args.check)
     except Interrupted as stop:
         return ended(stop, 'finetune', launched_rank(args.launcher))
     return 0

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.masks.generator import make_masks
+    from densessl.masks.build import make_masks
     from densessl.masks.metadata import describe, spell
 
     shard, who = _shard(args.shard)
@@ -83,55 +83,56 @@ def _make(args: argparse.Namespace, images: ImageList) -> int:
 
 def _check(args: argparse.Namespace, images: ImageList) -> int:
     from densessl.masks.check import check_masks
-    from densessl.masks.find import open_store
+    from densessl.masks.find import open_masks
     from densessl.masks.metadata import spell
 
     shard, _ = _shard(args.shard)
-    store = open_store(images, args.out)
+    masks = open_masks(images, args.out)
     workers = _workers(args) or os.cpu_count() or 1
     wrong = 0
-    for name, problem in check_masks(images, store, workers=workers, shard=shard):
+    for name, problem in check_masks(masks, workers=workers, shard=shard):
         print(f'{name}: {problem}')
         wrong += 1
-    unfinished = '' if store.complete else ', which is unfinished'
-    positions, listed = range(shard[0], len(images), shard[1]), store.skipped()
+    unfinished = '' if masks.complete else ', which is unfinished'
+    positions, listed = range(shard[0], len(images), shard[1]), masks.skipped()
     count = len(positions)
-    skipped = sum(images.name(i) in listed and not store.has_for(images, i) for i in positions)
-    print(f'{count - wrong - skipped} of {count} images are right in {store.root}{unfinished}, by '
-          f'{spell(store.info)}; {wrong} are wrong, {skipped} were skipped'
-          + (f' ({store.remedy})' if wrong else ''))
+    skipped = sum(images.name(i) in listed and not masks.has(i) for i in positions)
+    print(f'{count - wrong - skipped} of {count} images are right in {masks.root}{unfinished}, by '
+          f'{spell(masks.info)}; {wrong} are wrong, {skipped} were skipped'
+          + (f' ({masks.remedy})' if wrong else ''))
     return 1 if wrong else 0
 
 
 def _preview(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.images.tar_masks import masks_in_shards
     from densessl.masks.metadata import INFO, describe, spell
     from densessl.masks.preview import write_preview
     from densessl.masks.store import MaskStore
+    from densessl.masks.tar_masks import masks_in_shards
 
     if args.preview < 1:
         raise UsageError(f'--preview takes a number of images, at least 1, not {args.preview}')
     out = Path(os.path.abspath(os.path.expanduser(args.out)))
-    store = MaskStore(out) if (out / INFO).exists() else masks_in_shards(images, out)
-    asked = args.generator is not None or args.parameters or not store
+    found = (MaskStore(out).of(images) if (out / INFO).exists() else
+             masks_in_shards(images, out))
+    asked = args.generator is not None or args.parameters or not found
     generator = _generator(args) if asked else None
-    theirs = describe(generator) if generator else store.info
-    if store and any(store.info.get(key) != theirs.get(key)
+    theirs = describe(generator) if generator else found.info
+    if found and any(found.info.get(key) != theirs.get(key)
                      for key in ('generator', 'parameters', 'version')):
-        store = None
+        found = None
 
     def masks_of(i: int, image: np.ndarray) -> list[np.ndarray]:
-        if store and store.has_for(images, i):
-            return [store.read_for(images, i, which) for which in range(store.maps)]
+        if found and found.has(i):
+            return [found.read(i, which) for which in range(found.maps)]
         if generator is None:
             raise LookupError(f'it has no mask in {out}')
-        masks = generator.for_image(images.name(i), image)
-        return list(masks) if generator.maps > 1 else [masks]
+        made = generator.for_image(images.name(i), image)
+        return list(made) if generator.maps > 1 else [made]
 
     path = out.with_name(f'{out.name}.preview.jpg')
     count = write_preview(path, images, args.preview, masks_of)
     print(f'{path}: {count} images with masks by {spell(theirs)}'
-          + ('' if store else ', made for this picture'))
+          + ('' if found else ', made for this picture'))
     return 0
 
 

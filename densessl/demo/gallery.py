@@ -12,7 +12,7 @@ from densessl.demo.predictions import read_instances, read_label_map
 from densessl.demo.run import PRETRAINED, RANDOM
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
-from densessl.masks.generator import MaskStore
+from densessl.masks.store import MaskStore
 from densessl.pictures import figures, page
 from densessl.training.train import dataset_of
 from densessl.training.view_sheet import FRAMES, crops_of, seen
@@ -30,10 +30,11 @@ CERTAIN = 0.3                                        # score of the objects that
 
 def mask_gallery(demo: Demo) -> str:
     """Unlabelled scenes with the outlines of their regions, and the regions."""
-    store, images = MaskStore(demo.masks), find_images(demo.sample / 'unlabelled')
+    images = find_images(demo.sample / 'unlabelled')
+    masks = MaskStore(demo.masks).of(images)
     cells = []
     for i in range(min(demo.cfg.pictures.masks, len(images))):
-        image, labels = images.read(i), store.read(images.name(i))
+        image, labels = images.read(i), masks.read(i)
         regions = int(labels.max()) + 1
         cells.append(page.rows([
             page.picture(figures.outlined(image, labels), f'{regions} regions'),
@@ -45,8 +46,8 @@ def mask_gallery(demo: Demo) -> str:
 def view_gallery(demo: Demo) -> str:
     """Scenes with the crops of both views, and the views as the network sees them."""
     cfg = demo.method
-    images, store = find_images(demo.sample / 'unlabelled'), MaskStore(demo.masks)
-    dataset = dataset_of(cfg, images, store)
+    images = find_images(demo.sample / 'unlabelled')
+    dataset = dataset_of(cfg, images, MaskStore(demo.masks).of(images))
     preprocessor = ViewPreprocessor(**cfg.normalization)
     cells = [page.rows(_view_panels(dataset, preprocessor, i), columns=3)
              for i in range(min(demo.cfg.pictures.views, len(images)))]

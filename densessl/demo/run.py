@@ -10,11 +10,12 @@ from mmengine import Config
 
 from densessl.config import check_keys, load_config
 from densessl.demo.stages import Stages
-from densessl.errors import UsageError
+from densessl.errors import Interrupted, UsageError
+from densessl.weights.backbone_file import RANDOM
 
 CONFIG = 'demo/demo'
 KEYS = {'sample', 'pretraining', 'finetuning', 'pictures', 'quick'}
-RANDOM, PRETRAINED = 'random', 'pretrained'
+PRETRAINED = 'pretrained'
 SMALL = 100     # images for which starting worker processes takes longer than the work
 
 
@@ -127,7 +128,7 @@ def draw_sample(demo: Demo) -> dict[str, Any]:
 def make_region_masks(demo: Demo) -> dict[str, Any]:
     """Make the masks of the unlabelled scenes."""
     from densessl.images.find import find_images
-    from densessl.masks.generator import make_masks
+    from densessl.masks.build import make_masks
     from densessl.registry import MASK_GENERATORS
     images = find_images(demo.sample / 'unlabelled')
     generator = MASK_GENERATORS.build(demo.method.masks.to_dict())
@@ -137,7 +138,7 @@ def make_region_masks(demo: Demo) -> dict[str, Any]:
 
 def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
     """Pretrain; goes on where an attempt with the same settings was stopped."""
-    from densessl.training.train import Interrupted, train
+    from densessl.training.train import train
     try:
         checkpoint = train(demo.cfg.pretraining.config, data=str(demo.sample / 'unlabelled'),
                            masks=str(demo.masks), work_dir=str(demo.pretraining), resume=resume,
@@ -182,8 +183,9 @@ def stage_name(part: Any, weights: str) -> str:
 def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
-    from densessl.errors import Interrupted
     from densessl.finetune.finetune import finetune
+    from densessl.finetune.run import FinetuneRun
+    from densessl.finetune.weights import Weights
     folder = demo.finetuning(part, weights)
     options = {
         **part.options,
@@ -191,9 +193,9 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
         # mmengine gives runs of one process that share this name the first one's log files
         'visualizer.name': str(folder.resolve())}
     try:
-        finetune(part.config, backbone=demo.backbone if weights == PRETRAINED else RANDOM,
-                 data_root=demo.sample, fraction=part.fraction, work_dir=folder, overwrite=True,
-                 cfg_options=options, seed=demo.seed)
+        finetune(FinetuneRun(
+            part.config, Weights.load(demo.backbone) if weights == PRETRAINED else None,
+            demo.sample, part.fraction, demo.seed, options, work_dir=folder), overwrite=True)
     except Interrupted as stop:     # runs of a minute begin anew
         raise KeyboardInterrupt from stop
     return json.loads((folder / 'scores.json').read_text())

@@ -147,27 +147,22 @@ def require_run_state(path: str | Path, content: Mapping[str, Any],
         raise UsageError(f'{path} is not the checkpoint of a run: it has no {", ".join(lacking)}')
 
 
-def numbered(folder: str | Path, unit: str | None = None) -> list[Path]:
-    """The checkpoints of a run in ``folder``, oldest first: those of a number of iterations
-    (``unit='iter'``) or epochs (``'epoch'``); of iterations if there are both and None is given."""
+def numbered(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run in ``folder``, oldest first: those of a number of iterations, or of
+    epochs if there are none of iterations."""
     found: dict[str, dict[int, Path]] = {'iter': {}, 'epoch': {}}
     for path in Path(folder).glob('*.pth'):
         match = _NUMBERED.fullmatch(path.name)
         if match and path.is_file():
             found[match[1]][int(match[2])] = path
-    of_unit = found[unit] if unit else found['iter'] or found['epoch']
+    of_unit = found['iter'] or found['epoch']
     return [of_unit[number] for number in sorted(of_unit)]
 
 
-def newest_checkpoint(work_dir: str | Path, unit: str = 'iter') -> Path | None:
-    """The checkpoint of the highest iteration (``unit='epoch'``: epoch) in ``work_dir``, or None;
-    it may be damaged."""
-    return (numbered(work_dir, unit) or [None])[-1]
-
-
-def last_named(folder: Path) -> Path | None:
-    """The newest checkpoint of the run in ``folder``, whole or not, whatever it is called."""
-    return (_candidates(folder) or [None])[-1]
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest checkpoint of the run in ``folder``, whole or not, whatever it is called; None if
+    there is none."""
+    return (_candidates(Path(folder)) or [None])[-1]
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:

@@ -174,9 +174,15 @@ class SafeHooks(Runner):
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         super().register_hook(hook, priority)
         for one in self._hooks:
-            kind = type(one)
             if isinstance(one, CheckpointHook) and not isinstance(one, PrunesAfterSaving):
-                one.__class__ = type(kind.__name__, (PrunesAfterSaving, kind), {})
+                _prune_after_saving(one)
+
+
+def _prune_after_saving(hook: CheckpointHook) -> None:
+    """Put :class:`PrunesAfterSaving` before the class of a hook that is built already: a config
+    names it, or a class derived from it, and mmengine offers no place between."""
+    kind = type(hook)
+    hook.__class__ = type(kind.__name__, (PrunesAfterSaving, kind), {})
 
 
 @contextmanager

@@ -1,98 +1,103 @@
-"""Handlers of SIGINT and SIGTERM that belong to one process: what it forks does not take them over.
-
-Helpers of ``multiprocessing``, such as of an evaluation's ``Pool``, are ended by SIGTERM and then
-waited for. A handler of Python's cannot promise that they end: the signal may come before the new
-process runs Python, and is forgotten. So both signals are held back while a process forks, and mean
-in the new one, from its first moment, what they meant before the run. A helper then keeps working
-when a signal to the whole group asks the run to stop, as the run waits for what it computes.
-"""
+"""How a run stops when a signal asks it to: after the iteration, with a checkpoint. *Update* means
+an optimizer's; with gradient accumulation one takes several of mmengine's iterations."""
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.util import register_after_fork
-from threading import current_thread, get_ident, main_thread
-from typing import Any
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
 
-from densessl.views.workers import outlive_signals
+import numpy as np
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import distributed
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 'SIGUSR1') else []))
+from densessl.engine.checkpoint_file import note_newest
+from densessl.engine.requeue import SIGNAL, stopped_by
+from densessl.signals import ProcessSignals
 
-taken: list[ProcessSignals] = []
-"""What is in force, innermost run last."""
-
-_masks: dict[int, set[signal.Signals]] = {}     # by forking thread: what it blocked otherwise
-_forked: list[int] = []                         # this process, if it is a run's helper
-
-
-class ProcessSignals:
-    """SIGINT and SIGTERM call ``handler`` in this process, from :meth:`take` to
-    :meth:`give_back`. Helpers that ``multiprocessing`` forks meanwhile are ended by nobody but this
-    process."""
-
-    def __init__(self, handler: Callable[[int, Any], None]) -> None:
-        self.handler = handler
-        self.previous: dict[int, Any] = {}
-
-    def take(self) -> None:
-        """Install the handler, unless it is installed. Only the main thread hears of signals:
-        in another there is nothing to take."""
-        if current_thread() is not main_thread() or self in taken:
-            return
-        taken.append(self)      # first, and removed last: who forks in between must know of it
-        for number in NUMBERS:
-            self.previous[number] = signal.signal(number, self.handler)
-
-    def give_back(self) -> None:
-        """Let signals do again what they did before."""
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = {}
-        if self in taken:
-            taken.remove(self)
+SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
 
 
-@contextmanager
-def given_back_after_failure(*but: type[BaseException]) -> Iterator[None]:
-    """What is taken within is given back when it fails, unless by one of ``but``."""
-    before = taken.copy()
-    try:
-        yield
-    except but:
-        raise
-    except BaseException:
-        if current_thread() is main_thread():
-            for one in reversed([one for one in taken if one not in before]):
-                one.give_back()
-        raise
+def micro_batches(runner: Runner) -> int:
+    """How many iterations make one optimizer update."""
+    return runner.optim_wrapper._accumulative_counts
 
 
-def _before_fork() -> None:
-    if taken:
-        _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+class StopHook(Hook):
+    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption), or on SIGUSR1 (the job's time is
+    nearly up): finish the iteration, save a checkpoint, stop. A second signal stops at once, if it
+    is not one of the several by which launchers say the same.
 
+    Of several processes each may be signalled at another time, or only one of them, but all must
+    stop after the same iteration. They tell one another through a group of their own on the CPU:
+    what is asked in one iteration is exchanged while the next one runs, so that nobody waits for
+    the device or for the others.
 
-def _in_parent() -> None:
-    if get_ident() in _masks:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(get_ident()))
+    Args:
+        patience: how long a process waits for the others; None: as torch has it.
+    """
 
+    priority = 'LOWEST'
 
-def _in_child() -> None:
-    if get_ident() in _masks:
-        while taken:
-            taken[-1].give_back()
-        _forked[:] = [os.getpid()]
-        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(get_ident()))
+    def __init__(self, patience: timedelta | None = None) -> None:
+        self.patience = patience
+        self.asked, self.since = 0, 0.0
+        self.signals = ProcessSignals(self._ask)
+        self.group: Any = None
+        self.exchange: Any = None                  # the reduction that runs
+        self.flag = np.zeros(1, np.int64)          # what it reduces
 
+    def before_train(self, runner: Runner) -> None:
+        if get_world_size() > 1:
+            self.group = distributed.new_group(backend='gloo', timeout=self.patience)
+        self.signals.take()
 
-def _in_helper(_: Any) -> None:
-    if os.getpid() in _forked:
-        outlive_signals()
+    def _ask(self, number: int, frame: Any) -> None:
+        if not self.asked:
+            self.asked, self.since = number, time.monotonic()
+        elif number != SIGNAL and time.monotonic() - self.since > SAME_REQUEST:
+            self.signals.give_back()
+            signal.raise_signal(number)
 
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        asked = self._anybody_asked() if self.group else self.asked
+        if asked and (runner.iter + 1) % micro_batches(runner) == 0:   # never within an update
+            self.stop(runner, runner.iter + 1)
 
-if hasattr(os, 'register_at_fork') and hasattr(signal, 'pthread_sigmask'):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
-    register_after_fork(_in_helper, _in_helper)     # of multiprocessing, within its helpers alone
+    def stop(self, runner: Runner, done: int) -> NoReturn:
+        """Save and stop, ``done`` iterations being done."""
+        words = self.save(runner, done)
+        if self.group:   # whoever leaves first is the launcher's reason to kill the others
+            distributed.barrier(self.group)
+        raise stopped_by(int(self.flag[0]) if self.group else self.asked, words)
+
+    def save(self, runner: Runner, done: int) -> str:
+        """Save a checkpoint; return what the user is told."""
+        path = Path(runner.work_dir) / f'iter_{done}.pth'
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
+        if path.exists():       # written by the first process alone
+            note_newest(runner.work_dir, path)
+        return f'stopped after iteration {done}; add --resume to the command to go on'
+
+    def _anybody_asked(self) -> bool:
+        """Whether any process had been asked by the end of the last iteration."""
+        anybody = False
+        if self.exchange:
+            self.exchange.wait()
+            anybody = bool(self.flag[0])
+        if not anybody:
+            self.flag[0] = self.asked
+            self.exchange = distributed.all_reduce(torch.from_numpy(self.flag),
+                                                   distributed.ReduceOp.MAX, self.group,
+                                                   async_op=True)
+        return anybody
+
+    def after_train(self, runner: Runner) -> None:
+        if self.exchange:
+            self.exchange.wait()
+        self.signals.give_back()

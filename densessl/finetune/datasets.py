@@ -23,6 +23,12 @@ def check_fraction(fraction: float) -> None:
         raise UsageError(f'the fraction must be above 0 and at most 1, not {fraction}')
 
 
+def check_seed(seed: int) -> None:
+    """Raise UsageError unless every generator takes ``seed``."""
+    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2 ** 32):
+        raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
+
+
 def choose(total: int, fraction: float, seed: int) -> list[int]:
     """Indices of round(fraction · total) images, at least one, in ascending order.
 
@@ -84,7 +90,7 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     chosen = choose(total, fraction, seed)
     drawn = repeat(chosen, total) if cfg.get('train_cfg', {}).get('max_epochs') else chosen
     if fraction < 1 and len(drawn) > _LONG:
-        vars(cfg)['_format_python_code'] = False   # which takes seconds, at every checkpoint
+        _leave_unformatted(cfg)
     images, labelled, start = [], False, 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
         own = [index - start for index in chosen if start <= index < start + size]
@@ -101,6 +107,13 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     _drop_empty(cfg.train_dataloader.dataset)
     return Subset(fraction, seed, total, images, max(1.0, total / len(chosen))
                   if len(drawn) > len(chosen) else 1.0)
+
+
+def _leave_unformatted(cfg: Any) -> None:
+    """Have mmengine write the config out as it is: tidying the code of a long list of indices takes
+    seconds, at every checkpoint. Its only switch is this attribute; what is set by name becomes a
+    key of the config."""
+    vars(cfg)['_format_python_code'] = False
 
 
 def _has_label(info: Mapping[str, Any]) -> bool:

@@ -1,9 +1,7 @@
 """Fine-tune and score: a downstream config, initial weights, labelled data → scores."""
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,218 +10,171 @@ from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 
 from densessl import __version__
-from densessl.backbones import target_names
-from densessl.config import load_config
-from densessl.dist import check_launcher, launched_rank
+from densessl.dist import check_launcher, is_first_process, launched_rank, print_once
+from densessl.engine.checkpoint_file import newest_checkpoint
+from densessl.engine.finite import FiniteHook
 from densessl.engine.guard import building
-from densessl.errors import UsageError
-from densessl.files import work_folder, write_json
-from densessl.finetune.checked_overrides import check_seed, check_values
+from densessl.environment import saying
+from densessl.errors import Interrupted, UsageError
+from densessl.files import write_json
 from densessl.finetune.data_check import check_data, inspect_labelled
-from densessl.finetune.datasets import build_training_sets, check_fraction, take_fraction
-from densessl.finetune.fitting import fit_backbone, likeness
+from densessl.finetune.datasets import Subset, build_training_sets, take_fraction
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
-from densessl.finetune.override_arguments import arguments_in
+from densessl.finetune.resume import FinetuneStopHook
+from densessl.finetune.run import FinetuneRun
 from densessl.finetune.run_folder import (
+    SCORES,
     config_digest,
     decisive_values,
     earlier_run,
     score_words,
     start_run,
 )
-from densessl.finetune.schedule import check_warmups, own_schedule, scale_schedule
-from densessl.finetune.training import train_and_score
-from densessl.finetune.weights import Weights
+from densessl.finetune.runner import FinetuneRunner, HandoffHook, ProgressHook
+from densessl.finetune.schedule import own_schedule
+from densessl.finetune.scoring import ScoresHook
+from densessl.finetune.weights import fit_backbone, likeness
 from densessl.lock import run_lock
-from densessl.overrides import replaced_overrides, settle_types
-from densessl.registry import TRANSFER_TARGETS
+from densessl.overrides import replaced_overrides
+from densessl.signals import given_back_after_failure
+from densessl.training.runner import experiment_name
 from densessl.transfer.target import TransferTarget
+from densessl.weights.backbone_file import RANDOM
 
-RANDOM = 'random'
 
-
-def finetune(config: str, backbone: str | Path = RANDOM, data_root: str | Path | None = None,
-             fraction: float = 1.0, work_dir: str | Path | None = None,
-             cfg_options: dict[str, Any] | None = None, seed: int = 0,
-             keep: tuple[str, ...] = (), allow_partial: bool = False, overwrite: bool = False,
-             launcher: str = 'none', freeze: int | None = None, like: str | Path | None = None,
-             resume: bool = False, pixels: dict[str, Any] | None = None, check: bool = True
-             ) -> dict[str, float]:
+def finetune(run: FinetuneRun, *, resume: bool = False, overwrite: bool = False,
+             launcher: str = 'none', check: bool = True) -> dict[str, float]:
     """Fine-tune a downstream model from a backbone and return its headline scores.
 
-    Writes into ``work_dir``: ``run.json`` (settings), ``subset.json`` (training images), the
-    translated weights, mmengine's logs and checkpoints, and at the end ``scores.json``.
+    Writes into the run's folder: ``run.json`` (its identity), ``subset.json`` (training images),
+    the translated weights, mmengine's logs and checkpoints, and at the end ``scores.json``.
 
     Args:
-        config: path or name of a downstream config.
-        backbone: an exported ``backbone.pth``, or ``'random'``.
-        data_root: the data set's folder; the config's own if None.
-        fraction: of the training images, in (0, 1]; nested and drawn with ``seed``.
-        work_dir: default ``work_dirs/<config>-<backbone>-<fraction>-seed<seed>``.
-        cfg_options: overrides by dotted key.
-        seed: of the subset and of the training.
-        keep: recipe lines (:data:`densessl.transfer.recipe.LINES`) to leave as in the config.
-        allow_partial: go on when weights or features do not match.
+        resume: go on from the newest checkpoint in the folder, if there is one.
         overwrite: run again in a folder that holds a run, which else is kept, or refused.
         launcher: ``none``, or mmengine's ``pytorch``, ``slurm``, ``mpi``.
-        freeze: how many stages stay as loaded, besides the stem; None: all is trained.
-        like: an exported file; random weights get its network and input, to be compared with it.
-        resume: go on from the newest checkpoint in ``work_dir``, if there is one.
-        pixels: ``value_range`` and ``bands`` in the place of those of the pretraining.
         check: open every labelled file that will be used before anything is trained.
 
     Raises:
         UsageError: config, backbone, data, weights or folder are not usable; one line says why.
-        Interrupted: a signal stopped the run (:class:`densessl.training.hooks.Interrupted`).
+        Interrupted: a signal stopped the run (:class:`densessl.errors.Interrupted`).
     """
-    _check_request(fraction, seed, launcher)
-    cfg, target = read_downstream_config(config, cfg_options)
-    _check_likeness(backbone, like)
-    weights = None if str(backbone) == RANDOM else Weights.load(backbone)
-    pattern = None if like is None else Weights.load(like)
-    folder = work_folder(work_dir, _default_folder(config, weights, fraction, seed))
-    settings = {**_settings(config, cfg, weights, data_root, fraction, seed, keep, freeze, pixels),
-                'like': likeness(cfg, target, pattern, keep, freeze)}
-    values = decisive_values(cfg)
-    scored = (folder / 'scores.json').exists() and not overwrite    # nothing will be written
-    holds = launched_rank(launcher) == 0
-    with run_lock(folder, is_holder=holds and not scored):
-        done, checkpoint = earlier_run(folder, settings, values, resume, overwrite, _print)
-        if done is not None:
-            _print(f'done already: {score_words(done["scores"])}  ({folder / "scores.json"}; '
-                   f'--overwrite runs it again)')
-            return done['scores']
-        cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': seed}
-        if resume and checkpoint is None:
-            _print(f'nothing to resume in {folder}: starting at the beginning')
-        record = _finetune(cfg, target, weights, pattern, settings, data_root, allow_partial, check,
-                           lambda: start_run(folder, settings, overwrite, values, clean=holds),
-                           {'resume_from': checkpoint, 'fit_warmup': not own_schedule(cfg_options)},
-                           cfg_options or {})
-    _print(f'{score_words(record["scores"])}  ({folder / "scores.json"})')
-    return record['scores']
-
-
-def _check_request(fraction: float, seed: int, launcher: str) -> None:
-    check_fraction(fraction)
-    check_seed(seed)
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     check_launcher(launcher, 'finetune')
-
-
-def _check_likeness(backbone: str | Path, like: str | Path | None) -> None:
-    if like is not None and str(backbone) != RANDOM:
-        raise UsageError(f'--like {like} is for --backbone {RANDOM}; weights from a file follow '
-                         f'their own pretraining')
-
-
-def _settings(config: str, cfg: Config, weights: Weights | None, data_root: str | Path | None,
-              fraction: float, seed: int, keep: Iterable[str], freeze: int | None,
-              pixels: dict[str, Any] | None) -> dict[str, Any]:
-    """What a run is told apart by, for ``run.json``."""
-    return {
-        'config': Path(config).stem, 'config_hash': config_digest(cfg),
-        'backbone': weights.meta['sha256'] if weights else RANDOM,
-        'data_root': str(Path(data_root).resolve()) if data_root else None,
-        'fraction': fraction, 'seed': seed, 'keep': sorted(keep), 'freeze': freeze,
-        'pixels': rule_for(None, pixels).record() or None}
-
-
-def _finetune(cfg: Config, target: TransferTarget, weights: Weights | None,
-              pattern: Weights | None, settings: dict[str, Any], data_root: str | Path | None,
-              allow_partial: bool, check: bool, start: Callable[[], None],
-              runner: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Everything after the decision that there is something to do; returns ``scores.json``.
-
-    Args:
-        start: makes the folder, once nothing is refused any more.
-        runner: attributes of the runner.
-        options: the overrides, which are in ``cfg``: what took the place of one is said.
-    """
-    started, folder = time.time(), Path(cfg.work_dir)
-    recipe = fit_backbone(cfg, target, weights or pattern, settings['keep'], settings['freeze'],
-                          allow_partial)
-    _complete_imports(cfg, target)
-    data = target.set_data(cfg, str(data_root) if data_root else None)
-    reports, lines = inspect_labelled(cfg, target)
-    rule = rule_for((weights or pattern).meta if weights or pattern else None, settings['pixels'])
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
-            'train_dataloader.dataset'):
-        built = build_training_sets(cfg)
-        rule = measured(rule, built, say=_is_first_process())
-        lines += read_as_displayed(cfg, rule)
-        subset = take_fraction(cfg, settings['fraction'], settings['seed'], built)
-    data += [*lines, str(subset)]
-    if check and _is_first_process():
-        found = check_data(reports, set(subset.images), rule=rule)
-        found.require_usable()
-        data += found.warnings()
-    start()
-    subset.write(folder)
-    if weights:
-        weights.place(cfg, target, folder)
-    words = f'{RANDOM}, with the network and the input of {pattern}' if pattern else RANDOM
-    _print(f'device: {get_device()}\nbackbone: {weights or words}')
-    for title, lines in (('recipe', recipe), ('data', data),
-                         ('override', replaced_overrides(cfg, options))):
-        for line in lines:
-            _print(f'{title}: {line}')
-    record = train_and_score(cfg, target, weights, 'input' not in settings['keep'],
-                             allow_partial, runner)
-    record.update(settings=settings, recipe=recipe, provenance=weights.meta if weights else None,
-                  like=pattern.meta if pattern else None,
-                  seconds=round(time.time() - started), densessl=__version__)
-    if _is_first_process():
-        write_json(folder / 'scores.json', record)
-    return record
-
-
-def read_downstream_config(config: str, options: dict[str, Any] | None = None
-                           ) -> tuple[Config, TransferTarget]:
-    """Read a downstream config and prepare the target that its ``default_scope`` names."""
-    published = load_config(config)
-    able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
-    scope = published.get('default_scope')
-    if scope not in able or 'train_cfg' not in published:
-        raise UsageError(f'{config} is no downstream config: its default_scope is {scope!r}, and '
-                         f'fine-tuning is known for {", ".join(able) or "no installed target"}')
-    target = TRANSFER_TARGETS.get(scope)()
-    target.prepare()
-    options = options or {}
-    cfg = load_config(config, options)
-    for line in settle_types(cfg, published, options, arguments_in(published)):
-        _print(f'override: {line}')
-    check_values(cfg, published, options)
-    scale_schedule(cfg, published, options)
-    check_warmups(cfg.get('param_scheduler'), cfg.train_cfg.get('max_iters'),
-                  cfg.train_cfg.get('max_epochs'))
-    for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader')
-        if loader and loader.get('num_workers') == 0:
-            loader.persistent_workers = False   # PyTorch refuses it without workers
-    return cfg, target
+    cfg, target = read_downstream_config(run.config, run.options)
+    identity = run.identity(config_digest(cfg),
+                            likeness(cfg, target, run.like, run.keep, run.freeze))
+    values, folder = decisive_values(cfg), run.folder()
+    is_scored = (folder / SCORES).exists() and not overwrite     # nothing will be written
+    is_holder = launched_rank(launcher) == 0
+    with run_lock(folder, is_holder=is_holder and not is_scored):
+        done, checkpoint = earlier_run(folder, identity, values, resume, overwrite, print_once)
+        if done is not None:
+            print_once(f'done already: {score_words(done["scores"])}  ({folder / SCORES}; '
+                       f'--overwrite runs it again)')
+            return done['scores']
+        if resume and checkpoint is None:
+            print_once(f'nothing to resume in {folder}: starting at the beginning')
+        started = time.time()
+        cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': run.seed}
+        recipe = fit_backbone(cfg, target, run.weights or run.like, run.keep, run.freeze,
+                              run.allow_partial)
+        _complete_imports(cfg, target)
+        subset, data = _fit_data(cfg, target, run, check)
+        # until here, all may be refused and nothing is written
+        start_run(folder, identity, overwrite, values, clean=is_holder)
+        subset.write(folder)
+        if run.weights:
+            run.weights.place(cfg, target, folder)
+        _announce(cfg, run, recipe, data)
+        record = _train_and_score(cfg, target, run, checkpoint)
+        record.update(settings=identity, recipe=recipe,
+                      provenance=run.weights.meta if run.weights else None,
+                      like=run.like.meta if run.like else None,
+                      seconds=round(time.time() - started), densessl=__version__)
+        if is_first_process():
+            write_json(folder / SCORES, record)
+    print_once(f'{score_words(record["scores"])}  ({folder / SCORES})')
+    return record['scores']
 
 
 def _complete_imports(cfg: Config, target: TransferTarget) -> None:
     """Name, beside what the config imports itself, what has to be imported to use it elsewhere."""
-    own = cfg.get('custom_imports') or {}
-    named = own.get('imports') or []
-    named = [named] if isinstance(named, str) else list(named)
-    named += [name for name in target.config_imports if name not in named]
-    if named:
-        cfg.custom_imports = {**own, 'imports': named}
+    of_config = cfg.get('custom_imports') or {}
+    names = of_config.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    names += [name for name in target.config_imports if name not in names]
+    if names:
+        cfg.custom_imports = {**of_config, 'imports': names}
 
 
-def _default_folder(config: str, weights: Weights | None, fraction: float, seed: int) -> str:
-    stem = weights.path.stem if weights else RANDOM
-    return f'work_dirs/{Path(config).stem}-{stem}-{fraction:g}-seed{seed}'
+def _fit_data(cfg: Config, target: TransferTarget, run: FinetuneRun, check: bool
+              ) -> tuple[Subset, list[str]]:
+    """Point the config at the labelled data, of which the run's fraction is drawn, and at how its
+    images are read; return the drawn images and lines that say what the data is. Nothing is
+    written.
+
+    Raises:
+        UsageError: the data cannot be used.
+    """
+    data = target.set_data(cfg, str(run.data_root) if run.data_root else None)
+    reports, lines = inspect_labelled(cfg, target)
+    pretrained = run.weights or run.like
+    rule = rule_for(pretrained.meta if pretrained else None, run.pixels.record())
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
+            'train_dataloader.dataset'):
+        built = build_training_sets(cfg)
+        rule = measured(rule, built, say=is_first_process())
+        lines += read_as_displayed(cfg, rule)
+        subset = take_fraction(cfg, run.fraction, run.seed, built)
+    data += [*lines, str(subset)]
+    if check and is_first_process():
+        found = check_data(reports, set(subset.images), rule=rule)
+        found.require_usable()
+        data += found.warnings()
+    return subset, data
 
 
-def _is_first_process() -> bool:
-    return os.environ.get('RANK', '0') == '0'
+def _announce(cfg: Config, run: FinetuneRun, recipe: list[str], data: list[str]) -> None:
+    like = f', with the network and the input of {run.like}' if run.like else ''
+    print_once(f'device: {get_device()}\nbackbone: {run.weights or RANDOM + like}')
+    for title, lines in (('recipe', recipe), ('data', data),
+                         ('override', replaced_overrides(cfg, dict(run.options)))):
+        for line in lines:
+            print_once(f'{title}: {line}')
 
 
-def _print(text: str) -> None:
-    if _is_first_process():
-        print(text, flush=True)
+def _train_and_score(cfg: Config, target: TransferTarget, run: FinetuneRun,
+                     checkpoint: Path | None) -> dict[str, Any]:
+    """Train and evaluate; return scores, all metrics, and what the checks found.
+
+    Args:
+        cfg: a complete downstream config.
+        checkpoint: to go on from.
+    """
+    cfg.experiment_name = experiment_name(cfg.work_dir)
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = cfg.experiment_name
+    with building('the rest'):   # what has no name of its own in the runner
+        runner = FinetuneRunner.from_cfg(cfg)
+    runner.resume_from, runner.fit_warmup = checkpoint, not own_schedule(run.options)
+    handoff = HandoffHook(target, run.weights, 'input' not in run.keep, run.allow_partial)
+    scored = ScoresHook(target)
+    # not by the config, which Runner copies and writes out
+    for hook in (FiniteHook(), scored, handoff, ProgressHook(), FinetuneStopHook()):
+        runner.register_hook(hook)
+    # more signals of its request are to be expected
+    with given_back_after_failure(Interrupted), saying(lambda: _kept(runner.work_dir)):
+        runner.train()
+        if not scored.scores:   # resumed at the end: it was stopped before it was scored
+            runner.val_loop.run()
+    metrics = {key: round(float(value), 4) for key, value in scored.metrics.items()}
+    return {'scores': scored.scores, 'metrics': metrics, 'handoff': handoff.report,
+            'iterations': runner.iter, 'resumed_from': checkpoint.name if checkpoint else None}
+
+
+def _kept(work_dir: str) -> str:
+    newest = newest_checkpoint(work_dir)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''

@@ -14,15 +14,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from densessl.engine.checkpoint_file import damage, newest_checkpoint, note_newest
-from densessl.training.hooks import StopHook
-from densessl.views.workers import outlive_signals
+from densessl.engine.stop import StopHook
+from densessl.signals import outlive_signals
 
 _OF_THE_PROCESS = ('cfg', 'experiment_name', 'loop_stage')    # not to be taken over by another
-
-
-def newest_of_run(folder: str | Path) -> Path | None:
-    """The newest checkpoint of a run that counts iterations, or epochs; None if there is none."""
-    return newest_checkpoint(folder) or newest_checkpoint(folder, 'epoch')
 
 
 class FinetuneStopHook(StopHook):
@@ -41,7 +36,7 @@ class FinetuneStopHook(StopHook):
     def save(self, runner: Runner, done: int) -> str:
         words = f'stopped after iteration {done}; add --resume to the command to go on'
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            newest = newest_of_run(runner.work_dir)
+            newest = newest_checkpoint(runner.work_dir)
             return (f'{words} from {newest.name}' if newest else
                     f'stopped after iteration {done}, within the first epoch: nothing is saved')
         path = Path(runner.work_dir) / f'iter_{done}.pth'

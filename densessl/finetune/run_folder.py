@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.engine.checkpoint_file import LAST, checkpoint_to_resume, last_named
+from densessl.engine.checkpoint_file import LAST, checkpoint_to_resume, newest_checkpoint
 from densessl.errors import UsageError, shown
 from densessl.files import (
     is_leftover,
@@ -19,7 +19,6 @@ from densessl.files import (
     require_work_folder,
     write_json,
 )
-from densessl.finetune.resume import newest_of_run
 from densessl.lock import RUNNING
 from densessl.training.decisive_settings import changes, leaves_of
 
@@ -49,8 +48,7 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
                               for path in folder.iterdir()):
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
-    worth_keeping = [name for name in ('scores.json', LAST)
-                     if (folder / name).exists()]
+    worth_keeping = [name for name in (SCORES, LAST) if (folder / name).exists()]
     different = [_words(key, before.get(key), settings[key]) for key in settings
                  if before is not None and before.get(key) != settings[key]]
     if worth_keeping and different:
@@ -70,9 +68,9 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     Raises:
         UsageError: that run is another one; the message names the first setting that differs.
     """
-    newest = last_named(folder)
+    newest = newest_checkpoint(folder)
     before = read_record(folder / RECORD)
-    if newest is None or before is None or (folder / 'scores.json').exists():
+    if newest is None or before is None or (folder / SCORES).exists():
         return None
     was, now = {key: value for key, value in before.items() if key != BEGUN}, dict(settings)
     if 'values' in before:      # they tell more than the digest of the whole config
@@ -98,11 +96,11 @@ def earlier_run(folder: Path, settings: dict[str, Any], values: dict[str, Any], 
         raise UsageError('--resume goes on with a run and --overwrite starts it anew: give one')
     checkpoint = run_to_resume(folder, settings, values) if resume else None
     before = read_record(folder / RECORD) if resume else None
-    if before is not None and not (folder / 'scores.json').exists():
+    if before is not None and not (folder / SCORES).exists():
         checkpoint = checkpoint_to_resume(folder, say, since=_begun(before), remedy='start anew '
                                           'with --overwrite or in another --work-dir')
     done = None if checkpoint else finished_run(folder, settings, overwrite)
-    newest = newest_of_run(folder)
+    newest = newest_checkpoint(folder)
     if newest and not (checkpoint or done or overwrite):
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'--overwrite to start anew, or choose another --work-dir')
@@ -145,7 +143,7 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
     if clean:
         remove_leftovers(folder)
     if overwrite:
-        for name in ('scores.json', LAST, 'iter_*.pth', 'epoch_*.pth', 'best_*.pth'):
+        for name in (SCORES, LAST, 'iter_*.pth', 'epoch_*.pth', 'best_*.pth'):
             for path in folder.glob(name):
                 path.unlink(missing_ok=True)   # another process may be faster
     before = None if overwrite else read_record(folder / RECORD)

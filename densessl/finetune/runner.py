@@ -26,7 +26,7 @@ from densessl.engine.restore import (
 )
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
-from densessl.files import move_into_place
+from densessl.files import replacing
 from densessl.finetune.resume import keep_workers, leap_over, plain_message_hub
 from densessl.finetune.sample_failures import name_failures
 from densessl.finetune.schedule import check_warmups, shorten_warmups
@@ -111,16 +111,9 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
         """
         if not Path(out_dir).is_dir():     # some other storage, by an option of the checkpoint hook
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
-            return
-        unfinished = Path(out_dir) / f'.{filename}.part'
-        with saving(Path(out_dir) / filename) as path:
-            try:
+        elif is_main_process():            # mmengine's writes nothing in the others
+            with saving(Path(out_dir) / filename) as path, replacing(path) as unfinished:
                 super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
-                if is_main_process():
-                    move_into_place(unfinished, path)
-            finally:
-                if is_main_process():
-                    unfinished.unlink(missing_ok=True)
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         loop = super().build_train_loop(loop)

@@ -1,7 +1,8 @@
-"""Pretrained weights on their way into a downstream model."""
+"""Pretrained weights on their way into a downstream model: translated, with a recipe, in place."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from mmengine import Config
 
 from densessl.backbones import spelled
 from densessl.errors import UsageError
+from densessl.finetune.run_folder import digest_of
 from densessl.transfer.handoff import compare_keys
+from densessl.transfer.recipe import Recipe, clear_pretrained
 from densessl.transfer.target import TransferTarget
-from densessl.weights.backbone_file import load_backbone_file, save_backbone
+from densessl.transfer.translate import counterpart
+from densessl.weights.backbone_file import RANDOM, load_backbone_file, save_backbone
+from densessl.weights.families import is_plain_resnet
+from densessl.weights.group_norm import group_count
 from densessl.weights.keymap import State
 from densessl.weights.provenance import describe
 
@@ -37,6 +43,11 @@ class Weights:
     def load(cls, path: str | Path) -> Weights:
         """Read an exported file; see :func:`densessl.weights.backbone_file.load_backbone_file`."""
         return cls(Path(path), *load_backbone_file(path))
+
+    @classmethod
+    def named(cls, backbone: str | Path) -> Weights | None:
+        """The weights that ``--backbone`` names: a file's, or None for random ones."""
+        return None if str(backbone) == RANDOM else cls.load(backbone)
 
     @property
     def source(self) -> str:
@@ -66,7 +77,7 @@ class Weights:
         backbone = next(iter(modules.values()))
         keys = compare_keys(self.placed, modules, target.added_modules(backbone, self.placed),
                             by_value=False)
-        own = target.counterpart(self.placed, self.meta['backbone'])
+        own = counterpart(target, self.placed, self.meta['backbone'])
         kind = model['backbone']['type']
         if not (keys.loaded or keys.mismatched):
             built = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'
@@ -81,9 +92,59 @@ class Weights:
 
     def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
         """Write the translated weights to ``folder`` and have the downstream config load them."""
-        copy = folder / f'backbone_{target.name}.pth'
-        save_backbone(copy, self.placed, {**self.meta, 'keys': target.name})
-        target.load_weights(cfg, str(copy))
+        translated = folder / f'backbone_{target.name}.pth'
+        save_backbone(translated, self.placed, {**self.meta, 'keys': target.name})
+        target.load_weights(cfg, str(translated))
 
     def __str__(self) -> str:
         return f'{self.path}: {describe(self.meta)}'
+
+
+def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
+                 keep: Iterable[str], freeze: int | None, allow_partial: bool) -> list[str]:
+    """Translate the weights and apply the recipe; return what was changed.
+
+    Raises:
+        UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
+            translation or no place in the model. Nothing is written before.
+    """
+    if weights:
+        weights.translate(target, cfg.model)
+    recipe = apply_recipe(cfg, target, weights, keep, freeze)
+    if weights and not allow_partial:
+        weights.require_place(cfg.model, target)
+    return recipe
+
+
+def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
+                 keep: Iterable[str] = (), freeze: int | None = None) -> list[str]:
+    """Clear other sources of weights and apply the recipe; return what was changed."""
+    meta = weights.meta if weights else {}
+    recipe = Recipe(
+        mean=meta.get('mean'), std=meta.get('std'),
+        channel_order=meta.get('channel_order', 'RGB'),
+        plain_stem=weights is None or is_plain_resnet(weights.state),
+        distributed=cfg.get('launcher', 'none') != 'none',
+        groups=group_count(weights.meta['backbone']) if weights else None, keep=frozenset(keep),
+        freeze=freeze)
+    lines = clear_pretrained(cfg) + target.apply_recipe(cfg, recipe)
+    return lines or ['the config follows it already']
+
+
+def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, keep: Iterable[str],
+               freeze: int | None) -> dict[str, Any]:
+    """The model and the input that the recipe makes of a downstream config for ``weights``."""
+    fitted = copy.deepcopy(cfg)
+    apply_recipe(fitted, target, weights, keep, freeze)
+    whole = fitted.to_dict()
+    return {key: whole[key] for key in ('model', 'data_preprocessor') if whole.get(key)}
+
+
+def likeness(cfg: Config, target: TransferTarget, pattern: Weights | None, keep: Iterable[str],
+             freeze: int | None) -> str | None:
+    """Twelve digits of the network and input that random weights take over from ``pattern``; None
+    if there is none or they are those without it."""
+    if pattern is None:
+        return None
+    alone, alike = (network_of(cfg, target, one, keep, freeze) for one in (None, pattern))
+    return None if alone == alike else digest_of(alike)

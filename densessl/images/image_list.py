@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +24,6 @@ from densessl.pixels.decode import (
     read_image,
 )
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-
-if TYPE_CHECKING:
-    from densessl.images.tar_masks import TarMasks
 
 __all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'image_size', 'open_image',
            'read_data', 'read_image']
@@ -120,10 +116,6 @@ class ImageList:
     def size(self, i: int) -> tuple[int, int]:
         """(H, W) of image ``i``; raises as :func:`~densessl.pixels.decode.image_size`."""
         return image_size(self.path(i))
-
-    def masks(self) -> TarMasks | None:
-        """The label maps that are kept with the images, if there are any."""
-        return None
 
     def select(self, keep: Iterable[int]) -> ImageList:
         """The images at the positions ``keep``, in that order."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from densessl.images.image_list import ImageList
 from densessl.images.tar_files import TarFiles
-from densessl.images.tar_masks import TarMasks
 from densessl.pixels.decode import UnreadableImage, data_size
 
 
@@ -60,13 +59,6 @@ class TarImages(ImageList):
     def size(self, i: int) -> tuple[int, int]:
         """(H, W) of image ``i``, by its header where that suffices."""
         return data_size(self.where(i), self.data(i))
-
-    def masks(self) -> TarMasks | None:
-        """The label maps that are in the shards, if there are any."""
-        if self.mask_info is None:
-            return None
-        places = np.delete(self.entries, (1, 2), axis=1)
-        return TarMasks(self.source, self.mask_info, self.shards, places)
 
     def select(self, keep: Iterable[int]) -> TarImages:
         """The images at the positions ``keep``, in that order."""

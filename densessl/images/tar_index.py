@@ -24,11 +24,11 @@ from densessl.errors import UsageError, shown
 from densessl.files import cache_root, parse_json
 from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import is_inside_anywhere
+from densessl.images.mask_facts import check_info
 from densessl.images.tar_files import TarFiles
 from densessl.images.tar_images import TarImages
 from densessl.images.tar_index_file import load_index, save_index
 from densessl.images.tar_layout import Place, image_name, likeliest_images, read_samples
-from densessl.masks import metadata as mask_info
 from densessl.progress import Progress
 
 INFO, INDEX, FORMAT = 'shards.json', 'index.npz', 1
@@ -104,7 +104,7 @@ def _check_info(info: Any) -> None:
             raise ValueError(f'each shard must have the name of a file beside it and its bytes, '
                              f'not {shown(shard)}')
     if info['masks'] is not None:
-        mask_info.check_info(info['masks'])
+        check_info(info['masks'])
 
 
 def _maps_of(info: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from contextlib import closing
 from ctypes import c_bool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,15 +27,13 @@ from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.lock import BuildLock
 from densessl.masks import metadata as mask_info
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.masks.store import MaskStore, mask_name
 from densessl.pixels import label_png
 from densessl.progress import Progress
 
 MOST_WORKERS = 2 ** 10
-
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
 
 
 @dataclass
@@ -213,7 +212,6 @@ _work: tuple[ImageList, MaskStore, MaskGenerator, Any]     # of a worker process
 
 
 def _begin_worker(setup: bytes, stop: Any) -> None:
-    import signal
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent says when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()

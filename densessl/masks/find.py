@@ -11,25 +11,23 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from densessl import lock as build_lock
 from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
-from densessl.images.tar_masks import TarMasks, masks_in_shards
 from densessl.lock import BeingBuilt, is_held, lock_path, look
 from densessl.masks.build import make_masks
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.metadata import INFO, describe, read_info, require_same_rule, spell
 from densessl.masks.record import RECORD, changed_images, named, read_record, write_record
-from densessl.masks.store import MaskStore
+from densessl.masks.store import Masks, MaskStore, StoreMasks
+from densessl.masks.tar_masks import masks_in_shards
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.registry import MASK_GENERATORS
 
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
-
-Masks = MaskStore | TarMasks
 POLL = 0.5              # seconds between two looks at a store that another process builds
 
 
@@ -46,8 +44,7 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
         is_builder: whether this process builds what is missing (rank 0); the others wait.
 
     Returns:
-        The store, and those of ``images`` that have a mask in it; masks are read by their
-        positions.
+        The masks, and those of ``images`` that have one: masks are read by positions in that list.
 
     Raises:
         UsageError: no such store, an unfinished one that ``masks`` does not say how to finish,
@@ -59,7 +56,7 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
     generator = _build(parameters) if parameters else None
     held = _in_shards(images, folder, generator, parameters)
     if held is not None:
-        return _with_masks(images, held, say=is_builder)
+        return _with_masks(held, say=is_builder)
     if folder is not None:
         root = Path(os.path.abspath(os.path.expanduser(folder)))
     elif generator is not None:
@@ -79,15 +76,15 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
         store = _build_or_wait(images, root, generator, is_builder)
     elif is_builder:
         store = _renew(images, store, parameters)
-    return _with_masks(images, store, say=is_builder)
+    return _with_masks(store.of(images), say=is_builder)
 
 
 def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
     """Make the masks of images again that have changed since theirs were made, as the store says
     that it was made; while another process does so, wait."""
-    while changed := changed_since(images, store):
+    while changed := changed_since(store.of(images)):
         if not parameters:
-            raise said_changed(images, store, changed)
+            raise said_changed(store.of(images), changed)
         generator = _build({'type': parameters['type'], **store.info['parameters']})
         try:
             make_masks(images, store.root, generator)
@@ -97,37 +94,34 @@ def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> M
             while is_held(lock_path(store.root)):
                 time.sleep(POLL)
         except UsageError as error:
-            raise UsageError(f'{said_changed(images, store, changed)} ({error})') from error
+            raise UsageError(f'{said_changed(store.of(images), changed)} ({error})') from error
     return MaskStore(store.root)
 
 
-def changed_since(images: ImageList, store: Masks) -> list[int]:
+def changed_since(masks: Masks) -> list[int]:
     """The positions of the images that have changed since their masks were made, by a look at each
     file; none of a store that does not know, such as one that others made or one in tar shards."""
-    if not isinstance(store, MaskStore):
+    if not isinstance(masks, StoreMasks):
         return []
-    positions = range(len(images))
-    recorded = read_record(store.root / RECORD, images, positions)
+    images, positions = masks.images, range(len(masks.images))
+    recorded = read_record(masks.root / RECORD, images, positions)
     times = recorded['time'].copy()
     changed = changed_images(images, positions, recorded)
-    if (recorded['time'] != times).any() and store.info.get('digest') == images.digest():
+    if (recorded['time'] != times).any() and masks.info.get('digest') == images.digest():
         with suppress(UsageError):      # who may not write looks at the bytes again
-            write_record(store.root / RECORD, recorded, images.digest())
+            write_record(masks.root / RECORD, recorded, images.digest())
     return changed
 
 
-def said_changed(images: ImageList, store: MaskStore, changed: list[int]) -> UsageError:
+def said_changed(masks: Masks, changed: list[int]) -> UsageError:
     """The error that images have changed since their masks were made, and which."""
+    images, info = masks.images, masks.info
+    values = [f'{name}={value}' for name, value in info['parameters'].items()]
+    command = shlex.join(['make_masks', str(images.source), str(masks.root), '--generator',
+                          info['generator'], *(['--set', *values] if values else [])])
     return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
-                      f'{store.root} were made ({named(images, changed)}); make theirs again: '
-                      f'{_command(images, store)}')
-
-
-def _command(images: ImageList, store: MaskStore) -> str:
-    values = [f'{name}={value}' for name, value in store.info['parameters'].items()]
-    return 'densessl ' + shlex.join([
-        'make_masks', str(images.source), str(store.root), '--generator', store.info['generator'],
-        *(['--set', *values] if values else [])])
+                      f'{masks.root} were made ({named(images, changed)}); make theirs again: '
+                      f'densessl {command}')
 
 
 def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *,
@@ -161,10 +155,10 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
     return held.info if held else {}
 
 
-def existing_store(images: ImageList, masks: dict[str, Any]
+def existing_masks(images: ImageList, masks: dict[str, Any]
                    ) -> tuple[Masks | None, MaskGenerator | None]:
-    """What there is of the masks that a config asks for, without building any: the store, if an
-    earlier run has left one, and the generator that makes the others."""
+    """What there is of the masks that a config asks for, without building any: those that an
+    earlier run has left, and the generator that makes the others."""
     parameters = dict(masks)
     folder = parameters.pop('store', None)
     generator = _build(parameters) if parameters else None
@@ -173,7 +167,7 @@ def existing_store(images: ImageList, masks: dict[str, Any]
         return held, None
     root = Path(folder).expanduser() if folder else cache_folder(images, generator)
     is_there = generator is None or (root / INFO).exists()
-    return MaskStore(root) if is_there else None, generator
+    return MaskStore(root).of(images) if is_there else None, generator
 
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
@@ -189,7 +183,6 @@ def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
 
 
 def _build(masks: dict[str, Any]) -> MaskGenerator:
-    from densessl.registry import MASK_GENERATORS
     if 'type' not in masks:
         raise UsageError(f"masks have parameters ({', '.join(masks)}) but no type: write "
                          f"dict(type='NAME', …)")
@@ -197,19 +190,19 @@ def _build(masks: dict[str, Any]) -> MaskGenerator:
 
 
 def _in_shards(images: ImageList, folder: str | None, generator: MaskGenerator | None,
-               parameters: dict[str, Any]) -> TarMasks | None:
+               parameters: dict[str, Any]) -> Masks | None:
     held = masks_in_shards(images, folder)
     if held is not None and generator is not None:
         _check_same(held, generator, parameters)
     return held
 
 
-def open_store(images: ImageList, folder: str | Path) -> Masks:
+def open_masks(images: ImageList, folder: str | Path) -> Masks:
     """The masks of ``images`` in a mask store, finished or not, or in tar shards."""
-    return masks_in_shards(images, folder) or MaskStore(os.path.expanduser(folder))
+    return masks_in_shards(images, folder) or MaskStore(os.path.expanduser(folder)).of(images)
 
 
-def _check_same(store: Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
+def _check_same(store: MaskStore | Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
     """Refuse a store that differs from what was ``given``; what was left open may differ."""
     ours, theirs = describe(generator), store.info
     known = {name: theirs.get('parameters', {}).get(name) for name in given if name != 'type'}
@@ -255,17 +248,19 @@ def _wait(root: Path, digest: str) -> MaskStore:
                      f'DENSESSL_CACHE to a shared folder')
 
 
-def _with_masks(images: ImageList, store: Masks, say: bool) -> tuple[Masks, ImageList]:
-    """The images that have a mask, and the masks by their positions."""
-    if 'generator' in store.info:
-        require_same_rule(store.root, PixelRule.of(store.info, str(store.root)), images)
-    keep = store.having(images)
+def _with_masks(masks: Masks, say: bool) -> tuple[Masks, ImageList]:
+    """The masks, and the images that have one."""
+    images = masks.images
+    if 'generator' in masks.info:
+        require_same_rule(masks.root, PixelRule.of(masks.info, str(masks.root)), images)
+    keep = masks.having()
     if not len(keep):
-        raise UsageError(f'{store.root} has no mask of any image in {images.source}: '
-                         f'{images.name(0)} would have {store.where_for(images, 0)}')
+        raise UsageError(f'{masks.root} has no mask of any image in {images.source}: '
+                         f'{images.name(0)} would have {masks.where(0)}')
     if len(keep) == len(images):
-        return store, images
+        return masks, images
     if say:
-        print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {store.root} '
-              f'and are left out{store.advice}', file=sys.stderr)
-    return store.select(keep), images.select(keep)
+        print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {masks.root} '
+              f'and are left out{masks.advice}', file=sys.stderr)
+    kept = masks.select(keep)
+    return kept, kept.images

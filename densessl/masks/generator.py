@@ -1,8 +1,7 @@
-"""Region masks: the contract of a generator, and what the rest of densessl uses of the store.
+"""Region masks: the contract of a generator, which turns an image into a label map of regions.
 
-A generator turns an image into a label map of regions. Masks are computed once, by
-:func:`make_masks`, and kept in a :class:`MaskStore`; :func:`store_for_training` finds or builds
-the store that a config asks for.
+Masks are computed once (:mod:`densessl.masks.build`) and kept in a store
+(:mod:`densessl.masks.store`); :mod:`densessl.masks.find` finds the one that a config asks for.
 """
 from __future__ import annotations
 
@@ -10,12 +9,6 @@ import inspect
 from typing import Any, ClassVar
 
 import numpy as np
-
-from densessl.masks.build import MaskSummary, make_masks
-from densessl.masks.find import store_for_training
-from densessl.masks.store import MaskStore
-
-__all__ = ['MaskGenerator', 'MaskStore', 'MaskSummary', 'make_masks', 'store_for_training']
 
 
 class MaskGenerator:

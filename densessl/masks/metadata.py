@@ -4,19 +4,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import densessl
-from densessl.errors import UsageError, shown
+from densessl.errors import UsageError
 from densessl.files import parse_json, write_atomically
 from densessl.images.image_list import ImageList
-from densessl.images.tar_layout import MAX_MAPS
+from densessl.images.mask_facts import check_info, is_count
+from densessl.masks.generator import MaskGenerator
 from densessl.pixels.pixel_rule import PixelRule
-
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
 
 _MARK = re.compile(r'([0-9]{1,9})-of-([0-9]{1,9})\.json')
 INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
@@ -92,42 +89,6 @@ def read_info(root: Path) -> dict[str, Any]:
     return info
 
 
-def check_info(info: Any) -> None:
-    """Check the types of what a mask store says of itself; keys that are not known may be there.
-
-    Raises:
-        ValueError: a value is of the wrong type or size.
-    """
-    if not isinstance(info, dict):
-        raise ValueError('it is not a JSON object')
-    for key, (fits, wanted) in _RULES.items():
-        if key in info and not fits(info[key]):
-            raise ValueError(f'"{key}" is {shown(info[key])}, not {wanted}')
-    if 'generator' in info and not _DESCRIBED <= set(info):
-        raise ValueError(f'it must have {", ".join(sorted(_DESCRIBED))}')
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 62
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
-
-
-_DESCRIBED = {'generator', 'parameters', 'version'}
-_WORD = (_is_word, 'a short string')
-_COUNT = (_is_count, 'a whole number from 0 on')
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    'generator': _WORD, 'densessl': _WORD, 'digest': _WORD, 'images': _COUNT, 'masks': _COUNT,
-    'skipped': _COUNT, 'version': (lambda value: _is_word(value) or _is_count(value),
-                                   'a whole number or short string'),
-    'parameters': (lambda value: isinstance(value, dict), 'a dict'),
-    'maps': (lambda value: type(value) is int and 1 <= value <= MAX_MAPS,
-             f'a whole number from 1 to {MAX_MAPS}'),
-    'complete': (lambda value: isinstance(value, bool), 'true or false')}
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` so that ``path`` is never half written."""
     write_atomically(path, json.dumps(content, indent=2).encode() + b'\n',
@@ -172,7 +133,7 @@ def _read_mark(path: Path) -> dict[str, Any]:
     try:
         mark = parse_json(path.read_bytes())
         skipped = mark.get('skipped') if isinstance(mark, dict) else None
-        if not (isinstance(skipped, dict) and _is_count(mark.get('masks')) and 'digest' in mark
+        if not (isinstance(skipped, dict) and is_count(mark.get('masks')) and 'digest' in mark
                 and all(isinstance(reason, str) for reason in skipped.values())):
             raise ValueError('it must have "digest", "masks" and "skipped"')
     except (OSError, ValueError) as error:

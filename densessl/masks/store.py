@@ -18,7 +18,7 @@ import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -88,60 +88,109 @@ class MaskStore:
         """The images without a mask, by name, and why; from one file."""
         return read_skipped(self.root)
 
-    # -- by position in a list of images, as masks are read whose place follows from no name:
-    # -- :class:`~densessl.images.tar_masks.TarMasks`
+    def of(self, images: ImageList) -> StoreMasks:
+        """The masks of ``images``, by position in that list."""
+        return StoreMasks(self, images)
+
+
+class Masks(Protocol):
+    """The label maps of a list of images, by position in it: ``masks = store.of(images)``, then
+    ``masks.read(i)``. Those in tar shards are the same (:mod:`densessl.masks.tar_masks`).
+
+    Attributes:
+        images: the list.
+        root, info, complete, maps: as of :class:`MaskStore`.
+        remedy: what to do about a mask that is wrong.
+        advice: what to do about images without a mask.
+    """
+
+    images: ImageList
+    root: Path
+    info: dict[str, Any]
+    complete: bool
+    maps: int
+    remedy: str
+    advice: str
+
+    def has(self, i: int) -> bool:
+        """Whether image ``i`` has its mask, or all of them."""
+
+    def where(self, i: int, which: int = 0) -> str:
+        """What messages call label map ``which`` (0 ≤ which < ``maps``) of image ``i``."""
+
+    def read(self, i: int, which: int = 0) -> np.ndarray:
+        """That label map: (H, W) uint8 or uint16; UnreadableImage if it is missing or damaged."""
+
+    def data(self, i: int, which: int = 0) -> bytes:
+        """Its bytes as stored; UnreadableImage if it is missing or empty."""
+
+    def stat(self, i: int, which: int = 0) -> tuple[int, int]:
+        """How many bytes they are, and when they were written (ns); raises as :meth:`data`."""
+
+    def skipped(self) -> dict[str, str]:
+        """The images without a mask, by name, and why."""
+
+    def having(self) -> Sequence[int]:
+        """The positions of the images that have a mask."""
+
+    def select(self, keep: Sequence[int]) -> Masks:
+        """The masks of the images at the positions ``keep``, of which alone a list is made."""
+
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """What is as long as the list of images, apart from that, for :meth:`over` to take."""
+
+    def over(self, images: ImageList, *buffers: np.ndarray) -> Masks:
+        """The same over other copies of the list and of its :meth:`buffers`."""
+
+
+class StoreMasks:
+    """The masks of a list of images in a :class:`MaskStore`, as :class:`Masks` says."""
 
     remedy: ClassVar[str] = 'delete the mask and make it again'
-    """What to do about a mask that is wrong."""
-
     advice: ClassVar[str] = f' ({SKIPPED} there says why, or "densessl make_masks" adds them)'
-    """What to do about images without a mask."""
 
-    def has_for(self, images: ImageList, i: int) -> bool:
-        """Whether image ``i`` has its mask, or all of them."""
-        return self.has(images.name(i))
+    def __init__(self, store: MaskStore, images: ImageList) -> None:
+        self.store, self.images, self.skipped = store, images, store.skipped
+        self.root, self.info = store.root, store.info
+        self.maps, self.complete = store.maps, store.complete
 
-    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
-        """Label map ``which`` of image ``i``, as :meth:`read`."""
-        return self.read(images.name(i), which)
+    def has(self, i: int) -> bool:
+        return self.store.has(self.images.name(i))
 
-    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
-        """What messages call that label map."""
-        return str(self.path(images.name(i), which))
+    def where(self, i: int, which: int = 0) -> str:
+        return str(self.store.path(self.images.name(i), which))
 
-    def data_for(self, images: ImageList, i: int, which: int = 0) -> bytes:
-        """Its bytes as stored; UnreadableImage if it is missing or empty."""
-        return read_data(self.path(images.name(i), which))
+    def read(self, i: int, which: int = 0) -> np.ndarray:
+        return self.store.read(self.images.name(i), which)
 
-    def stat_for(self, images: ImageList, i: int, which: int = 0) -> tuple[int, int]:
-        """How many bytes they are, and when they were written (ns)."""
-        path = self.path(images.name(i), which)
+    def data(self, i: int, which: int = 0) -> bytes:
+        return read_data(self.store.path(self.images.name(i), which))
+
+    def stat(self, i: int, which: int = 0) -> tuple[int, int]:
+        path = self.store.path(self.images.name(i), which)
         try:
             state = os.stat(path)
         except OSError as error:
             raise UnreadableImage(path, str(error.strerror)) from error
         return state.st_size, state.st_mtime_ns
 
-    def having(self, images: ImageList) -> Sequence[int]:
-        """The positions of the images that have a mask, without a look at any file if the store
-        was made for them."""
-        if self.info.get('digest') != images.digest():
-            return [i for i in range(len(images)) if self.has_for(images, i)]
+    def having(self) -> Sequence[int]:
+        """Without a look at any file if the store was made for these images."""
+        positions = range(len(self.images))
+        if self.info.get('digest') != self.images.digest():
+            return [i for i in positions if self.has(i)]
         skipped = self.skipped()
-        return [i for i in range(len(images)) if images.name(i) not in skipped] if skipped \
-            else range(len(images))
+        return [i for i in positions if self.images.name(i) not in skipped] if skipped \
+            else positions
 
-    def select(self, keep: Sequence[int]) -> MaskStore:
-        """The masks of the images at the positions ``keep``."""
-        return self
+    def select(self, keep: Sequence[int]) -> StoreMasks:
+        return StoreMasks(self.store, self.images.select(keep))
 
     def buffers(self) -> tuple[np.ndarray, ...]:
-        """What is as long as the list of images, for :meth:`over` to take."""
         return ()
 
-    def over(self, *buffers: np.ndarray) -> MaskStore:
-        """The same over other copies of its :meth:`buffers`."""
-        return self
+    def over(self, images: ImageList, *buffers: np.ndarray) -> StoreMasks:
+        return StoreMasks(self.store, images)
 
 
 def mask_name(name: str) -> str:

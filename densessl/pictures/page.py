@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.files import atomic_path
+from densessl.files import write_text
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1a1d24;
@@ -80,8 +80,7 @@ def write_page(path: Path, title: str, body: str) -> None:
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
             f'<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n')
-    with atomic_path(path) as unfinished:
-        unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
+    write_text(path, page, errors='backslashreplace')
 
 
 def section(title: str, *parts: str) -> str:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import RunFailed, UsageError
-from densessl.weights.backbone_file import load_backbone_file
+from densessl.weights.backbone_file import RANDOM, load_backbone_file
 from densessl.weights.stated_backbone import build_stated, rebuild
 
-RANDOM = 'random'
 # For random weights, which know no statistics of their own: ImageNet's, RGB, pixels 0 … 255.
 _IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375],
              'channel_order': 'RGB'}

@@ -15,7 +15,7 @@ import torch
 
 import densessl
 from densessl.backbones import feature_stages
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, message_of
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
 from densessl.images.image_list import ImageList
@@ -203,7 +203,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        text = str(error).strip()
-        if '\n' not in text:
-            raise
-        raise UsageError(text.splitlines()[-1].partition('UsageError: ')[2] or text) from error
+        raise UsageError(message_of(error)) from error

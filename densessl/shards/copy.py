@@ -15,7 +15,7 @@ from densessl.files import move_into_place
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.tar_index import index, join, written_rows
 from densessl.images.tar_layout import BLOCK, header
-from densessl.masks.find import Masks
+from densessl.masks.store import Masks
 from densessl.progress import Progress
 from densessl.shards.plan import Shard, members
 
@@ -113,8 +113,7 @@ class ShardCopy:
 
     def _data(self, i: int, which: int | None) -> bytes:
         try:
-            return (self.images.data(i) if which is None
-                    else self.masks.data_for(self.images, i, which))
+            return self.images.data(i) if which is None else self.masks.data(i, which)
         except UnreadableImage as error:
             raise UsageError(f'{error}; it was there a moment ago: run the same command again'
                              ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.tar_layout import BLOCK, image_member, key_of, mask_member
-from densessl.masks.find import Masks
+from densessl.masks.store import Masks
 from densessl.progress import Progress
 
 RECORD = 20 * BLOCK         # what tar files are padded to
@@ -75,8 +75,8 @@ def leave_out_unreadable(images: ImageList, masks: Masks | None, workers: int, p
                          f'{name}: {reason}')
     if missing:
         keep = [i for i in range(len(images)) if i not in missing]
-        images, states = images.select(keep), states[keep]
         masks = masks.select(keep) if masks else None
+        images, states = masks.images if masks else images.select(keep), states[keep]
     return images, masks, states, reasons
 
 
@@ -86,21 +86,21 @@ def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, int]:
         if which is None:
             size, written = images.stat(i)
         else:
-            size, written = _mask_state(images, masks, i, which)
+            size, written = _mask_state(masks, i, which)
         long = len(os.fsencode(member)) + 1 if len(os.fsencode(member)) > 100 else 0
         # a name that does not fit into the header is a member before its own, NUL at its end
         found.append((BLOCK + _padded(size) + (BLOCK + _padded(long) if long else 0), written))
     return sum(size for size, _ in found), max(written for _, written in found)
 
 
-def _mask_state(images: ImageList, masks: Masks, i: int, which: int) -> tuple[int, int]:
+def _mask_state(masks: Masks, i: int, which: int) -> tuple[int, int]:
     try:
-        size, written = masks.stat_for(images, i, which)
+        size, written = masks.stat(i, which)
         if not size:
-            raise UnreadableImage(masks.where_for(images, i, which), 'the file is empty')
+            raise UnreadableImage(masks.where(i, which), 'the file is empty')
     except UnreadableImage as error:
-        raise UsageError(f'{error}: run "densessl make_masks {images.source} {masks.root}" again, '
-                         f'it makes the masks that are missing') from error
+        raise UsageError(f'{error}: run "densessl make_masks {masks.images.source} {masks.root}" '
+                         f'again, it makes the masks that are missing') from error
     return size, written
 
 

@@ -18,9 +18,10 @@ from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.lock import BuildLock
 from densessl.masks.build import cores
-from densessl.masks.find import Masks, open_store, store_for_training
+from densessl.masks.find import open_masks, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.masks.metadata import SKIPPED, spell, write_json, write_skipped
+from densessl.masks.store import Masks
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.shards.copy import ShardCopy, file_name
 from densessl.shards.plan import (
@@ -83,17 +84,18 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
     start = time.monotonic()
     workers = workers or cores()
     source = images
-    store, images = _masks_of(images, masks)
+    region_masks, images = _masks_of(images, masks)
     refuse_shared_keys(images)
     what = {'format': FORMAT, 'densessl': densessl.__version__, 'shard_size': shard_size,
-            'source': images.digest(), 'masks': store and _described(store)}
+            'source': images.digest(), 'masks': region_masks and _described(region_masks)}
     _begin(out, source, what)
     with BuildLock(out):
-        images, store, states, skipped = leave_out_unreadable(images, store, workers, progress)
+        images, region_masks, states, skipped = leave_out_unreadable(images, region_masks, workers,
+                                                                     progress)
         shards = divide(states, shard_size)
         _remove_strays(out, len(shards))
         begun = partial(write_json, out / INFO, what)
-        written, arrays = ShardCopy(out, images, store, shards, begun).run(workers, progress)
+        written, arrays = ShardCopy(out, images, region_masks, shards, begun).run(workers, progress)
         summary = ShardSummary(written, len(shards) - written, len(images),
                                sum(shard.size for shard in shards), skipped)
         _finish(out, images, what, shards, arrays, skipped)
@@ -104,20 +106,20 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
 def _masks_of(images: ImageList, masks: str | Path | None) -> tuple[Masks | None, ImageList]:
     if masks is None:
         return None, images
-    store = open_store(images, masks)
-    theirs = store.info.get('digest')
-    if (store.root / MASK_INFO).exists() and theirs not in (None, images.digest()):
-        raise UsageError(f'the masks in {store.root} are of another list of images '
-                         f'({store.info.get("images")}) than {images.source} ({len(images)}): name '
-                         f'those, or run "densessl make_masks {images.source} {store.root}", which '
+    found = open_masks(images, masks)
+    theirs = found.info.get('digest')
+    if (found.root / MASK_INFO).exists() and theirs not in (None, images.digest()):
+        raise UsageError(f'the masks in {found.root} are of another list of images '
+                         f'({found.info.get("images")}) than {images.source} ({len(images)}): name '
+                         f'those, or run "densessl make_masks {images.source} {found.root}", which '
                          f'makes what is missing')
-    images = replace(images, rule=PixelRule.of(store.info))     # only bytes are copied here
+    images = replace(images, rule=PixelRule.of(found.info))     # only bytes are copied here
     return store_for_training(images, {'store': str(masks)}, is_builder=True)
 
 
-def _described(store: Masks) -> dict[str, Any]:
+def _described(masks: Masks) -> dict[str, Any]:
     """What ``shards.json`` says of the masks: what their store says."""
-    return {**store.info, 'maps': store.maps}
+    return {**masks.info, 'maps': masks.maps}
 
 
 # -- the folder ------------------------------------------------------------------------------------

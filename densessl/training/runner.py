@@ -22,15 +22,18 @@ from densessl.engine.checkpoint_file import (
     require_run_state,
     write_checkpoint,
 )
-from densessl.engine.guard import GuardedRunner
+from densessl.engine.guard import GuardedRunner, building
 from densessl.engine.restore import check_optimizer, checked_meta, going_on
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError, escaped
+from densessl.method import Method
+from densessl.registry import METHODS
 from densessl.training.backends import Backends
 from densessl.training.compilation import checked_options, compile_backbones
 from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
 from densessl.training.placement import placed
+from densessl.views.photometry import ViewPreprocessor
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -55,6 +58,14 @@ class PretrainRunner(SafeHooks, GuardedRunner):
                  **kwargs: Any) -> None:
         self.provenance, self.identity = provenance, identity
         super().__init__(*args, **kwargs)
+
+    def build_model(self, model: dict[str, Any]) -> Method:
+        """Build the method, and give it what brings its batches to the device: that is the
+        engine's, so no method's signature carries it."""
+        with building('model'):
+            method = METHODS.build(model)
+        method.data_preprocessor = ViewPreprocessor(**self.cfg.normalization)
+        return method
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""

@@ -16,7 +16,7 @@ from densessl import __version__
 from densessl.backbones import without_sources
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
-from densessl.engine.stop import given_back_after_failure
+from densessl.engine.stop import StopHook
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.files import remove_leftovers, require_work_folder, work_folder
@@ -24,18 +24,19 @@ from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
-from densessl.masks.find import settle_rule
-from densessl.masks.generator import MaskStore, store_for_training
+from densessl.masks.find import settle_rule, store_for_training
 from densessl.masks.metadata import spell
+from densessl.masks.store import Masks
 from densessl.method import Method
 from densessl.overrides import replaced_overrides
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
+from densessl.signals import given_back_after_failure
 from densessl.training.backends import Backends
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
 from densessl.training.health import CollapseHook
-from densessl.training.hooks import StepHook, StopHook
+from densessl.training.hooks import StepHook
 from densessl.training.launch import Launch, read_launch
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
@@ -116,7 +117,7 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
            allow_smaller_negatives: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    regions, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
+    region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
     labels = class_labels(images) if method.needs_labels else None
     if labels is not None:
         cfg.model.num_classes = int(labels.max()) + 1
@@ -128,10 +129,10 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
                                   folder / UNREADABLE)
     if launch.rank == 0:
         unreadable.begin(images, resume=resume)
-    dataset = dataset_of(cfg, images, regions, labels, unreadable)
+    dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
-    _announce(runner, cfg, plan, images, regions, changes(settings_of(published), settings_of(cfg)),
+    _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               [*configured.notes, *replaced_overrides(cfg, options)])
     with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
           missing_named(launch, store)):
@@ -174,7 +175,7 @@ def masks_folder(cfg: Config, masks: str | None) -> str | None:
 
 
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
-           *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
+           *, is_builder: bool) -> tuple[Masks | None, ImageList]:
     if not method.needs_masks:
         if masks:
             raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
@@ -191,11 +192,11 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return found
 
 
-def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None,
+def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
                unreadable: UnreadableImages | None = None) -> ViewDataset:
-    """The samples that a run with ``cfg`` sees; ``store`` gives the masks, if there are any."""
+    """The samples that a run with ``cfg`` sees; ``masks`` gives the masks, if there are any."""
     view_class = view_class_of(METHODS.get(cfg.model.type))
-    return ViewDataset(images, store, [view_class(**view) for view in cfg.views],
+    return ViewDataset(images, masks, [view_class(**view) for view in cfg.views],
                        seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
 
 
@@ -206,8 +207,6 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
                           world_size=get_world_size(), pin_memory=on_gpu,
                           num_workers=cfg.train_dataloader.num_workers)
-    model = {**cfg.model.to_dict(), 'type': f'densessl.{cfg.model.type}'}
-    model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
@@ -220,7 +219,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                         max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
-        model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
+        model=cfg.model.to_dict(), work_dir=str(folder), train_dataloader=loader,
+        optim_wrapper=optim_wrapper,
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
@@ -235,7 +235,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                   'global_batch': plan.global_batch, 'steps': plan.steps,
                   'iterations an update': plan.accumulate, 'seed': cfg.seed,
                   'images': f'{len(dataset)} (list {dataset.images.digest()})',
-                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None})
+                  MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None})
 
 
 def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
@@ -245,21 +245,21 @@ def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> d
             'channel_order': 'RGB',
             'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
             'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
-            'masks': dataset.store.info.get('generator') if dataset.store else None,
+            'masks': dataset.masks.info.get('generator') if dataset.masks else None,
             **dataset.images.rule.record(),
             'torch': str(torch.__version__)}
 
 
-def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
-              store: MaskStore | None, changed: list[tuple[str, Any, Any]],
+def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
+              changed: list[tuple[str, Any, Any]],
               overridden: list[str]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
         f'parameters, on {get_device()}'
         + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
-    log(f'{len(images)} images of {images.root}'
-        + (f', masks of {store.root}' if store else ''))
+    log(f'{len(dataset)} images of {dataset.images.root}'
+        + (f', masks of {dataset.masks.root}' if dataset.masks else ''))
     number = getattr(runner.model, 'module', runner.model).negatives(
         plan.global_batch // plan.accumulate)
     negatives = '' if number is None else f'{number} negatives an anchor, '
@@ -273,5 +273,3 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList
     if notes:
         log('differs from the recipe: ' + '; '.join(notes))
 
-
-__all__ = ['Interrupted', 'train']

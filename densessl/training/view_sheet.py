@@ -16,15 +16,15 @@ from densessl.files import write_atomically
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.masks.find import (
-    Masks,
     changed_since,
-    existing_store,
-    open_store,
+    existing_masks,
+    open_masks,
     said_changed,
     settle_rule,
 )
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.preview import GAP, fit, mosaic
+from densessl.masks.store import Masks
 from densessl.pictures import figures
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.training.config_check import check_config
@@ -44,27 +44,29 @@ class ReadOrMade:
     """The label maps of the few images of a sheet: from a store, or made when they are asked for.
 
     Args:
-        store: label maps that are there already, or None.
+        images: the list that the sheet is of.
+        masks: label maps that are there already, or None.
         generator: makes those that are not, or None.
         changed: the positions of images of which the store's are no longer.
     """
 
-    def __init__(self, store: Masks | None, generator: MaskGenerator | None,
+    remedy = 'make it again'
+
+    def __init__(self, images: ImageList, masks: Masks | None, generator: MaskGenerator | None,
                  changed: Iterable[int] = ()) -> None:
-        self.store, self.generator, self.changed = store, generator, frozenset(changed)
-        self.maps, self.remedy = (store or generator).maps, 'make it again'
+        self.images, self.masks, self.generator = images, masks, generator
+        self.changed, self.maps = frozenset(changed), (masks or generator).maps
 
-    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
+    def where(self, i: int, which: int = 0) -> str:
         """Where the label map is, or the image that it is made of."""
-        return self.store.where_for(images, i, which) if self.store else images.where(i)
+        return self.masks.where(i, which) if self.masks else self.images.where(i)
 
-    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
+    def read(self, i: int, which: int = 0) -> np.ndarray:
         """(H, W) integers of image ``i``."""
-        if self.store and (not self.generator or (
-                i not in self.changed and self.store.has_for(images, i))):
-            return self.store.read_for(images, i, which)
-        masks = self.generator.for_image(images.name(i), images.read(i))
-        return masks[which] if self.maps > 1 else masks
+        if self.masks and (not self.generator or (i not in self.changed and self.masks.has(i))):
+            return self.masks.read(i, which)
+        made = self.generator.for_image(self.images.name(i), self.images.read(i))
+        return made[which] if self.maps > 1 else made
 
 
 def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
@@ -86,8 +88,8 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     """
     method = check_config(cfg, config)
     images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
-    store = _masks(cfg, images, masks, config) if method.needs_masks else None
-    dataset = dataset_of(cfg, images, store)
+    shown = _masks(cfg, images, masks, config) if method.needs_masks else None
+    dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
     rows = [_row(dataset, preprocessor, next(positions))
@@ -100,18 +102,18 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
 
 def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
     if masks:
-        store = open_store(images, masks)
-        if changed := changed_since(images, store):
-            raise said_changed(images, store, changed)
-        return ReadOrMade(store, None)
+        found = open_masks(images, masks)
+        if changed := changed_since(found):
+            raise said_changed(found, changed)
+        return ReadOrMade(images, found, None)
     if not cfg.get('masks'):
         raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
                          f'dict(type=…) in the config, or --masks DIR')
-    store, generator = existing_store(images, cfg.masks.to_dict())
-    changed = changed_since(images, store) if store else []
+    found, generator = existing_masks(images, cfg.masks.to_dict())
+    changed = changed_since(found) if found else []
     if changed and not generator:
-        raise said_changed(images, store, changed)
-    return ReadOrMade(store, generator, changed)
+        raise said_changed(found, changed)
+    return ReadOrMade(images, found, generator, changed)
 
 
 def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
@@ -150,8 +152,8 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
     boxes = np.array(crops_of(dataset, position))
     share = min(1.0, SIDE / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-    if dataset.store:
-        mask = dataset.store.read_for(dataset.images, index, which)
+    if dataset.masks:
+        mask = dataset.masks.read(index, which)
         size = small.shape[1::-1]
         mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
         picture = figures.outlined(small, mask, scale=2)

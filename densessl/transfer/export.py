@@ -11,6 +11,7 @@ from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
 from densessl.transfer.named_network import read_named
+from densessl.transfer.translate import counterpart, translate
 from densessl.weights.backbone_file import (
     SAFETENSORS,
     load_backbone_file,
@@ -121,8 +122,8 @@ def read_backbone(path: Path) -> tuple[State, dict[str, Any]]:
 def _translated(exported: Exported, to: str) -> State:
     """The weights in the keys of target ``to``, checked on its counterpart where there is one."""
     target, meta = TRANSFER_TARGETS.get(to)(), exported.meta
-    state = target.translate(exported.state, meta['backbone']['type'])
-    exported.counterpart = target.counterpart(state, meta['backbone'])
+    state = translate(target, exported.state, meta['backbone']['type'])
+    exported.counterpart = counterpart(target, state, meta['backbone'])
     if exported.counterpart is not None:
         backbone = build_stated(exported.counterpart, 'the copy')
         backbone.load_state_dict(state, strict=False)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import UsageError
-from densessl.transfer.target import neutral_weights
+from densessl.transfer.translate import neutral_weights
 from densessl.weights.stated_backbone import rebuild
 
 TOLERANCE = 1e-4    # of the largest activation; rounding stays below 1e-5 in fp32

@@ -7,10 +7,17 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from mmengine import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.model.averaged_model import BaseAveragedModel
+from mmengine.registry import DefaultScope, Registry
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
@@ -18,21 +25,22 @@ from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
+from densessl.transfer.foreign_layouts import CheckpointLayout
 from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
-from densessl.transfer.recipe import freeze_stages, match_input, train_norm, unfreeze
+from densessl.transfer.prediction import Prediction
+from densessl.transfer.recipe import (
+    Recipe,
+    freeze_stages,
+    match_input,
+    train_norm,
+    unfreeze,
+)
 from densessl.transfer.target import TransferTarget
+from densessl.transfer.translate import translate
 from densessl.weights.group_norm import group_norm
-
-if TYPE_CHECKING:
-    from mmengine import Config
-    from mmengine.registry import Registry
-
-    from densessl.transfer.foreign_layouts import CheckpointLayout
-    from densessl.transfer.prediction import Prediction
-    from densessl.transfer.recipe import Recipe
-    from densessl.weights.keymap import State
-    from densessl.weights.layouts import Layout
+from densessl.weights.keymap import State
+from densessl.weights.layouts import Layout
 
 # What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
 _BESIDE_BACKBONE = (
@@ -65,8 +73,6 @@ class EngineTarget(TransferTarget):
     def layer_types(self) -> list[str]:
         """The layers that are registered for all libraries, the library's own, and its backbones,
         since some contain another."""
-        from mmengine.model import BaseDataPreprocessor, BaseModel
-        from mmengine.model.averaged_model import BaseAveragedModel
         whole = (BaseModel, BaseDataPreprocessor, BaseAveragedModel)
         own = self.models()
         return [*self.backbone_names(), *(
@@ -98,7 +104,6 @@ class EngineTarget(TransferTarget):
         return backbone
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
-        from densessl.transfer.foreign_layouts import CheckpointLayout
         return [CheckpointLayout(self.name, 'a backbone saved alone'),
                 CheckpointLayout(self.name, 'a whole model', prefix=r'backbone\.',
                                  others=_BESIDE_BACKBONE)]
@@ -110,10 +115,10 @@ class EngineTarget(TransferTarget):
         backbone = model.get('backbone')
         if is_library_backbone(backbone):
             library = library_backbone.network_of(backbone).partition('.')[0]
-            own = TRANSFER_TARGETS.get(library)().translate(state, source)
-            return {library_backbone.PREFIX + key: value for key, value in own.items()}
+            translated = translate(TRANSFER_TARGETS.get(library)(), state, source)
+            return {library_backbone.PREFIX + key: value for key, value in translated.items()}
         try:
-            return self.translate(state, source)
+            return translate(self, state, source)
         except UsageError as error:
             raise UsageError(
                 f"{error}; or take the network itself into the model: backbone=dict(_delete_=True, "
@@ -166,11 +171,7 @@ class EngineTarget(TransferTarget):
                              f'it can those of {", ".join(able)}')
         return freeze_stages(backbone, parameters, stages)
 
-
     def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
-        from mmengine.dataset import Compose, pseudo_collate
-        from mmengine.device import get_device
-        from mmengine.registry import DefaultScope
         steps = [step for step in cfg.test_dataloader.dataset.pipeline
                  if not step.type.startswith('Load')]      # neither the file nor annotations
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -193,7 +194,6 @@ class EngineTarget(TransferTarget):
 
     def prediction(self, sample: Any) -> Prediction:
         """What a data element of the library's models says about one image."""
-        from densessl.transfer.prediction import Prediction
         return Prediction.of(sample)
 
 
@@ -217,7 +217,6 @@ def _finest_first(module: nn.Module, args: Any, maps: Any) -> tuple[Tensor, ...]
 @contextmanager
 def _quiet_log() -> Iterator[None]:
     """Without mmengine's report on the initialization of every single parameter."""
-    from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -4,24 +4,21 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from mmengine import Config
 from torch import nn
 
 from densessl.errors import UsageError
-from densessl.weights.families import with_groups
+from densessl.transfer.foreign_layouts import CheckpointLayout
 from densessl.weights.keymap import State
-from densessl.weights.layouts import RESNET, Family, Layout, read_neutral
+from densessl.weights.layouts import Layout
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mmengine import Config
-
     from densessl.labels.class_labels import ClassImages
     from densessl.labels.data_report import DataReport
-    from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.transfer.prediction import Prediction
     from densessl.transfer.recipe import Recipe
 
@@ -83,7 +80,8 @@ class TransferTarget:
 
     def layouts(self) -> list[Layout]:
         """How this library lays out the weights of families that other libraries have too; what
-        :meth:`translate` and :meth:`counterpart` go by."""
+        :func:`densessl.transfer.translate.translate` goes by. Without one, backbones of this
+        library are not exchanged with others."""
         return []
 
     def checkpoints(self) -> list[CheckpointLayout]:
@@ -100,60 +98,7 @@ class TransferTarget:
             name: what follows the dot.
             backbone: as :meth:`build_backbone` gives it for ``name`` and ``kwargs``.
         """
-        from densessl.transfer.foreign_layouts import CheckpointLayout
         return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
-
-    def translate(self, state: State, source: str) -> State:
-        """Rename ``state`` to this library's keys (and reorder values where it must be).
-
-        Args:
-            state: a backbone's state dict in the layout of ``source``.
-            source: the backbone's ``'TARGET.name'``.
-
-        Raises:
-            UsageError: no exact translation is known; the message says from what there is one.
-        """
-        if source.partition('.')[0] == self.name:
-            return dict(state)
-        found = neutral_weights(state, source)
-        for layout in self.layouts():
-            if found and layout.family is found[0]:
-                own = layout.write(found[1])
-                # Weights for a network that the library cannot build could never be checked.
-                if own is not None and layout.backbone(layout.family.shape(found[1])) is not None:
-                    return own
-        families = dict.fromkeys(layout.family.name for layout in self.layouts())
-        raise UsageError(
-            f'no exact translation of {source!r} to {self.name} is known'
-            + (f': {self.name} builds no {found[0].name} of this kind, and with such weights its '
-               f'others would compute something else' if found else '')
-            + f'; possible are {self.name} backbones'
-            + (f' and, from any library, {", ".join(families)}' if families else ''))
-
-    def translate_for(self, model: Mapping[str, Any], state: State, source: str) -> State:
-        """:meth:`translate` for the backbone in the ``model`` of a downstream config.
-
-        Raises:
-            UsageError: no exact translation is known.
-        """
-        return self.translate(state, source)
-
-    def counterpart(self, state: State, source: Mapping[str, Any]) -> dict[str, Any] | None:
-        """This library's own backbone that a translated ``state`` belongs to, so that an export
-        can be checked on it: ``dict(type='name.resnet50', …)``, or None if it cannot be told.
-
-        Args:
-            state: the state dict, translated.
-            source: the configuration of the pretrained backbone (``dict(type='TARGET.name', …)``).
-        """
-        if source['type'].partition('.')[0] == self.name:
-            return dict(source)
-        for layout in self.layouts():
-            neutral = layout.read(state)
-            if neutral is not None:
-                shape = with_groups(layout.family.shape(neutral), source)
-                return None if shape is None else layout.backbone(shape)
-        return None
 
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
         """Paths of the modules that this library puts behind a backbone's feature maps and that
@@ -214,6 +159,15 @@ class TransferTarget:
         """
         return []
 
+    def translate_for(self, model: Mapping[str, Any], state: State, source: str) -> State:
+        """:func:`densessl.transfer.translate.translate` for the backbone in the ``model`` of a
+        downstream config.
+
+        Raises:
+            UsageError: no exact translation is known.
+        """
+        raise UsageError(f'target {self.name!r} cannot fine-tune')
+
     def load_weights(self, cfg: Config, path: str) -> None:
         """Have the downstream model load the translated weights at ``path`` by ``init_cfg``."""
         cfg.model.backbone.init_cfg = {'type': 'Pretrained', 'checkpoint': path}
@@ -257,17 +211,3 @@ class TransferTarget:
     def main_scores(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The headline figures among an evaluation's ``metrics``, by the name people use."""
         return {name: float(value) for name, value in metrics.items()}
-
-
-def neutral_weights(state: State, source: str) -> tuple[Family, State] | None:
-    """The family of a backbone's weights and their neutral keys; None if no layout is known.
-
-    Args:
-        state: a backbone's state dict in the layout of ``source``.
-        source: the backbone's ``'TARGET.name'``.
-    """
-    from densessl.backbones import target_names
-    from densessl.registry import TRANSFER_TARGETS
-    owner = source.partition('.')[0]
-    own = TRANSFER_TARGETS.get(owner)().layouts() if owner in target_names() else []
-    return read_neutral(state, [*own, Layout(RESNET)])

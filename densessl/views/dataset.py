@@ -4,18 +4,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from densessl.errors import RunFailed
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.masks.find import Masks
+from densessl.masks.store import Masks
+from densessl.signals import outlive_signals
 from densessl.views.collate import collate
 from densessl.views.sampler import Position, PositionSampler
 from densessl.views.unreadable import UnreadableImages
 from densessl.views.view import AugmentedView, cut_views, draw_views
-from densessl.views.workers import prepare_worker
 
 
 class ViewDataset(Dataset):
@@ -23,7 +24,7 @@ class ViewDataset(Dataset):
 
     Args:
         images: the unlabelled images.
-        store: their region masks by position, or None.
+        masks: their region masks by position, or None.
         views: what each view draws.
         uniforms: how many uniform numbers each view carries for the method.
         labels: (N,) class labels of the images, or None.
@@ -32,10 +33,10 @@ class ViewDataset(Dataset):
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
-    def __init__(self, images: ImageList, store: Masks | None, views: Sequence[AugmentedView],
+    def __init__(self, images: ImageList, masks: Masks | None, views: Sequence[AugmentedView],
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None,
                  unreadable: UnreadableImages | None = None) -> None:
-        self.images, self.store, self.views = images, store, list(views)
+        self.images, self.masks, self.views = images, masks, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
         self.unreadable = unreadable or UnreadableImages(len(images))
         # what is as long as the list of images, once a worker has been spawned
@@ -44,22 +45,23 @@ class ViewDataset(Dataset):
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that is not forked: names and places travel in shared memory, not as a copy
         each. A forked worker shares them anyway."""
-        lists = {'images': self.images, **({'store': self.store} if self.store else {})}
         if not self.shared:
             self.shared = {key: [torch.from_numpy(array.copy()).share_memory_()
-                                 for array in value.buffers()] for key, value in lists.items()}
-            self._attach()
-        return {**vars(self), **{key: value.over(*(array[:1] for array in value.buffers()))
-                                 for key, value in lists.items()}}
+                                 for array in lists.buffers()] if lists else []
+                           for key, lists in (('images', self.images), ('masks', self.masks))}
+            vars(self).update(self._lists(slice(None)))
+        return {**vars(self), **self._lists(slice(1))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._attach()
+        vars(self).update(self._lists(slice(None)))
 
-    def _attach(self) -> None:
-        for key, tensors in self.shared.items():
-            whole = getattr(self, key).over(*(tensor.numpy() for tensor in tensors))
-            setattr(self, key, whole)
+    def _lists(self, rows: slice) -> dict[str, Any]:
+        """The images and masks over ``rows`` of what is in shared memory."""
+        names, places = ([tensor.numpy()[rows] for tensor in self.shared[key]]
+                         for key in ('images', 'masks'))
+        images = self.images.over(*names)
+        return {'images': images, 'masks': self.masks and self.masks.over(images, *places)}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,7 +93,7 @@ class ViewDataset(Dataset):
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""
         rng = np.random.default_rng((self.seed, 1, n))   # 1: apart from the sampler's streams
-        maps = self.store.maps if self.store else 1
+        maps = self.masks.maps if self.masks else 1
         return rng, int(rng.integers(maps)) if maps > 1 else 0
 
     def _sample(self, n: int, i: int) -> dict[str, list[np.ndarray]]:
@@ -102,22 +104,29 @@ class ViewDataset(Dataset):
         drawn = draw_views(self.views, rng, *stored.size, self.uniforms)
         reduction = min(each.view.reduction(each.box) for each in drawn) if stored.reducible else 1
         image = stored.pixels(reduction)
-        mask = self._mask(i, which, stored.size) if self.store else None
+        mask = self._mask(i, which, stored.size) if self.masks else None
         return cut_views(drawn, image, mask, reduction)
 
     def _mask(self, i: int, which: int, size: tuple[int, int]) -> np.ndarray:
         """Label map ``which`` of image ``i``; RunFailed if it is missing, damaged or not of
         ``size``."""
         try:
-            mask = self.store.read_for(self.images, i, which)
+            mask = self.masks.read(i, which)
         except UnreadableImage as error:
-            raise RunFailed(f'{error}; {self.store.remedy}') from error
+            raise RunFailed(f'{error}; {self.masks.remedy}') from error
         if mask.shape != size:
             raise RunFailed(
-                f'mask {self.store.where_for(self.images, i, which)} is '
+                f'mask {self.masks.where(i, which)} is '
                 f'{mask.shape[1]}×{mask.shape[0]} but its image is {size[1]}×{size[0]}: the image '
-                f'has changed since; {self.store.remedy}')
+                f'has changed since; {self.masks.remedy}')
         return mask
+
+
+def prepare_worker(worker: int) -> None:
+    """Prepare a loader's worker process: one thread, and no death by the run's own signals."""
+    cv2.setNumThreads(0)    # workers are the parallelism; threads in them fight over the cores
+    torch.set_num_threads(1)
+    outlive_signals()
 
 
 def build_loader(dataset: ViewDataset, *, batch_size: int, num_workers: int, rank: int = 0,

@@ -24,7 +24,6 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from densessl.method import View
-from densessl.registry import METHODS
 from densessl.views.bounds import check_channels, check_flag
 from densessl.views.photometry_draw import (
     BLENDED,
@@ -48,7 +47,6 @@ from densessl.views.photometry_draw import (
 )
 
 
-@METHODS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 

@@ -18,6 +18,7 @@ from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance
 from densessl.weights.stored_tensors import check_state, check_tensors, refuse_inflated
 
+RANDOM = 'random'       # in the place of a file: weights that nothing was learned by
 SAFETENSORS = '.safetensors'
 CHECKSUM = 'densessl_sha256'    # of the provenance, in the metadata of that format
 # what PyTorch says of objects that are no tensors; of other files it says what it stumbled over

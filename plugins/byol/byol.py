@@ -30,9 +30,8 @@ class BYOL(Method):
     name = 'byol'
 
     def __init__(self, backbone: dict[str, Any], projection: tuple[Width, Width] = (4096, 256),
-                 tau_base: Share = 0.996, target_init: Literal['fresh', 'copy'] = 'fresh',
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 tau_base: Share = 0.996, target_init: Literal['fresh', 'copy'] = 'fresh') -> None:
+        super().__init__()
         if target_init not in ('fresh', 'copy'):
             raise UsageError(f"target_init {target_init!r}: 'fresh' or 'copy'")
         hidden, out = projection

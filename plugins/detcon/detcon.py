@@ -39,9 +39,8 @@ class DetConB(Method):
     def __init__(self, backbone: dict[str, Any], num_regions: Regions = 16,
                  projection: tuple[Width, Width] = (4096, 256), temperature: Temperature = 0.1,
                  tau_base: Share = 0.996, target_init: str = 'fresh',
-                 local_negatives: bool = True, hard: bool = True, stage: int = -1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 local_negatives: bool = True, hard: bool = True, stage: int = -1) -> None:
+        super().__init__()
         if target_init not in ('fresh', 'copy'):
             raise UsageError(f"target_init {target_init!r}: 'fresh' or 'copy'")
         self.backbone = build_backbone(backbone)                             # f_θ

@@ -35,9 +35,8 @@ class DetConS(Method):
     def __init__(self, backbone: dict[str, Any], num_regions: Regions = 16,
                  hidden: Width | None = None, projection: Width = 128,
                  temperature: Temperature = 0.1, local_negatives: bool = True, hard: bool = True,
-                 stage: int = -1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 stage: int = -1) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)                             # f
         channels = feature_stage(self.backbone, stage).channels
         hidden = hidden or channels

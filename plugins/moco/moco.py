@@ -36,9 +36,8 @@ class MoCo(Method):
     def __init__(self, backbone: dict[str, Any], version: Literal[1, 2] = 2,
                  projection: Width = 128, queue: Annotated[int, Range(1, 2 ** 24)] = 65536,
                  temperature: Temperature = 0.2, momentum: Share = 0.999,
-                 bn_groups: Annotated[int, Range(1, 2 ** 16)] = 1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 bn_groups: Annotated[int, Range(1, 2 ** 16)] = 1) -> None:
+        super().__init__()
         if version not in (1, 2):
             raise UsageError(f'moco version {version!r}: 1 or 2')
         if bn_groups < 1:

@@ -48,9 +48,8 @@ class CPC(Method):
                  directions: Annotated[int, Range(1, 4)] = 1,
                  projection: Width = 64, hidden: Width = 256,
                  blocks: Annotated[int, Range(0, 256)] = 5, scale: Temperature = 0.1,
-                 stage: int = -1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 stage: int = -1) -> None:
+        super().__init__()
         if not steps:
             raise UsageError('steps of cpc: at least one row')
         self.backbone = build_backbone(backbone)                           # g_enc

@@ -31,9 +31,8 @@ class Jigsaw(Method):
     view_class = PatchGrid
 
     def __init__(self, backbone: dict[str, Any], permutations: Classes = 2000,
-                 code: Width = 1000, standardize: bool = True,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 code: Width = 1000, standardize: bool = True) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)
         channels = feature_stages(self.backbone)[-1].channels
         self.projector = nn.Sequential(nn.Linear(channels, code), nn.BatchNorm1d(code),

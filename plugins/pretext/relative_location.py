@@ -35,9 +35,9 @@ class RelativeLocation(Method):
     view_class = PatchGrid
 
     def __init__(self, backbone: dict[str, Any], hidden: Width = 4096,
-                 dropout: Annotated[float, Range(0, below=1)] = 0.5, standardize: bool = True,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 dropout: Annotated[float, Range(0, below=1)] = 0.5, standardize: bool = True
+                 ) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)
         channels = feature_stages(self.backbone)[-1].channels
         self.classifier = nn.Sequential(

@@ -26,9 +26,8 @@ class Rotation(Method):
     name = 'rotation'
     views = 1
 
-    def __init__(self, backbone: dict[str, Any],
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+    def __init__(self, backbone: dict[str, Any]) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)
         self.classifier = nn.Linear(feature_stages(self.backbone)[-1].channels, TURNS)
 

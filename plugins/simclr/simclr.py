@@ -32,9 +32,8 @@ class SimCLR(Method):
 
     def __init__(self, backbone: dict[str, Any], hidden: Width | None = None,
                  projection: Width = 128, layers: Annotated[int, Range(1, 16)] = 2,
-                 temperature: Temperature = 0.1,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 temperature: Temperature = 0.1) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)                          # f
         channels = feature_stages(self.backbone)[-1].channels
         self.projector = projection_head(channels, hidden or channels, projection, layers)  # g

@@ -26,9 +26,8 @@ class Supervised(Method):
     needs_labels = True
 
     def __init__(self, backbone: dict[str, Any], num_classes: Classes = 1000,
-                 label_smoothing: Share = 0.0,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor)
+                 label_smoothing: Share = 0.0) -> None:
+        super().__init__()
         self.backbone = build_backbone(backbone)
         self.classifier = nn.Linear(feature_stages(self.backbone)[-1].channels, num_classes)
         self.label_smoothing = label_smoothing

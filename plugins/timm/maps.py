@@ -26,7 +26,8 @@ class MapsMixin:
 
 def as_maps(model: nn.Module) -> nn.Module:
     """Keep the last map at each stride from 4 on; drop what only the classifier needs, since
-    parameters without gradients stop a distributed run."""
+    parameters without gradients stop a distributed run. The model's own class is changed, not a
+    wrapper put around it: that would put a prefix before every key."""
     last = {info['reduction']: index for index, info in enumerate(model.feature_info)
             if info['reduction'] >= FINEST_STRIDE}
     model.map_indices = tuple(last.values())

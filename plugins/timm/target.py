@@ -12,11 +12,11 @@ from torch import nn
 from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
+from densessl.transfer.foreign_layouts import CheckpointLayout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.weights.layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
@@ -71,7 +71,6 @@ class Timm(TransferTarget):
         return LAYOUTS
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
-        from densessl.transfer.foreign_layouts import CheckpointLayout
         model = _create(name, {'num_classes': 1, **kwargs})
         heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
         cfg = model.default_cfg

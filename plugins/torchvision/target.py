@@ -11,6 +11,7 @@ from torch import nn
 from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
+from densessl.transfer.foreign_layouts import CheckpointLayout
 from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from densessl.labels.class_labels import ClassImages
-    from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.weights.layouts import Layout
 
 
@@ -49,7 +49,6 @@ class Torchvision(TransferTarget):
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
 
-        from densessl.transfer.foreign_layouts import CheckpointLayout
         model = _whole_model(name, kwargs)
         heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
         presets = next(iter(get_model_weights(name))).transforms()

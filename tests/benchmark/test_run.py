@@ -14,7 +14,7 @@ from densessl.benchmark.plan import Benchmark, Run
 from densessl.benchmark.run import run_benchmark
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.lock import RunLock
 
 TWIN = 'downstream/fcn_r18_folder'

@@ -16,7 +16,7 @@ from planted_faults import FAULTS, LAYOUTS, as_jpeg, change, draw, plant, run_ch
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune.data_check import check_data, inspect_labelled
-from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.labels import file_facts
 from densessl.labels.file_facts import open_files
 from densessl.probes.pixel_labels import PixelData, find_pixel_labels

@@ -13,7 +13,9 @@ from densessl.errors import UsageError
 from densessl.finetune import data_check
 from densessl.finetune.data_check import check_data
 from densessl.finetune.datasets import take_fraction
-from densessl.finetune.finetune import finetune, read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 from densessl.probes.pixel_labels import PixelData, find_pixel_labels
 
 TWIN = 'downstream/fcn_r18_folder'
@@ -41,11 +43,12 @@ def test_only_what_is_drawn_is_opened(tiny, tmp_path, capsys):
         drawn = take_fraction(cfg, 0.5, 0).images
     other = next(image for image, _ in pairs if str(image) not in drawn)
     cut(other)
-    finetune(TWIN, 'random', tmp_path / 'data', fraction=0.5, cfg_options=tiny,
-             work_dir=tmp_path / 'run')
+    finetune(FinetuneRun(TWIN, None, tmp_path / 'data', fraction=0.5, options=tiny,
+                         work_dir=tmp_path / 'run'))
     assert json.loads((tmp_path / 'run/subset.json').read_text())['images'] == drawn
     with pytest.raises(UsageError, match=f'1 of the 16 labelled files .*\n.*{other.name}'):
-        finetune(TWIN, 'random', tmp_path / 'data', cfg_options=tiny, work_dir=tmp_path / 'all')
+        finetune(FinetuneRun(TWIN, None, tmp_path / 'data', options=tiny,
+                             work_dir=tmp_path / 'all'))
     assert not (tmp_path / 'all').exists()
     code, said, _ = run_check(TWIN, tmp_path / 'data', capsys, '--fraction', '0.5')
     assert code == 0 and said[-1].startswith('10 files were opened')
@@ -101,8 +104,8 @@ def test_a_set_with_cut_photos_is_trained_and_scored_whole_with_a_warning(tiny, 
     assert code == 0
     assert all(any(line.startswith(f'{path} is used as it is: ') for line in said)
                for path in spoilt)
-    scores = finetune(TWIN, 'random', tmp_path / 'data', cfg_options=tiny,
-                      work_dir=tmp_path / 'run')
+    scores = finetune(FinetuneRun(TWIN, None, tmp_path / 'data', options=tiny,
+                                  work_dir=tmp_path / 'run'))
     assert set(scores) == {'mIoU', 'mAcc', 'aAcc'}
     said = capsys.readouterr().out
     assert all(f'data: {path} is used as it is' in said for path in spoilt)

@@ -12,11 +12,10 @@ from odd_files import COLORS, GRAY12, by_pillow, exif, gray, tiff
 from PIL import Image
 
 from densessl.benchmark.plan import Benchmark, Run
-from densessl.benchmark.run import _command
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.errors import RunFailed
-from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import (
     LoadDisplayedImage,
     measured,
@@ -105,7 +104,7 @@ def test_all_runs_of_a_benchmark_see_the_same_images(make_checkpoint, tmp_path):
                           ['--value-range', 'minmax', '--bands', '3', '2', '1'])):
         benchmark = Benchmark('downstream/fcn_r18_folder', files, [1.0], tmp_path, pixels=asked)
         for name in ('random', 'plain', 'deep'):
-            command = _command(benchmark, Run(name, 1.0, 1.0, 0), {}, False)
+            command = benchmark.finetuning(Run(name, 1.0, 1.0, 0), {}).command()
             start = command.index('--value-range')
             assert command[start:start + len(words)] == words
 

@@ -7,9 +7,10 @@ import torch
 
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.finetune.finetune import finetune, read_downstream_config
-from densessl.finetune.fitting import apply_recipe, fit_backbone, likeness, network_of
-from densessl.finetune.weights import Weights
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights, apply_recipe, fit_backbone, likeness, network_of
 from densessl.transfer.export import export_backbone
 
 TWIN = 'downstream/fcn_r18_folder'
@@ -18,8 +19,8 @@ TWIN = 'downstream/fcn_r18_folder'
 def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, tmp_path, capsys):
     scores = {}
     for name, backbone in (('random', 'random'), ('own', backbone18)):
-        scores[name] = finetune(TWIN, backbone, label_folder, fraction=0.5, cfg_options=tiny,
-                                work_dir=tmp_path / name)
+        scores[name] = finetune(FinetuneRun(TWIN, Weights.named(backbone), label_folder,
+                                            fraction=0.5, options=tiny, work_dir=tmp_path / name))
     assert all(set(found) == {'mIoU', 'mAcc', 'aAcc'} for found in scores.values())
     random, own = (json.loads((tmp_path / name / 'scores.json').read_text()) for name in scores)
     assert own['scores'] == scores['own'] and own['settings']['fraction'] == 0.5
@@ -53,8 +54,8 @@ def test_random_weights_may_have_the_network_of_others(make_checkpoint, label_fo
     states = {}
     for name, backbone, like in (('own', file, None), ('alike', 'random', file),
                                  ('alone', 'random', None)):
-        finetune(TWIN, backbone, label_folder, cfg_options=options, work_dir=tmp_path / name,
-                 like=like)
+        finetune(FinetuneRun(TWIN, Weights.named(backbone), label_folder, options=options,
+                             work_dir=tmp_path / name, like=like and Weights.load(like)))
         states[name] = torch.load(tmp_path / name / 'iter_1.pth', weights_only=True)['state_dict']
     shapes = {name: {key: value.shape for key, value in state.items()}
               for name, state in states.items()}
@@ -68,9 +69,11 @@ def test_random_weights_may_have_the_network_of_others(make_checkpoint, label_fo
     record = json.loads((tmp_path / 'alike' / 'scores.json').read_text())
     assert record['like']['backbone']['type'] == 'mmseg.ResNetV1c'
     with pytest.raises(UsageError, match='random weights on another network or input'):
-        finetune(TWIN, 'random', label_folder, cfg_options=options, work_dir=tmp_path / 'alike')
+        finetune(FinetuneRun(TWIN, None, label_folder, options=options,
+                             work_dir=tmp_path / 'alike'))
     with pytest.raises(UsageError, match=r'--like .* is for --backbone random'):
-        finetune(TWIN, file, label_folder, cfg_options=options, like=file)
+        finetune(FinetuneRun(TWIN, Weights.load(file), label_folder, options=options,
+                             like=Weights.load(file)))
 
 
 def test_random_weights_like_others_of_the_configs_own_network_are_plain_random_weights(
@@ -107,8 +110,8 @@ def test_the_same_command_is_not_run_twice(label_folder, tiny, tmp_path, capsys)
 def test_weights_that_do_not_fit_leave_no_trace(backbone18, label_folder, tiny, tmp_path, options,
                                                 words):
     with pytest.raises(UsageError, match=words) as no:
-        finetune(TWIN, backbone18, 'nowhere', cfg_options={**tiny, **options},
-                 work_dir=tmp_path / 'run')
+        finetune(FinetuneRun(TWIN, Weights.load(backbone18), 'nowhere', options={**tiny, **options},
+                             work_dir=tmp_path / 'run'))
     assert 'needs mmseg.ResNet(depth=18)' in str(no.value) and '\n' not in str(no.value)
     assert not (tmp_path / 'run').exists()
 
@@ -134,32 +137,37 @@ def test_weights_may_have_their_places_in_several_modules(backbone18):
 def test_weights_without_a_translation_leave_no_trace(make_checkpoint, label_folder, tmp_path):
     checkpoint = make_checkpoint({'type': 'timm.convnext_atto'})
     with pytest.raises(UsageError, match=r'timm\.convnext_atto.* TIMMBackbone; .*is a ResNet'):
-        finetune(TWIN, export_backbone(checkpoint).path, label_folder, work_dir=tmp_path / 'run')
+        finetune(FinetuneRun(TWIN, Weights.load(export_backbone(checkpoint).path), label_folder,
+                             work_dir=tmp_path / 'run'))
     checkpoint = make_checkpoint({'type': 'torchvision.regnet_y_400mf'})
     with pytest.raises(UsageError, match=r'no exact translation of .torchvision\.regnet_y_400mf'):
-        finetune(TWIN, export_backbone(checkpoint).path, label_folder, work_dir=tmp_path / 'run')
+        finetune(FinetuneRun(TWIN, Weights.load(export_backbone(checkpoint).path), label_folder,
+                             work_dir=tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize(('change', 'words'), [
     ({'config': 'downstream/fcn_r18_foldr'}, 'did you mean'),
     ({'config': 'demo/detcon_r18'}, 'is no downstream config'),
-    ({'backbone': 'nowhere.pth'}, 'no file nowhere.pth'),
+    ({'weights': 'nowhere.pth'}, 'no file nowhere.pth'),
     ({'data_root': None}, '--data-root is needed'),
     ({'data_root': 'nowhere'}, 'no folder nowhere'),
     ({'fraction': 2.0}, 'above 0 and at most 1'),
-    ({'cfg_options': {'train_cfg.max_iter': 3}}, "did you mean 'max_iters'"),
-    ({'cfg_options': {'lables.ignore': 3}}, "did you mean 'labels'"),
+    ({'options': {'train_cfg.max_iter': 3}}, "did you mean 'max_iters'"),
+    ({'options': {'lables.ignore': 3}}, "did you mean 'labels'"),
     ({'keep': ('stm',)}, "did you mean 'stem'"),
     ({'launcher': 'pytorch'}, 'needs GPUs'),
 ])
 def test_wrong_input_is_one_clear_line(change, words, label_folder, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = {'config': TWIN, 'data_root': label_folder, 'cfg_options': tiny, **change}
-    if 'launcher' in change and torch.cuda.is_available():
+    arguments = {'config': TWIN, 'data_root': label_folder, 'options': tiny, **change}
+    launcher = arguments.pop('launcher', 'none')
+    if launcher != 'none' and torch.cuda.is_available():
         pytest.skip('a launcher is right where there is a GPU')
     with pytest.raises(UsageError, match=words) as error:
-        finetune(**arguments)
+        if 'weights' in change:
+            arguments['weights'] = Weights.load(change['weights'])
+        finetune(FinetuneRun(**arguments), launcher=launcher)
     assert '\n' not in str(error.value)
 
 

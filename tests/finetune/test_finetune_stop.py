@@ -12,9 +12,10 @@ import torch
 from mmengine.hooks import EMAHook
 
 from densessl.cli import main
-from densessl.engine.stop import taken
+from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import Interrupted
-from densessl.finetune.resume import FinetuneStopHook, newest_of_run
+from densessl.finetune.resume import FinetuneStopHook
+from densessl.signals import ProcessSignals
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -25,7 +26,7 @@ def keeping_signals():
     try:
         yield
     finally:
-        for signals in reversed(taken.copy()):
+        for signals in reversed(ProcessSignals.in_force.copy()):
             signals.give_back()
 
 
@@ -114,4 +115,4 @@ def test_a_run_of_epochs_goes_on_from_a_whole_one(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(Interrupted, match=r'add --resume to the command to go on from epoch_10'):
         hook.after_val_iter(runner, 0)
-    assert newest_of_run(tmp_path).name == 'epoch_10.pth'
+    assert newest_checkpoint(tmp_path).name == 'epoch_10.pth'

@@ -10,9 +10,10 @@ from mmengine.registry import MODELS
 import densessl
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.finetune.finetune import finetune, read_downstream_config
-from densessl.finetune.fitting import fit_backbone
-from densessl.finetune.weights import Weights
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights, fit_backbone
 from densessl.transfer.export import export_backbone
 from densessl.transfer.library_backbone import LibraryBackbone, check_channels, register
 from densessl.weights.backbone_file import load_backbone_file
@@ -48,7 +49,8 @@ def test_a_network_of_timm_is_checked_and_trains_in_a_detector(exported, sample,
                  f'backbone={backbone(NETWORK)}, neck=dict(in_channels={CHANNELS})')
     options = {'train_cfg.max_iters': 2, 'train_dataloader.batch_size': 2,
                'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}
-    finetune(str(own), exported, sample, work_dir=tmp_path / 'run', cfg_options=options)
+    finetune(FinetuneRun(str(own), Weights.load(exported), sample, work_dir=tmp_path / 'run',
+                         options=options))
     state, _ = load_backbone_file(exported)
     handoff = json.loads((tmp_path / 'run' / 'scores.json').read_text())['handoff']
     assert handoff['keys'] == {'loaded': len(state), 'missing': 0, 'added': 0, 'unexpected': 0,
@@ -70,8 +72,8 @@ def test_a_network_of_torchvision_is_checked_in_a_segmentor(make_checkpoint, lab
     own = config(tmp_path, 'fcn_r18_folder.py',
                  f'backbone={backbone(network)}, decode_head=dict(in_channels=1024, in_index=-1)')
     weights = export_backbone(make_checkpoint({'type': network})).path
-    finetune(str(own), weights, label_folder, work_dir=tmp_path / 'run',
-             cfg_options={**tiny, 'train_cfg.max_iters': 1})
+    finetune(FinetuneRun(str(own), Weights.load(weights), label_folder, work_dir=tmp_path / 'run',
+                         options={**tiny, 'train_cfg.max_iters': 1}))
     handoff = json.loads((tmp_path / 'run' / 'scores.json').read_text())['handoff']
     assert handoff['keys']['missing'] == 0 and max(handoff['features']['differences']) == 0
 

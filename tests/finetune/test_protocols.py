@@ -6,8 +6,8 @@ from mmengine.registry import DefaultScope
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.config import config_folders
-from densessl.finetune.finetune import read_downstream_config
-from densessl.finetune.fitting import apply_recipe
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.weights import apply_recipe
 
 FOLDER = next(folder / 'downstream' for folder in config_folders()
               if (folder / 'downstream').is_dir())

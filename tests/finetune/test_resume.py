@@ -18,6 +18,8 @@ from densessl.finetune.resume import (
     leap_over,
     plain_message_hub,
 )
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights
 from densessl.lock import RunLock
 from densessl.training.runner import newest_checkpoint
 from densessl.weights.backbone_file import load_weights_only
@@ -28,7 +30,8 @@ TWIN = 'downstream/fcn_r18_folder'
 @pytest.fixture(scope='module')
 def whole(six, backbone18, label_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run') / 'whole'
-    finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder)
+    finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                         work_dir=folder))
     return folder
 
 
@@ -53,7 +56,8 @@ def test_a_resumed_run_goes_on_as_the_whole_one(whole, six, backbone18, label_fo
     """Iterations, rates, momentum and the order of the images go on; augmentation is drawn anew,
     so the weights are near those of the whole run but not the same."""
     folder = stopped(whole, tmp_path / 'half')
-    scores = finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, resume=True)
+    scores = finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                                  work_dir=folder), resume=True)
     said = capsys.readouterr().out
     assert '120 of 120 keys loaded' in said     # of the pretrained weights, before the trained ones
     assert 'iter_3.pth after iteration 3' in said and '6/6  loss' in said and '3/6' not in said
@@ -76,11 +80,13 @@ def test_a_resumed_run_goes_on_as_the_whole_one(whole, six, backbone18, label_fo
 def test_a_run_that_was_not_scored_yet_is_only_scored(whole, six, backbone18, label_folder,
                                                       tmp_path):
     folder = stopped(whole, tmp_path / 'end', at=6)
-    finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, resume=True)
+    finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                         work_dir=folder), resume=True)
     record, first = (json.loads((path / 'scores.json').read_text()) for path in (folder, whole))
     assert record['metrics'] == first['metrics'] and record['iterations'] == 6
     with pytest.raises(UsageError, match='other settings'):
-        finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, seed=1)
+        finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                             work_dir=folder, seed=1))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
@@ -97,7 +103,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     options = {**six, 'default_hooks.checkpoint.max_keep_ckpts': 1}
     (folder / 'run.json').write_text(json.dumps({
         **json.loads((folder / 'run.json').read_text()), 'config_hash': 'another'}))
-    finetune(TWIN, backbone18, label_folder, cfg_options=options, work_dir=folder, resume=True)
+    finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=options,
+                         work_dir=folder), resume=True)
     assert 'iter_6.pth is damaged: ' in capsys.readouterr().out
     assert json.loads((folder / 'scores.json').read_text())['resumed_from'] == 'iter_3.pth'
     assert [path.name for path in folder.glob('iter_*.pth')] == ['iter_6.pth']
@@ -109,9 +116,11 @@ def test_what_was_saved_and_is_gone_is_not_begun_anew_in_silence(whole, six, bac
     (folder / 'iter_3.pth').unlink()
     with pytest.raises(UsageError, match=r'although last_checkpoint says that one was saved.*'
                                          r'start anew with --overwrite or in another'):
-        finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, resume=True)
+        finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                             work_dir=folder), resume=True)
     with RunLock(folder), pytest.raises(UsageError, match='another run is at work in'):
-        finetune(TWIN, backbone18, label_folder, cfg_options=six, work_dir=folder, overwrite=True)
+        finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=six,
+                             work_dir=folder), overwrite=True)
     assert (folder / 'last_checkpoint').exists()
 
 
@@ -131,7 +140,7 @@ def test_stock_tools_go_on_with_a_checkpoint(whole, tmp_path):
     ({'resume': True, 'seed': 1}, 'made with seed 0, this run has 1'),
     ({'resume': True, 'fraction': 0.5}, 'made with fraction 1.0, this run has 0.5'),
     ({'resume': True, 'freeze': 1}, 'made with freeze None, this run has 1'),
-    ({'resume': True, 'backbone': 'random'}, 'made with backbone .*, this run has random'),
+    ({'resume': True, 'weights': None}, 'made with backbone .*, this run has random'),
     ({'resume': True, 'options': {'optim_wrapper.optimizer.lr': 0.1}},
      r'iter_3\.pth: it was made with optim_wrapper\.optimizer\.lr 0\.02, this run has 0\.1; give '),
     ({'resume': True, 'options': {'train_cfg.max_iters': 9}}, r'max_iters 6, this run has 9'),
@@ -141,10 +150,12 @@ def test_stock_tools_go_on_with_a_checkpoint(whole, tmp_path):
 def test_another_run_is_not_gone_on_with(change, words, whole, six, backbone18, label_folder,
                                          tmp_path):
     folder = stopped(whole, tmp_path / 'half')
-    change = {'backbone': backbone18, **change}
-    options = {**six, **change.pop('options', {})}
+    how = {key: value for key, value in change.items() if key in ('resume', 'overwrite')}
+    what = {'weights': Weights.load(backbone18),
+            **{key: value for key, value in change.items() if key not in how},
+            'options': {**six, **change.get('options', {})}}
     with pytest.raises(UsageError, match=words):
-        finetune(TWIN, data_root=label_folder, cfg_options=options, work_dir=folder, **change)
+        finetune(FinetuneRun(TWIN, data_root=label_folder, work_dir=folder, **what), **how)
     assert newest_checkpoint(folder).name == 'iter_3.pth'
     assert json.loads((folder / 'run.json').read_text())['seed'] == 0
 

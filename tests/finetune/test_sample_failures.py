@@ -11,9 +11,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 from torch.utils.data import DataLoader
 
-from densessl.cli import _line, main
+from densessl.cli import main
 from densessl.demo.sample import write_scenes
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, message_of
 from densessl.finetune.sample_failures import NamedFailures, name_failures
 
 
@@ -91,7 +91,7 @@ def test_what_no_file_explains_is_told_with_the_file(workers, tmp_path):
     data = wrapped(tmp_path / 'a.png', KeyError('two\nlines'))
     with pytest.raises(RunFailed) as caught:
         next(iter(DataLoader(data, num_workers=workers)))
-    assert _line(caught.value) == (f'cannot make a sample of {tmp_path / "a.png"}: KeyError: '
+    assert message_of(caught.value) == (f'cannot make a sample of {tmp_path / "a.png"}: KeyError: '
                                    f"'two\\nlines'")
 
 

@@ -8,7 +8,10 @@ from disk_layouts import as_cityscapes, as_vocdevkit
 from mmengine.registry import DATASETS, DefaultScope
 
 from densessl.demo.sample import write_scenes
-from densessl.finetune.finetune import finetune, read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 SHORT = {'train_cfg.max_iters': 1, 'train_dataloader.batch_size': 2,
@@ -24,8 +27,9 @@ def test_real_data_is_scored_by_the_stock_evaluators(data, config, options, scor
                                                      tmp_path):
     if not (SHARED / data).is_dir():
         pytest.skip(f'needs the shared data ({data})')
-    found = finetune(f'downstream/{config}', backbone18, SHARED / data, fraction=0.05,
-                     work_dir=tmp_path / 'run', cfg_options={**SHORT, **options})
+    found = finetune(FinetuneRun(f'downstream/{config}', Weights.load(backbone18), SHARED / data,
+                                 fraction=0.05, work_dir=tmp_path / 'run',
+                                 options={**SHORT, **options}))
     assert set(found) == scores and all(0 <= value <= 100 for value in found.values())
 
 

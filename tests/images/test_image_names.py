@@ -17,6 +17,7 @@ from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.images.image_names import check_names, is_inside, is_inside_anywhere
 from densessl.images.tar_layout import MAX_MAPS
+from densessl.masks.tar_masks import masks_beside
 from densessl.pixels.pixel_rule import PLAIN
 from densessl.shards.write import make_shards
 from densessl.transfer.prediction import Prediction
@@ -173,7 +174,7 @@ def test_one_members_number_does_not_widen_the_index(tmp_path):
         '2.3.mask.png': label_map(3)})
     images = find_images(tmp_path / 's.tar')
     assert images.entries.shape == (3, 3 + 2 * 2)
-    assert list(images.masks().having(images)) == [0]
+    assert list(masks_beside(images).having()) == [0]
     pack(tmp_path / 'many.tar', {'0.jpg': picture(0), **{
         f'0.{which}.mask.png': b'x' for which in range(MAX_MAPS + 40)}})
     assert find_images(tmp_path / 'many.tar').entries.shape == (1, 3 + 2 * MAX_MAPS)

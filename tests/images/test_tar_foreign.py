@@ -16,7 +16,8 @@ from densessl.errors import UsageError
 from densessl.images import tar_index
 from densessl.images.find import find_images
 from densessl.labels.class_labels import class_labels
-from densessl.masks.generator import store_for_training
+from densessl.masks.find import store_for_training
+from densessl.masks.tar_masks import masks_beside
 from densessl.shards.write import make_shards
 
 
@@ -64,7 +65,7 @@ def test_samples_are_found_in_their_order(tmp_path, format, capsys):
     pack(tmp_path / 'in' / '000.tar', MEMBERS, format)
     pack(tmp_path / 'in' / '001.tar', {'b/0002.jpg': picture(7)}, format)
     images = find_images(tmp_path / 'in')
-    assert names_of(images) == [*NAMES, '001/b/0002.jpg'] and images.masks() is None
+    assert names_of(images) == [*NAMES, '001/b/0002.jpg'] and masks_beside(images) is None
     assert [images.data(i) for i in (0, 1, 2, 5)] == [picture(i) for i in (2, 1, 3, 7)]
     assert images.read(0).shape == (20, 30, 3) and images.size(4) == (20, 30)
     said = capsys.readouterr().err
@@ -121,10 +122,10 @@ def test_label_maps_of_unknown_making_are_used_when_named(tmp_path, capsys):
     images = find_images(tmp_path / 'in')
     with pytest.raises(UsageError, match=r'made with an unknown generator, not grid\('):
         store_for_training(images, dict(type='grid'), is_builder=True)
-    store, kept = store_for_training(images, dict(store=str(tmp_path / 'in')), is_builder=True)
-    assert store.maps == 2 and names_of(kept) == ['0/a.jpg']
+    masks, kept = store_for_training(images, dict(store=str(tmp_path / 'in')), is_builder=True)
+    assert masks.maps == 2 and names_of(kept) == ['0/a.jpg']
     assert '2 of 3 images have no mask' in capsys.readouterr().err
-    assert [store.read_for(kept, 0, which).max() for which in range(2)] == [3, 4]
+    assert [masks.read(0, which).max() for which in range(2)] == [3, 4]
 
 
 def test_shards_are_no_classes(tmp_path):

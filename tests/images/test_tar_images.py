@@ -18,7 +18,8 @@ from densessl.images import tar_files
 from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage
 from densessl.labels.class_labels import class_labels
-from densessl.masks.generator import store_for_training
+from densessl.masks.find import store_for_training
+from densessl.masks.tar_masks import masks_beside
 from densessl.shards.write import make_shards
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.view import AugmentedView
@@ -100,10 +101,10 @@ def test_names_and_places_are_shared_with_spawned_workers(written):
     data = dataset(written / 'out', images=many)
     sizes = [len(ForkingPickler.dumps(one)) for one in (dataset(written / 'out'), data)]
     assert sizes[1] < sizes[0] + 1000 < 20_000
-    mapped = [data.shared[key][-1].numpy() for key in ('images', 'store')]
+    mapped = [data.shared[key][-1].numpy() for key in ('images', 'masks')]
     assert mapped[0].shape == (100_000, 3 + 2 * 2) and mapped[1].shape == (100_000, 1 + 2 * 2)
     assert np.shares_memory(data.images.entries, mapped[0])
-    assert np.shares_memory(data.store.entries, mapped[1])
+    assert np.shares_memory(data.masks.entries, mapped[1])
     again = pickle.loads(ForkingPickler.dumps(data))
     assert len(again) == 100_000
     assert np.array_equal(again[3, 77_777]['image'][0], data[3, 77_777]['image'][0])
@@ -115,12 +116,12 @@ def test_a_selection_keeps_images_and_masks_together(written):
     for k, i in enumerate((9, 3, 30)):
         assert some.name(k) == images.name(i) and some.data(k) == images.data(i)
         for which in range(2):
-            assert some.masks().data_for(some, k, which) == images.masks().data_for(images, i,
+            assert masks_beside(some).data(k, which) == masks_beside(images).data(i,
                                                                                     which)
     files = find_images(written / 'in').select([40, 8])      # other images than the shards'
     store, kept = store_for_training(files, dict(store=str(written / 'out')), is_builder=True)
     assert len(kept) == 2
-    assert store.data_for(kept, 1, 1) == images.masks().data_for(images, 8, 1)
+    assert store.data(1, 1) == masks_beside(images).data(8, 1)
 
 
 def test_few_files_are_open_whoever_reads(written, monkeypatch):
@@ -233,13 +234,13 @@ def test_shards_without_masks_have_them_made_in_the_cache(written, tmp_path, mon
     images = find_images(written / 'in')
     make_shards(images, tmp_path / 'bare', progress=False)
     bare = find_images(tmp_path / 'bare')
-    assert bare.masks() is None
+    assert masks_beside(bare) is None
     with pytest.raises(UsageError, match='hold no masks: write them with "densessl make_shards'):
         store_for_training(bare, dict(store=str(tmp_path / 'bare')), is_builder=True)
     grid = dict(type='grid', rows=2, cols=2)
     store, kept = store_for_training(bare, grid, is_builder=True)
     assert store.root.parent == tmp_path / 'cache' / 'masks' and len(kept) == len(images)
-    assert store.read_for(kept, 4).shape == images.size(4)
+    assert store.read(4).shape == images.size(4)
     path = tmp_path / 'own'
     store, _ = store_for_training(find_images(written / 'out'), grid | dict(store=str(path)),
                                   is_builder=True)

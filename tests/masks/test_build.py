@@ -16,7 +16,9 @@ from PIL import Image
 from densessl.commands.make_masks import add_arguments, run
 from densessl.errors import RunFailed, UsageError
 from densessl.images.find import find_images
-from densessl.masks.generator import MaskStore, make_masks, store_for_training
+from densessl.masks.build import make_masks
+from densessl.masks.find import store_for_training
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 
 RNG = np.random.default_rng(0)

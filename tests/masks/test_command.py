@@ -17,8 +17,8 @@ from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.images.image_list import image_size, read_image
 from densessl.job_share import shard_of_job
-from densessl.masks.generator import MaskStore
 from densessl.masks.preview import overlay
+from densessl.masks.store import MaskStore
 
 RNG = np.random.default_rng(0)
 

@@ -15,9 +15,10 @@ from densessl import lock as build_lock
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.masks import find as mask_cache
-from densessl.masks.build import cores
+from densessl.masks.build import cores, make_masks
 from densessl.masks.check import check_masks
-from densessl.masks.generator import MaskStore, make_masks, store_for_training
+from densessl.masks.find import store_for_training
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 
 RNG = np.random.default_rng(0)
@@ -180,7 +181,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     draw(tmp_path / 'in', 4)
     script = tmp_path / 'script.py'
     script.write_text('from densessl.images.find import find_images\n'
-                      'from densessl.masks.generator import store_for_training\n'
+                      'from densessl.masks.find import store_for_training\n'
                       'store_for_training(find_images("in"), dict(type="grid", rows=2, cols=3), '
                       'is_builder=True)\n')
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, timeout=120, text=True,
@@ -201,6 +202,6 @@ def test_a_store_of_another_hand_is_used(tmp_path):
         '{"generator": "mine", "parameters": {}, "version": 1, "complete": true}')
     store, kept = store_for_training(images, dict(store=str(tmp_path / 'out')), is_builder=True)
     assert [kept.name(i) for i in range(len(kept))] == [images.name(i) for i in range(2)]
-    assert store.read(kept.name(1)).max() == 1
-    assert dict(check_masks(kept, store)) == {}
-    assert list(dict(check_masks(images, store))) == [images.name(2)]
+    assert store.read(1).max() == 1
+    assert dict(check_masks(store)) == {}
+    assert list(dict(check_masks(store.store.of(images)))) == [images.name(2)]

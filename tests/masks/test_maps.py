@@ -5,7 +5,9 @@ from PIL import Image
 
 from densessl.errors import UsageError
 from densessl.images.find import find_images
-from densessl.masks.generator import MaskGenerator, MaskStore, make_masks
+from densessl.masks.build import make_masks
+from densessl.masks.generator import MaskGenerator
+from densessl.masks.store import MaskStore
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView
 
@@ -65,7 +67,7 @@ def test_a_wrong_number_of_maps_is_said(tmp_path, images):
 def test_training_draws_one_for_each_sample(tmp_path, images):
     make_masks(images, tmp_path / 'out', Columns(), workers=1)
     view = AugmentedView(size=16, area=(1.0, 1.0), ratio=(1.5, 1.5))
-    data = ViewDataset(images, MaskStore(tmp_path / 'out'), [view, view], seed=3)
+    data = ViewDataset(images, MaskStore(tmp_path / 'out').of(images), [view, view], seed=3)
     drawn = [[int(mask.max()) for mask in data[n, n % 4]['mask']] for n in range(60)]
     assert all(one == two for one, two in drawn), 'both views of a sample share their regions'
     counts = np.bincount([one for one, _ in drawn], minlength=3)
@@ -78,6 +80,6 @@ def test_one_map_leaves_the_views_as_they_were(tmp_path, images):
     """A store with one label map draws nothing, so that runs of before are the same runs."""
     make_masks(images, tmp_path / 'out', Columns(maps=1), workers=1)
     view = AugmentedView(size=16)
-    with_store, without = (ViewDataset(images, store, [view], seed=3)[5, 1]
-                           for store in (MaskStore(tmp_path / 'out'), None))
+    with_store, without = (ViewDataset(images, masks, [view], seed=3)[5, 1]
+                           for masks in (MaskStore(tmp_path / 'out').of(images), None))
     assert (with_store['image'][0] == without['image'][0]).all()

@@ -8,8 +8,8 @@ from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.images.tar_layout import MAX_MAPS
-from densessl.masks.generator import MaskStore
 from densessl.masks.metadata import gather_marks, read_info, read_skipped
+from densessl.masks.store import MaskStore
 
 DEEP = '[' * 100_000
 

@@ -16,9 +16,12 @@ from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.lock import BuildLock
+from densessl.masks.build import make_masks
 from densessl.masks.check import check_masks
-from densessl.masks.generator import MaskGenerator, MaskStore, make_masks, store_for_training
+from densessl.masks.find import store_for_training
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import RECORD
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 
@@ -117,7 +120,7 @@ def test_the_split_that_was_last_counts(folder, capsys):
     paint(folder / 'in' / '2.png', columns=9)
     for i in range(2):
         make_masks(images, folder / 'out', Bright(), workers=1, shard=(i, 2), progress=False)
-    assert not list(check_masks(images, MaskStore(folder / 'out'), progress=False))
+    assert not list(check_masks(MaskStore(folder / 'out').of(images), progress=False))
     store, used = train_on(folder)
     assert (len(used), store.skipped(), store.info['masks']) == (5, {}, 5)
     assert make_masks(images, folder / 'out', Bright(), workers=1).changed == 0
@@ -166,7 +169,7 @@ def test_the_printed_command_can_be_pasted(tmp_path):
 def test_make_masks_sees_changes_and_check_does_first(folder, workers, capsys):
     paint(folder / 'in' / '4.png', columns=6)
     images = find_images(folder / 'in')
-    assert dict(check_masks(images, MaskStore(folder / 'out'), progress=False)) == {
+    assert dict(check_masks(MaskStore(folder / 'out').of(images), progress=False)) == {
         '4.png': 'the image has changed since its mask was made'}
     generator = MASK_GENERATORS.build(dict(type='grid', rows=1, cols=2))
     other = folder / 'grid'
@@ -174,7 +177,7 @@ def test_make_masks_sees_changes_and_check_does_first(folder, workers, capsys):
     paint(folder / 'in' / '0.png', columns=2)
     summary = make_masks(images, other, generator, workers=workers, progress=False)
     assert (summary.made, summary.kept, summary.changed) == (1, 4, 1)
-    assert not list(check_masks(images, MaskStore(other), progress=False))
+    assert not list(check_masks(MaskStore(other).of(images), progress=False))
 
 
 def test_shards_and_an_interrupted_build_know_their_images(folder):
@@ -200,7 +203,7 @@ def test_shards_and_an_interrupted_build_know_their_images(folder):
     paint(folder / 'in' / '1.png', columns=8)
     summary = make_masks(images, folder / 'half', Bright(), workers=1, progress=False)
     assert (summary.made, summary.kept, summary.changed) == (3, 2, 1)
-    assert not list(check_masks(images, MaskStore(folder / 'half'), progress=False))
+    assert not list(check_masks(MaskStore(folder / 'half').of(images), progress=False))
 
 
 def test_of_a_killed_build_the_times_decide(folder):
@@ -221,7 +224,7 @@ def test_an_image_that_can_no_longer_be_divided_keeps_no_old_mask(folder, capsys
     (folder / 'in' / '1.png').write_bytes(b'not an image')
     store, images = train_on(folder, **BRIGHT)
     assert [images.name(i) for i in range(len(images))] == ['0.png', '2.png', '4.png']
-    assert not store.has('3.png') and not store.has('1.png')
+    assert not store.store.has('3.png') and not store.store.has('1.png')
     assert set(store.skipped()) == {'1.png', '3.png'}
     store, images = train_on(folder)                    # which makes no masks: all that can be is
     assert len(images) == 3

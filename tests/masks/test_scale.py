@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from densessl.images.find import find_images
-from densessl.masks.generator import MaskStore, make_masks, store_for_training
+from densessl.masks.build import make_masks
+from densessl.masks.find import store_for_training
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from densessl.errors import UsageError
-from densessl_plugins.detcon import detcon_nce, loss
+from densessl_plugins.detcon import detcon_nce, in_blocks
 from densessl_plugins.detcon.detcon import DetConB
 
 
@@ -60,9 +60,9 @@ CASES = {
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('local_negatives', [True, False])
-@pytest.mark.parametrize('block', [loss.BLOCK, 1])   # 1: an image at a time
+@pytest.mark.parametrize('block', [in_blocks.BLOCK, 1])   # 1: an image at a time
 def test_equals_naive_loop(case, local_negatives, block, monkeypatch):
-    monkeypatch.setattr(loss, 'BLOCK', block)
+    monkeypatch.setattr(in_blocks, 'BLOCK', block)
     ours, theirs = inputs(*CASES[case]), inputs(*CASES[case])
     value = detcon_nce(*ours, temperature=0.3, local_negatives=local_negatives)
     expected = naive(*theirs, temperature=0.3, local_negatives=local_negatives)

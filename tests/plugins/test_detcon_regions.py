@@ -9,10 +9,12 @@ from mmengine.optim import OptimWrapper
 
 from densessl.demo.sample import write_scenes
 from densessl.images.find import find_images
-from densessl.masks.generator import make_masks, store_for_training
+from densessl.masks.build import make_masks
+from densessl.masks.find import store_for_training
 from densessl.plugins import load_plugins, name_of
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.views.dataset import ViewDataset, build_loader
+from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import AugmentedView
 
 GENERATORS = [name_of(generator) for plugin in load_plugins()
@@ -43,17 +45,17 @@ def test_detcon_trains_from_the_regions_of(name, sample, tmp_path):
     images = find_images(sample / 'images' / 'train')
     generator = MASK_GENERATORS.build({'type': name, **parameters(name, sample)})
     make_masks(images, tmp_path / 'masks', generator, workers=1, progress=False)
-    store, kept = store_for_training(images, {'store': str(tmp_path / 'masks')}, is_builder=False)
-    counts = [int(store.read(kept.name(i)).max()) + 1 for i in range(len(kept))]
+    masks, kept = store_for_training(images, {'store': str(tmp_path / 'masks')}, is_builder=False)
+    counts = [int(masks.read(i).max()) + 1 for i in range(len(kept))]
     low, high = REGIONS.get(name, (2, 96 * 128))
     assert len(kept) == 4 and low <= min(counts) <= max(counts) <= high
 
     views = [AugmentedView(size=64, area=(0.4, 1.0))] * 2
-    loader = build_loader(ViewDataset(kept, store, views), batch_size=4, num_workers=0)
+    loader = build_loader(ViewDataset(kept, masks, views), batch_size=4, num_workers=0)
     method = METHODS.build(dict(
         type='detcon', backbone=dict(type='torchvision.resnet18'), num_regions=4,
-        projection=(32, 16), data_preprocessor=dict(
-            type='densessl.ViewPreprocessor', mean=(124, 116, 104), std=(58, 57, 57))))
+        projection=(32, 16)))
+    method.data_preprocessor = ViewPreprocessor(mean=(124, 116, 104), std=(58, 57, 57))
     method.init_weights()
     method.train()
     before = {key: value.clone() for key, value in method.named_parameters()}

@@ -11,7 +11,8 @@ from pycocotools import mask as rle
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.images.find import find_images
-from densessl.masks.generator import MaskStore, make_masks
+from densessl.masks.build import make_masks
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)

@@ -9,7 +9,10 @@ from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.translate import translate
 
 TINY = {'train_cfg.max_iters': 2}
 
@@ -49,16 +52,17 @@ def test_translation_is_exact_for_plain_resnets_and_refused_elsewhere():
     target = TRANSFER_TARGETS.build(dict(type='mmdet'))
     state = build_backbone(dict(type='torchvision.resnet50')).state_dict()
     theirs = build_backbone(dict(type='mmdet.ResNet', depth=50)).state_dict()
-    translated = target.translate(state, 'torchvision.resnet50')
+    translated = translate(target, state, 'torchvision.resnet50')
     assert {k: v.shape for k, v in translated.items()} == {k: v.shape for k, v in theirs.items()}
     other = build_backbone(dict(type='timm.regnetx_002')).state_dict()
     with pytest.raises(UsageError, match='no exact translation'):
-        target.translate(other, 'timm.regnetx_002')
+        translate(target, other, 'timm.regnetx_002')
 
 
 def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, capsys):
-    scores = finetune('downstream/mask_rcnn_r18_coco', str(backbone), data_root=str(scenes),
-                      work_dir=str(tmp_path / 'run'), cfg_options=TINY)
+    scores = finetune(FinetuneRun('downstream/mask_rcnn_r18_coco', Weights.load(str(backbone)),
+                                  data_root=str(scenes), work_dir=str(tmp_path / 'run'),
+                                  options=TINY))
     # after two iterations it finds next to nothing: that is an AP, not an empty dictionary
     assert len(scores) >= 2 and all(0 <= value <= 100 for value in scores.values())
     said = capsys.readouterr().out
@@ -67,5 +71,6 @@ def test_twin_runs_from_weights_to_box_and_mask_ap(scenes, backbone, tmp_path, c
 
 def test_missing_pieces_are_listed(tmp_path, backbone):
     with pytest.raises(UsageError, match='annotations'):
-        finetune('downstream/mask_rcnn_r18_coco', str(backbone), data_root=str(tmp_path),
-                 work_dir=str(tmp_path / 'run'), cfg_options=TINY)
+        finetune(FinetuneRun('downstream/mask_rcnn_r18_coco', Weights.load(str(backbone)),
+                             data_root=str(tmp_path), work_dir=str(tmp_path / 'run'),
+                             options=TINY))

@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl_plugins.mmdet.labels.annotations import normalize, read_annotations
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 

@@ -8,7 +8,7 @@ import pytest
 
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.downstream_config import read_downstream_config
 from densessl_plugins.mmdet.panoptic_quality import OFFSET, PQStat, id2rgb, rgb2id
 
 TWIN = 'downstream/panoptic_fpn_r18_coco'

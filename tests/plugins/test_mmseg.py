@@ -10,9 +10,10 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.errors import UsageError
-from densessl.finetune.finetune import read_downstream_config
-from densessl.finetune.fitting import apply_recipe
+from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.weights import apply_recipe
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.translate import counterpart, translate
 
 TWIN = 'downstream/fcn_r18_folder'
 CAMVID = Path(__file__).parents[3] / 'shared/data/camvid'
@@ -211,14 +212,14 @@ def test_translation_says_what_is_possible():
     target = TRANSFER_TARGETS.get('mmseg')()
     state = build_backbone({'type': 'timm.regnetx_002'}).state_dict()
     with pytest.raises(UsageError, match='ResNets with a plain 7×7 stem, ResNets with a deep'):
-        target.translate(state, 'timm.regnetx_002')
+        translate(target, state, 'timm.regnetx_002')
     wide = build_backbone({'type': 'timm.wide_resnet50_2'}).state_dict()
     with pytest.raises(UsageError, match='mmseg builds no ResNets with a plain 7×7 stem of this'):
-        target.translate(wide, 'timm.wide_resnet50_2')
+        translate(target, wide, 'timm.wide_resnet50_2')
     own = build_backbone({'type': 'mmseg.ResNetV1c', 'depth': 18}).state_dict()
-    assert target.translate(own, 'mmseg.ResNetV1c').keys() == own.keys()
+    assert translate(target, own, 'mmseg.ResNetV1c').keys() == own.keys()
     source = {'type': 'mmseg.ResNetV1c', 'depth': 18}
-    assert target.counterpart(own, source) == source
+    assert counterpart(target, own, source) == source
 
 
 def test_scores_are_the_figures_people_use():

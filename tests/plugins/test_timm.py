@@ -6,6 +6,7 @@ import torch
 from densessl.backbones import build_backbone, feature_maps, feature_stages
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.translate import counterpart, translate
 
 
 @pytest.mark.parametrize('name', ['resnet18', 'convnext_atto', 'vit_tiny_patch16_224',
@@ -37,7 +38,7 @@ def test_translation_within_the_resnet_family_only():
     target = TRANSFER_TARGETS.get('timm')()
     state = build_backbone({'type': 'torchvision.resnet50'}).state_dict()
     model = timm.create_model('resnet50', num_classes=0)
-    model.load_state_dict(target.translate(state, 'torchvision.resnet50'))   # every key
-    assert target.counterpart(state, {'type': 'torchvision.resnet50'}) == {'type': 'timm.resnet50'}
+    model.load_state_dict(translate(target, state, 'torchvision.resnet50'))   # every key
+    assert counterpart(target, state, {'type': 'torchvision.resnet50'}) == {'type': 'timm.resnet50'}
     with pytest.raises(UsageError, match='no exact translation'):
-        target.translate({'features.0.weight': torch.zeros(1)}, 'torchvision.vgg11')
+        translate(target, {'features.0.weight': torch.zeros(1)}, 'torchvision.vgg11')

@@ -6,6 +6,7 @@ import torchvision
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.translate import counterpart, translate
 
 HEADS = ('fc.', 'classifier.', 'head.', 'heads.')
 
@@ -63,10 +64,10 @@ def test_arguments_reach_the_model():
 
 def test_plain_resnets_of_other_libraries_translate_and_others_do_not(target):
     state = build_backbone({'type': 'timm.resnet18'}).state_dict()
-    assert target.translate(state, 'timm.resnet18').keys() == state.keys()
-    assert target.counterpart(state, {'type': 'timm.resnet18'}) == {'type': 'torchvision.resnet18'}
+    assert translate(target, state, 'timm.resnet18').keys() == state.keys()
+    assert counterpart(target, state, {'type': 'timm.resnet18'}) == {'type': 'torchvision.resnet18'}
     for kind, why in (('timm.resnet18d', 'builds no ResNets with a deep stem'),
                       ('timm.convnext_atto', 'builds no ConvNeXts of this kind'),
                       ('timm.regnetx_002', 'possible are torchvision backbones')):
         with pytest.raises(UsageError, match=f'no exact translation .* {why}'):
-            target.translate(build_backbone({'type': kind}).state_dict(), kind)
+            translate(target, build_backbone({'type': kind}).state_dict(), kind)

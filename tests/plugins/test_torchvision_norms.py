@@ -11,6 +11,7 @@ from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import compare_features
 from densessl.transfer.recipe import Recipe
+from densessl.transfer.translate import counterpart, translate
 from densessl.weights.families import is_plain_resnet, resnet_shape
 from densessl.weights.group_norm import group_count
 
@@ -44,21 +45,21 @@ def test_layer_norm_is_over_channels_and_pixels(norm):
 def test_handed_over_with_equal_features(norm, target):
     source, state = perturbed(norm)
     library = TRANSFER_TARGETS.get(target)()
-    translated = library.translate(state, source['type'])
-    counterpart = library.counterpart(translated, source)
-    backbone = build_backbone(counterpart)
+    translated = translate(library, state, source['type'])
+    own = counterpart(library, translated, source)
+    backbone = build_backbone(own)
     backbone.load_state_dict(translated)     # every key
     check = compare_features(state, {**META, 'backbone': source}, backbone)
     assert len(check.differences) == 4 and max(check.differences) < 1e-5
-    back = TRANSFER_TARGETS.get('torchvision')().translate(translated, counterpart['type'])
+    back = translate(TRANSFER_TARGETS.get('torchvision')(), translated, own['type'])
     assert back.keys() == state.keys()
-    assert target == 'timm' or group_count(counterpart) == GROUPS[norm]
+    assert target == 'timm' or group_count(own) == GROUPS[norm]
 
 
 def test_names_of_batch_norms_stay():
     state = build_backbone(dict(type='torchvision.resnet18')).state_dict()
     for target in ('mmdet', 'mmseg', 'torchvision', 'timm'):
-        assert TRANSFER_TARGETS.get(target)().translate(state, 'torchvision.resnet18') == state
+        assert translate(TRANSFER_TARGETS.get(target)(), state, 'torchvision.resnet18') == state
     assert is_plain_resnet(state) and resnet_shape(state).norm_groups == 0
 
 
@@ -66,8 +67,8 @@ def test_without_the_number_of_groups_there_is_nothing_to_check_on():
     _, state = perturbed('group')
     for target in ('mmdet', 'torchvision', 'timm'):
         library = TRANSFER_TARGETS.get(target)()
-        translated = library.translate(state, 'torchvision.resnet18')
-        assert library.counterpart(translated, dict(type='other.resnet18')) is None
+        translated = translate(library, state, 'torchvision.resnet18')
+        assert counterpart(library, translated, dict(type='other.resnet18')) is None
 
 
 def test_the_recipe_gives_the_downstream_backbone_the_same_norm():

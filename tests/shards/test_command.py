@@ -9,7 +9,7 @@ from densessl.cli import main
 from densessl.commands.make_shards import _bytes
 from densessl.errors import UsageError
 from densessl.images.find import find_images
-from densessl.masks.generator import MaskStore
+from densessl.masks.store import MaskStore
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tar_samples import draw, grouped, masked, names_of, numbered
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.lock import BuildLock
-from densessl.masks.generator import store_for_training
+from densessl.masks.find import store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.shards import copy as tar_copy
 from densessl.shards.write import make_shards

@@ -8,11 +8,11 @@ import torch
 
 from densessl.cli import main
 from densessl.config import load_config
+from densessl.engine.stop import SAME_REQUEST, StopHook
 from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.training.config_check import REQUIRED, check_config
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import spread
-from densessl.training.hooks import SAME_REQUEST, StopHook
 from densessl.training.log import LogValuesHook
 
 WRONG = {
@@ -110,8 +110,8 @@ def test_a_run_stops_between_updates_never_within_one():
 
 def test_signals_that_say_the_same_are_one_request(monkeypatch):
     now, raised = [100.0], []
-    monkeypatch.setattr('densessl.training.hooks.time.monotonic', lambda: now[0])
-    monkeypatch.setattr('densessl.training.hooks.signal.raise_signal', raised.append)
+    monkeypatch.setattr('densessl.engine.stop.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('densessl.engine.stop.signal.raise_signal', raised.append)
     hook = StopHook()
     hook._ask(15, None)
     hook._ask(2, None)

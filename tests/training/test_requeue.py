@@ -14,10 +14,10 @@ import torch
 from gloo import free_port
 from runs import TINY
 
+from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.engine.requeue import ToBeRequeued, ended, requeued_at_any_time
+from densessl.engine.stop import StopHook
 from densessl.errors import Interrupted
-from densessl.training.hooks import StopHook
-from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = [pytest.mark.usefixtures('surroundings'),
               pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='there is no SIGUSR1')]

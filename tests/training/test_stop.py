@@ -16,9 +16,9 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
-from densessl.engine.stop import given_back_after_failure
+from densessl.engine.stop import StopHook
 from densessl.errors import Interrupted
-from densessl.training.hooks import StopHook
+from densessl.signals import given_back_after_failure
 from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
@@ -141,6 +141,20 @@ def test_a_helper_dies_by_a_sigterm_that_comes_before_it_runs(stop_hook):
     os.kill(os.getpid(), signal.SIGTERM)        # the run itself hears of it, and nothing is blocked
     assert stop_hook.asked == signal.SIGTERM
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@needs_fork
+def test_forks_are_watched_from_the_first_run_on_and_once():
+    program = ('import os; told = []; os.register_at_fork = lambda **when: told.append(when)\n'
+               'from densessl.signals import ProcessSignals\n'
+               'ours = lambda: sum("densessl" in call.__module__ for when in told '
+               'for call in when.values())\n'
+               'before = ours()\n'
+               'for _ in range(2): ProcessSignals(print).take()\n'
+               'print(before, ours())')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout == '0 3\n'      # before, in the parent, in the child
 
 
 def test_signals_mean_what_they_did_after_a_failure_but_not_after_a_stop():

@@ -18,7 +18,7 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.lock import RunLock
-from densessl.masks.generator import store_for_training
+from densessl.masks.find import store_for_training
 from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')

@@ -14,8 +14,9 @@ from densessl.config import load_config
 from densessl.demo.sample import write_scenes
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
+from densessl.masks.build import make_masks
 from densessl.masks.find import cache_folder
-from densessl.masks.generator import MaskStore, make_masks
+from densessl.masks.store import MaskStore
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 from densessl.training import view_sheet
@@ -67,8 +68,9 @@ def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
     cfg = load_config('demo/detcon_r18')
     images = find_images(scenes)
     make_masks(images, 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
-    dataset = ViewDataset(images, MaskStore('masks'), [AugmentedView(**v) for v in cfg.views],
-                          seed=cfg.seed, uniforms=cfg.uniforms)
+    dataset = ViewDataset(images, MaskStore('masks').of(images),
+                          [AugmentedView(**v) for v in cfg.views], seed=cfg.seed,
+                          uniforms=cfg.uniforms)
     order = np.random.default_rng((cfg.seed, 0)).permutation(len(images))
     preprocessor = ViewPreprocessor(**cfg.normalization)
     expected = [(seen(view.image[0], preprocessor), view.mask[0].numpy()) for n in range(2)
@@ -166,7 +168,7 @@ def test_frames_are_the_crops_when_an_image_has_several_label_maps(scenes):
     class Two:
         maps = 2
 
-        def read_for(self, images, i, which):
+        def read(self, i, which):
             return np.full(images.size(i), which, np.uint8)
     dataset = ViewDataset(images, Two(), [AugmentedView(size=32, flip=0.0)] * 2)
     for n in range(4):

@@ -15,7 +15,7 @@ from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.export import export_backbone
 from densessl.transfer.handoff import compare_features, compare_keys, normalize, reference_image
 from densessl.transfer.mmengine_layouts import channels_inside, channels_outside
-from densessl.transfer.target import neutral_weights
+from densessl.transfer.translate import counterpart, neutral_weights, translate
 from densessl.weights.keymap import KeyMap, Rename
 from densessl.weights.layouts import relative_positions
 
@@ -43,8 +43,8 @@ def disturbed(module):
 def translated(cfg, to):
     """Key table and feature check of a backbone that was handed to library ``to``."""
     target, state = TRANSFER_TARGETS.get(to)(), disturbed(build_backbone(cfg)).state_dict()
-    own = target.translate(state, cfg['type'])
-    theirs = build_backbone(target.counterpart(own, cfg))
+    own = translate(target, state, cfg['type'])
+    theirs = build_backbone(counterpart(target, own, cfg))
     theirs.load_state_dict(own, strict=False)
     added = target.added_modules(theirs, own)
     return (compare_keys(own, {'': theirs}, added),
@@ -108,8 +108,8 @@ def small_torchvision(kind):
 def test_torchvisions_layouts_in_small(kind, to):
     ours = disturbed(small_torchvision(kind))
     target, state = TRANSFER_TARGETS.get(to)(), ours.state_dict()
-    own = target.translate(state, 'torchvision.any')
-    theirs = build_backbone(target.counterpart(own, {'type': 'torchvision.any'}))
+    own = translate(target, state, 'torchvision.any')
+    theirs = build_backbone(counterpart(target, own, {'type': 'torchvision.any'}))
     theirs.load_state_dict(own, strict=False)
     added = target.added_modules(theirs, own)
     assert compare_keys(own, {'': theirs}, added).complete
@@ -129,11 +129,11 @@ def test_torchvisions_layouts_in_small(kind, to):
 def test_a_wrong_reordering_is_caught_by_the_features():
     """Patch merging takes its inputs in another order: without it every key fits all the same."""
     target, state = TRANSFER_TARGETS.get('mmdet')(), disturbed(build_backbone(SWIN)).state_dict()
-    own = target.translate(state, SWIN['type'])
+    own = translate(target, state, SWIN['type'])
     for key in own:
         if key.endswith('downsample.reduction.weight'):
             own[key] = channels_inside(own[key])
-    theirs = build_backbone(target.counterpart(own, SWIN))
+    theirs = build_backbone(counterpart(target, own, SWIN))
     theirs.load_state_dict(own, strict=False)
     added = target.added_modules(theirs, own)
     assert compare_keys(own, {'': theirs}, added).complete
@@ -188,7 +188,7 @@ def test_a_table_is_read_in_both_directions_and_is_strict():
 ], ids=lambda value: value['type'] if isinstance(value, dict) else None)
 def test_what_has_no_exact_translation_is_refused(cfg, to, words):
     with pytest.raises(UsageError, match=words):
-        TRANSFER_TARGETS.get(to)().translate(build_backbone(cfg).state_dict(), cfg['type'])
+        translate(TRANSFER_TARGETS.get(to)(), build_backbone(cfg).state_dict(), cfg['type'])
 
 
 def test_other_heads_than_the_shapes_tell_are_caught_by_the_features(make_checkpoint, tmp_path):

@@ -5,7 +5,6 @@ import sys
 
 PLUGIN = '''
 from densessl import TransferTarget, hookimpl
-from densessl.errors import UsageError
 
 class Mirror(TransferTarget):
     """torchvision's ResNet-18 under keys of its own."""
@@ -30,13 +29,11 @@ class Mirror(TransferTarget):
                 return tuple(maps)
         return Body()
 
-    def translate(self, state, source):
-        if source != 'torchvision.resnet18':
-            raise UsageError(f'mirror takes torchvision.resnet18, not {source!r}')
-        return {f'body.{key}': value for key, value in state.items()}
-
-    def counterpart(self, state, source):
-        return {'type': 'mirror.resnet18'}
+    def layouts(self):
+        from densessl.weights.keymap import KeyMap, Rename
+        from densessl.weights.layouts import RESNET, Layout
+        return [Layout(RESNET, KeyMap([Rename('body.{*}', '{*}')]),
+                       lambda shape: {'type': 'mirror.resnet18'} if shape.depth == 18 else None)]
 
 @hookimpl
 def transfer_targets():

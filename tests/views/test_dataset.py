@@ -14,7 +14,9 @@ from torch.utils.data import get_worker_info
 from densessl.errors import RunFailed, UsageError
 from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage, open_image
-from densessl.masks.generator import MaskGenerator, MaskStore, make_masks
+from densessl.masks.build import make_masks
+from densessl.masks.generator import MaskGenerator
+from densessl.masks.store import MaskStore
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.photometry import ViewPreprocessor
@@ -46,7 +48,8 @@ def data(tmp_path):
     images = find_images(tmp_path / 'in')
     make_masks(images, tmp_path / 'out', Cells(), workers=1, progress=False)
     view = AugmentedView(size=48, jitter=dict(p=0.8, brightness=0.4, hue=0.1), gray=0.2)
-    return ViewDataset(images, MaskStore(tmp_path / 'out'), [view, view], seed=5, uniforms=4)
+    return ViewDataset(images, MaskStore(tmp_path / 'out').of(images), [view, view], seed=5,
+                       uniforms=4)
 
 
 def test_a_sample_is_the_views_of_its_image(data):
@@ -58,7 +61,7 @@ def test_a_sample_is_the_views_of_its_image(data):
         sample = data[n, i]
         path, rng = data.images.path(i), np.random.default_rng((5, 1, n))
         whole = make_views(data.views, rng, open_image(path).pixels(),
-                           data.store.read(data.images.name(i)), 4)
+                           data.masks.read(i), 4)
         for key in ('photometric', 'uniforms'):
             assert all(np.array_equal(a, b) for a, b in zip(sample[key], whole[key], strict=True))
         if all(np.array_equal(a, b) for a, b in zip(sample['image'], whole['image'], strict=True)):
@@ -144,7 +147,7 @@ def test_a_broken_image_is_replaced_by_the_next(data, capfd):
 ])
 def test_a_broken_mask_stops_the_run(data, damage, says):
     """Training on with other regions than the config says would be silent."""
-    damage(data.store.path('0.jpg'))
+    damage(data.masks.store.path('0.jpg'))
     with pytest.raises(RuntimeError, match=says):
         data[0, 0]
 

@@ -9,6 +9,8 @@ import torch
 from densessl.engine.restore import checked_hub
 from densessl.errors import RunFailed, UsageError
 from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
+from densessl.finetune.weights import Weights
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -21,7 +23,8 @@ def options(tiny):
 @pytest.fixture(scope='module')
 def run(options, backbone18, label_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run') / 'run'
-    finetune(TWIN, backbone18, label_folder, cfg_options=options, work_dir=folder)
+    finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=options,
+                         work_dir=folder))
     for name in ('scores.json', 'iter_2.pth'):
         (folder / name).unlink()
     return folder
@@ -36,8 +39,8 @@ def resume(run, options, backbone18, label_folder, tmp_path):
         content = torch.load(folder / 'iter_1.pth', weights_only=True)
         change(content)
         torch.save(content, folder / 'iter_1.pth')
-        return finetune(TWIN, backbone18, label_folder, cfg_options=options, work_dir=folder,
-                        resume=True)
+        return finetune(FinetuneRun(TWIN, Weights.load(backbone18), label_folder, options=options,
+                                    work_dir=folder), resume=True)
     return resume
 
 

@@ -1,4 +1,4 @@
-"""Values of a downstream config that could only fail, or fail late: found before anything runs."""
+"""A downstream config with overrides: read, and refused where it could only fail, or fail late."""
 from __future__ import annotations
 
 import math
@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from mmengine import Config
+from mmengine import Config, registry
 from mmengine.registry import OPTIMIZERS
 
+from densessl.backbones import target_names
+from densessl.bounds import parameters_of
+from densessl.config import load_config
+from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean
-from densessl.overrides import at, runner_keys
+from densessl.finetune.schedule import check_warmups, scale_schedule
+from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
+from densessl.registry import TRANSFER_TARGETS
 from densessl.training.schema import check_wrapper
+from densessl.transfer.target import TransferTarget
 
 _COUNTS = {'train_cfg.max_iters': (1, 2 ** 31), 'train_cfg.max_epochs': (1, 10 ** 6),
            'train_cfg.val_interval': (1, 2 ** 31), 'train_dataloader.batch_size': (1, 2 ** 16),
@@ -26,12 +33,51 @@ _OF_COMMAND = {'work_dir': '--work-dir', 'launcher': '--launcher', 'randomness':
                'load_from': '--backbone', 'resume': '--resume'}
 _SECTIONS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _LISTS = ('custom_hooks', 'param_scheduler')
+_REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'LOOPS', 'HOOKS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
+               'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'METRICS', 'VISUALIZERS', 'LOG_PROCESSORS')
 
 
-def check_seed(seed: int) -> None:
-    """Raise UsageError unless every generator takes ``seed``."""
-    if not (_is_whole(seed) and 0 <= seed < 2 ** 32):
-        raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
+def read_downstream_config(config: str, options: dict[str, Any] | None = None
+                           ) -> tuple[Config, TransferTarget]:
+    """Read a downstream config and prepare the target that its ``default_scope`` names."""
+    published = load_config(config)
+    able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
+    scope = published.get('default_scope')
+    if scope not in able or 'train_cfg' not in published:
+        raise UsageError(f'{config} is no downstream config: its default_scope is {scope!r}, and '
+                         f'fine-tuning is known for {", ".join(able) or "no installed target"}')
+    target = TRANSFER_TARGETS.get(scope)()
+    target.prepare()
+    options = options or {}
+    cfg = load_config(config, options)
+    for line in settle_types(cfg, published, options, arguments_in(published)):
+        print_once(f'override: {line}')
+    check_values(cfg, published, options)
+    scale_schedule(cfg, published, options)
+    check_warmups(cfg.get('param_scheduler'), cfg.train_cfg.get('max_iters'),
+                  cfg.train_cfg.get('max_epochs'))
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and loader.get('num_workers') == 0:
+            loader.persistent_workers = False   # PyTorch refuses it without workers
+    return cfg, target
+
+
+def arguments_in(published: Config) -> ArgumentsOf:
+    """For :func:`densessl.overrides.settle_types`: the arguments of the classes that a downstream
+    config names, whose library has been imported."""
+    def arguments_of(path: str, kind: str) -> set[str] | None:
+        for name in _REGISTRIES:
+            try:
+                cls = getattr(registry, name).get(
+                    kind if '.' in kind else f'{published.default_scope}.{kind}')
+            except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
+                return None
+            if isinstance(cls, type):
+                parameters = parameters_of(cls)
+                return None if '**' in parameters else set(parameters) - {'self', 'params'}
+        return None
+    return arguments_of
 
 
 def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> None:

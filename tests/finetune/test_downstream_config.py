@@ -6,8 +6,10 @@ from mmengine import Config
 from densessl.cli import main
 from densessl.engine.guard import building
 from densessl.errors import RunFailed, UsageError
-from densessl.finetune.checked_overrides import check_seed, check_values
-from densessl.finetune.finetune import finetune, read_downstream_config
+from densessl.finetune.datasets import check_seed
+from densessl.finetune.downstream_config import check_values, read_downstream_config
+from densessl.finetune.finetune import finetune
+from densessl.finetune.run import FinetuneRun
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -73,14 +75,14 @@ def test_only_errors_of_building_are_the_configs():
 def test_an_error_of_training_keeps_its_kind(label_folder, tiny, tmp_path):
     """A head for other channels is built without complaint, and fails at its first image."""
     with pytest.raises(RuntimeError, match='channels'):
-        finetune(TWIN, data_root=label_folder, work_dir=tmp_path / 'run',
-                 cfg_options={**tiny, 'model.decode_head.in_channels': 7})
+        finetune(FinetuneRun(TWIN, data_root=label_folder, work_dir=tmp_path / 'run',
+                             options={**tiny, 'model.decode_head.in_channels': 7}))
 
 
 @pytest.mark.parametrize('seed', [-1, 2 ** 32])
 def test_a_seed_that_no_generator_takes(seed, label_folder, tmp_path):
     with pytest.raises(UsageError, match=f'--seed {seed}: from 0 to 4294967295'):
-        finetune(TWIN, data_root=label_folder, seed=seed, work_dir=tmp_path / 'run')
+        finetune(FinetuneRun(TWIN, data_root=label_folder, seed=seed, work_dir=tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
     check_seed(2 ** 32 - 1)
 
@@ -88,5 +90,6 @@ def test_a_seed_that_no_generator_takes(seed, label_folder, tmp_path):
 @pytest.mark.parametrize('fraction', [0.0, 7.0, float('nan')])
 def test_a_wrong_fraction_leaves_no_trace(fraction, label_folder, tmp_path):
     with pytest.raises(UsageError, match='above 0 and at most 1'):
-        finetune(TWIN, data_root=label_folder, fraction=fraction, work_dir=tmp_path / 'run')
+        finetune(FinetuneRun(TWIN, data_root=label_folder, fraction=fraction,
+                             work_dir=tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
