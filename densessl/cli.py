@@ -1,7 +1,7 @@
 """The ``densessl`` command; ``tools/NAME.py`` are thin doors to the same functions.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no traceback;
-``--debug`` shows it).
+``--debug`` shows it), 75 stopped by SIGUSR1 and to be started again.
 """
 from __future__ import annotations
 

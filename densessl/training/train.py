@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 from mmengine.device import get_device
-from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.dist import get_rank, get_world_size
 from torch import distributed
+from torch.distributed import Store
 
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
@@ -26,14 +28,18 @@ from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
+from densessl.training.backends import Backends
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
+from densessl.training.launch import Launch, read_launch
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
+from densessl.training.meeting import PeersLost, meet, missing_named
 from densessl.training.plan import (
+    PATIENCE,
     Plan,
     choose_row,
     make_plan,
@@ -77,7 +83,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
     Raises:
         UsageError: wrong config, data, masks or work folder; another run is at work in it.
-        RunFailed: a checkpoint could not be written.
+        RunFailed: a checkpoint could not be written, or other processes are gone.
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
@@ -96,48 +102,54 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     if configured.start:
         check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
-    rank, processes = start_processes(launcher)
+    launch = read_launch(launcher)
+    lost = False
+    store = meet(launch, timedelta(minutes=configured.cfg.get('process_timeout', PATIENCE)))
     try:
-        with run_lock(folder, is_holder=rank == 0):
+        with missing_named(launch, store), run_lock(folder, is_holder=launch.rank == 0):
             _check_folder(folder, resume)
-            if rank == 0:
+            if launch.rank == 0:
                 remove_leftovers(folder)
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=rank == 0)
-            return _train(configured, config, options, images, masks, folder, launcher=launcher,
-                          resume=resume, rank=rank, processes=processes,
-                          allow_smaller_negatives=allow_smaller_negatives)
+                             say=launch.rank == 0)
+            return _train(configured, config, options, images, masks, folder, launch, store,
+                          resume=resume, allow_smaller_negatives=allow_smaller_negatives)
+    except PeersLost:
+        lost = True     # a group would wait for them to be destroyed together
+        raise
     finally:
-        if distributed.is_initialized():
+        if distributed.is_initialized() and not lost:
             distributed.destroy_process_group()
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
-           masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool) -> Path:
+           masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
+           allow_smaller_negatives: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
     labels = class_labels(images) if method.needs_labels else None
     if labels is not None:
         cfg.model.num_classes = int(labels.max()) + 1
-    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
+    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=launch.processes)
     published = load_config(config)
     choose_row(published, epochs)
-    refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
+    refuse_small_batches(cfg, method, plan, launch.processes, allow_smaller_negatives)
     unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                   folder / UNREADABLE)
-    if rank == 0:
+    if launch.rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
+    dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
+                          configured.start)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
-    if configured.start and rank == 0:
+    if configured.start and launch.rank == 0:
         keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
+    with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
+          missing_named(launch, store)):
         runner.train()
     if said := unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
@@ -174,20 +186,6 @@ def masks_folder(cfg: Config, masks: str | None) -> str | None:
     named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
         'store'))
     return named or None
-
-
-def start_processes(launcher: str) -> tuple[int, int]:
-    """Initialize the process group of a launcher; return (rank, number of processes)."""
-    if launcher == 'none':
-        return 0, 1
-    if get_device() == 'cuda':
-        init_dist(launcher, backend='nccl')
-    elif launcher == 'pytorch':   # mmengine's would set a CUDA device
-        distributed.init_process_group('gloo')
-    else:
-        raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
-                         f'--launcher pytorch')
-    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
@@ -246,7 +244,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(interval), StopHook(),
+                      CollapseHook(interval),
+                      StopHook(timedelta(minutes=cfg.get('process_timeout', PATIENCE))),
                       *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
@@ -262,7 +261,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
-        f'parameters, on {get_device()}')
+        f'parameters, on {get_device()}'
+        + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
     log(f'{len(dataset)} images of {dataset.images.root}'
         + (f', masks of {dataset.masks.root}' if dataset.masks else ''))
     number = getattr(runner.model, 'module', runner.model).negatives(
