@@ -84,8 +84,7 @@ def test_a_part_of_the_model_gets_another_type(published):
     ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval must be a whole'),
     ({'default_hooks.checkpoint.max_keep_ckpts': 0}, 'max_keep_ckpts must be a whole'),
     ({'default_hooks.logger.interval': 0}, 'logger.interval must be a whole number from 1'),
-    ({'train_dataloader.batch_size': 10 ** 12},
-     'batch_size must be a whole number from 1 to 65536'),
+    ({'train_dataloader.batch_size': 10 ** 12}, 'batch_size must be a whole number from 1 to 655'),
     ({'param_scheduler': [{'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False,
                            'begin': 0, 'end': 10 ** 6}]}, 'the warm-up is longer than the run of'),
 ])
