@@ -11,7 +11,7 @@ from densessl.study.cells import Place, options_of, words_of
 from densessl.study.evaluating import Finetuning, Probe
 from densessl.study.graph import cells_of, finish_times
 from densessl.study.pretraining import Calibration, Pretraining
-from densessl.study.recipe import LabelMaps, Masks, image_source
+from densessl.study.recipe import DrawnLabels, Masks, image_source
 from densessl.study.study_file import read_study
 
 STUDY = {
@@ -55,8 +55,8 @@ def test_every_cell_is_there_once_and_after_what_it_needs(place, tmp_path):
     for cell in graph.order:
         assert all(ids.index(one.id) < ids.index(cell.id) for one in cell.after)
     counts = {kind: len(of_kind(graph, kind)) for kind in (Masks, Calibration, Pretraining, Probe,
-                                                           LabelMaps)}
-    assert counts == {Masks: 1, Calibration: 2, Pretraining: 4, Probe: 18, LabelMaps: 1}
+                                                           DrawnLabels)}
+    assert counts == {Masks: 1, Calibration: 2, Pretraining: 4, Probe: 18, DrawnLabels: 1}
     labels = [cell.label for cell in graph.scorings]
     assert labels[:4] == ['random, seed 3: probe, 1/8 of the labels',
                           'own, 2 CPU-min, seed 3: probe, 1/8 of the labels',
