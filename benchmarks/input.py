@@ -28,14 +28,14 @@ import torch
 from input_data import prepare
 from input_peers import BLUR, JITTER, MEAN, PEERS, STD, kornia_operations, torchvision_operations
 
-from densessl.data import photometric as ph
-from densessl.data import photometric_draw as draw
-from densessl.data.collate import collate
-from densessl.data.decode import open_image
-from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset
-from densessl.data.masks import MaskStore
-from densessl.data.views import AugmentedView, draw_views
+from densessl.images.image_list import ImageList
+from densessl.masks.generator import MaskStore
+from densessl.pixels.decode import open_image
+from densessl.views import photometry as ph
+from densessl.views import photometry_draw as draw
+from densessl.views.collate import collate
+from densessl.views.dataset import ViewDataset
+from densessl.views.view import AugmentedView, draw_views
 
 BATCH = 16      # images a turn
 STRENGTH = {'brightness': 1.2, 'contrast': 1.2, 'saturation': 1.2, 'hue': 0.1, 'gray': 1.0,

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from mask_pictures import bench_data
 
-from densessl.data.find import find_images
-from densessl.data.images import ImageList, read_image
-from densessl.data.masks import MaskStore, make_masks
-from densessl.data.scenes import draw_scene
+from densessl.demo.scenes import draw_scene
+from densessl.images.find import find_images
+from densessl.images.image_list import ImageList, read_image
+from densessl.masks.generator import MaskStore, make_masks
 from densessl.plugins import load_plugins
 from densessl.registry import MASK_GENERATORS
 

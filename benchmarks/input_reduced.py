@@ -19,8 +19,8 @@ import numpy as np
 from input_data import prepare
 from PIL import Image
 
-from densessl.data.decode import open_image
-from densessl.data.views import AugmentedView, cut_views, draw_views
+from densessl.pixels.decode import open_image
+from densessl.views.view import AugmentedView, cut_views, draw_views
 
 SIZE = 96
 

@@ -15,8 +15,8 @@ import mask_pictures
 import numpy as np
 from mask_pictures import SMALL, Picture
 
-from densessl.data.mask_preview import GAP, HEIGHT, WIDTH, fit, mosaic, overlay
-from densessl.data.scenes import draw_scene
+from densessl.demo.scenes import draw_scene
+from densessl.masks.preview import GAP, HEIGHT, WIDTH, fit, mosaic, overlay
 from densessl.registry import MASK_GENERATORS
 
 GENERATORS = ['felzenszwalb', 'felzenszwalb_skimage', 'multiscale_felzenszwalb', 'slic', 'grid',

@@ -26,8 +26,8 @@ import numpy as np
 from mask_pictures import LARGE, Picture
 from masks_quality import Quality, measure
 
-from densessl.data.masks import MaskGenerator
 from densessl.machine import machine_facts, versions
+from densessl.masks.generator import MaskGenerator
 from densessl.registry import MASK_GENERATORS
 
 OWN, PEER = 'felzenszwalb', 'felzenszwalb_skimage'

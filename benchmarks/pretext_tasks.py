@@ -1,6 +1,6 @@
 """How well each pretext task is solved on scenes that were not trained on, beside chance.
 
-    python -c "from pathlib import Path; from densessl.data.sample import write_scenes; \\
+    python -c "from pathlib import Path; from densessl.demo.sample import write_scenes; \\
         write_scenes(Path('scenes'), unlabelled=600, train=1, val=200)"
     densessl train demo/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation --epochs 4 \\
         --cfg-options views.0.size=64
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from densessl.config import load_config, parse_options
-from densessl.data.collate import collate
-from densessl.data.find import find_images
-from densessl.data.loader import ViewDataset
-from densessl.data.photometric import ViewPreprocessor
-from densessl.data.views import view_class_of
-from densessl.engine.runner import read_checkpoint
+from densessl.images.find import find_images
 from densessl.registry import METHODS
+from densessl.training.runner import read_checkpoint
+from densessl.views.collate import collate
+from densessl.views.dataset import ViewDataset
+from densessl.views.photometry import ViewPreprocessor
+from densessl.views.view import view_class_of
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 
 COMMANDS = {
     'import densessl': ['-c', 'import densessl'],

@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 from input_data import prepare
 
-from densessl.data import tar_index
-from densessl.data.find import find_images
-from densessl.data.images import ImageList
-from densessl.data.mask_cache import Masks, open_store
-from densessl.data.mask_info import write_json
-from densessl.data.tar_write import make_shards
+from densessl.images import tar_index
+from densessl.images.find import find_images
+from densessl.images.image_list import ImageList
 from densessl.machine import machine_facts
+from densessl.masks.find import Masks, open_store
+from densessl.masks.metadata import write_json
+from densessl.shards.write import make_shards
 
 BATCH = 64          # reads between two looks at the clock
 Source = tuple[ImageList, Masks]

@@ -28,14 +28,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from densessl.config import load_config
-from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset, build_loader
-from densessl.data.sampler import Position
-from densessl.data.views import AugmentedView, make_views
-from densessl.engine.plan import make_plan
-from densessl.engine.train import build_runner
+from densessl.images.image_list import ImageList
 from densessl.method import Method, View
 from densessl.registry import METHODS
+from densessl.training.plan import make_plan
+from densessl.training.train import build_runner
+from densessl.views.dataset import ViewDataset, build_loader
+from densessl.views.sampler import Position
+from densessl.views.view import AugmentedView, make_views
 
 BATCH, SIDE = 4, 8
 STARTS: list[tuple[float, float]] = []   # of the forward passes: time on the wall and of the CPU

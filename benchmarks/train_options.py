@@ -25,14 +25,14 @@ from torch import nn
 
 from densessl.backbones import build_backbone
 from densessl.config import load_config
-from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset
-from densessl.data.sampler import Position
-from densessl.data.views import AugmentedView, make_views
 from densessl.ema import ema_update, target_of
-from densessl.engine.lars import LARS
-from densessl.engine.plan import make_plan
-from densessl.engine.train import build_runner
+from densessl.images.image_list import ImageList
+from densessl.training.optim import LARS
+from densessl.training.plan import make_plan
+from densessl.training.train import build_runner
+from densessl.views.dataset import ViewDataset
+from densessl.views.sampler import Position
+from densessl.views.view import AugmentedView, make_views
 
 OPTIONS: dict[str, dict[str, Any]] = {
     'as it is': {},

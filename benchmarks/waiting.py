@@ -26,15 +26,15 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 from densessl.config import load_config
-from densessl.data.images import ImageList
-from densessl.data.loader import ViewDataset
-from densessl.data.masks import MaskStore
-from densessl.data.views import AugmentedView
-from densessl.engine.plan import make_plan
-from densessl.engine.train import build_runner
+from densessl.images.image_list import ImageList
 from densessl.machine import machine_facts
+from densessl.masks.generator import MaskStore
 from densessl.method import Method, View
 from densessl.registry import METHODS
+from densessl.training.plan import make_plan
+from densessl.training.train import build_runner
+from densessl.views.dataset import ViewDataset
+from densessl.views.view import AugmentedView
 
 BATCH = 32
 LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.25)      # the device's rate, by what the workers can deliver

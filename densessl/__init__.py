@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from densessl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from densessl.data.masks import MaskGenerator
+    from densessl.masks.generator import MaskGenerator
     from densessl.method import Method, View
     from densessl.transfer.target import TransferTarget
 
@@ -20,7 +20,7 @@ __version__ = '0.1.0'
 __all__ = ['MaskGenerator', 'Method', 'TransferTarget', 'View', 'hookimpl']
 
 _HOME = {'Method': 'densessl.method', 'View': 'densessl.method',
-         'MaskGenerator': 'densessl.data.masks', 'TransferTarget': 'densessl.transfer.target'}
+         'MaskGenerator': 'densessl.masks.generator', 'TransferTarget': 'densessl.transfer.target'}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from densessl.data.masks import MaskGenerator
+    from densessl.masks.generator import MaskGenerator
     from densessl.method import Method
     from densessl.transfer.target import TransferTarget
 

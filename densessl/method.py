@@ -45,9 +45,9 @@ class Method(BaseModel):
     """How many views of a sample :meth:`loss` expects; None if any number does."""
 
     view_class: ClassVar[type | None] = None
-    """What each of the config's ``views`` describes: :class:`~densessl.data.views.AugmentedView`
+    """What each of the config's ``views`` describes: :class:`~densessl.views.view.AugmentedView`
     if None, else a class of the method's own with the same ``draw`` and ``cut``; see
-    :func:`~densessl.data.views.view_class_of`."""
+    :func:`~densessl.views.view.view_class_of`."""
 
     needs_masks: ClassVar[bool] = False
     """Whether ``View.mask`` must be there."""

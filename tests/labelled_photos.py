@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from densessl.cli import main
-from densessl.transfer.finetune import read_downstream_config
+from densessl.finetune.finetune import read_downstream_config
 
 SIDES = 60, 40    # width, height as stored
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.data.find import find_images
-from densessl.data.images import ImageList
-from densessl.data.masks import MaskGenerator, MaskStore, make_masks
+from densessl.images.find import find_images
+from densessl.images.image_list import ImageList
+from densessl.masks.generator import MaskGenerator, MaskStore, make_masks
 
 
 class Halves(MaskGenerator):

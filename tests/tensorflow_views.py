@@ -1,6 +1,6 @@
 """TensorFlow's views in float64 NumPy, one formula after the other: what tests compare with.
 
-Written from ``tf.image`` and from the releases of BYOL, DetCon and SimCLR (``densessl/data``
+Written from ``tf.image`` and from the releases of BYOL, DetCon and SimCLR (``densessl/views``
 names the files), with neither shortcuts nor batches: HSV is gone into and out of, a blur
 is two convolutions over an image padded with zeros, a bicubic resize is a matrix for each axis.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from densessl.data import photometric_draw as draw
+from densessl.views import photometry_draw as draw
 
 
 def to_hsv(rgb):

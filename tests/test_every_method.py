@@ -11,9 +11,9 @@ from torch import nn
 
 from densessl.backbones import build_backbone
 from densessl.ema import cosine_tau
-from densessl.engine.health import CollapseHook
 from densessl.method import Method, View
 from densessl.registry import METHODS
+from densessl.training.health import CollapseHook
 from densessl.transfer.export import export_backbone
 
 BACKBONE = dict(type='torchvision.resnet18')

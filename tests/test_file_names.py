@@ -7,9 +7,9 @@ import os
 
 from mmengine.logging import MMLogger
 
-from densessl.engine.log import write_any_name
-from densessl.evaluation.page import paragraph, write_page
 from densessl.files import write_json
+from densessl.pictures.page import paragraph, write_page
+from densessl.training.log import write_any_name
 
 NAME = os.fsdecode(b'caf\xe9.jpg')
 

@@ -7,13 +7,13 @@ import pytest
 from mmengine import Config
 
 from densessl.config import load_config
-from densessl.engine.configured import configure, refuse_twice_said
 from densessl.errors import UsageError
+from densessl.finetune.checked_overrides import check_values
+from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.override_arguments import arguments_in
+from densessl.finetune.schedule import check_warmups
 from densessl.overrides import apply_overrides, leaves, replaced_overrides, settle_types
-from densessl.transfer.finetune import read_downstream_config
-from densessl.transfer.options import arguments_in
-from densessl.transfer.schedule import check_warmups
-from densessl.transfer.values import check_values
+from densessl.training.configured import configure, refuse_twice_said
 
 TWIN, DETECTOR = 'downstream/fcn_r18_folder', 'downstream/faster_rcnn_c4_r18_voc'
 ADAMW = {'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.betas': [0.9, 0.99]}

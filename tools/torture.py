@@ -30,8 +30,8 @@ import torch
 from torture_forks import Ended, Point, damage, quicken, run, small_disk
 from torture_runs import BENCHMARK, FINETUNE, METHODS, Job, jobs, make_data
 
-from densessl.checkpoint_file import numbered
 from densessl.cli import main as densessl
+from densessl.engine.checkpoint_file import numbered
 
 DAMAGES = ('empty', 'half', 'bit')
 SMALL = ['simclr', FINETUNE]

@@ -23,8 +23,8 @@ import torch
 from mmengine.config import utils
 from yapf.yapflib import yapf_api
 
+from densessl.benchmark import child, processes
 from densessl.cli import main
-from densessl.evaluation import child, processes
 
 PATIENCE = 120.0    # seconds after which a run is taken for hanging
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from densessl.checkpoint_file import damage, numbered, read_checkpoint
 from densessl.config import load_config
-from densessl.data.find import find_images
-from densessl.data.mask_build import make_masks
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
+from densessl.engine.checkpoint_file import damage, numbered, read_checkpoint
 from densessl.files import is_leftover
+from densessl.images.find import find_images
+from densessl.masks.build import make_masks
 from densessl.registry import MASK_GENERATORS
 
 STEPS = 6

@@ -10,7 +10,7 @@ Every downstream model is fine-tuned twice with the same settings, once from ran
 once from the pretrained ones.
 """
 
-# Scenes of 160 × 160 pixels (densessl/data/scenes.py). Few are labelled: with many labels random
+# Scenes of 160 × 160 pixels (densessl/demo/scenes.py). Few are labelled: with many labels random
 # weights catch up, and pretraining has nothing to show.
 sample = dict(unlabelled=600, train=24, val=48, size=(160, 160))
 

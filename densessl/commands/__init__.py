@@ -20,6 +20,6 @@ def add_pixel_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 def pixel_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """``value_range`` and ``bands`` as the user gave them; without those that were not given."""
-    from densessl.data.pixel_rule import parse_range
+    from densessl.pixels.pixel_rule import parse_range
     given = {'value_range': parse_range(args.value_range), 'bands': args.bands}
     return {key: value for key, value in given.items() if value is not None}

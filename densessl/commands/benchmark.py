@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is not done; 1 if a run failed or a signal stopped it."""
+    from densessl.benchmark.plan import Benchmark
+    from densessl.benchmark.run import run_benchmark
     from densessl.config import parse_options
-    from densessl.evaluation.benchmark import run_benchmark
-    from densessl.evaluation.benchmark_plan import Benchmark
     from densessl.files import work_folder
     folder = work_folder(args.work_dir, f'work_dirs/benchmark-{Path(args.config).stem}')
     benchmark = Benchmark(
@@ -75,9 +75,9 @@ def _named(pairs: list[str]) -> dict[str, str]:
 
 
 def _conclude(results: dict[str, Any], folder: Path) -> int:
-    from densessl.evaluation import benchmark_tables as tables
-    from densessl.evaluation.benchmark_report import PAGE, TABLE
-    from densessl.evaluation.benchmark_results import RESULTS
+    from densessl.benchmark import tables
+    from densessl.benchmark.report import PAGE, TABLE
+    from densessl.benchmark.results import RESULTS
     print('\n' + tables.markdown(tables.score_rows(results, tables.main_length(results))) + '\n')
     for note in tables.notes(results):
         print(note)

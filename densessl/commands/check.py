@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from densessl.commands import add_pixel_arguments, pixel_arguments
 
 if TYPE_CHECKING:
-    from densessl.transfer.data_check import DataCheck
-    from densessl.transfer.data_report import DataReport, Kind
+    from densessl.finetune.data_check import DataCheck
+    from densessl.labels.data_report import DataReport, Kind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +30,13 @@ def run(args: argparse.Namespace) -> int:
     from mmengine.registry import DefaultScope
 
     from densessl.config import parse_options
-    from densessl.engine.building import building
+    from densessl.engine.guard import building
     from densessl.errors import UsageError
-    from densessl.transfer.data_check import check_data
-    from densessl.transfer.finetune import read_downstream_config
-    from densessl.transfer.image_loading import measured, rule_for
-    from densessl.transfer.subset import build_training_sets, check_fraction, take_fraction
-    from densessl.transfer.values import check_seed
+    from densessl.finetune.checked_overrides import check_seed
+    from densessl.finetune.data_check import check_data
+    from densessl.finetune.finetune import read_downstream_config
+    from densessl.finetune.image_loading import measured, rule_for
+    from densessl.finetune.subset import build_training_sets, check_fraction, take_fraction
     check_fraction(args.fraction)
     check_seed(args.seed)
     cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
     """Lines about what each part holds."""
-    from densessl.transfer.data_check import pixel_shares
+    from densessl.finetune.data_check import pixel_shares
     said = set()
     for report in reports:
         yield from report.lines()

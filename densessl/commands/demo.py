@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; print the scores side by side and where the report is."""
-    from densessl.demo import run_demo
+    from densessl.demo.run import run_demo
+    from densessl.demo.stages import duration
     from densessl.errors import UsageError
-    from densessl.stages import duration
     if not 0 <= args.seed < 2 ** 32:
         raise UsageError(f'--seed {args.seed}: from 0 to {2 ** 32 - 1}')
     start = time.monotonic()
@@ -42,7 +42,7 @@ def _print_scores(demo: object, measured: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from densessl.evaluation.scores import difference, score_lines
+    from densessl.demo.scores import difference, score_lines
     table = Table(title='measured on the validation scenes', title_justify='left', box=None,
                   header_style='bold', pad_edge=False)
     for name, justify in (('model', 'left'), ('score', 'left'), ('random weights', 'right'),

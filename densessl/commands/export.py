@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from densessl.backbones import spelled
     from densessl.transfer.export import export_backbone
-    from densessl.transfer.provenance import describe
+    from densessl.weights.provenance import describe
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
                            args.safetensors)
     for line in done.notes:

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
     stopped it."""
     from densessl.config import parse_options
-    from densessl.engine.hooks import Interrupted
-    from densessl.transfer.finetune import finetune
+    from densessl.finetune.finetune import finetune
+    from densessl.training.hooks import Interrupted
     try:
         finetune(args.config, args.backbone, args.data_root, args.fraction, args.work_dir,
                  parse_options(args.cfg_options), args.seed, tuple(args.keep), args.allow_partial,

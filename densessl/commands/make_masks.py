@@ -14,8 +14,8 @@ from densessl.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from densessl.data.images import ImageList
-    from densessl.data.masks import MaskGenerator
+    from densessl.images.image_list import ImageList
+    from densessl.masks.generator import MaskGenerator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     """Make, check or show masks; 0 if all could be made, or were skipped with a reason.
 
     Raises:
-        UsageError: see :func:`densessl.data.masks.make_masks`.
+        UsageError: see :func:`densessl.masks.generator.make_masks`.
     """
-    from densessl.data.find import find_images
-    from densessl.data.mask_cache import settle_rule
-    from densessl.data.pixel_rule import PixelRule
+    from densessl.images.find import find_images
+    from densessl.masks.find import settle_rule
+    from densessl.pixels.pixel_rule import PixelRule
 
     rule = PixelRule.of(pixel_arguments(args))
     images = settle_rule(find_images(args.images), rule, args.out)
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.data.mask_info import describe, spell
-    from densessl.data.masks import make_masks
+    from densessl.masks.generator import make_masks
+    from densessl.masks.metadata import describe, spell
 
     shard, who = _shard(args.shard)
     generator = _generator(args)
@@ -82,9 +82,9 @@ def _make(args: argparse.Namespace, images: ImageList) -> int:
 
 
 def _check(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.data.mask_cache import open_store
-    from densessl.data.mask_check import check_masks
-    from densessl.data.mask_info import spell
+    from densessl.masks.check import check_masks
+    from densessl.masks.find import open_store
+    from densessl.masks.metadata import spell
 
     shard, _ = _shard(args.shard)
     store = open_store(images, args.out)
@@ -104,10 +104,10 @@ def _check(args: argparse.Namespace, images: ImageList) -> int:
 
 
 def _preview(args: argparse.Namespace, images: ImageList) -> int:
-    from densessl.data.mask_info import INFO, describe, spell
-    from densessl.data.mask_preview import write_preview
-    from densessl.data.mask_store import MaskStore
-    from densessl.data.tar_masks import masks_in_shards
+    from densessl.images.tar_masks import masks_in_shards
+    from densessl.masks.metadata import INFO, describe, spell
+    from densessl.masks.preview import write_preview
+    from densessl.masks.store import MaskStore
 
     if args.preview < 1:
         raise UsageError(f'--preview takes a number of images, at least 1, not {args.preview}')
@@ -143,7 +143,7 @@ def _generator(args: argparse.Namespace) -> MaskGenerator:
 
 def _workers(args: argparse.Namespace) -> int | None:
     """How many processes; those that torchrun started on this machine share its cores."""
-    from densessl.data.mask_build import cores
+    from densessl.masks.build import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
 
@@ -161,7 +161,7 @@ def _first() -> str:
 def _shard(text: str | None) -> tuple[tuple[int, int], str]:
     """The share (I, N) that is asked for, or, if none is, the scheduler's with what says so."""
     if text is None:
-        from densessl.data.shards import shard_of_job
+        from densessl.job_share import shard_of_job
         i, n, who = shard_of_job(os.environ)
         return (i, n), who
     try:

@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
     """Write the shards.
 
     Raises:
-        UsageError: see :func:`densessl.data.tar_write.make_shards`.
+        UsageError: see :func:`densessl.shards.write.make_shards`.
     """
-    from densessl.data.find import find_images
-    from densessl.data.tar_write import make_shards
+    from densessl.images.find import find_images
+    from densessl.shards.write import make_shards
 
     size = _bytes(args.shard_size)
     images = find_images(args.images)

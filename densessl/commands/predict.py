@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw; 1 if no image could be read."""
-    from densessl.transfer.predict import draw_predictions
+    from densessl.finetune.predict import draw_predictions
     drawn = draw_predictions(args.model, args.images, args.out, score=args.score,
                              overwrite=args.overwrite, pixels=pixel_arguments(args))
     for path, reason in drawn.skipped.items():

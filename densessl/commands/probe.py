@@ -14,7 +14,7 @@ BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from densessl.evaluation.probe import KINDS
+    from densessl.probes.probe import KINDS
     parser.add_argument('backbones', nargs='+', metavar='BACKBONE',
                         help='exported backbones, or random')
     parser.add_argument('--data', required=True, metavar='DIR', help='dense: a folder of label '
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; print a line for each backbone, and a table of several."""
     from dataclasses import fields
 
-    from densessl.evaluation.probe import Probe, run_probe
+    from densessl.probes.probe import Probe, run_probe
     _check(args)
     given = {**vars(args), 'map': dict(args.map), 'value_range': None, **pixel_arguments(args)}
     probe = Probe(**{field.name: given[field.name] for field in fields(Probe)})

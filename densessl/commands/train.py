@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; exit code 1 if a signal stopped it."""
     from densessl.config import parse_options
-    from densessl.engine.hooks import Interrupted
-    from densessl.engine.train import train
+    from densessl.training.hooks import Interrupted
+    from densessl.training.train import train
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
         UsageError: wrong config, data, masks or numbers.
     """
     from densessl.config import parse_options
-    from densessl.engine.configured import configure
     from densessl.errors import UsageError
-    from densessl.evaluation.view_sheet import write_sheet
+    from densessl.training.configured import configure
+    from densessl.training.view_sheet import write_sheet
 
     if args.number < 1:
         raise UsageError(f'-n takes a number of images, at least 1, not {args.number}')

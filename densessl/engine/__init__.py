@@ -1,1 +1,1 @@
-"""The training engine: mmengine's Runner, adapted in one place."""
+"""What every run by mmengine's Runner shares: stopping, saving and going on."""

@@ -18,7 +18,7 @@ class FiniteHook(Hook):
     """Ends a fine-tuning run at a loss that is not finite, before a checkpoint or an evaluation of
     weights that are not, and at predictions that are not: a class is found in NaN, too. (A
     pretraining run reads its losses only once a logging interval:
-    :class:`densessl.engine.log.LogValuesHook`.)"""
+    :class:`densessl.training.log.LogValuesHook`.)"""
 
     priority = 'VERY_HIGH'      # before whoever saves or scores
 

@@ -16,8 +16,14 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from densessl.checkpoint_file import SAVED, damage, note_newest, read_checkpoint, write_checkpoint
-from densessl.engine.going_on import checked_hub
+from densessl.engine.checkpoint_file import (
+    SAVED,
+    damage,
+    note_newest,
+    read_checkpoint,
+    write_checkpoint,
+)
+from densessl.engine.restore import checked_hub
 from densessl.environment import explain
 from densessl.errors import RunFailed
 

@@ -1,1 +1,1 @@
-"""Export, recipe, fine-tuning, and the bridge to the libraries on the other side."""
+"""The hand-off: from a checkpoint to the libraries on the other side, verified."""

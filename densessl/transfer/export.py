@@ -7,21 +7,21 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.backbone_file import (
+from densessl.transfer.foreign import read_foreign
+from densessl.transfer.foreign_file import Foreign
+from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
+from densessl.transfer.named_network import read_named
+from densessl.weights.backbone_file import (
     SAFETENSORS,
     load_backbone_file,
     load_weights_only,
     save_backbone,
     weights_hash,
 )
-from densessl.transfer.foreign_file import Foreign
-from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.importing import read_foreign
-from densessl.transfer.keymap import State
-from densessl.transfer.named_network import read_named
-from densessl.transfer.provenance import check_provenance
-from densessl.transfer.stated_backbone import build_stated
-from densessl.transfer.stored_tensors import check_state
+from densessl.weights.keymap import State
+from densessl.weights.provenance import check_provenance
+from densessl.weights.stated_backbone import build_stated
+from densessl.weights.stored_tensors import check_state
 
 PREFIX = 'backbone.'
 

@@ -15,13 +15,13 @@ from torch import nn
 
 from densessl import __version__
 from densessl.backbones import feature_maps, spelled
-from densessl.checkpoint_file import has_checksum
+from densessl.engine.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped
-from densessl.transfer.backbone_file import load_foreign
-from densessl.transfer.checkpoints import WRAPPERS, CheckpointLayout, tensors_of
+from densessl.transfer.foreign_layouts import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, normalize, reference_image
-from densessl.transfer.keymap import State
 from densessl.transfer.recorded_input import recorded_input
+from densessl.weights.backbone_file import load_foreign
+from densessl.weights.keymap import State
 
 AUTO = 'auto'
 

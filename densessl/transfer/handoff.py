@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import UsageError
-from densessl.transfer.stated_backbone import rebuild
 from densessl.transfer.target import neutral_weights
+from densessl.weights.stated_backbone import rebuild
 
 TOLERANCE = 1e-4    # of the largest activation; rounding stays below 1e-5 in fp32
 IMAGE_SIZE = 224    # pixels; a multiple of 32 and of 14, so every patch size and stride fits

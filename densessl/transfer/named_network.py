@@ -12,8 +12,7 @@ from torch import nn
 from densessl.backbones import build_backbone, spelled
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.backbone_file import weights_hash
-from densessl.transfer.checkpoints import CheckpointLayout, Parts, sort_tensors
+from densessl.transfer.foreign import candidate_layouts
 from densessl.transfer.foreign_file import (
     AUTO,
     Foreign,
@@ -24,9 +23,10 @@ from densessl.transfer.foreign_file import (
     starts_of,
     try_weights,
 )
+from densessl.transfer.foreign_layouts import CheckpointLayout, Parts, sort_tensors
 from densessl.transfer.handoff import KeyTable
-from densessl.transfer.importing import candidate_layouts
-from densessl.transfer.keymap import State
+from densessl.weights.backbone_file import weights_hash
+from densessl.weights.keymap import State
 
 _CALL = re.compile(r'(?P<type>[\w.]+)\s*(?:\((?P<arguments>.*)\))?', re.DOTALL)
 _LOADING = ('pretrained', 'weights', 'checkpoint_path', 'init_cfg')   # arguments that fetch weights

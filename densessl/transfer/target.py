@@ -10,19 +10,19 @@ import numpy as np
 from torch import nn
 
 from densessl.errors import UsageError
-from densessl.transfer.keymap import State
-from densessl.transfer.layouts import RESNET, Family, Layout, read_neutral
-from densessl.transfer.shapes import with_groups
+from densessl.weights.families import with_groups
+from densessl.weights.keymap import State
+from densessl.weights.layouts import RESNET, Family, Layout, read_neutral
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mmengine import Config
 
-    from densessl.evaluation.class_images import ClassImages
-    from densessl.evaluation.predictions import Prediction
-    from densessl.transfer.checkpoints import CheckpointLayout
-    from densessl.transfer.data_report import DataReport
+    from densessl.demo.predictions import Prediction
+    from densessl.labels.data_report import DataReport
+    from densessl.probes.class_images import ClassImages
+    from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.transfer.recipe import Recipe
 
 
@@ -100,7 +100,7 @@ class TransferTarget:
             name: what follows the dot.
             backbone: as :meth:`build_backbone` gives it for ``name`` and ``kwargs``.
         """
-        from densessl.transfer.checkpoints import CheckpointLayout
+        from densessl.transfer.foreign_layouts import CheckpointLayout
         return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
 
     def translate(self, state: State, source: str) -> State:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.data.image_names import check_listed
 from densessl.errors import UsageError
 from densessl.files import parse_json
+from densessl.images.image_names import check_listed
 from densessl_plugins.masks.label_maps import as_regions, read_labels
 
 

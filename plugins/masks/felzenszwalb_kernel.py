@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
-from densessl.data.compiled import entry
+from densessl.pixels.compiled import entry
 
 # An edge's bin is its squared weight's float32 exponent and first 9 bits of mantissa: weights of
 # 0..442 that differ by 0.1 % have bins of their own, those below 0.03 count as 0. With 8 bits

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.data.label_ids import read_stored
-from densessl.data.label_image import check_size
 from densessl.errors import UsageError
+from densessl.labels.label_ids import read_stored
+from densessl.labels.label_image import check_size
 
 EXTENSIONS = ('.png', '.tif', '.tiff')
 

@@ -10,11 +10,11 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from densessl.errors import UsageError
-from densessl.transfer.roots import SPLITS, set_root
-from densessl.transfer.subset import leaf_datasets
-from densessl_plugins.mmdet.label_layouts import find_layout
-from densessl_plugins.mmdet.label_source import Labels, LabelSource, load_labels
-from densessl_plugins.mmdet.outlines import NO_OUTLINE
+from densessl.finetune.data_roots import SPLITS, set_root
+from densessl.finetune.subset import leaf_datasets
+from densessl_plugins.mmdet.labels.label_layouts import find_layout
+from densessl_plugins.mmdet.labels.label_source import Labels, LabelSource, load_labels
+from densessl_plugins.mmdet.labels.outlines import NO_OUTLINE
 
 COCO_TYPES = ('CocoDataset', 'CocoFolder')
 IMAGES = ('{}2017', 'images/{}', 'images/{}2017')

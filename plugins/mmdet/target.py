@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from densessl.transfer.engine_target import EngineTarget
+from densessl.transfer.mmengine_target import EngineTarget
 
 if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.evaluation.predictions import Prediction
-    from densessl.transfer.checkpoints import CheckpointLayout
-    from densessl.transfer.data_report import DataReport
-    from densessl.transfer.layouts import Layout
+    from densessl.demo.predictions import Prediction
+    from densessl.labels.data_report import DataReport
+    from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.weights.layouts import Layout
 
 
 SCORES = {   # by the name people use; COCO's and VOC's in the order of their papers' tables
@@ -38,7 +38,8 @@ class MMDetection(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmdet.in_configs',)
 
     def prepare(self) -> None:
-        from densessl.transfer import image_loading, library_backbone
+        from densessl.finetune import image_loading
+        from densessl.transfer import library_backbone
         from densessl.transfer.mmcv_ops import install
         from densessl_plugins.mmdet import panoptic_quality
         install()
@@ -51,7 +52,8 @@ class MMDetection(EngineTarget):
             import mmdet.evaluation
             import mmdet.models
             import mmdet.visualization  # noqa: F401
-        from densessl_plugins.mmdet import c4, coco, panoptic, voc
+        from densessl_plugins.mmdet import c4
+        from densessl_plugins.mmdet.labels import coco, panoptic, voc
         for module in (c4, coco, panoptic, voc, image_loading):
             module.register()
         library_backbone.register()
@@ -75,8 +77,9 @@ class MMDetection(EngineTarget):
         return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.transfer.roots import reads
-        from densessl_plugins.mmdet import data, panoptic, voc
+        from densessl.finetune.data_roots import reads
+        from densessl_plugins.mmdet import data
+        from densessl_plugins.mmdet.labels import panoptic, voc
         if reads(cfg, panoptic.TYPES, one=True):
             return panoptic.set_panoptic(cfg, root)
         if reads(cfg, voc.TYPES) and voc.is_devkit(root):
@@ -88,7 +91,7 @@ class MMDetection(EngineTarget):
     def inspect_data(self, cfg: Config) -> list[DataReport]:
         from mmengine.registry import DefaultScope
 
-        from densessl_plugins.mmdet.data_reports import inspect_objects
+        from densessl_plugins.mmdet.labels.data_reports import inspect_objects
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             return list(inspect_objects(cfg))
 
@@ -136,7 +139,7 @@ class MMDetection(EngineTarget):
         return lines
 
     def prediction(self, sample: Any) -> Prediction:
-        from densessl_plugins.mmdet.panoptic import panoptic_prediction
+        from densessl_plugins.mmdet.labels.panoptic import panoptic_prediction
         if 'pred_panoptic_seg' in sample:
             return panoptic_prediction(sample)
         return super().prediction(sample)

@@ -8,9 +8,9 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from densessl.data.label_ids import IGNORED
 from densessl.errors import UsageError
-from densessl.transfer.label_folder import (
+from densessl.finetune.data_roots import SPLITS
+from densessl.labels.label_folder import (
     LAYOUT,
     LabelOptions,
     id_map,
@@ -18,7 +18,7 @@ from densessl.transfer.label_folder import (
     read_label_folder,
     stray_labels,
 )
-from densessl.transfer.roots import SPLITS
+from densessl.labels.label_ids import IGNORED
 
 OPTIONS = LabelOptions('--cfg-options labels.ignore=', "--cfg-options 'labels.map=[[255,1]]'")
 

@@ -8,9 +8,9 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
-from densessl.transfer.label_folder import visible_files
-from densessl.transfer.roots import SPLITS, devkit, listed_images, require
-from densessl.transfer.subset import leaf_datasets
+from densessl.finetune.data_roots import SPLITS, devkit, listed_images, require
+from densessl.finetune.subset import leaf_datasets
+from densessl.labels.label_folder import visible_files
 
 VOC_TYPES = ('PascalVOCDataset', 'VocLabels')
 CITYSCAPES_TYPES = ('CityscapesDataset', 'CityscapesFolder')

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from mmseg.registry import DATASETS
 
-from densessl.data.label_ids import IGNORED, UNKNOWN, MapMeaning
-from densessl.engine.building import building
-from densessl.transfer.data_report import DataReport, Finding
-from densessl.transfer.roots import SPLITS
-from densessl.transfer.subset import leaf_datasets
+from densessl.engine.guard import building
+from densessl.finetune.data_roots import SPLITS
+from densessl.finetune.subset import leaf_datasets
+from densessl.labels.data_report import DataReport, Finding
+from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning
 
 LOADERS = ('LoadImageFromFile', 'LoadDisplayedImage')
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from densessl.transfer import shapes
-from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import CONVNEXT, VIT, Layout
+from densessl.weights import families as shapes
+from densessl.weights.keymap import KeyMap, Rename
+from densessl.weights.layouts import CONVNEXT, VIT, Layout
 
 _VIT = KeyMap([
     Rename('cls_token', 'cls_token'), Rename('pos_embed', 'pos_embed'),

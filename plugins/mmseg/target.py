@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.engine_target import EngineTarget
+from densessl.transfer.mmengine_target import EngineTarget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.transfer.data_report import DataReport
-    from densessl.transfer.layouts import Layout
+    from densessl.labels.data_report import DataReport
+    from densessl.weights.layouts import Layout
 
 
 TIMM = 'TIMMBackbone'       # builds a timm model by its name
@@ -29,7 +29,8 @@ class MMSegmentation(EngineTarget):
     config_imports: ClassVar[tuple[str, ...]] = ('densessl_plugins.mmseg.in_configs',)
 
     def prepare(self) -> None:
-        from densessl.transfer import image_loading, library_backbone
+        from densessl.finetune import image_loading
+        from densessl.transfer import library_backbone
         from densessl.transfer.mmcv_ops import install
         install()
         with redirect_stdout(io.StringIO()):   # it prints which optional parts it does not find
@@ -77,7 +78,7 @@ class MMSegmentation(EngineTarget):
         return [*super().layouts(), *LAYOUTS]
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.transfer.roots import reads, set_root
+        from densessl.finetune.data_roots import reads, set_root
         from densessl_plugins.mmseg import data, devkits
         _check_stages(cfg.model)
         if cfg.get('labels'):

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from densessl.data.photometric_draw import kernel_of, parameters
-from densessl.data.view_bounds import check_number
-from densessl.data.views import LARGEST, AugmentedView
 from densessl.errors import UsageError
+from densessl.views.bounds import check_number
+from densessl.views.photometry_draw import kernel_of, parameters
+from densessl.views.view import LARGEST, AugmentedView
 
 
 class PatchBoxes(NamedTuple):

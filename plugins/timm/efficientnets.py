@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from densessl.transfer.keymap import State
+from densessl.weights.keymap import State
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)   # blocks of each stage of B0 (table 1)
 # depth and channels of the last stage, which tell the sizes apart

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from densessl.transfer import shapes
-from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, Layout
+from densessl.weights import families as shapes
+from densessl.weights.keymap import KeyMap, Rename
+from densessl.weights.layouts import CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, Layout
 
 
 def _matrix(value: Tensor) -> Tensor:

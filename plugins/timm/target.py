@@ -16,8 +16,8 @@ from densessl.transfer.recipe import parameters_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from densessl.transfer.checkpoints import CheckpointLayout
-    from densessl.transfer.layouts import Layout
+    from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.weights.layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
 _DERIVED = r'.*\.(?:relative_position_index|relative_coords_table|attn_mask)'
@@ -71,7 +71,7 @@ class Timm(TransferTarget):
         return LAYOUTS
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
-        from densessl.transfer.checkpoints import CheckpointLayout
+        from densessl.transfer.foreign_layouts import CheckpointLayout
         model = _create(name, {'num_classes': 1, **kwargs})
         heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
         cfg = model.default_cfg

@@ -4,8 +4,8 @@ Each entry was read from the code that writes such files; its ``origin`` names t
 """
 from __future__ import annotations
 
-from densessl.transfer.checkpoints import CheckpointLayout
-from densessl.transfer.keymap import KeyMap, Rename
+from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.weights.keymap import KeyMap, Rename
 
 # nn.Sequential(*resnet.children()) numbers conv1, bn1, ReLU, pooling, layer1 … layer4
 SEQUENTIAL = KeyMap([

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from densessl.transfer import shapes
-from densessl.transfer.group_norm import GROUPS
-from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import CONVNEXT, RESNET, SWIN, VIT, Layout, position_buffers
+from densessl.weights import families as shapes
+from densessl.weights.group_norm import GROUPS
+from densessl.weights.keymap import KeyMap, Rename
+from densessl.weights.layouts import CONVNEXT, RESNET, SWIN, VIT, Layout, position_buffers
 
 CONVNEXTS = {((3, 3, 9, 3), 96): 'convnext_tiny', ((3, 3, 27, 3), 96): 'convnext_small',
              ((3, 3, 27, 3), 128): 'convnext_base', ((3, 3, 27, 3), 192): 'convnext_large'}

@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from densessl.errors import UsageError
-from densessl.transfer.group_norm import GROUPS
+from densessl.weights.group_norm import GROUPS
 
 
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:

@@ -3,7 +3,7 @@
 They are the transfer table of SimCLR and BYOL as far as torchvision has it (of the twelve, Birdsnap
 is a folder of class folders, and VOC2007 has several classes an image), and others. Train and test
 are the sets' own, validation images counting as training images, as in Kornblith et al. 2019; sets
-without a split are divided by :func:`densessl.evaluation.class_images.held_out`.
+without a split are divided by :func:`densessl.probes.class_images.held_out`.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
-    from densessl.evaluation.class_images import ClassImages
+    from densessl.probes.class_images import ClassImages
 
 _TRAIN = ({'train': True},), ({'train': False},)
 _TEST = ({'split': 'train'},), ({'split': 'test'},)
@@ -50,7 +50,7 @@ def read_set(name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
 
 def _join(name: str, root: Path, parts: tuple[dict[str, Any], ...]) -> ClassImages:
     """Several parts of a data set as one."""
-    from densessl.evaluation.class_images import ClassImages
+    from densessl.probes.class_images import ClassImages
     opened = [_open(name, root, part) for part in parts]
     labels = [_labels(part) for part in opened]
     where = [(part, i) for part, found in enumerate(labels) for i in range(len(found))]

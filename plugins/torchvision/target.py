@@ -10,17 +10,17 @@ from torch import nn
 
 from densessl import TransferTarget
 from densessl.errors import UsageError
-from densessl.transfer.group_norm import GROUPS
 from densessl.transfer.recipe import parameters_of
+from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from densessl.evaluation.class_images import ClassImages
-    from densessl.transfer.checkpoints import CheckpointLayout
-    from densessl.transfer.layouts import Layout
+    from densessl.probes.class_images import ClassImages
+    from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.weights.layouts import Layout
 
 
 class Torchvision(TransferTarget):
@@ -49,7 +49,7 @@ class Torchvision(TransferTarget):
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
 
-        from densessl.transfer.checkpoints import CheckpointLayout
+        from densessl.transfer.foreign_layouts import CheckpointLayout
         model = _whole_model(name, kwargs)
         heads = [re.escape(key) for key in model.state_dict().keys() - backbone.state_dict().keys()]
         presets = next(iter(get_model_weights(name))).transforms()

@@ -11,9 +11,9 @@ from mmengine.structures import BaseDataElement, PixelData
 
 from densessl.cli import main
 from densessl.engine.finite import FiniteHook
-from densessl.engine.log import LogValuesHook
-from densessl.engine.runner import PretrainRunner, newest_checkpoint
 from densessl.errors import RunFailed
+from densessl.training.log import LogValuesHook
+from densessl.training.runner import PretrainRunner, newest_checkpoint
 
 SMALL = ['views.0.size=32', 'views.1.size=32', 'train_dataloader.batch_size=4', 'log_interval=1',
          'train_dataloader.num_workers=0',

@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
 
-from densessl.checkpoint_file import read_checkpoint, write_checkpoint
+from densessl.engine.checkpoint_file import read_checkpoint, write_checkpoint
 from densessl.engine.saving import PrunesAfterSaving, SafeHooks
 
 

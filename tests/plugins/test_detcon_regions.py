@@ -7,13 +7,13 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from densessl.data.find import find_images
-from densessl.data.loader import ViewDataset, build_loader
-from densessl.data.masks import make_masks, store_for_training
-from densessl.data.sample import write_scenes
-from densessl.data.views import AugmentedView
+from densessl.demo.sample import write_scenes
+from densessl.images.find import find_images
+from densessl.masks.generator import make_masks, store_for_training
 from densessl.plugins import load_plugins, name_of
 from densessl.registry import MASK_GENERATORS, METHODS
+from densessl.views.dataset import ViewDataset, build_loader
+from densessl.views.view import AugmentedView
 
 GENERATORS = [name_of(generator) for plugin in load_plugins()
               for generator in plugin.provides.get('mask_generators', [])]

@@ -11,7 +11,7 @@ import pytest
 from skimage.filters import gaussian
 from skimage.segmentation import felzenszwalb
 
-from densessl.data.scenes import draw_scene
+from densessl.demo.scenes import draw_scene
 from densessl.registry import MASK_GENERATORS
 
 RNG = np.random.default_rng(0)

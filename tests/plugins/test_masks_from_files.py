@@ -8,10 +8,10 @@ import tifffile
 from PIL import Image
 from pycocotools import mask as rle
 
-from densessl.data.find import find_images
-from densessl.data.masks import MaskStore, make_masks
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
+from densessl.images.find import find_images
+from densessl.masks.generator import MaskStore, make_masks
 from densessl.registry import MASK_GENERATORS
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import felzenszwalb
 
-from densessl.data.masks import MaskGenerator
 from densessl.errors import UsageError
+from densessl.masks.generator import MaskGenerator
 from densessl.plugins import load_plugins, plugin_of
 from densessl.registry import MASK_GENERATORS
 

@@ -6,10 +6,10 @@ import torch
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.cli import main
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
+from densessl.finetune.finetune import finetune
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.finetune import finetune
 
 TINY = {'train_cfg.max_iters': 2}
 

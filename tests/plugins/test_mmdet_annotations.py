@@ -13,11 +13,11 @@ from mmengine.registry import DefaultScope
 from pycocotools import mask as rle
 
 from densessl.cli import main
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.finetune import read_downstream_config
-from densessl_plugins.mmdet.annotations import normalize, read_annotations
-from densessl_plugins.mmdet.finding_log import FindingLog
+from densessl.finetune.finetune import read_downstream_config
+from densessl_plugins.mmdet.labels.annotations import normalize, read_annotations
+from densessl_plugins.mmdet.labels.finding_log import FindingLog
 
 OPTIONAL = {'images': ('width', 'height', 'license'),
             'annotations': ('id', 'bbox', 'area', 'iscrowd')}

@@ -12,7 +12,7 @@ from labelled_photos import (
 )
 
 from densessl.errors import UsageError
-from densessl.transfer.finetune import read_downstream_config
+from densessl.finetune.finetune import read_downstream_config
 
 BOX = [5, 6, 25, 18]              # the same, as left, top, right, bottom
 VOC = 'faster_rcnn_c4_r18_voc'

@@ -22,11 +22,11 @@ from labelled_photos import (
 from mmdet.datasets import VOCDataset
 
 from densessl.cli import main
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.roots import read_list
-from densessl_plugins.mmdet.label_files import drawn
-from densessl_plugins.mmdet.xml_labels import read_xml
+from densessl.finetune.data_roots import read_list
+from densessl_plugins.mmdet.labels.label_files import drawn
+from densessl_plugins.mmdet.labels.xml_labels import read_xml
 
 WIDTH, HEIGHT = SIDES
 CORNERS = 6, 7, 25, 18            # the first and the last pixel, from 1 on

@@ -19,7 +19,7 @@ from labelled_photos import (
 from pycocotools import mask as rle
 
 from densessl.errors import UsageError
-from densessl_plugins.mmdet.outlines import usable_outline
+from densessl_plugins.mmdet.labels.outlines import usable_outline
 
 WIDTH, HEIGHT = SIDES
 GOOD = [5, 6, 20, 12]

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.transfer.finetune import read_downstream_config
+from densessl.finetune.finetune import read_downstream_config
 from densessl_plugins.mmdet.panoptic_quality import OFFSET, PQStat, id2rgb, rgb2id
 
 TWIN = 'downstream/panoptic_fpn_r18_coco'

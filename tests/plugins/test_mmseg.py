@@ -10,9 +10,9 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.errors import UsageError
+from densessl.finetune.finetune import read_downstream_config
+from densessl.finetune.fitting import apply_recipe
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.finetune import read_downstream_config
-from densessl.transfer.fitting import apply_recipe
 
 TWIN = 'downstream/fcn_r18_folder'
 CAMVID = Path(__file__).parents[3] / 'shared/data/camvid'

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from densessl.cli import main
-from densessl.data.sample import write_scenes
+from densessl.demo.sample import write_scenes
 
 # twin: options of its run (about 70 updates of small patches), chance, what must be reached
 TASKS = {

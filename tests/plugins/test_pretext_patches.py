@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from densessl.data.collate import collate
-from densessl.data.photometric import ViewPreprocessor
-from densessl.data.views import make_views
 from densessl.errors import UsageError
+from densessl.views.collate import collate
+from densessl.views.photometry import ViewPreprocessor
+from densessl.views.view import make_views
 from densessl_plugins.pretext.patches import PatchGrid
 
 

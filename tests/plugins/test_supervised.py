@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from densessl.data.find import find_images
-from densessl.data.labels import class_labels
 from densessl.errors import UsageError
+from densessl.images.find import find_images
+from densessl.labels.class_labels import class_labels
 from densessl.method import View
 from densessl_plugins.supervised.supervised import Supervised
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
-from densessl.transfer.checkpoints import IMAGENET_MEAN
+from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import Foreign
+from densessl.transfer.foreign_layouts import IMAGENET_MEAN
 from densessl.transfer.handoff import normalize
-from densessl.transfer.importing import read_foreign
 from densessl.transfer.named_network import read_named
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'

@@ -9,10 +9,10 @@ from mmengine import Config
 from densessl.backbones import build_backbone
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.group_norm import group_count
 from densessl.transfer.handoff import compare_features
 from densessl.transfer.recipe import Recipe
-from densessl.transfer.shapes import is_plain_resnet, resnet_shape
+from densessl.weights.families import is_plain_resnet, resnet_shape
+from densessl.weights.group_norm import group_count
 
 META = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], channel_order='RGB')
 GROUPS = {'layer': 1, 'group': 32}

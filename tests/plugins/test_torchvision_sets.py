@@ -7,7 +7,7 @@ import torchvision
 from PIL import Image
 
 from densessl.errors import UsageError
-from densessl.evaluation.class_images import find_class_images
+from densessl.probes.class_images import find_class_images
 from densessl_plugins.torchvision.sets import SETS, read_set
 
 

@@ -9,15 +9,15 @@ from torch import nn
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
+from densessl.finetune.runner import HandoffHook
+from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.engine_layouts import channels_inside, channels_outside
 from densessl.transfer.export import export_backbone
 from densessl.transfer.handoff import compare_features, compare_keys, normalize, reference_image
-from densessl.transfer.keymap import KeyMap, Rename
-from densessl.transfer.layouts import relative_positions
-from densessl.transfer.runner import HandoffHook
+from densessl.transfer.mmengine_layouts import channels_inside, channels_outside
 from densessl.transfer.target import neutral_weights
-from densessl.transfer.weights import Weights
+from densessl.weights.keymap import KeyMap, Rename
+from densessl.weights.layouts import relative_positions
 
 META = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 61.0, 62.0], 'channel_order': 'RGB'}
 SWIN = {'type': 'timm.swin_tiny_patch4_window7_224', 'embed_dim': 12, 'depths': (2, 2, 2, 2),

@@ -7,9 +7,9 @@ import torchvision
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.transfer.backbone_file import load_backbone_file
 from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.named_network import parse_network, read_named
+from densessl.weights.backbone_file import load_backbone_file
 
 slow = pytest.mark.slow
 MIX = 'mmseg.MixVisionTransformer(embed_dims=16, num_layers=[1, 1, 1, 1])'

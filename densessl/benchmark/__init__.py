@@ -1,0 +1,1 @@
+"""The benchmark: many fine-tuning runs, compared."""

@@ -1,0 +1,168 @@
+"""A benchmark's results to read: a Markdown table, plots, and a page with both."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from densessl.benchmark import tables
+from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.files import atomic_path
+from densessl.machine import machine_facts, versions
+from densessl.pictures import page
+
+LABELS_PLOT, LENGTHS_PLOT = 'score_by_labels.png', 'score_by_length.png'
+TABLE, PAGE = 'results.md', 'report.html'
+GRAY, INK = '#7a828e', '#1a1d24'
+COLORS = ('#1f66d1', '#c2571a', '#177245', '#8a3fb5', '#b3261e', '#00838f', '#a07800')   # backbones
+MARKERS = 'oD^vP*X'
+
+
+def write_report(results: dict[str, Any], folder: Path) -> None:
+    """Write tables, plots and the page of ``results`` into ``folder``."""
+    several = len(results['lengths']) > 1
+    plots = {}
+    if results['cells']:
+        plots[LABELS_PLOT] = plot_by_labels(results, folder / LABELS_PLOT)
+        if several:
+            plots[LENGTHS_PLOT] = plot_by_length(results, folder / LENGTHS_PLOT)
+    parts = [f'# Benchmark of {results["config"]}', *tables.notes(results)[:1],
+             tables.markdown(tables.score_rows(results, tables.main_length(results))),
+             '\n'.join(f'- {note}' for note in tables.notes(results)[1:]),
+             '## Differences from random weights', tables.markdown(tables.test_rows(results))]
+    if several:
+        parts.append('## Score against the length of fine-tuning')
+        for fraction in results['fractions']:
+            parts += [f'### {tables.labels(results, fraction)}',
+                      tables.markdown(tables.length_rows(results, fraction))]
+        parts.append('\n'.join(f'- {line}' for line in tables.convergence(results)))
+    parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
+    with atomic_path(folder / TABLE) as unfinished:
+        unfinished.write_text('\n\n'.join(part for part in parts if part) + '\n', encoding='utf-8',
+                              errors='backslashreplace')
+    page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
+                    _body(results, folder, plots))
+
+
+def plot_by_labels(results: dict[str, Any], path: Path) -> Path:
+    """Score against the number of labelled images (logarithmic); bars are ± one standard
+    deviation over seeds, dots the seeds."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(7, 4.6), dpi=200, layout='constrained')
+    axes = figure.subplots()
+    length = tables.main_length(results)
+    where = {fraction: tables.images_of(results, fraction) for fraction in results['fractions']}
+    _draw(axes, results, lambda one: where[one['fraction']] if one['length'] == length else None,
+          sorted({count for count in where.values() if count}))
+    axes.set_xticks([count for count in where.values() if count],
+                    [f'{count}\n{tables.percent(fraction)}' for fraction, count in where.items()
+                     if count])
+    axes.set_xlabel('labelled training images')
+    axes.set_ylabel(results['score'])
+    axes.set_title(_seeds(results), fontsize=9, color=GRAY, loc='left')
+    axes.legend(frameon=False)
+    return _save(figure, path)
+
+
+def plot_by_length(results: dict[str, Any], path: Path) -> Path:
+    """Score against the length of fine-tuning, a panel for each fraction."""
+    from matplotlib.figure import Figure
+    fractions = results['fractions']
+    columns = min(3, len(fractions))
+    lines = -(-len(fractions) // columns)
+    figure = Figure(figsize=(1 + 3.6 * columns, 0.6 + 3.4 * lines), dpi=200, layout='constrained')
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, fraction in zip(panels, fractions, strict=False):
+        _draw(axes, results, lambda one, fraction=fraction:
+              one['length'] if one['fraction'] == fraction else None, results['lengths'])
+        axes.set_xticks(results['lengths'], [f'{length:g}×' for length in results['lengths']])
+        axes.set_title(tables.labels(results, fraction), fontsize=10)
+        axes.set_xlabel('length of fine-tuning')
+    for axes in panels[len(fractions):]:
+        axes.set_visible(False)
+    panels[0].set_ylabel(results['score'])
+    panels[0].legend(frameon=False, fontsize=9)
+    figure.suptitle(_seeds(results), fontsize=9, color=GRAY)
+    return _save(figure, path)
+
+
+def _draw(axes: Any, results: dict[str, Any], x_of: Callable[[dict[str, Any]], float | None],
+          ticks: Sequence[float]) -> None:
+    """One line for each initialization over a logarithmic x axis, a little apart from each other
+    so that their bars do not hide one another."""
+    names, colors = list(results['initializations']), {RANDOM: GRAY, SUPERVISED: INK}
+    own = [name for name in names if name not in colors]
+    colors.update({name: COLORS[i % len(COLORS)] for i, name in enumerate(own)})
+    span = max(ticks) / min(ticks) if len(ticks) > 1 else 10
+    for i, name in enumerate(names):
+        shift = span ** (0.012 * (i - (len(names) - 1) / 2))
+        cells = sorted((x_of(one), one['mean'], one['std'] or 0) for one in results['cells']
+                       if one['initialization'] == name and x_of(one) is not None)
+        if cells:
+            x, mean, std = zip(*cells, strict=True)
+            axes.errorbar([value * shift for value in x], mean, std, label=name, capsize=3,
+                          color=colors[name], marker=MARKERS[i % len(MARKERS)], markersize=5,
+                          linestyle='--' if name == RANDOM else '-', linewidth=1.6)
+        dots = [(x_of(run) * shift, run['scores'][results['score']]) for run in results['runs']
+                if run['initialization'] == name and x_of(run) is not None]
+        axes.plot(*zip(*dots, strict=True) if dots else ([], []), '.', color=colors[name],
+                  alpha=0.35, markersize=5)
+    axes.set_xscale('log')
+    axes.minorticks_off()
+    axes.grid(axis='y', color='#dfe3e8')
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def _seeds(results: dict[str, Any]) -> str:
+    if results['seeds'] == 1:
+        return 'one seed: its variation is not known'
+    return f'mean ± standard deviation over {results["seeds"]} seeds; dots are seeds'
+
+
+def _save(figure: Any, path: Path) -> Path:
+    with atomic_path(path) as unfinished:
+        figure.savefig(unfinished, format='png', facecolor='white')
+    return path
+
+
+def _body(results: dict[str, Any], folder: Path, plots: dict[str, Path]) -> str:
+    notes = tables.notes(results)
+    pictures = {name: page.picture(cv2.imread(str(path))[..., ::-1], alt=name)
+                for name, path in plots.items()}
+    parts = [f'<header><h1>Does pretraining help, at my number of labels?</h1>'
+             f'{page.paragraph(notes[0], "lead")}</header>',
+             page.section(f'{results["score"] or "Score"} by labels', pictures.get(LABELS_PLOT, ''),
+                          _table(tables.score_rows(results, tables.main_length(results))),
+                          *(page.paragraph(note, 'soft') for note in notes[1:])),
+             page.section('Differences from random weights', _table(tables.test_rows(results)))]
+    if len(results['lengths']) > 1:
+        parts.append(page.section(
+            'Only faster, or higher in the end?', pictures.get(LENGTHS_PLOT, ''),
+            *(f'<h3>{tables.labels(results, fraction)}</h3>'
+              + _table(tables.length_rows(results, fraction)) for fraction in results['fractions']),
+            *map(page.paragraph, tables.convergence(results))))
+    return '\n'.join([*parts, _run(results)])
+
+
+def _run(results: dict[str, Any]) -> str:
+    facts = [('config', results['config']), ('data', results['data_root'] or 'the config’s own'),
+             ('overrides', ', '.join(f'{key}={value}' for key, value in results['options'].items())
+              or 'none'),
+             ('runs', f'{len(results["runs"])} finished, {len(results["missing"])} not'),
+             ('time of all runs', f'{sum(run["seconds"] for run in results["runs"]) / 60:.0f} min'),
+             *machine_facts().items()]
+    made = [(name, meta['method'], meta['backbone']['type'], meta.get('epochs', '?'),
+             meta.get('data', '?'), meta['sha256'][:12])
+            for name, meta in results['initializations'].items() if meta]
+    return page.section(
+        'What was run', page.paragraph(f'Written {time.strftime("%Y-%m-%d %H:%M")}.', 'soft'),
+        page.table((), facts), '<h3>Initializations</h3>',
+        page.table(('name', 'method', 'backbone', 'epochs', 'pretrained on', 'hash'), made),
+        page.folded('Versions', page.table((), versions().items())))
+
+
+def _table(rows: tables.Rows) -> str:
+    return page.table(rows[0], rows[1:], numbers=range(1, len(rows[0])))

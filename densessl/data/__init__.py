@@ -1,1 +1,0 @@
-"""Unlabelled images, region masks, views, and the built-in sample."""

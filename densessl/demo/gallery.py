@@ -1,0 +1,168 @@
+"""The demo's pictures: masks, view pairs and predictions, as HTML."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from densessl.demo.predictions import Instances, read_instances, read_label_map
+from densessl.demo.run import PRETRAINED, RANDOM
+from densessl.images.find import find_images
+from densessl.images.image_list import read_image
+from densessl.masks.generator import MaskStore
+from densessl.pictures import figures, page
+from densessl.training.train import dataset_of
+from densessl.views.collate import collate
+from densessl.views.dataset import ViewDataset
+from densessl.views.photometry import ViewPreprocessor
+
+if TYPE_CHECKING:
+    from densessl.demo.run import Demo
+
+SIDE = 384                                           # pixels of a panel's longer side
+FRAMES = ((64, 156, 255), (255, 140, 40))            # the colors of the two views
+CERTAIN = 0.3                                        # score of the objects that are drawn
+
+
+def mask_gallery(demo: Demo) -> str:
+    """Unlabelled scenes with the outlines of their regions, and the regions."""
+    store, images = MaskStore(demo.masks), find_images(demo.sample / 'unlabelled')
+    cells = []
+    for i in range(min(demo.cfg.pictures.masks, len(images))):
+        image, labels = images.read(i), store.read(images.name(i))
+        regions = int(labels.max()) + 1
+        cells.append(page.rows([
+            page.picture(figures.outlined(image, labels), f'{regions} regions'),
+            page.picture(figures.colored_regions(image, labels), alt='the regions in colors'),
+        ], columns=2))
+    return page.rows(cells, columns=3, phone=1)
+
+
+def view_gallery(demo: Demo) -> str:
+    """Scenes with the crops of both views, and the views as the network sees them."""
+    cfg = demo.method
+    images, store = find_images(demo.sample / 'unlabelled'), MaskStore(demo.masks)
+    dataset = dataset_of(cfg, images, store)
+    preprocessor = ViewPreprocessor(**cfg.normalization)
+    cells = [page.rows(_view_panels(dataset, preprocessor, i), columns=3)
+             for i in range(min(demo.cfg.pictures.views, len(images)))]
+    return page.rows(cells, columns=2, phone=1)
+
+
+def crops_of(dataset: ViewDataset, position: tuple[int, int]
+             ) -> list[tuple[int, int, int, int]]:
+    """The crops (top, left, height, width) that the views of a sample are cut from: drawn again
+    in the order of ``draw_views``, since a sample is a function of its position."""
+    n, index = position
+    rng, _ = dataset.draw(n)
+    height, width = dataset.images.size(index)
+    boxes = []
+    for view in dataset.views:
+        boxes.append(view.frame(view.draw(rng, height, width)[0]))
+        rng.random(dataset.uniforms, dtype=np.float32)
+    return boxes
+
+
+def prediction_gallery(demo: Demo, part: Any) -> str:
+    """Validation scenes: image, truth, and the predictions from both weights."""
+    classes = json.loads((demo.sample / 'classes.json').read_text())
+    drawn = _drawn_classes if part.draw == 'classes' else _drawn_instances
+    folders = [demo.finetuning(part, weights) for weights in (RANDOM, PRETRAINED)]
+    lines = [page.rows(drawn(demo, name, folders, classes), columns=4, phone=2)
+             for name in demo.shown()]
+    names = classes['classes'] if part.draw == 'classes' else classes['things']
+    start = len(classes['classes']) - len(names)     # things are the last of the classes
+    return page.legend(zip(names, classes['palette'][start:], strict=True)) + ''.join(lines)
+
+
+def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -> list[str]:
+    views = preprocessor(collate([dataset[(i, i)]]))['views']
+    masks = [view.mask[0].numpy() for view in views]
+    shared = set.intersection(*(set(np.unique(mask).tolist()) for mask in masks))
+    colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
+    scene = figures.framed(dataset.images.read(i), crops_of(dataset, (i, i)),
+                           FRAMES)
+    panels = [page.picture(_sized(scene), f'{len(shared)} regions in both',
+                           'a scene with the crops of both views')]
+    for number, (view, mask) in enumerate(zip(views, masks, strict=True)):
+        pixels = seen(view.image[0], preprocessor)
+        scale = max(1, round(SIDE / len(pixels)))
+        panel = figures.outlined_in_colors(pixels, mask, colors, scale=scale)
+        panels.append(page.picture(_sized(panel), f'view {number + 1}', chip=FRAMES[number]))
+    return panels
+
+
+def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
+    """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
+    image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
+    return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)
+
+
+def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str, Any]
+                   ) -> list[str]:
+    image = _scene(demo, name)
+    truth = cv2.imread(str(demo.sample / 'labels' / 'val' / f'{name}.png'), cv2.IMREAD_UNCHANGED)
+    panels = [page.picture(figures.enlarged(image, 2), 'scene'),
+              page.picture(figures.colored_classes(image, truth, classes['palette']), 'truth')]
+    for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
+        labels = read_label_map(folder, name)
+        if labels is None:
+            panels.append(page.paragraph('no prediction was kept', 'soft'))
+            continue
+        right = (labels == truth).mean()
+        panels.append(page.picture(
+            figures.colored_classes(image, labels, classes['palette']),
+            f'from {demo.label(weights)} weights: {right:.0%} of pixels right'))
+    return panels
+
+
+def _drawn_instances(demo: Demo, name: str, folders: list[Path], classes: dict[str, Any]
+                     ) -> list[str]:
+    image, names = _scene(demo, name), classes['things']
+    palette = classes['palette'][-len(names):]
+
+    def panel(found: Instances, caption: str) -> str:
+        drawn = figures.drawn_instances(
+            image, found.masks, found.boxes, [names[label] for label in found.labels],
+            [palette[label] for label in found.labels])
+        return page.picture(drawn, caption)
+
+    panels = [page.picture(figures.enlarged(image, 3), 'scene'),
+              panel(true_instances(demo.sample, name), 'truth')]
+    for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
+        found = read_instances(folder, name)
+        found = found.above(CERTAIN) if found else Instances(*[np.zeros((0, 4), int)] * 4)
+        panels.append(panel(found, f'from {demo.label(weights)} weights: {len(found.labels)} '
+                                   f'objects above {CERTAIN}'))
+    return panels
+
+
+def true_instances(sample: Path, name: str) -> Instances:
+    """The annotated objects of validation scene ``name``."""
+    from pycocotools import mask as rle
+    coco = json.loads((sample / 'annotations' / 'instances_val.json').read_text())
+    entry = next(one for one in coco['images'] if Path(one['file_name']).stem == name)
+    objects = [one for one in coco['annotations'] if one['image_id'] == entry['id']]
+    size = entry['height'], entry['width']
+    masks = [rle.decode(rle.merge(rle.frPyObjects(one['segmentation'], *size))) for one in objects]
+    boxes = np.array([one['bbox'] for one in objects], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]                     # left, top, width, height → corners
+    labels = np.array([one['category_id'] - 1 for one in objects], int)   # its ids count from 1
+    return Instances(boxes, np.ones(len(objects)), labels,
+                     np.array(masks, bool).reshape(-1, *size))
+
+
+def _scene(demo: Demo, name: str) -> np.ndarray:
+    return read_image(demo.sample / 'images' / 'val' / f'{name}.jpg')
+
+
+def _sized(image: np.ndarray) -> np.ndarray:
+    share = SIDE / max(image.shape[:2])
+    if share == 1:
+        return image
+    return cv2.resize(image, None, fx=share, fy=share,
+                      interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC)

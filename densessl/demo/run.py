@@ -1,0 +1,207 @@
+"""The whole way on a built-in sample: draw, mask, pretrain, export, fine-tune twice, report."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine import Config
+
+from densessl.config import check_keys, load_config
+from densessl.demo.stages import Stages
+from densessl.errors import UsageError
+
+CONFIG = 'demo/demo'
+KEYS = {'sample', 'pretraining', 'finetuning', 'pictures', 'quick'}
+RANDOM, PRETRAINED = 'random', 'pretrained'
+SMALL = 100     # images for which starting worker processes takes longer than the work
+
+
+@dataclass
+class Demo:
+    """One run of the demo and where its parts are.
+
+    Attributes:
+        cfg: what to do, as ``configs/demo/demo.py`` says it, with ``quick`` applied.
+        folder: everything is kept here.
+        seed: of the sample, the pretraining and the fine-tuning.
+        quick: whether this is the short way, whose scores mean nothing.
+    """
+
+    cfg: Config
+    folder: Path
+    seed: int = 0
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        self.sample, self.masks = self.folder / 'sample', self.folder / 'masks'
+        self.pretraining = self.folder / 'pretraining'
+        self.backbone, self.report = self.folder / 'backbone.pth', self.folder / 'report.html'
+        self.options = {**self.cfg.pretraining.options, 'seed': self.seed}
+        self.method = load_config(self.cfg.pretraining.config, self.options)
+
+    def finetuning(self, part: Any, weights: str) -> Path:
+        """The work folder of a fine-tuning run."""
+        return self.folder / 'finetuning' / f'{Path(part.config).name}-{weights}'
+
+    def label(self, weights: str) -> str:
+        """What is printed for ``RANDOM`` or ``PRETRAINED``."""
+        return self.cfg.pretraining.name if weights == PRETRAINED else weights
+
+    def shown(self) -> list[str]:
+        """The names of the validation scenes whose predictions are kept for the report."""
+        images = sorted((self.sample / 'images' / 'val').iterdir())
+        return [path.stem for path in images[:self.cfg.pictures.predictions]]
+
+
+def run_demo(out: str | Path | None = None, *, quick: bool = False, seed: int = 0,
+             fresh: bool = False) -> tuple[Demo, dict[str, Any]]:
+    """Run the demo; return what it was and, by :func:`stage_name`, what was measured.
+
+    A run that was stopped is continued by the same call; what is done is not done again.
+
+    Args:
+        out: its folder; ``work_dirs/demo`` (or ``work_dirs/demo_quick``) if None.
+        quick: the short way.
+        fresh: delete what an earlier run left in the folder.
+
+    Raises:
+        UsageError: the folder is not the demo's own, or a stage says what is wrong.
+        StageFailed: a stage failed while running.
+        KeyboardInterrupt: a signal stopped it.
+    """
+    folder = Path(out or ('work_dirs/demo_quick' if quick else 'work_dirs/demo'))
+    demo = Demo(read_demo_config(quick), folder, seed, quick)
+    stages = Stages(folder, total=5 + 2 * len(demo.cfg.finetuning), fresh=fresh)
+    prepare_backbone(demo, stages)
+    measured = finetune_all(demo, stages)
+    stages.run('report', 'write the report', lambda _: write_report(demo, stages, measured),
+               owns=['report.html'], again=True)
+    return demo, measured
+
+
+def read_demo_config(quick: bool) -> Config:
+    """The demo's config, with its ``quick`` part merged into the rest if asked for."""
+    cfg = load_config(CONFIG)
+    check_keys(CONFIG, (key for key in cfg if not key.startswith('_')), KEYS)
+    if quick:
+        cfg.merge_from_dict(cfg.quick.to_dict())
+    return cfg
+
+
+def prepare_backbone(demo: Demo, stages: Stages) -> None:
+    """The stages from the sample to ``backbone.pth``."""
+    sample, pretraining = demo.cfg.sample, demo.cfg.pretraining
+    stages.run('sample', f'draw {sample.unlabelled} unlabelled and {sample.train} + {sample.val} '
+               f'labelled scenes', lambda _: draw_sample(demo), owns=['sample'],
+               settings={**sample.to_dict(), 'seed': demo.seed}, needs=['sample/classes.json'])
+    masks = demo.method.masks.to_dict()
+    words = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')
+    stages.run('masks', f'divide the unlabelled scenes into regions ({masks["type"]}: {words})',
+               lambda _: make_region_masks(demo), settings=masks, after=['sample'],
+               owns=['masks'], needs=['masks/masks.json'])
+    stages.run('pretraining', f'pretrain {demo.method.model.backbone.type} by {pretraining.name}, '
+               f'{pretraining.epochs} epochs without labels',
+               lambda begun: pretrain(demo, resume=begun), after=['sample', 'masks'],
+               settings=[demo.method.to_dict(), pretraining.epochs], owns=['pretraining'],
+               needs=['pretraining/last_checkpoint'])
+    stages.run('export', 'take the backbone out of the checkpoint', lambda _: export(demo),
+               after=['pretraining'], owns=['backbone.pth'], needs=['backbone.pth'])
+
+
+def draw_sample(demo: Demo) -> dict[str, Any]:
+    """Draw the scenes."""
+    from densessl.demo.sample import write_scenes
+    from densessl.machine import cores
+    sample = demo.cfg.sample
+    try:
+        write_scenes(demo.sample, unlabelled=sample.unlabelled, train=sample.train, val=sample.val,
+                     size=tuple(sample.size), seed=demo.seed,
+                     workers=1 if sample.unlabelled < SMALL else cores())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return {}
+
+
+def make_region_masks(demo: Demo) -> dict[str, Any]:
+    """Make the masks of the unlabelled scenes."""
+    from densessl.images.find import find_images
+    from densessl.masks.generator import make_masks
+    from densessl.registry import MASK_GENERATORS
+    images = find_images(demo.sample / 'unlabelled')
+    generator = MASK_GENERATORS.build(demo.method.masks.to_dict())
+    summary = make_masks(images, demo.masks, generator, workers=1 if len(images) < SMALL else None)
+    return {'masks': summary.made + summary.kept, 'skipped': len(summary.skipped)}
+
+
+def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
+    """Pretrain; goes on where an attempt with the same settings was stopped."""
+    from densessl.training.train import Interrupted, train
+    try:
+        checkpoint = train(demo.cfg.pretraining.config, data=str(demo.sample / 'unlabelled'),
+                           masks=str(demo.masks), work_dir=str(demo.pretraining), resume=resume,
+                           epochs=demo.cfg.pretraining.epochs, options=demo.options)
+    except Interrupted as stop:     # it has saved a checkpoint; the other stages just end
+        raise KeyboardInterrupt from stop
+    return {'checkpoint': checkpoint.name}
+
+
+def export(demo: Demo) -> dict[str, Any]:
+    """Write the backbone; return its provenance."""
+    from densessl.engine.checkpoint_file import newest_whole
+    from densessl.transfer.export import export_backbone
+    checkpoint = newest_whole(demo.pretraining, print)
+    if checkpoint is None:
+        raise UsageError(f'{demo.pretraining} holds no checkpoint; run again with --fresh')
+    return {'provenance': export_backbone(checkpoint, demo.backbone, overwrite=True).meta}
+
+
+def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
+    """Fine-tune every downstream model from both weights; return what each run wrote down of
+    itself, by :func:`stage_name`."""
+    measured = {}
+    for part in demo.cfg.finetuning:
+        for weights in (RANDOM, PRETRAINED):
+            name = stage_name(part, weights)
+            folder = str(demo.finetuning(part, weights).relative_to(demo.folder))
+            measured[name] = stages.run(
+                name, f'fine-tune {part.name} ({part.task}) from {demo.label(weights)} weights',
+                lambda _, part=part, weights=weights: finetune_one(demo, part, weights),
+                settings=[part.to_dict(), demo.cfg.pictures.predictions, demo.seed],
+                after=['sample', 'export'] if weights == PRETRAINED else ['sample'],
+                owns=[folder], needs=[f'{folder}/scores.json'])
+    return measured
+
+
+def stage_name(part: Any, weights: str) -> str:
+    """The name of the stage that fine-tunes ``part``, such as ``'NAME from random'``."""
+    return f'{part.name} from {weights}'
+
+
+def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
+    """Fine-tune and score; return what the run wrote down of itself."""
+    from densessl.demo.predictions import KeepPredictions
+    from densessl.finetune.finetune import finetune
+    from densessl.training.hooks import Interrupted
+    folder = demo.finetuning(part, weights)
+    options = {
+        **part.options,
+        'custom_hooks': [dict(type=KeepPredictions.__name__, names=demo.shown())],
+        # mmengine gives runs of one process that share this name the first one's log files
+        'visualizer.name': str(folder.resolve())}
+    try:
+        finetune(part.config, backbone=demo.backbone if weights == PRETRAINED else RANDOM,
+                 data_root=demo.sample, fraction=part.fraction, work_dir=folder, overwrite=True,
+                 cfg_options=options, seed=demo.seed)
+    except Interrupted as stop:     # runs of a minute begin anew
+        raise KeyboardInterrupt from stop
+    return json.loads((folder / 'scores.json').read_text())
+
+
+def write_report(demo: Demo, stages: Stages, measured: dict[str, Any]) -> dict[str, Any]:
+    """Write ``report.html``."""
+    from densessl.demo.report import write_demo_report
+    size = write_demo_report(demo, measured, stages.seconds())
+    print(f'      {size / 1e6:.1f} MB with everything in it', flush=True)
+    return {}

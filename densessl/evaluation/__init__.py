@@ -1,1 +1,0 @@
-"""What was learned: scores, curves and the report."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: a downstream config, weights and labelled data become scores."""

@@ -1,0 +1,107 @@
+"""Labelled data below a root folder: where it is, and what of it is missing."""
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Any
+
+from densessl.errors import UsageError
+from densessl.finetune.subset import leaf_datasets
+
+SPLITS = ('train', 'val')
+_FLAG = re.compile(r'\s+[+-]?[01]$')    # whether an object of a class is in the image
+
+
+def set_root(cfg: Any, root: str | None) -> list[str]:
+    """Point every dataset of a downstream config at ``root`` (None: each at its own).
+
+    Returns:
+        A line for each dataset.
+
+    Raises:
+        UsageError: folders or files that the config names are not there; the message lists them.
+    """
+    lines = []
+    for split in SPLITS:
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            dataset.data_root = root or dataset.get('data_root') or ''
+            wanted = [part for part in (*dataset.get('data_prefix', {}).values(),
+                                        dataset.get('ann_file')) if part]
+            require(wanted, Path(dataset.data_root), f'that is where {dataset.type} looks; '
+                    f'--data-root names another folder')
+            lines.append(f'{split}: {dataset.type} in {dataset.data_root}')
+    cfg.test_dataloader = cfg.val_dataloader
+    return lines
+
+
+def require(wanted: Sequence[str], root: Path, hint: str) -> None:
+    """Raise UsageError, with ``hint``, unless all of ``wanted`` exist below ``root``."""
+    missing = [part for part in wanted if not (root / part).exists()]
+    if not root.is_dir():
+        raise UsageError(f'no folder {root}; {hint}')
+    if missing:
+        raise UsageError(f'{root} has no {", no ".join(missing)}; {hint}')
+
+
+def reads(cfg: Any, types: Sequence[str], one: bool = False) -> bool:
+    """Whether all datasets for training and validation are of ``types``, and, with ``one``, there
+    is one for each."""
+    leaves = [leaf_datasets(cfg[f'{split}_dataloader'].dataset) for split in SPLITS]
+    return all(leaf.get('type') in types for found in leaves for leaf in found) and (
+        not one or all(len(found) == 1 for found in leaves))
+
+
+def devkit(root: str | Path, *parts: str) -> Path:
+    """``root``, or the folder ``VOCdevkit`` in it if that has one of ``parts`` and ``root`` has
+    none: users name either."""
+    root = Path(root)
+    inner = root / 'VOCdevkit'
+    return inner if not any((root / part).exists() for part in parts) and any(
+        (inner / part).exists() for part in parts) else root
+
+
+def read_list(path: Path, known: Container[str] = ()) -> list[str]:
+    """The names in a list of images, one a line, each once: the whole line if it is among
+    ``known``, so that names may have spaces; else what is left without a flag (``name 1``,
+    ``name -1``) or a suffix; else the first word.
+
+    Raises:
+        UsageError: there is none.
+    """
+    data = path.read_bytes()
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode('utf-16' if utf16 else 'utf-8-sig', 'surrogateescape')
+    names = [_listed_name(line.strip(), known) for line in text.splitlines() if line.strip()]
+    if not names:
+        raise UsageError(f'{path} lists no images')
+    return list(dict.fromkeys(names))
+
+
+def listed_images(path: Path, folder: Path) -> list[str]:
+    """As :func:`read_list`, of names of the images in ``folder``, without suffix."""
+    return read_list(path, {one.stem for one in folder.iterdir()})
+
+
+def _listed_name(line: str, known: Container[str]) -> str:
+    unflagged = _FLAG.sub('', line)
+    for name in (line, unflagged):
+        for one in (name, name.rpartition('.')[0], name.rpartition('/')[2],
+                    name.rpartition('/')[2].rpartition('.')[0]):
+            if one and one in known:
+                return one
+    return line.split()[0] if not known else unflagged
+
+
+def missing_files(paths: Sequence[Path], source: Path) -> None:
+    """Raise UsageError if some of ``paths``, which ``source`` lists, are not there. Compares with
+    listings of the folders: asking for each file is slow on a network."""
+    there: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [path for path in paths if path.name not in there[path.parent]]
+    if missing:
+        raise UsageError(f'{len(missing)} of the {len(paths)} {missing[0].suffix} files that '
+                         f'{source} lists are not there, such as {missing[0]}')

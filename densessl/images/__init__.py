@@ -1,0 +1,1 @@
+"""Unlabelled images: lists of them, in folders, files and tar shards."""

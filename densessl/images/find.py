@@ -1,0 +1,164 @@
+"""Finding the images of a data set: in a folder, a list of paths, a JSON file or tar shards."""
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from densessl.errors import UsageError, shown
+from densessl.files import parse_json
+from densessl.images import tar_index
+from densessl.images.image_list import EXTENSIONS, ImageList
+from densessl.images.image_names import check_listed
+from densessl.pixels.file_kinds import is_clutter
+
+
+def find_images(source: str | Path) -> ImageList:
+    """Find the images of a data set.
+
+    Args:
+        source: a folder, searched recursively in sorted order (linked folders too, hidden files
+            and folders and :func:`~densessl.pixels.file_kinds.is_clutter` not); a folder of tar
+            shards, or one of them (:mod:`densessl.images.tar_index`); a ``.txt`` file with one path
+            a line, absolute or relative to the file's folder; or a ``.json`` file in COCO's format,
+            whose ``file_name``s are looked for beside the file and in the folders around it.
+
+    Raises:
+        UsageError: there is no such source, or it names no images.
+    """
+    source = Path(os.path.abspath(os.path.expanduser(source)))
+    if tar_index.is_written(source):
+        return tar_index.open_shards(source)
+    if source.is_dir():
+        names = sorted(_walk(os.fsencode(source), b'', ()))
+        if names:
+            return ImageList.of(source, source, names)
+        shards = tar_index.find_tars(source)
+        if shards:
+            return tar_index.scan_shards(source, shards)
+        raise UsageError(f'no images in {source} or its subfolders, and no .tar files in it '
+                         f'(looked for {", ".join(sorted(EXTENSIONS))}; hidden files do not count)')
+    if not source.exists():
+        raise UsageError(f'no such folder or file of images: {source}')
+    readers = {'.txt': _from_text, '.json': _from_json, '.tar': tar_index.open_tar}
+    if source.suffix.lower() not in readers:
+        tar_index.refuse_compressed(source)
+        raise UsageError(f'images must be a folder, a .txt file of paths, a COCO .json file or a '
+                         f'.tar file, not {source}')
+    try:
+        return readers[source.suffix.lower()](source)
+    except OSError as error:
+        raise UsageError(f'cannot read {source}: {error.strerror}') from error
+
+
+def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
+    """Names of the images under ``folder``; ``above`` are the inodes of the folders around it."""
+    suffixes = tuple(os.fsencode(extension) for extension in EXTENSIONS)
+    try:
+        state = os.stat(folder)
+        inode = (state.st_dev, state.st_ino)
+        if inode in above:          # a link to a folder that contains it: already being searched
+            return
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(b'.')
+                     and not is_clutter(os.fsdecode(entry.name))]
+    except OSError as error:
+        raise UsageError(f'cannot search {os.fsdecode(folder)}: {error.strerror}; let this user '
+                         f'read it, or leave it out by giving a .txt file of paths') from error
+    for entry in found:
+        name = prefix + entry.name
+        if _is_folder(entry):
+            yield from _walk(entry.path, name + b'/', (*above, inode))
+        # a broken link counts: it is reported as unreadable instead of silently left out
+        elif name.lower().endswith(suffixes) and (entry.is_symlink() or entry.is_file()):
+            yield name
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:         # a link to itself, or through a folder that may not be searched
+        return False
+
+
+def _from_text(source: Path) -> ImageList:
+    data = source.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))     # of Windows' editors
+    text = data.decode('utf-16' if wide else 'utf-8-sig', 'replace' if wide else 'surrogateescape')
+    if '\0' in text or '\ufffd' in text[:wide * len(text)]:
+        raise UsageError(f'{source} has NUL characters in it, or begins as UTF-16 and goes on as '
+                         f'something else: save it as UTF-8, one path a line')
+    lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
+    paths = [line for line in lines if line]
+    if not paths:
+        raise UsageError(f'{source} names no images: write one path a line')
+    if not os.path.lexists(source.parent / paths[0]):
+        raise UsageError(f'{source} begins with {shown(paths[0])}, but there is no such file: '
+                         f'write one path a line, absolute or relative to {source.parent}')
+    return _listed(source, source.parent, paths)
+
+
+def _from_json(source: Path) -> ImageList:
+    try:
+        images = parse_json(source.read_bytes())['images']
+        paths = [image['file_name'] for image in images]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
+                         f'({{"images": [{{"file_name": …}}, …]}}): '
+                         f'{type(error).__name__}: {error}') from error
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise UsageError(f'{source} names no images: its "images" are empty')
+    check_listed(paths, source)
+    folders = list(_folders_around(source))
+    for folder in folders:
+        if os.path.lexists(folder / paths[0]):
+            return _listed(source, folder, paths)
+    raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
+                     f'{", ".join(str(folder) for folder in folders[:8])}'
+                     f'{", …" if len(folders) > 8 else ""}')
+
+
+def _folders_around(source: Path) -> Iterator[Path]:
+    """Where a JSON's images may be, likeliest first: ``annotations/instances_train2017.json`` has
+    them in ``../train2017``, others beside it, in ``images`` or in ``images/train2017``."""
+    bases = [source.parent, source.parent.parent]
+
+    def inside(folder: Path) -> list[Path]:
+        folders = [path for path in folder.glob('*') if path.is_dir()]
+        return sorted(folders, key=lambda path: (path.name not in source.stem, path.name))
+
+    for base in bases:
+        yield base
+        yield from inside(base)
+    for base in bases:
+        yield from inside(base / 'images')
+
+
+def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
+    """The images at ``paths`` relative to ``folder``, each once, in the order of the list.
+
+    Written for a million paths: what can be done to all of them at once is."""
+    names = list(dict.fromkeys(map(os.path.normpath, paths)))
+    if any(map(is_clutter, names)):
+        kept = [name for name in names if not is_clutter(name)]
+        print(f'{len(names) - len(kept)} names in {source} are left out, which are of no images '
+              f'but of what macOS and notebooks leave beside them', file=sys.stderr)
+        names = kept
+    if not names:
+        raise UsageError(f'{source} names no images')
+    if any(name.startswith((os.sep, '..')) for name in names):      # absolute, or not inside
+        start = os.path.join(folder, '')
+        if not all(name.startswith(os.sep) for name in names):
+            names = list(dict.fromkeys(os.path.normpath(start + name) if name[0] != os.sep else name
+                                       for name in names))
+        if not all(name.startswith(start) for name in names):
+            # what the first and the last in sorted order share, all share
+            start = os.path.join(os.path.commonpath([os.path.dirname(name) for name in
+                                                     (min(names), max(names))]), '')
+        folder, names = Path(start), [name[len(start):] for name in names]
+    encoded = os.fsencode('\0'.join(names)).split(b'\0')
+    if len(encoded) != len(names):
+        raise UsageError(f'{source} has a path with a NUL character in it')
+    return ImageList.of(folder, source, encoded)

@@ -1,0 +1,152 @@
+"""Unlabelled images: any folder, list of paths, JSON of images or folder of tar shards is a data
+set.
+
+:meth:`ImageList.read` is the only reader: masks and training see the same pixels the same way up.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from densessl.images.image_names import check_names
+from densessl.pixels.decode import (
+    StoredImage,
+    UnreadableImage,
+    image_size,
+    open_data,
+    open_image,
+    read_data,
+    read_image,
+)
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+
+if TYPE_CHECKING:
+    from densessl.images.tar_masks import TarMasks
+
+__all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'image_size', 'open_image',
+           'read_data', 'read_image']
+
+EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
+                       '.jp2 .ppm .pgm .pbm .pnm'.split())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """Images by name. A million names are one buffer, so loader workers share or copy it cheaply.
+
+    Attributes:
+        root: the folder that names are relative to.
+        source: what was given: a folder, a list of paths, a JSON file or a tar file.
+        in_folders: whether the folders in the names are those of files.
+        rule: how stored values become pixels; :mod:`densessl.images.range_survey` sets it.
+    """
+
+    root: Path
+    source: Path
+    # the names, one after the other, as the OS spells them: bytes, or (n,) uint8 in shared memory
+    _names: bytes | np.ndarray = field(repr=False)
+    _ends: np.ndarray = field(repr=False)    # (N + 1,) int64; name i is _names[_ends[i]:_ends[i+1]]
+    in_folders: bool = field(default=True, repr=False, kw_only=True)
+    rule: PixelRule = field(default=PLAIN, kw_only=True)
+
+    @classmethod
+    def of(cls, root: Path, source: Path, names: list[bytes]) -> ImageList:
+        """The list of ``names`` (posix paths relative to ``root``, as ``os.fsencode`` gives).
+
+        Raises:
+            UsageError: a name leads out of ``root`` (:mod:`densessl.images.image_names`).
+        """
+        ends = np.zeros(len(names) + 1, np.int64)
+        np.cumsum([len(name) for name in names], out=ends[1:])
+        joined = b''.join(names)
+        check_names(joined, ends, source)
+        return cls(root, source, joined, ends)
+
+    @classmethod
+    def of_paths(cls, paths: Iterable[str]) -> ImageList:
+        """The list of files that are anywhere: absolute paths."""
+        return cls.of(Path('/'), Path('/'), [os.fsencode(path.lstrip('/')) for path in paths])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def name(self, i: int) -> str:
+        """Image ``i``'s posix path relative to ``root``; IndexError past the end."""
+        return os.fsdecode(self._raw(i))
+
+    def path(self, i: int) -> Path:
+        """The file in which image ``i`` is."""
+        return self.root / self.name(i)
+
+    def where(self, i: int) -> str:
+        """What messages call image ``i``."""
+        return str(self.path(i))
+
+    def stat(self, i: int) -> tuple[int, int]:
+        """How many bytes image ``i`` has, and when they were written (ns).
+
+        Raises:
+            UnreadableImage: it is missing or empty.
+        """
+        try:
+            state = os.stat(os.fsencode(self.root) + b'/' + self._raw(i))   # a Path takes longer
+        except OSError:
+            state = None
+        if not (state and state.st_size):
+            read_data(self.path(i))       # says why
+            raise UnreadableImage(self.where(i), 'the file is not what it was a moment ago')
+        return state.st_size, state.st_mtime_ns
+
+    def data(self, i: int) -> bytes:
+        """The bytes of image ``i`` as stored; raises as :meth:`stat`."""
+        return read_data(self.path(i))
+
+    def open(self, i: int) -> StoredImage:
+        """Image ``i``, of which no more than the header is decoded; raises as
+        :func:`~densessl.pixels.decode.open_image`."""
+        return open_data(self.where(i), self.data(i), self.rule)
+
+    def read(self, i: int) -> np.ndarray:
+        """Image ``i``, (H, W, 3) uint8 RGB; raises as
+        :func:`~densessl.pixels.decode.read_image`."""
+        return self.open(i).pixels()
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(H, W) of image ``i``; raises as :func:`~densessl.pixels.decode.image_size`."""
+        return image_size(self.path(i))
+
+    def masks(self) -> TarMasks | None:
+        """The label maps that are kept with the images, if there are any."""
+        return None
+
+    def select(self, keep: Iterable[int]) -> ImageList:
+        """The images at the positions ``keep``, in that order."""
+        chosen = ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
+        return replace(chosen, rule=self.rule)
+
+    def digest(self) -> str:
+        """A hash of the names in their order: 16 hexadecimal digits."""
+        digest = hashlib.sha256(self._names)
+        digest.update(self._ends)
+        return digest.hexdigest()[:16]
+
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """The list in arrays: the names as (n,) uint8 and (N + 1,) int64, for :meth:`over`."""
+        names = self._names
+        return np.frombuffer(names, np.uint8) if isinstance(names, bytes) else names, self._ends
+
+    def over(self, *buffers: np.ndarray) -> ImageList:
+        """The same list over other copies of its :meth:`buffers`."""
+        names, ends = buffers
+        return replace(self, _names=names, _ends=ends)
+
+    def _raw(self, i: int) -> bytes:
+        if not 0 <= i < len(self):
+            raise IndexError(f'image {i} of {len(self)}')
+        return bytes(self._names[self._ends[i]:self._ends[i + 1]])

@@ -1,0 +1,84 @@
+"""Images in tar shards: a list of images whose place is a stretch of a shard."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densessl.images.image_list import ImageList
+from densessl.images.tar_files import TarFiles
+from densessl.images.tar_masks import TarMasks
+from densessl.pixels.decode import UnreadableImage, data_size
+
+
+@dataclass(frozen=True, eq=False)
+class TarImages(ImageList):
+    """As the list of the files that the images were, and with its digest.
+
+    Attributes:
+        shards: the tar files.
+        entries: (N, 3 + 2·maps) int64: the shard, offset and size of the image, and the offset and
+            size of each label map, size 0 for one that is missing.
+        mask_info: how the label maps were made; None if there are none.
+    """
+
+    shards: TarFiles = field(repr=False)
+    entries: np.ndarray = field(repr=False)
+    mask_info: dict[str, Any] | None = field(repr=False)
+
+    def path(self, i: int) -> Path:
+        """The shard in which image ``i`` is."""
+        return self.shards.path(self.entries[i, 0])
+
+    def where(self, i: int) -> str:
+        """What messages call image ``i``."""
+        return f'{self.path(i)}: {self.name(i)}'
+
+    def stat(self, i: int) -> tuple[int, int]:
+        """As of a file; written when the shard was."""
+        if not self.entries[i, 2]:
+            raise UnreadableImage(self.where(i), 'the file is empty')
+        try:
+            return int(self.entries[i, 2]), os.stat(self.path(i)).st_mtime_ns
+        except OSError as error:
+            raise UnreadableImage(self.where(i), str(error.strerror)) from error
+
+    def data(self, i: int) -> bytes:
+        """The bytes of image ``i`` as stored."""
+        try:
+            data = self.shards.read(*map(int, self.entries[i, :3]))
+        except OSError as error:
+            raise UnreadableImage(self.where(i), str(error.strerror)) from error
+        if not data:
+            raise UnreadableImage(self.where(i), 'the file is empty')
+        return data
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(H, W) of image ``i``, by its header where that suffices."""
+        return data_size(self.where(i), self.data(i))
+
+    def masks(self) -> TarMasks | None:
+        """The label maps that are in the shards, if there are any."""
+        if self.mask_info is None:
+            return None
+        places = np.delete(self.entries, (1, 2), axis=1)
+        return TarMasks(self.source, self.mask_info, self.shards, places)
+
+    def select(self, keep: Iterable[int]) -> TarImages:
+        """The images at the positions ``keep``, in that order."""
+        keep = np.fromiter(keep, np.int64)
+        names = super().select(keep)
+        return replace(self, _names=names._names, _ends=names._ends, entries=self.entries[keep])
+
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """The list in arrays: the names in two, and the entries."""
+        return *super().buffers(), self.entries
+
+    def over(self, *buffers: np.ndarray) -> TarImages:
+        """The same list over other copies of its :meth:`buffers`."""
+        names, ends, entries = buffers
+        return replace(self, _names=names, _ends=ends, entries=entries)

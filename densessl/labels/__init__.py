@@ -1,0 +1,1 @@
+"""Labels in files: what they say, what their values mean, and what is wrong with them."""

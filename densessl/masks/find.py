@@ -1,0 +1,271 @@
+"""The store that a config's ``masks`` asks for: the user's own, that in the images' tar shards, or
+one in the cache."""
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from densessl import lock as build_lock
+from densessl.errors import UsageError
+from densessl.files import cache_root, require_cache
+from densessl.images.image_list import ImageList
+from densessl.images.range_survey import with_rule
+from densessl.images.tar_masks import TarMasks, masks_in_shards
+from densessl.lock import BeingBuilt, is_held, lock_path, look
+from densessl.masks.build import make_masks
+from densessl.masks.metadata import INFO, describe, read_info, require_same_rule, spell
+from densessl.masks.record import RECORD, changed_images, named, read_record, write_record
+from densessl.masks.store import MaskStore
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+
+if TYPE_CHECKING:
+    from densessl.masks.generator import MaskGenerator
+
+Masks = MaskStore | TarMasks
+POLL = 0.5              # seconds between two looks at a store that another process builds
+
+
+def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: bool
+                       ) -> tuple[Masks, ImageList]:
+    """Find the masks of ``images``; if they do not exist yet, build them or wait for them.
+
+    Args:
+        images: what is trained on.
+        masks: ``dict(type='name', …parameters)``, ``dict(store='folder')``, or both: then the
+            folder is built if it is missing and must fit the parameters if it is there. It may
+            be a folder of tar shards. Without ``store``, masks in the images' own shards must fit
+            the parameters; those of other images are kept in :func:`cache_folder`.
+        is_builder: whether this process builds what is missing (rank 0); the others wait.
+
+    Returns:
+        The store, and those of ``images`` that have a mask in it; masks are read by their
+        positions.
+
+    Raises:
+        UsageError: no such store, an unfinished one that ``masks`` does not say how to finish,
+            one made with other parameters, images that have changed since and whose masks
+            ``masks`` does not say how to make, or the builder failed.
+    """
+    parameters = dict(masks)
+    folder = parameters.pop('store', None)
+    generator = _build(parameters) if parameters else None
+    held = _in_shards(images, folder, generator, parameters)
+    if held is not None:
+        return _with_masks(images, held, say=is_builder)
+    if folder is not None:
+        root = Path(os.path.abspath(os.path.expanduser(folder)))
+    elif generator is not None:
+        root = cache_folder(images, generator)
+    else:
+        raise UsageError("masks must say how they are made, dict(type='NAME', …), or where they "
+                         "are, dict(store='FOLDER')")
+    store = MaskStore(root) if generator is None or (root / INFO).exists() else None
+    if store and generator:
+        _check_same(store, generator, parameters)
+    if not (store and store.complete):
+        if folder is None and is_builder:
+            require_cache()
+        if generator is None:
+            raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
+                             f'{root}" again, it goes on where it stopped')
+        store = _build_or_wait(images, root, generator, is_builder)
+    elif is_builder:
+        store = _renew(images, store, parameters)
+    return _with_masks(images, store, say=is_builder)
+
+
+def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
+    """Make the masks of images again that have changed since theirs were made, as the store says
+    that it was made; while another process does so, wait."""
+    while changed := changed_since(images, store):
+        if not parameters:
+            raise said_changed(images, store, changed)
+        generator = _build({'type': parameters['type'], **store.info['parameters']})
+        try:
+            make_masks(images, store.root, generator)
+            return MaskStore(store.root)
+        except BeingBuilt as error:
+            print(f'{error}: waiting for it', file=sys.stderr)
+            while is_held(lock_path(store.root)):
+                time.sleep(POLL)
+        except UsageError as error:
+            raise UsageError(f'{said_changed(images, store, changed)} ({error})') from error
+    return MaskStore(store.root)
+
+
+def changed_since(images: ImageList, store: Masks) -> list[int]:
+    """The positions of the images that have changed since their masks were made, by a look at each
+    file; none of a store that does not know, such as one that others made or one in tar shards."""
+    if not isinstance(store, MaskStore):
+        return []
+    positions = range(len(images))
+    recorded = read_record(store.root / RECORD, images, positions)
+    times = recorded['time'].copy()
+    changed = changed_images(images, positions, recorded)
+    if (recorded['time'] != times).any() and store.info.get('digest') == images.digest():
+        with suppress(UsageError):      # who may not write looks at the bytes again
+            write_record(store.root / RECORD, recorded, images.digest())
+    return changed
+
+
+def said_changed(images: ImageList, store: MaskStore, changed: list[int]) -> UsageError:
+    """The error that images have changed since their masks were made, and which."""
+    return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
+                      f'{store.root} were made ({named(images, changed)}); make theirs again: '
+                      f'{_command(images, store)}')
+
+
+def _command(images: ImageList, store: MaskStore) -> str:
+    values = [f'{name}={value}' for name, value in store.info['parameters'].items()]
+    return 'densessl ' + shlex.join([
+        'make_masks', str(images.source), str(store.root), '--generator', store.info['generator'],
+        *(['--set', *values] if values else [])])
+
+
+def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *,
+                say: bool = True) -> ImageList:
+    """The images, to be read by ``rule``, measured if it has to be; where it leaves that open, as
+    the images were read of which the masks in ``folder`` (or in the images' own shards) were made.
+
+    Args:
+        say: whether to say on stderr what is not as the user said.
+
+    Raises:
+        UsageError: as :func:`densessl.images.range_survey.with_rule`.
+    """
+    theirs = PixelRule.of(_info_in(images, folder), str(folder or images.source))
+    if theirs != PLAIN and (rule == PLAIN or not rule.measured):
+        rule = theirs
+        if say:
+            print(f'densessl: images are read as those were that the masks are of, by {rule}',
+                  file=sys.stderr)
+    return with_rule(images, rule, say=say)
+
+
+def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
+    root = Path(folder).expanduser() if folder else None
+    if root and (root / INFO).exists():
+        return read_info(root)
+    try:
+        held = masks_in_shards(images, root)
+    except UsageError:      # who needs masks of that folder says so
+        held = None
+    return held.info if held else {}
+
+
+def existing_store(images: ImageList, masks: dict[str, Any]
+                   ) -> tuple[Masks | None, MaskGenerator | None]:
+    """What there is of the masks that a config asks for, without building any: the store, if an
+    earlier run has left one, and the generator that makes the others."""
+    parameters = dict(masks)
+    folder = parameters.pop('store', None)
+    generator = _build(parameters) if parameters else None
+    held = _in_shards(images, folder, generator, parameters)
+    if held is not None:
+        return held, None
+    root = Path(folder).expanduser() if folder else cache_folder(images, generator)
+    is_there = generator is None or (root / INFO).exists()
+    return MaskStore(root) if is_there else None, generator
+
+
+def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
+    """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
+    images, rules by which they are read, generators, parameters or versions have another folder;
+    images whose files change under the same names have the same, in which their masks are made
+    again."""
+    read_by = [images.rule.record()] if images.rule != PLAIN else []
+    key = json.dumps([str(images.root), images.digest(), describe(generator), *read_by],
+                     sort_keys=True)
+    digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
+    return cache_root() / 'masks' / f'{images.root.name[:80] or "images"}-{digest}'
+
+
+def _build(masks: dict[str, Any]) -> MaskGenerator:
+    from densessl.registry import MASK_GENERATORS
+    if 'type' not in masks:
+        raise UsageError(f"masks have parameters ({', '.join(masks)}) but no type: write "
+                         f"dict(type='NAME', …)")
+    return MASK_GENERATORS.build(masks)
+
+
+def _in_shards(images: ImageList, folder: str | None, generator: MaskGenerator | None,
+               parameters: dict[str, Any]) -> TarMasks | None:
+    held = masks_in_shards(images, folder)
+    if held is not None and generator is not None:
+        _check_same(held, generator, parameters)
+    return held
+
+
+def open_store(images: ImageList, folder: str | Path) -> Masks:
+    """The masks of ``images`` in a mask store, finished or not, or in tar shards."""
+    return masks_in_shards(images, folder) or MaskStore(os.path.expanduser(folder))
+
+
+def _check_same(store: Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
+    """Refuse a store that differs from what was ``given``; what was left open may differ."""
+    ours, theirs = describe(generator), store.info
+    known = {name: theirs.get('parameters', {}).get(name) for name in given if name != 'type'}
+    if (theirs.get('generator') != ours['generator']
+            or any(ours['parameters'].get(name) != value for name, value in known.items())):
+        raise UsageError(f'the masks in {store.root} were made with {spell(theirs)}, not '
+                         f'{spell(ours)}; leave the parameters out (--masks {store.root}) or name '
+                         f'another store (masks.store=FOLDER)')
+
+
+def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool
+                   ) -> MaskStore:
+    if is_builder:
+        print(f'building the masks of {len(images)} images, once, in {root}', file=sys.stderr)
+        try:
+            make_masks(images, root, generator)
+            return MaskStore(root)
+        except BeingBuilt as error:
+            if getattr(multiprocessing.current_process(), '_inheriting', False):
+                raise   # a worker of that builder, which runs a script without __main__ guard again
+            print(f'{error}: waiting for it', file=sys.stderr)
+    return _wait(root, images.digest())
+
+
+def _wait(root: Path, digest: str) -> MaskStore:
+    """Wait until another process has built ``root``; notice when it failed or is gone."""
+    first = last = look(lock_path(root))        # may be of an earlier run
+    deadline = time.monotonic() + build_lock.PATIENCE
+    while time.monotonic() < deadline:
+        if (root / INFO).exists():
+            store = MaskStore(root)
+            if store.complete and store.info.get('digest') == digest:
+                return store
+        now = look(lock_path(root))
+        if now and now != first and 'failed' in now[1]:
+            raise UsageError(f'the masks in {root} were not built: {now[1]["failed"]}')
+        if now != last:
+            last, deadline = now, time.monotonic() + build_lock.PATIENCE
+        time.sleep(POLL)
+    reason = f' (the last try failed: {last[1]["failed"]})' if last and 'failed' in last[1] else ''
+    raise UsageError(f'nobody has built masks in {root} for {build_lock.PATIENCE:.0f} s{reason}; '
+                     f'can this process see the folder that rank 0 builds? If not, set '
+                     f'DENSESSL_CACHE to a shared folder')
+
+
+def _with_masks(images: ImageList, store: Masks, say: bool) -> tuple[Masks, ImageList]:
+    """The images that have a mask, and the masks by their positions."""
+    if 'generator' in store.info:
+        require_same_rule(store.root, PixelRule.of(store.info, str(store.root)), images)
+    keep = store.having(images)
+    if not len(keep):
+        raise UsageError(f'{store.root} has no mask of any image in {images.source}: '
+                         f'{images.name(0)} would have {store.where_for(images, 0)}')
+    if len(keep) == len(images):
+        return store, images
+    if say:
+        print(f'{len(images) - len(keep)} of {len(images)} images have no mask in {store.root} '
+              f'and are left out{store.advice}', file=sys.stderr)
+    return store.select(keep), images.select(keep)

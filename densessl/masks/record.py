@@ -1,0 +1,181 @@
+"""The state of each image when its mask was made: how a mask store notices changed images.
+
+A store keeps it in ``images.npz``: a hash of each image's name, its size, when it was written, and
+a hash of its bytes. An image has changed if its size has; if only the time differs, as after a
+copy, its bytes decide.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from densessl.files import write_atomically
+from densessl.images.image_list import ImageList
+from densessl.masks.metadata import SHARDS
+from densessl.pixels.decode import UnreadableImage
+
+RECORD = 'images.npz'
+STATE = np.dtype([('name', '<u8'), ('size', '<i8'), ('time', '<i8'), ('bytes', '<u8')])
+THREADS = 8             # network file systems answer many at a time
+PART = 4096             # images that a thread looks at in one go
+
+NOTHING = (0, 0, 0, 0)  # the state of an image without a mask, as STATE
+UNKNOWN, SAME, CHANGED = 0, 1, 2    # what is known of an image whose mask is there
+
+
+class Share:
+    """A shard's images, and what is known of them from an earlier build.
+
+    Args:
+        positions: of its images; shard: (I, N).
+
+    Attributes:
+        states: (n,) of :data:`STATE`, for the build to fill in.
+        status: (n,) uint8: :data:`UNKNOWN`, :data:`SAME` or :data:`CHANGED`.
+        changed: the positions of the images that have changed.
+    """
+
+    def __init__(self, images: ImageList, positions: range, out: Path, shard: tuple[int, int]
+                 ) -> None:
+        self.images, self.positions, self.out = images, positions, out
+        self.path = _shard_record(out, *shard)
+        self.states = read_record(out / RECORD, images, positions)
+        if _written(self.path) >= _written(out / RECORD):       # else it was joined to that
+            unfinished = read_record(self.path, images, positions)
+            self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
+        self.changed = changed_images(images, positions, self.states)
+        self.status = np.where(self.states['size'] > 0, SAME, UNKNOWN).astype(np.uint8)
+        self.status[[self.place(i) for i in self.changed]] = CHANGED
+
+    def place(self, i: int) -> int:
+        """Where among its positions image ``i`` is."""
+        return (i - self.positions.start) // self.positions.step
+
+    def write(self) -> None:
+        """Keep what is known, of a build that was stopped, too."""
+        write_record(self.path, self.states, self.images.digest())
+
+
+def join_records(out: Path, images: ImageList, shards: int) -> None:
+    """Write the store's record from those of its ``shards``."""
+    states = np.zeros(len(images), STATE)
+    for i in range(shards):
+        positions = range(i, len(images), shards)
+        states[i::shards] = read_record(_shard_record(out, i, shards), images, positions)
+    write_record(out / RECORD, states, images.digest())
+
+
+def _written(path: Path) -> int:
+    """When a file was written (ns); 0 if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _shard_record(out: Path, i: int, n: int) -> Path:
+    return out / SHARDS / f'{i}-of-{n}.npz'
+
+
+def write_record(path: Path, states: np.ndarray, digest: str) -> None:
+    """Keep ``states``, (n,) of :data:`STATE`, of images of the list with ``digest``."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, 'w') as archive:     # as numpy.savez, but the same at any time
+        for name, array in (('states', states), ('digest', np.array(digest))):
+            data = io.BytesIO()
+            np.save(data, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f'{name}.npy'), data.getvalue())
+    write_atomically(path, content.getvalue(), shared=True)
+
+
+def read_record(path: Path, images: ImageList, positions: Sequence[int]) -> np.ndarray:
+    """What the record in ``path`` knows of the ``images`` at ``positions``: (n,) of :data:`STATE`
+    in their order, of size 0 for those of which it knows nothing. A store that others made may have
+    no record."""
+    try:
+        with np.load(path, allow_pickle=False) as content:   # a zip file, whose checksums are read
+            states, digest = content['states'], str(content['digest'])
+        if states.dtype != STATE or states.ndim != 1:
+            raise ValueError('it holds something else')
+    except (FileNotFoundError, NotADirectoryError):     # of shards, the store is a tar file
+        return np.zeros(len(positions), STATE)
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        print(f'{path} cannot be used ({error}): images that have changed since their masks were '
+              f'made go unnoticed until "densessl make_masks" has been run again', file=sys.stderr)
+        return np.zeros(len(positions), STATE)
+    if digest == images.digest() and len(states) == len(positions):
+        return states
+    return _by_name(states, images, positions)
+
+
+def has_changed(images: ImageList, i: int, recorded: np.void) -> bool:
+    """Whether image ``i`` is another than the ``recorded`` one, or gone; False if nothing was. Of
+    one whose time alone is another, ``recorded`` takes the new time."""
+    if not recorded['size']:
+        return False
+    try:
+        size, time = images.stat(i)
+        if size != recorded['size']:
+            return True
+        if time != recorded['time']:
+            if _hash(images.data(i)) != recorded['bytes']:
+                return True
+            recorded['time'] = time
+    except UnreadableImage:
+        return True
+    return False
+
+
+def changed_images(images: ImageList, positions: Sequence[int], recorded: np.ndarray) -> list[int]:
+    """Those of ``positions`` whose image :func:`has_changed`, by a look at each file; ``recorded``
+    is what :func:`read_record` says of them."""
+    if not recorded['size'].any():
+        return []
+
+    def look(part: range) -> list[int]:
+        return [positions[k] for k in part if has_changed(images, positions[k], recorded[k])]
+
+    parts = (range(start, min(start + PART, len(positions)))
+             for start in range(0, len(positions), PART))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [i for found in pool.map(look, parts) for i in found]
+
+
+def state_now(images: ImageList, i: int) -> tuple[int, int, int, int]:
+    """The state of image ``i``, as :data:`STATE`.
+
+    Raises:
+        UnreadableImage: it is missing or empty.
+    """
+    size, time = images.stat(i)         # first: bytes that change meanwhile are found changed
+    return _name(images, i), size, time, _hash(images.data(i))
+
+
+def named(images: ImageList, positions: Iterable[int]) -> str:
+    """The first of the images at ``positions``, for a message: ``a.jpg, b.jpg, c.jpg, …``."""
+    positions = list(positions)
+    return ', '.join([*(images.name(i) for i in positions[:3]), *['…'] * (len(positions) > 3)])
+
+
+def _by_name(states: np.ndarray, images: ImageList, positions: Sequence[int]) -> np.ndarray:
+    states = np.sort(states, order='name')
+    names = np.fromiter((_name(images, i) for i in positions), np.uint64, len(positions))
+    found = np.zeros(len(positions), STATE)
+    if len(states):
+        at = np.searchsorted(states['name'], names).clip(max=len(states) - 1)
+        same = states['name'][at] == names
+        found[same] = states[at[same]]
+    return found
+
+
+def _name(images: ImageList, i: int) -> int:
+    return _hash(os.fsencode(images.name(i)))
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'little')

@@ -1,0 +1,149 @@
+"""The mask store: a folder of PNG label maps that mirrors the image tree, and what is in it.
+
+::
+
+    masks.json                 generator, parameters, version; images, masks, skipped, complete
+    skipped.txt                the images without a mask, each with the reason
+    train/a.png                the label map of train/a.jpg: 8 bits, or 16 above 256 regions
+    .shards/0-of-1.json        written by each shard of the build when it is done
+
+A generator that makes several label maps of an image has a folder for each: ``0/train/a.png``,
+``1/train/a.png``, …
+
+Masks are only ever touched by path, so a store of a million costs no more to open than one of ten.
+"""
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from densessl.images.image_list import ImageList, UnreadableImage, read_data
+from densessl.labels import label_png as mask_png
+from densessl.masks.metadata import SKIPPED, gather_marks, read_info, read_skipped, totals
+
+
+class MaskStore:
+    """A folder of label maps. Opening it reads ``masks.json`` and, of an unfinished store, the
+    marks of its shards.
+
+    Attributes:
+        root: the folder.
+        info: what ``masks.json`` says: ``generator``, ``parameters``, ``version``, ``densessl``,
+            ``images`` and ``digest`` of the list of images, ``maps`` if an image has several; when
+            ``complete``, also how many images have their ``masks`` and how many were ``skipped``.
+
+    Raises:
+        UsageError: ``root`` is no mask store.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.info = read_info(self.root)
+        if not self.info.get('complete'):
+            self.info |= totals(gather_marks(self.root, self.info.get('digest')) or [])
+
+    @property
+    def maps(self) -> int:
+        """How many label maps an image has."""
+        return self.info.get('maps', 1)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the list it was made for has a mask or was skipped."""
+        return bool(self.info.get('complete'))
+
+    def path(self, name: str, which: int = 0) -> Path:
+        """Where label map ``which`` of image ``name`` is: ``a/b.jpg`` → ``root/a/b.png``, or, of
+        several, ``root/0/a/b.png``."""
+        folder = self.root if self.maps == 1 else self.root / str(which)
+        return folder / mask_name(name)
+
+    def has(self, name: str) -> bool:
+        """Whether image ``name`` has its mask, or all of them. A file that is there is whole: it
+        was renamed into its place (an empty one is what a crash of the machine may leave)."""
+        try:
+            return all(os.stat(self.path(name, which)).st_size > 0 for which in range(self.maps))
+        except OSError:
+            return False
+
+    def read(self, name: str, which: int = 0) -> np.ndarray:
+        """Label map ``which`` (0 ≤ which < ``maps``) of image ``name``: (H, W) uint8 or uint16.
+
+        Raises:
+            UnreadableImage: it is missing or damaged.
+        """
+        path = self.path(name, which)
+        try:
+            data = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise UnreadableImage(path, f'the mask cannot be read: {error}') from error
+        return mask_png.decode(path, data)
+
+    def skipped(self) -> dict[str, str]:
+        """The images without a mask, by name, and why; from one file."""
+        return read_skipped(self.root)
+
+    # -- by position in a list of images, as masks are read whose place follows from no name:
+    # -- :class:`~densessl.images.tar_masks.TarMasks`
+
+    remedy: ClassVar[str] = 'delete the mask and make it again'
+    """What to do about a mask that is wrong."""
+
+    advice: ClassVar[str] = f' ({SKIPPED} there says why, or "densessl make_masks" adds them)'
+    """What to do about images without a mask."""
+
+    def has_for(self, images: ImageList, i: int) -> bool:
+        """Whether image ``i`` has its mask, or all of them."""
+        return self.has(images.name(i))
+
+    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
+        """Label map ``which`` of image ``i``, as :meth:`read`."""
+        return self.read(images.name(i), which)
+
+    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
+        """What messages call that label map."""
+        return str(self.path(images.name(i), which))
+
+    def data_for(self, images: ImageList, i: int, which: int = 0) -> bytes:
+        """Its bytes as stored; UnreadableImage if it is missing or empty."""
+        return read_data(self.path(images.name(i), which))
+
+    def stat_for(self, images: ImageList, i: int, which: int = 0) -> tuple[int, int]:
+        """How many bytes they are, and when they were written (ns)."""
+        path = self.path(images.name(i), which)
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise UnreadableImage(path, str(error.strerror)) from error
+        return state.st_size, state.st_mtime_ns
+
+    def having(self, images: ImageList) -> Sequence[int]:
+        """The positions of the images that have a mask, without a look at any file if the store
+        was made for them."""
+        if self.info.get('digest') != images.digest():
+            return [i for i in range(len(images)) if self.has_for(images, i)]
+        skipped = self.skipped()
+        return [i for i in range(len(images)) if images.name(i) not in skipped] if skipped \
+            else range(len(images))
+
+    def select(self, keep: Sequence[int]) -> MaskStore:
+        """The masks of the images at the positions ``keep``."""
+        return self
+
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """What is as long as the list of images, for :meth:`over` to take."""
+        return ()
+
+    def over(self, *buffers: np.ndarray) -> MaskStore:
+        """The same over other copies of its :meth:`buffers`."""
+        return self
+
+
+def mask_name(name: str) -> str:
+    """The label map's name for the image ``name``, relative to the store."""
+    return posixpath.splitext(name)[0] + '.png'

@@ -1,0 +1,1 @@
+"""One image file: from its bytes to the pixels that a viewer shows."""

@@ -1,0 +1,1 @@
+"""Probes: how good a backbone's features are for a task."""

@@ -1,0 +1,208 @@
+"""Images in classes: any folder of class folders, or a data set that a plugin's library reads."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from densessl.errors import UsageError, did_you_mean
+from densessl.images.find import find_images
+from densessl.images.image_list import UnreadableImage
+from densessl.images.range_survey import with_rule
+from densessl.labels.class_labels import class_labels
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.probes.pixel_labels import layout_of_pixel_labels
+from densessl.views.view import AugmentedView
+
+HELD_OUT = 0.2                      # of each class, where a data set has no split of its own
+VALIDATION = ('val', 'test', 'valid', 'validation')     # names of the second folder of a split
+MARGIN = 256 / 224                  # short side of the resized image over the central crop's
+
+
+@dataclass(frozen=True)
+class ClassImages:
+    """Images with classes.
+
+    Attributes:
+        keys: what tells the images apart and does not change: their names.
+        labels: (N,) int64 classes. names: of the classes.
+        read: position → (H, W, 3) uint8 RGB.
+        rule: how files of more than 8 bits are read.
+    """
+
+    keys: Sequence[str]
+    labels: np.ndarray
+    names: Sequence[str]
+    read: Callable[[int], np.ndarray]
+    rule: PixelRule = PLAIN
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, positions: np.ndarray) -> ClassImages:
+        """Those at ``positions``, in that order."""
+        return ClassImages([self.keys[i] for i in positions], self.labels[positions], self.names,
+                           partial(_read_selected, self.read, positions), self.rule)
+
+
+def find_class_images(root: str | Path, dataset: str | None = None, rule: PixelRule = PLAIN
+                      ) -> tuple[ClassImages, ClassImages]:
+    """The training and the validation images below ``root``.
+
+    Args:
+        dataset: ``'TARGET.NAME'``: a data set on disk in its own format, read by that target's
+            library. None: ``root/{train,val}/CLASS/…``, or ``root/CLASS/…``, of which
+            :func:`held_out` images become the validation images.
+        rule: how they are to be read; a range that has to be measured is, by the training images.
+            A library reads its own sets in its own way.
+
+    Raises:
+        UsageError: unknown data set, ``root`` does not hold it, or holds label maps.
+    """
+    if dataset is not None:
+        return _of_target(Path(root), dataset)
+    base = Path(root)
+    if not base.is_dir():
+        raise UsageError(f'no folder {base}; --data expects {{train,val}}/CLASS/image.jpg or '
+                         f'CLASS/image.jpg below a folder')
+    dense = layout_of_pixel_labels(base)
+    if dense:
+        raise UsageError(f'{base} has no folders of classes: it holds {dense}; measure it with '
+                         f'--kind dense')
+    second = next((name for name in VALIDATION if (base / name).is_dir()), None)
+    if (base / 'train').is_dir() and second:
+        train = _folder(base / 'train', rule)
+        val = _folder(base / second, train.rule)
+        if list(train.names) != list(val.names):
+            odd = sorted(set(train.names) ^ set(val.names))
+            raise UsageError(f'{base}: train and {second} have different class folders, such as '
+                             f'{odd[0]!r}')
+        return train, val
+    return split_off(_folder(base, rule))
+
+
+def split_off(images: ClassImages) -> tuple[ClassImages, ClassImages]:
+    """Divide into training and validation images by :func:`held_out`."""
+    apart = held_out(images.keys, images.labels)
+    return images.select(np.flatnonzero(~apart)), images.select(np.flatnonzero(apart))
+
+
+def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -> np.ndarray:
+    """(N,) bool: ``share`` of each class (at least one image, never all), those whose keys have
+    the lowest SHA-256. A function of the names alone: the same on every machine.
+
+    Raises:
+        UsageError: a class has one image only.
+    """
+    chosen = np.zeros(len(labels), bool)
+    rank = np.array([hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()
+                     for key in keys])
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        if len(own) < 2:
+            raise UsageError(f'a class has one image only ({keys[own[0]]}): two are needed to '
+                             f'learn from one and hold one out')
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        chosen[own[np.argsort(rank[own])[:count]]] = True
+    return chosen
+
+
+def _folder(root: Path, rule: PixelRule) -> ClassImages:
+    images = with_rule(find_images(root), rule)
+    labels = class_labels(images)
+    names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
+    return ClassImages([images.name(i) for i in range(len(images))], labels, names,
+                       images.read, images.rule)
+
+
+# a function of the module: loader workers that are spawned get it by name
+def _read_selected(read: Callable[[int], np.ndarray], positions: np.ndarray, i: int) -> np.ndarray:
+    return read(int(positions[i]))
+
+
+def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:
+    from densessl.backbones import target_names
+    from densessl.registry import TRANSFER_TARGETS
+    known = [f'{name}.{one}' for name in target_names()
+             for one in TRANSFER_TARGETS.get(name).image_sets]
+    if dataset not in known:
+        raise UsageError(f'unknown data set {dataset!r}{did_you_mean(dataset, known)}; known: '
+                         f'{", ".join(known)}; any other: a folder of class folders, without '
+                         f'--dataset')
+    target, _, name = dataset.partition('.')
+    train, val = TRANSFER_TARGETS.get(target)().read_image_set(name, root)
+    return split_off(train) if val is None else (train, val)
+
+
+class CentralCrops(Dataset):
+    """Items are (3, size, size) uint8 RGB: the image resized to 8/7 of ``size`` on its short side,
+    and its center."""
+
+    def __init__(self, images: ClassImages, size: int) -> None:
+        self.images, self.size = images, size
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return _as_tensor(central_crop(_read(self.images, i), self.size))
+
+
+class RandomCrops(Dataset):
+    """Items at (epoch, i) are a random resized crop (3, size, size) uint8 RGB, flipped half of
+    the time, and the class; drawn from (seed, epoch, i) whatever worker reads it."""
+
+    def __init__(self, images: ClassImages, size: int, seed: int) -> None:
+        self.images, self.seed = images, seed
+        self.view = AugmentedView(size=size)
+
+    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, i = position
+        image = _read(self.images, i)
+        rng = np.random.default_rng((self.seed, epoch, i))
+        box, flip, _ = self.view.draw(rng, *image.shape[:2])
+        return _as_tensor(self.view.cut(image, box, flip)), int(self.images.labels[i])
+
+
+class EpochOrder:
+    """A sampler of (epoch, i): every image once, in an order drawn from (seed, epoch)."""
+
+    def __init__(self, images: int, seed: int, epoch: int) -> None:
+        self.images, self.seed, self.epoch = images, seed, epoch
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
+        return iter([(self.epoch, int(i)) for i in order])
+
+
+def central_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """(H, W, 3) → (size, size, 3)."""
+    height, width = image.shape[:2]
+    scale = round(MARGIN * size) / min(height, width)
+    wide, high = max(size, round(width * scale)), max(size, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    image = cv2.resize(image, (wide, high), interpolation=method)
+    top, left = (high - size) // 2, (wide - size) // 2
+    return image[top:top + size, left:left + size]
+
+
+def _read(images: ClassImages, i: int) -> np.ndarray:
+    try:
+        return images.read(i)
+    except UnreadableImage as error:
+        raise UsageError(f'{error}; mend or remove it') from error
+
+
+def _as_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

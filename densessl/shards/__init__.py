@@ -1,0 +1,1 @@
+"""Writing images and masks into tar files."""

@@ -1,0 +1,137 @@
+"""Which images go into which tar shard: known from their sizes before a byte is copied."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from densessl.errors import UsageError
+from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.images.tar_layout import BLOCK, image_member, key_of, mask_member
+from densessl.masks.find import Masks
+from densessl.progress import Progress
+
+RECORD = 20 * BLOCK         # what tar files are padded to
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What goes into one tar file.
+
+    Attributes:
+        positions: of its images.
+        size: of the file in bytes.
+        newest: when the last of its images and masks was written (ns).
+    """
+
+    positions: range
+    size: int
+    newest: int
+
+
+def members(images: ImageList, masks: Masks | None, i: int) -> Iterator[tuple[str, int | None]]:
+    """The members of image ``i`` by name, in their order: which label map each is, None for the
+    image."""
+    name = images.name(i)
+    yield image_member(name), None
+    for which in range(masks.maps if masks else 0):
+        yield mask_member(name, which, masks.maps), which
+
+
+def leave_out_unreadable(images: ImageList, masks: Masks | None, workers: int, progress: bool
+                         ) -> tuple[ImageList, Masks | None, np.ndarray, dict[str, str]]:
+    """Look at the files of all images.
+
+    Returns:
+        The images that are there, and their masks; (N, 2) int64: how many bytes their members take
+        in a tar file, and when the last of them was written (ns); the images that are missing or
+        empty, by name, and why.
+
+    Raises:
+        UsageError: a mask is missing or empty, or all images are.
+    """
+    states = np.zeros((len(images), 2), np.int64)
+    missing: dict[int, str] = {}
+
+    def look(i: int) -> None:
+        try:
+            states[i] = _state(images, masks, i)
+        except UnreadableImage as error:
+            missing[i] = error.reason
+
+    with Progress('found', len(images), enabled=progress) as bar, \
+            ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(images), 1024):   # network file systems answer many at a time
+            some = range(start, min(start + 1024, len(images)))
+            list(pool.map(look, some))
+            bar.update(some.stop)
+    reasons = {images.name(i): missing[i] for i in sorted(missing)}
+    if len(missing) == len(images):
+        name, reason = next(iter(reasons.items()))
+        raise UsageError(f'none of the {len(images)} images in {images.source} can be read; '
+                         f'{name}: {reason}')
+    if missing:
+        keep = [i for i in range(len(images)) if i not in missing]
+        images, states = images.select(keep), states[keep]
+        masks = masks.select(keep) if masks else None
+    return images, masks, states, reasons
+
+
+def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, int]:
+    found = []
+    for member, which in members(images, masks, i):
+        if which is None:
+            size, written = images.stat(i)
+        else:
+            size, written = _mask_state(images, masks, i, which)
+        long = len(os.fsencode(member)) + 1 if len(os.fsencode(member)) > 100 else 0
+        # a name that does not fit into the header is a member before its own, NUL at its end
+        found.append((BLOCK + _padded(size) + (BLOCK + _padded(long) if long else 0), written))
+    return sum(size for size, _ in found), max(written for _, written in found)
+
+
+def _mask_state(images: ImageList, masks: Masks, i: int, which: int) -> tuple[int, int]:
+    try:
+        size, written = masks.stat_for(images, i, which)
+        if not size:
+            raise UnreadableImage(masks.where_for(images, i, which), 'the file is empty')
+    except UnreadableImage as error:
+        raise UsageError(f'{error}: run "densessl make_masks {images.source} {masks.root}" again, '
+                         f'it makes the masks that are missing') from error
+    return size, written
+
+
+def divide(states: np.ndarray, shard_size: int) -> list[Shard]:
+    """Cut a list of images into shards of at most ``shard_size`` bytes, or of one image.
+
+    Args:
+        states: as :func:`leave_out_unreadable` returns.
+    """
+    starts, filled = [0], 0
+    for i, size in enumerate(states[:, 0].tolist()):
+        if filled and filled + size > shard_size - RECORD:
+            starts.append(i)
+            filled = 0
+        filled += size
+    return [Shard(range(start, stop), _padded(int(part[:, 0].sum()) + 2 * BLOCK, RECORD),
+                  int(part[:, 1].max()))
+            for start, stop in zip(starts, [*starts[1:], len(states)], strict=True)
+            for part in [states[start:stop]]]
+
+
+def _padded(size: int, to: int = BLOCK) -> int:
+    return -(-size // to) * to
+
+
+def refuse_shared_keys(images: ImageList) -> None:
+    """Refuse two images that would be one sample: the key is the name up to the extension."""
+    owners: dict[str, int] = {}
+    for i in range(len(images)):
+        other = owners.setdefault(key_of(images.name(i))[0], i)
+        if other != i:
+            raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would be '
+                             f'one sample, whose name has no extension; rename one of them or '
+                             f'leave it out by a list of paths')

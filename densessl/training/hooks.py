@@ -1,0 +1,138 @@
+"""The hooks of a pretraining run. *Step* means optimizer update; with gradient accumulation one
+update takes several of mmengine's iterations."""
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import distributed
+
+from densessl.engine.checkpoint_file import note_newest
+from densessl.engine.stop import ProcessSignals
+
+SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved a checkpoint."""
+
+
+def micro_batches(runner: Runner) -> int:
+    """How many iterations make one optimizer update."""
+    return runner.optim_wrapper._accumulative_counts
+
+
+class StepHook(Hook):
+    """Everything that is a function of the step: the learning rate and the global generators'
+    seed before it, the method's ``after_step`` after it.
+
+    Args:
+        factor: factor of the base learning rate at a step (:mod:`densessl.training.schedules`).
+        seed: the run's seed.
+        steps: number of steps of the run.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, factor: Callable[[int], float], seed: int, steps: int) -> None:
+        self.factor, self.seed, self.steps = factor, seed, steps
+        # without a GPU, torch.manual_seed queues a call for one, with a traceback, for ever
+        self.reseed = (torch.default_generator.manual_seed if get_device() == 'cpu'
+                       else torch.manual_seed)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Reseed from (seed, iteration): dropout and the like are the same after a resume."""
+        self.reseed(int(np.random.SeedSequence((self.seed, 2, runner.iter)).generate_state(1)[0]))
+        rate = self.factor(runner.iter // micro_batches(runner))
+        for group in runner.optim_wrapper.optimizer.param_groups:
+            group.setdefault('base_lr', group['lr'])   # kept in the optimizer's own state
+            group['lr'] = group['base_lr'] * rate
+
+    @torch.no_grad()
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        """Tell the method that the optimizer has updated."""
+        step, rest = divmod(runner.iter + 1, micro_batches(runner))
+        if rest == 0:
+            getattr(runner.model, 'module', runner.model).after_step(step - 1, self.steps)
+
+
+class StopHook(Hook):
+    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
+    checkpoint, stop. A second signal stops at once, if it is not one of the several by which
+    launchers say the same.
+
+    Of several processes each may be signalled at another time, or only one of them, but all must
+    stop after the same iteration. They tell one another through a group of their own on the CPU:
+    what is asked in one iteration is exchanged while the next one runs, so that nobody waits for
+    the device or for the others.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.asked, self.since = 0, 0.0
+        self.signals = ProcessSignals(self._ask)
+        self.group: Any = None
+        self.exchange: Any = None                  # the reduction that runs
+        self.flag = np.zeros(1, np.int64)          # what it reduces
+
+    def before_train(self, runner: Runner) -> None:
+        if get_world_size() > 1:
+            self.group = distributed.new_group(backend='gloo')
+        self.signals.take()
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if not self.asked:
+            self.asked, self.since = number, time.monotonic()
+        elif time.monotonic() - self.since > SAME_REQUEST:
+            self.signals.give_back()
+            signal.raise_signal(number)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        asked = self._anybody_asked() if self.group else self.asked
+        if asked and (runner.iter + 1) % micro_batches(runner) == 0:   # never within an update
+            self.stop(runner, runner.iter + 1)
+
+    def stop(self, runner: Runner, done: int) -> NoReturn:
+        """Save and stop, ``done`` iterations being done."""
+        words = self.save(runner, done)
+        if self.group:   # whoever leaves first is the launcher's reason to kill the others
+            distributed.barrier(self.group)
+        raise Interrupted(words)
+
+    def save(self, runner: Runner, done: int) -> str:
+        """Save a checkpoint; return what the user is told."""
+        path = Path(runner.work_dir) / f'iter_{done}.pth'
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
+        if path.exists():       # written by the first process alone
+            note_newest(runner.work_dir, path)
+        return f'stopped after iteration {done}; add --resume to the command to go on'
+
+    def _anybody_asked(self) -> bool:
+        """Whether any process had been asked by the end of the last iteration."""
+        anybody = False
+        if self.exchange:
+            self.exchange.wait()
+            anybody = bool(self.flag[0])
+        if not anybody:
+            self.flag[0] = self.asked
+            self.exchange = distributed.all_reduce(torch.from_numpy(self.flag),
+                                                   distributed.ReduceOp.MAX, self.group,
+                                                   async_op=True)
+        return anybody
+
+    def after_train(self, runner: Runner) -> None:
+        if self.exchange:
+            self.exchange.wait()
+        self.signals.give_back()

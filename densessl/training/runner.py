@@ -1,0 +1,176 @@
+"""mmengine's Runner, adapted in this one place."""
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+from torch import nn
+
+from densessl.dist import synchronize_batch_norm
+from densessl.engine.checkpoint_file import (
+    checkpoint_to_resume,
+    newest_checkpoint,
+    read_checkpoint,
+    require_run_state,
+    write_checkpoint,
+)
+from densessl.engine.guard import GuardedRunner
+from densessl.engine.restore import check_optimizer, checked_meta, going_on
+from densessl.engine.saving import SafeHooks, saving
+from densessl.errors import UsageError, escaped
+from densessl.training.compilation import checked_options, compile_backbones
+from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
+from densessl.training.log import write_any_name
+
+
+def experiment_name(folder: str | Path) -> str:
+    """The name of a run in ``folder``, as no other has it. mmengine keeps loggers and visualizers
+    by name for the life of the process, to which it adds no more than the second: a run that starts
+    in the second of another would write into its files."""
+    return f'{Path(folder).name}-{time.time_ns()}'
+
+
+class PretrainRunner(SafeHooks, GuardedRunner):
+    """Runs a :class:`~densessl.method.Method`.
+
+    Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
+    without Python code in them, and reads them with ``weights_only=True``.
+
+    Args:
+        provenance: plain facts about the run, kept in every checkpoint (``meta['densessl']``).
+        identity: what must be the same for a resumed run to be the same run.
+    """
+
+    def __init__(self, *args: Any, provenance: dict[str, Any], identity: dict[str, Any],
+                 **kwargs: Any) -> None:
+        self.provenance, self.identity = provenance, identity
+        super().__init__(*args, **kwargs)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Move to the device, synchronize batch norms, wrap for several processes."""
+        model = model.to(get_device())
+        if self.cfg.get('channels_last', True):   # as the views are
+            model = model.to(memory_format=torch.channels_last)
+        if not self.distributed:
+            return model
+        if self.cfg.get('sync_bn', False):
+            model = synchronize_batch_norm(model, get_device())
+        on_gpu = get_device() == 'cuda'
+        with warnings.catch_warnings():   # torch is renaming broadcast_buffers
+            warnings.simplefilter('ignore', FutureWarning)
+            return MMDistributedDataParallel(
+                module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbones, where mmengine would compile the whole of ``train_step``."""
+        arguments = checked_options(self.cfg.get('compile'))
+        if arguments is not None:
+            count = compile_backbones(getattr(self.model, 'module', self.model), arguments)
+            self.logger.info(f'{count} networks are compiled: the first iterations take minutes')
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *_: Any, by_epoch: bool = False,
+                        meta: dict[str, Any] | None = None, save_optimizer: bool = True,
+                        **__: Any) -> None:
+        """Write the whole state atomically: an interrupted write leaves the old file."""
+        model = getattr(self.model, 'module', self.model)
+        done = self.iter + 1
+        checkpoint = {
+            'meta': {'epoch': 0, 'iter': done, 'seed': self.seed, 'time': time.strftime('%F %T'),
+                     'identity': self.identity, 'densessl': {**self.provenance, 'iter': done}},
+            'state_dict': {key: value.cpu() for key, value in model.state_dict().items()},
+        }
+        if save_optimizer:
+            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        with saving(Path(out_dir) / filename) as path:
+            write_checkpoint(checkpoint, path)
+
+    def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu',
+                        strict: bool = True, revise_keys: list | None = None) -> dict[str, Any]:
+        """Load weights into the model; every key must match. Nothing in the file is executed."""
+        return load_strictly(self, filename, map_location)
+
+    def resume(self, filename: str, resume_optimizer: bool = True,
+               resume_param_scheduler: bool = True, map_location: str | Callable = 'default'
+               ) -> None:
+        """Go on where a checkpoint left off. The generators need no state: what is random is a
+        function of seed and position.
+
+        Raises:
+            UsageError: it is not one of such a run.
+        """
+        with going_on(filename):
+            checkpoint = self.load_checkpoint(filename, 'cpu')
+            require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
+            meta = checked_meta(checkpoint, filename)
+            before = as_views_have_it(meta.get('identity', {}))
+            before.setdefault(MASKS_MADE, self.identity.get(MASKS_MADE))    # older ones do not say
+            for key, old, new in changes(before, self.identity):
+                was = escaped(str(old)[:300])
+                raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
+                                 f'run has {new}; give the same value, or start anew in another '
+                                 f'--work-dir')
+            check_optimizer(checkpoint['optimizer'], self.optim_wrapper, filename)
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+            self.train_loop._iter = meta['iter']
+        self.logger.info(f'resumed {filename} after iteration {self.iter}')
+
+    def load_or_resume(self) -> None:
+        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved."""
+        if self._has_loaded or not self._resume:
+            return
+        newest = checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
+        if newest is None:
+            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
+        else:
+            self.resume(str(newest))
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """What a user need not read goes to the log file alone."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                write_any_name(handler)
+            else:
+                handler.addFilter(_for_console)
+        return logger
+
+
+def _for_console(record: logging.LogRecord) -> bool:
+    """Whether a message is for the console: not the dumps of environment, config and hooks (of
+    several lines), mmengine's warnings of its own deprecated file layer, nor that a checkpoint is
+    about to be saved."""
+    text = record.getMessage()
+    return '\n' not in text and not any(word in text for word in (
+        'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
+
+
+def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
+    """Load a checkpoint's weights into a runner's model, every key; return the checkpoint."""
+    checkpoint = read_checkpoint(filename, map_location)
+    require_run_state(filename, checkpoint, ('state_dict',))
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    try:
+        getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
+    except RuntimeError as error:
+        raise UsageError(f'{filename} does not fit this config: '
+                         f'{" ".join(str(error).split())[:300]}') from error
+    runner._has_loaded = True
+    return checkpoint
+
+
+__all__ = ['PretrainRunner', 'experiment_name', 'load_strictly', 'newest_checkpoint',
+           'read_checkpoint']

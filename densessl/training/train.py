@@ -1,0 +1,278 @@
+"""Pretraining, from a config to a checkpoint."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import Config
+from mmengine.device import get_device
+from mmengine.dist import get_rank, get_world_size, init_dist
+from torch import distributed
+
+from densessl import __version__
+from densessl.config import load_config
+from densessl.dist import check_launcher, while_first_works
+from densessl.engine.stop import given_back_after_failure
+from densessl.environment import saying
+from densessl.errors import UsageError
+from densessl.files import remove_leftovers, require_work_folder, work_folder
+from densessl.images.find import find_images
+from densessl.images.image_list import ImageList
+from densessl.labels.class_labels import class_labels
+from densessl.lock import run_lock
+from densessl.masks.find import settle_rule
+from densessl.masks.generator import MaskStore, store_for_training
+from densessl.masks.metadata import spell
+from densessl.method import Method
+from densessl.overrides import replaced_overrides
+from densessl.pixels.pixel_rule import KEYS, PixelRule
+from densessl.registry import METHODS
+from densessl.training.configured import Configured, configure, refuse_twice_said
+from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
+from densessl.training.health import CollapseHook
+from densessl.training.hooks import Interrupted, StepHook, StopHook
+from densessl.training.log import LogValuesHook, WaitingLogProcessor
+from densessl.training.loop import PretrainLoop
+from densessl.training.plan import (
+    Plan,
+    choose_row,
+    make_plan,
+    refuse_small_batches,
+    require_enough_images,
+)
+from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
+from densessl.views.dataset import ViewDataset, build_loader
+from densessl.views.unreadable import UNREADABLE, UnreadableImages
+from densessl.views.view import view_class_of
+from densessl.weights.stated_backbone import without_sources
+
+
+def train(config: str, *, data: str | None = None, masks: str | None = None,
+          work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
+          options: dict[str, Any] | None = None, launcher: str = 'none',
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
+    """Pretrain a backbone.
+
+    Args:
+        config: path or name of a pretraining config.
+        data: folder of images or tar shards, text file of paths or COCO JSON; the config's ``data``
+            if None.
+        masks: a mask store to use; if None the config's, or one is made in the cache.
+        work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
+        resume: go on from the newest checkpoint in ``work_dir``.
+        epochs: how long, in passes over the images; chooses the row of the config's recipe.
+        options: overrides by dotted key.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        allow_smaller_negatives: accept gradient accumulation although negatives and batch
+            statistics come from single iterations.
+        pixels: ``value_range`` and ``bands`` in the place of the config's.
+
+    Returns:
+        The final checkpoint.
+
+    Raises:
+        UsageError: wrong config, data, masks or work folder; another run is at work in it.
+        RunFailed: a checkpoint could not be written.
+        Interrupted: a signal stopped the run; its checkpoint is saved.
+    """
+    check_launcher(launcher, 'train')
+    options = options or {}
+    refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
+                                'masks': masks})
+    configured = configure(config, options, epochs)
+    configured.cfg.update(pixels or {})
+    folder = work_folder(work_dir, configured.cfg.get('work_dir')
+                         or f'work_dirs/{Path(config).stem}')
+    require_work_folder(folder)
+    rank, processes = start_processes(launcher)
+    try:
+        with run_lock(folder, is_holder=rank == 0):
+            _check_folder(folder, resume)
+            if rank == 0:
+                remove_leftovers(folder)
+            images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
+                             say=rank == 0)
+            return _train(configured, config, options, images, masks, folder, launcher=launcher,
+                          resume=resume, rank=rank, processes=processes,
+                          allow_smaller_negatives=allow_smaller_negatives)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
+           masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
+           processes: int, allow_smaller_negatives: bool) -> Path:
+    """The run, in a folder that is held and with data that was found; returns its checkpoint."""
+    cfg, method, epochs = configured.cfg, configured.method, configured.epochs
+    store, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    labels = class_labels(images) if method.needs_labels else None
+    if labels is not None:
+        cfg.model.num_classes = int(labels.max()) + 1
+    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
+    published = load_config(config)
+    choose_row(published, epochs)
+    refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
+    unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
+                                  folder / UNREADABLE)
+    if rank == 0:
+        unreadable.begin(images, resume=resume)
+    dataset = dataset_of(cfg, images, store, labels, unreadable)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    require_enough_images(plan, len(images))    # after all that is wrong with the config
+    _announce(runner, cfg, plan, images, store, changes(settings_of(published), settings_of(cfg)),
+              [*configured.notes, *replaced_overrides(cfg, options)])
+    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
+        runner.train()
+    if said := unreadable.said():
+        runner.logger.warning(f'{said}; the next in the list took their places')
+    checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
+    runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
+    return checkpoint
+
+
+def _kept(folder: Path) -> str:
+    newest = newest_checkpoint(folder)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    newest = newest_checkpoint(folder) if folder.exists() else None
+    if newest and not resume:
+        raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
+                         f'or choose another --work-dir')
+
+
+def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
+            ) -> ImageList:
+    """The images, and in ``cfg`` the rule by which they are read, with numbers."""
+    if not data or not Path(data).exists():
+        raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
+                         f'file of paths, or a COCO JSON) with --data DIR')
+    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
+    cfg.update({key: getattr(images.rule, key) for key in KEYS})
+    return images
+
+
+def masks_folder(cfg: Config, masks: str | None) -> str | None:
+    """Where the masks are that the user names; None if they are made for the run, or not at all."""
+    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
+        'store'))
+    return named or None
+
+
+def start_processes(launcher: str) -> tuple[int, int]:
+    """Initialize the process group of a launcher; return (rank, number of processes)."""
+    if launcher == 'none':
+        return 0, 1
+    if get_device() == 'cuda':
+        init_dist(launcher, backend='nccl')
+    elif launcher == 'pytorch':   # mmengine's would set a CUDA device
+        distributed.init_process_group('gloo')
+    else:
+        raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
+                         f'--launcher pytorch')
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
+           *, is_builder: bool) -> tuple[MaskStore | None, ImageList]:
+    if not method.needs_masks:
+        if masks:
+            raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
+                             f'out')
+        return None, images
+    if not (masks or cfg.get('masks')):
+        raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
+                         f'config, or --masks DIR')
+    asked = {'store': masks} if masks else cfg.masks.to_dict()
+    with while_first_works():
+        found = store_for_training(images, asked, is_builder=is_builder)
+    if not is_builder:       # the builder may have made masks of changed images again
+        found = store_for_training(images, asked, is_builder=False)
+    return found
+
+
+def dataset_of(cfg: Config, images: ImageList, store: Any, labels: Any = None,
+               unreadable: UnreadableImages | None = None) -> ViewDataset:
+    """The samples that a run with ``cfg`` sees; ``store`` gives the masks, if there are any."""
+    view_class = view_class_of(METHODS.get(cfg.model.type))
+    return ViewDataset(images, store, [view_class(**view) for view in cfg.views],
+                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
+
+
+def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
+                 launcher: str, resume: bool) -> PretrainRunner:
+    """Turn our config's words into the arguments of mmengine's Runner."""
+    on_gpu = get_device() == 'cuda'
+    loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
+                          world_size=get_world_size(), pin_memory=on_gpu,
+                          num_workers=cfg.train_dataloader.num_workers)
+    model = {**cfg.model.to_dict(), 'type': f'densessl.{cfg.model.type}'}
+    model['data_preprocessor'] = dict(type='densessl.ViewPreprocessor', **cfg.normalization)
+    optim_wrapper = cfg.optim_wrapper.to_dict()
+    optim_wrapper['optimizer']['lr'] = plan.lr
+    iterations = plan.steps * plan.accumulate
+    interval = min(cfg.log_interval, iterations)   # a short run has its line, too
+    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
+    hooks = dict(
+        runtime_info=LogValuesHook(interval, plan.batch_size),
+        logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
+                        max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
+        timer=None, sampler_seed=None, param_scheduler=None)
+    return PretrainRunner(
+        model=model, work_dir=str(folder), train_dataloader=loader, optim_wrapper=optim_wrapper,
+        train_cfg=dict(type=PretrainLoop, max_iters=iterations),
+        default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
+        custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
+                      CollapseHook(interval), StopHook(),
+                      *cfg.get('custom_hooks', [])],
+        log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
+        visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
+        randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
+        provenance=_provenance(cfg, config, plan, dataset),
+        identity={**settings_of(cfg), **settings_of_views(dataset.views),
+                  'global_batch': plan.global_batch, 'steps': plan.steps,
+                  'iterations an update': plan.accumulate, 'seed': cfg.seed,
+                  'images': f'{len(dataset)} (list {dataset.images.digest()})',
+                  MASKS_MADE: spell(dataset.store.info) if dataset.store else None})
+
+
+def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
+    return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
+            'backbone': without_sources(cfg.model.backbone.to_dict()),
+            'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
+            'channel_order': 'RGB',
+            'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
+            'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
+            'masks': dataset.store.info.get('generator') if dataset.store else None,
+            **dataset.images.rule.record(),
+            'torch': str(torch.__version__)}
+
+
+def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, images: ImageList,
+              store: MaskStore | None, changed: list[tuple[str, Any, Any]],
+              overridden: list[str]) -> None:
+    parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    log = runner.logger.info
+    log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
+        f'parameters, on {get_device()}')
+    log(f'{len(images)} images of {images.root}'
+        + (f', masks of {store.root}' if store else ''))
+    number = getattr(runner.model, 'module', runner.model).negatives(
+        plan.global_batch // plan.accumulate)
+    negatives = '' if number is None else f'{number} negatives an anchor, '
+    accumulated = f', {plan.accumulate} iterations an update' if plan.accumulate > 1 else ''
+    log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
+        f'({plan.batch_size} a process{accumulated}), {negatives}'
+        f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
+    for line in overridden:
+        log(f'override: {line}')
+    notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
+    if notes:
+        log('differs from the recipe: ' + '; '.join(notes))
+
+
+__all__ = ['Interrupted', 'train']

@@ -1,0 +1,205 @@
+"""A sheet of what training sees: images with their crops, and both views after all augmentation."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine import Config
+from torch import Tensor
+
+from densessl.demo.gallery import FRAMES, crops_of, seen
+from densessl.errors import UsageError
+from densessl.files import write_atomically
+from densessl.images.find import find_images
+from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.masks.find import (
+    Masks,
+    changed_since,
+    existing_store,
+    open_store,
+    said_changed,
+    settle_rule,
+)
+from densessl.masks.generator import MaskGenerator
+from densessl.masks.preview import GAP, fit, mosaic
+from densessl.pictures import figures
+from densessl.pixels.pixel_rule import PixelRule
+from densessl.training.config_check import check_config
+from densessl.training.train import dataset_of, masks_folder
+from densessl.views.collate import collate
+from densessl.views.dataset import ViewDataset
+from densessl.views.photometry import ViewPreprocessor
+from densessl.views.photometry_draw import HSV_ADDED, NO_JITTER, NO_SOLARIZE, PARAMETERS
+from densessl.views.sampler import PositionSampler
+
+SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
+GROUND = (214, 205, 240)     # between patches
+
+
+class ReadOrMade:
+    """The label maps of the few images of a sheet: from a store, or made when they are asked for.
+
+    Args:
+        store: label maps that are there already, or None.
+        generator: makes those that are not, or None.
+        changed: the positions of images of which the store's are no longer.
+    """
+
+    def __init__(self, store: Masks | None, generator: MaskGenerator | None,
+                 changed: Iterable[int] = ()) -> None:
+        self.store, self.generator, self.changed = store, generator, frozenset(changed)
+        self.maps, self.remedy = (store or generator).maps, 'make it again'
+
+    def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
+        """Where the label map is, or the image that it is made of."""
+        return self.store.where_for(images, i, which) if self.store else images.where(i)
+
+    def read_for(self, images: ImageList, i: int, which: int = 0) -> np.ndarray:
+        """(H, W) integers of image ``i``."""
+        if self.store and (not self.generator or (
+                i not in self.changed and self.store.has_for(images, i))):
+            return self.store.read_for(images, i, which)
+        masks = self.generator.for_image(images.name(i), images.read(i))
+        return masks[which] if self.maps > 1 else masks
+
+
+def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
+                count: int = 6) -> int:
+    """Write the first ``count`` samples of a run: a row each, on the left the image with the crops
+    of its views, then the views as the network gets them; region outlines if the method has masks.
+
+    Args:
+        path: the picture, a JPEG or PNG.
+        cfg: the pretraining config, named ``config``.
+        data: folder of images or tar shards, text file of paths or COCO JSON.
+        masks: a mask store; if None the one of an earlier run is read, or masks are made.
+
+    Returns:
+        How many samples are in it.
+
+    Raises:
+        UsageError: wrong config, data or masks; ``path`` cannot be written.
+    """
+    method = check_config(cfg, config)
+    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
+    store = _masks(cfg, images, masks, config) if method.needs_masks else None
+    dataset = dataset_of(cfg, images, store)
+    preprocessor = ViewPreprocessor(**cfg.normalization)
+    positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
+    rows = [_row(dataset, preprocessor, next(positions))
+            for _ in range(min(count, len(images)))]
+    _, pixels = cv2.imencode(path.suffix, mosaic(rows)[..., ::-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, pixels.tobytes())
+    return len(rows)
+
+
+def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
+    if masks:
+        store = open_store(images, masks)
+        if changed := changed_since(images, store):
+            raise said_changed(images, store, changed)
+        return ReadOrMade(store, None)
+    if not cfg.get('masks'):
+        raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
+                         f'dict(type=…) in the config, or --masks DIR')
+    store, generator = existing_store(images, cfg.masks.to_dict())
+    changed = changed_since(images, store) if store else []
+    if changed and not generator:
+        raise said_changed(images, store, changed)
+    return ReadOrMade(store, generator, changed)
+
+
+def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
+         ) -> list[np.ndarray]:
+    n, wanted = position
+    try:
+        index, sample = dataset.sample(position)
+        original = _original(dataset, (n, index))
+    except (UnreadableImage, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    batch = collate([sample])
+    name = dataset.images.name(index)
+    if index != wanted:
+        name += f' for {dataset.images.name(wanted)}, which cannot be read'
+    views = preprocessor(batch)['views']
+    labels = [None if view.mask is None else view.mask[0].numpy() for view in views]
+    shared = (set() if labels[0] is None else
+              set.intersection(*(set(np.unique(one).tolist()) for one in labels)))
+    colors = {index: figures.region_color(n) for n, index in enumerate(sorted(shared))}
+    panels = [_captioned(original, name, None)]
+    for i, (view, mask) in enumerate(zip(views, labels, strict=True)):
+        panel = _tiled(seen(view.image[0], preprocessor))
+        if mask is not None and mask.shape == panel.shape[:2]:
+            panel = figures.outlined_in_colors(panel, mask, colors,
+                                               scale=max(1, round(SIDE / len(panel))))
+        words = described(batch['photometric'][i][0]) if 'photometric' in batch else ''
+        panels.append(_captioned(panel, words, FRAMES[i % len(FRAMES)]))
+    return panels
+
+
+def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
+    """The image, small, with the outlines of its regions and the crops of its views framed."""
+    n, index = position
+    _, which = dataset.draw(n)
+    image = dataset.images.read(index)
+    boxes = np.array(crops_of(dataset, position))
+    share = min(1.0, SIDE / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    if dataset.store:
+        mask = dataset.store.read_for(dataset.images, index, which)
+        size = small.shape[1::-1]
+        mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        picture = figures.outlined(small, mask, scale=2)
+    else:
+        picture = figures.enlarged(small, 2)
+    scaled = [tuple(int(x) for x in box) for box in (2 * share * boxes).round()]
+    colors = [FRAMES[i % len(FRAMES)] for i in range(len(scaled))]
+    return figures.framed(picture, scaled, colors, scale=1)
+
+
+def _tiled(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as it is; the patches (T, H, W, 3) of one view as a square grid, on a color that
+    photographs seldom have, so that white and black patches end visibly."""
+    if pixels.ndim == 3:
+        return pixels
+    columns = math.isqrt(len(pixels) - 1) + 1
+    blank = np.full_like(pixels[0], GROUND)
+    tiles = [*pixels, *[blank] * (-len(pixels) % columns)]
+    grid = mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
+    return grid[:-GAP, :-GAP]    # no gap after the last ones
+
+
+def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> np.ndarray:
+    """A panel of fixed size: the picture, as large as fits, and words on a strip below it."""
+    panel = fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
+    strip = np.full((STRIP, panel.shape[1], 3), 255, np.uint8)
+    if color is not None:
+        cv2.rectangle(strip, (0, 6), (10, 16), color, -1)
+    plain = words.encode('ascii', 'replace').decode()     # what OpenCV can draw
+    cv2.putText(strip, plain, (16 if color is not None else 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
+                figures.INK, 1, cv2.LINE_AA)
+    return np.vstack([panel, strip])
+
+
+def described(row: Tensor) -> str:
+    """A sample's photometric parameters (P,) in words, those alone that change a pixel; b, c, s
+    and h are the jitter's brightness (a factor, or what is added), contrast, saturation and hue."""
+    value: dict[str, Any] = dict(zip(PARAMETERS, row.tolist(), strict=True))
+    words = []
+    if value['order'] != NO_JITTER:
+        words += [f'b {value["brightness"]:+.2f} added' if value['style'] == HSV_ADDED
+                  else f'b {value["brightness"]:.2f}']
+        words += [f'{name[0]} {value[name]:.2f}' for name in ('contrast', 'saturation')]
+        words.append(f'h {value["hue"]:+.2f}')
+    if value['gray']:
+        words.append('gray')
+    if value['sigma']:
+        words.append(f'blur {value["sigma"]:.1f}')
+    if value['solarize'] != NO_SOLARIZE:
+        words.append('solarized')
+    return ' '.join(words)

@@ -1,0 +1,88 @@
+"""Key layouts that the libraries built on mmengine share."""
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from densessl.weights import families as shapes
+from densessl.weights.group_norm import NormsByKind, group_norm
+from densessl.weights.keymap import KeyMap, Rename, State
+from densessl.weights.layouts import DEEP_STEM, RESNET, SWIN, Layout, position_buffers
+
+
+def channels_outside(value: Tensor) -> Tensor:
+    """Reorder the inputs of a Swin patch merging from (column, row, channel), the order in which
+    the authors' code concatenates a 2×2 neighborhood, to (channel, row, column), the order of
+    ``nn.Unfold``. The last axis is reordered: (…, 4·C) → (…, 4·C)."""
+    shape = value.shape
+    return value.reshape(*shape[:-1], 2, 2, shape[-1] // 4).movedim(-1, -3).transpose(
+        -1, -2).reshape(shape)
+
+
+def channels_inside(value: Tensor) -> Tensor:
+    """The inverse of :func:`channels_outside`."""
+    shape = value.shape
+    return value.reshape(*shape[:-1], shape[-1] // 4, 2, 2).transpose(-1, -2).movedim(
+        -3, -1).reshape(shape)
+
+
+_DEEP_STEM = KeyMap([
+    Rename('stem.7.{n}', 'bn1.{n}'),
+    Rename('stem.{i}.{n}', 'conv1.{i}.{n}'),
+    Rename('layer{i}.{*}', 'layer{i}.{*}'),
+])
+_SWIN = KeyMap([
+    Rename('patch_embed.projection.{p}', 'patch_embed.proj.{p}'),
+    Rename('patch_embed.norm.{p}', 'patch_embed.norm.{p}'),
+    Rename('stages.{i}.blocks.{j}.attn.w_msa.{*}', 'layers.{i}.blocks.{j}.attn.{*}'),
+    Rename('stages.{i}.blocks.{j}.ffn.layers.0.0.{p}', 'layers.{i}.blocks.{j}.mlp.fc1.{p}'),
+    Rename('stages.{i}.blocks.{j}.ffn.layers.1.{p}', 'layers.{i}.blocks.{j}.mlp.fc2.{p}'),
+    Rename('stages.{i}.blocks.{j}.norm1.{p}', 'layers.{i}.blocks.{j}.norm1.{p}'),
+    Rename('stages.{i}.blocks.{j}.norm2.{p}', 'layers.{i}.blocks.{j}.norm2.{p}'),
+    Rename('stages.{i}.downsample.norm.{p}', 'layers.{i}.downsample.norm.{p}',
+           channels_inside, channels_outside),
+    Rename('stages.{i}.downsample.reduction.weight', 'layers.{i}.downsample.reduction.weight',
+           channels_inside, channels_outside),
+    Rename('norm3.{p}', 'norm.{p}'),
+])
+
+
+def engine_layouts(library: str) -> list[Layout]:
+    """The layouts of ``library``'s ResNet, ResNeXt and SwinTransformer."""
+    def resnet(shape: shapes.ResNetShape) -> dict[str, Any] | None:
+        if shape.depth is None:
+            return None
+        wide = {'stem_channels': 64 * shape.width, 'base_channels': 64 * shape.width}
+        cfg = {'type': f'{library}.ResNet', 'depth': shape.depth,
+               **(wide if shape.width > 1 else {}),
+               **({'norm_cfg': group_norm(shape.norm_groups)} if shape.norm_groups else {})}
+        if shape.groups > 1:
+            return {**cfg, 'type': f'{library}.ResNeXt', 'groups': shape.groups,
+                    'base_width': shape.width_per_group}
+        return cfg if shape.width_per_group == 64 else None   # their ResNet widens no 3×3 alone
+
+    def deep_stem(shape: shapes.DeepStemShape) -> dict[str, Any] | None:
+        cfg = resnet(shape.resnet)
+        if cfg is None or shape.stem[0] * 2 != shape.stem[2] or shape.stem[0] != shape.stem[1]:
+            return None
+        return {**cfg, 'deep_stem': True, 'avg_down': shape.average_down}
+
+    def swin(shape: shapes.SwinShape) -> dict[str, Any]:
+        return {'type': f'{library}.SwinTransformer', 'embed_dims': shape.width,
+                'depths': shape.depths, 'num_heads': shape.heads, 'window_size': shape.window}
+
+    return [Layout(RESNET, NormsByKind(), resnet),
+            Layout(DEEP_STEM, _DEEP_STEM, deep_stem),
+            Layout(SWIN, _SWIN, swin, position_buffers('relative_position_index', lambda i: i),
+                   r'.*\.relative_position_index')]
+
+
+def added_norms(backbone: nn.Module, state: State) -> list[str]:
+    """The LayerNorms that these libraries' SwinTransformer puts behind its first three maps; the
+    published network has but the last, ``norm3``."""
+    names = ['norm0', 'norm1', 'norm2']
+    if not any(key.endswith('.attn.w_msa.relative_position_bias_table') for key in state):
+        return []
+    return [name for name in names
+            if hasattr(backbone, name) and f'{name}.weight' not in state]

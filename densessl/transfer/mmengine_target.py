@@ -1,0 +1,232 @@
+"""A transfer target whose library is built on mmengine: backbones in a registry of models, configs
+that mmengine's Runner trains."""
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from densessl.backbones import finest_first
+from densessl.errors import UsageError
+from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer import library_backbone
+from densessl.transfer.library_backbone import is_library_backbone
+from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
+from densessl.transfer.recipe import (
+    freeze_stages,
+    match_input,
+    parameters_of,
+    train_norm,
+    unfreeze,
+)
+from densessl.transfer.target import TransferTarget
+from densessl.weights.group_norm import group_norm
+
+if TYPE_CHECKING:
+    from mmengine import Config
+    from mmengine.registry import Registry
+
+    from densessl.demo.predictions import Prediction
+    from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.recipe import Recipe
+    from densessl.weights.keymap import State
+    from densessl.weights.layouts import Layout
+
+# What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
+_BESIDE_BACKBONE = (
+    r'(?:neck|\w*head|encoder|decoder|\w*(?:embedding|embed|queries|generator)|patterns|query_map|'
+    r'(?:memory_trans|pos_trans|reference_points)\w*|language_model|text_feat_map|'
+    r'data_preprocessor)\b|(?:ema_state_dict|optimizer|message_hub)\.')
+
+
+_LAYERS = re.compile(r'\.(layers|utils|backbones)\.')     # modules of such libraries
+
+
+class EngineTarget(TransferTarget):
+    """What such libraries have in common. A subclass gives ``name``, ``prepare``, ``models`` and
+    ``backbone_names``, and ``set_data``."""
+
+    finetunes: ClassVar[bool] = True
+
+    def models(self) -> Registry:
+        """The library's registry of models (called after ``prepare``)."""
+        raise NotImplementedError
+
+    def backbone_names(self) -> list[str]:
+        """The library's own backbones, by the names that it registered."""
+        raise NotImplementedError
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]:
+        return dict.fromkeys(parameters_of(self.models().module_dict[name]).keys() - {'**', 'self'})
+
+    def layer_types(self) -> list[str]:
+        """The layers that are registered for all libraries, the library's own, and its backbones,
+        since some contain another."""
+        from mmengine.model import BaseDataPreprocessor, BaseModel
+        from mmengine.model.averaged_model import BaseAveragedModel
+        whole = (BaseModel, BaseDataPreprocessor, BaseAveragedModel)
+        own = self.models()
+        return [*self.backbone_names(), *(
+            name for registry in (own.root, own) for name, cls in registry.module_dict.items()
+            if isinstance(cls, type) and issubclass(cls, nn.Module) and not issubclass(cls, whole)
+            and (registry is not own or _LAYERS.search(cls.__module__)))]
+
+    def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
+        self.prepare()
+        cls = self.models().get(name)
+        if cls is None:
+            names = self.backbone_names()
+            close = ', '.join(get_close_matches(name, names, n=5, cutoff=0.4))
+            raise UsageError(f'unknown {self.name} backbone {name!r}; close to it: '
+                             f'{close or "nothing"}; all of them: {", ".join(names)}')
+        # Downstream defaults are for weights that are there already; pretraining makes them.
+        trainable = {key: value for key, value in (('frozen_stages', -1), ('norm_eval', False))
+                     if key in parameters_of(cls)}
+        try:
+            backbone = self.models().build(
+                {'type': name, '_scope_': self.name, **trainable, **kwargs})
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
+            raise UsageError(f'{self.name}.{name} cannot be built: {reason}') from error
+        with _quiet_log():
+            backbone.init_weights()
+        backbone.is_init = True   # mmengine initializes what is not; some overrides forget to say
+        backbone.register_forward_hook(_finest_first)
+        return backbone
+
+    def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
+        from densessl.transfer.foreign_layouts import CheckpointLayout
+        return [CheckpointLayout(self.name, 'a backbone saved alone'),
+                CheckpointLayout(self.name, 'a whole model', prefix=r'backbone\.',
+                                 others=_BESIDE_BACKBONE)]
+
+    def layouts(self) -> list[Layout]:
+        return engine_layouts(self.name)
+
+    def translate_for(self, model: Mapping[str, Any], state: State, source: str) -> State:
+        backbone = model.get('backbone')
+        if is_library_backbone(backbone):
+            library = library_backbone.network_of(backbone).partition('.')[0]
+            own = TRANSFER_TARGETS.get(library)().translate(state, source)
+            return {library_backbone.PREFIX + key: value for key, value in own.items()}
+        try:
+            return self.translate(state, source)
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; or take the network itself into the model: backbone=dict(_delete_=True, "
+                f"type='LibraryBackbone', network={source!r})") from error
+
+    def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
+        return added_norms(backbone, state)
+
+    def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
+        model, lines = cfg.model, []
+        if is_library_backbone(model.get('backbone')):
+            library_backbone.check_channels(model)
+        if 'backbone' not in model:
+            raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
+                             f'own; choose a config whose model has one')
+        if recipe.applies('stem') and recipe.plain_stem:
+            lines += recipe.priced('stem', self.fit_stem(model))
+        if recipe.applies('frozen'):
+            lines += recipe.priced('frozen', self.unfreeze(model))
+        if recipe.freeze is not None:
+            lines += self.freeze(model.backbone, recipe.freeze)
+        if recipe.applies('norm'):
+            parameters = parameters_of(self.models().get(model.backbone.type))
+            changes = train_norm(model, parameters, recipe.distributed)
+            unfrozen = any('requires_grad' in line for line in changes)   # only that has a price
+            lines += recipe.priced('norm', changes) if unfrozen else changes
+            if recipe.groups and 'norm_cfg' in parameters:
+                model.backbone.norm_cfg = group_norm(recipe.groups)
+                lines.append(f'backbone.norm_cfg: GN of {recipe.groups} groups (as pretrained)')
+        if recipe.applies('input'):
+            preprocessor = model.get('data_preprocessor') or cfg.data_preprocessor
+            lines += recipe.priced('input', match_input(preprocessor, recipe, self.channel_order))
+        return lines + recipe.kept()
+
+    def fit_stem(self, model: Any) -> list[str]:
+        """Give the model the stem of a plain ResNet, where it has another ResNet's."""
+        return plain_stem(model.backbone)
+
+    def unfreeze(self, model: Any) -> list[str]:
+        """Freeze nothing that receives pretrained weights."""
+        return unfreeze(model.backbone, parameters_of(self.models().get(model.backbone.type)))
+
+    def freeze(self, backbone: Any, stages: int) -> list[str]:
+        """Freeze the stem and the first stages of a backbone that the library can freeze."""
+        parameters = parameters_of(self.models().get(backbone.type))
+        if 'frozen_stages' not in parameters:
+            able = [name for name in self.backbone_names()
+                    if 'frozen_stages' in parameters_of(self.models().get(name))]
+            raise UsageError(f'--freeze: {self.name} cannot freeze stages of a {backbone.type}; '
+                             f'it can those of {", ".join(able)}')
+        return freeze_stages(backbone, parameters, stages)
+
+
+    def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
+        from mmengine.dataset import Compose, pseudo_collate
+        from mmengine.device import get_device
+        from mmengine.registry import DefaultScope
+        steps = [step for step in cfg.test_dataloader.dataset.pipeline
+                 if not step.type.startswith('Load')]      # neither the file nor annotations
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model, pipeline = self.models().build(cfg.model), Compose(steps)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(f'the weights do not fit the {cfg.model.type} of the config: '
+                             f'{str(error).splitlines()[1].strip()}') from error
+        model.to(get_device()).eval()
+
+        def predict(image: np.ndarray) -> Prediction:
+            ordered = image[..., ::-1] if self.channel_order == 'BGR' else image
+            size = image.shape[:2]
+            with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.no_grad():
+                data = pipeline({'img': np.ascontiguousarray(ordered), 'img_path': '', 'img_id': 0,
+                                 'img_shape': size, 'ori_shape': size})
+                return self.prediction(model.test_step(pseudo_collate([data]))[0])
+        return predict
+
+    def prediction(self, sample: Any) -> Prediction:
+        """What a data element of the library's models says about one image."""
+        from densessl.demo.predictions import Prediction
+        return Prediction.of(sample)
+
+
+def plain_stem(backbone: Any) -> list[str]:
+    """Replace the three 3×3 convolutions of ResNetV1c and V1d by the 7×7 one that pretrained
+    ResNets have; their weights would have nowhere to go."""
+    old = backbone.type
+    if old in ('ResNetV1c', 'ResNetV1d'):
+        backbone.type = 'ResNet'
+    elif not (old == 'ResNet' and backbone.get('deep_stem')):
+        return []
+    for option in ('deep_stem', 'avg_down'):
+        backbone.pop(option, None)
+    return [f'backbone.type: {old} → ResNet (plain 7×7 stem, as pretrained)']
+
+
+def _finest_first(module: nn.Module, args: Any, maps: Any) -> tuple[Tensor, ...]:
+    return finest_first(maps)
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Without mmengine's report on the initialization of every single parameter."""
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

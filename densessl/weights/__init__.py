@@ -1,0 +1,1 @@
+"""Weights: their files, their keys, and the families of networks that they are for."""

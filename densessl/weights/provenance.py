@@ -1,0 +1,124 @@
+"""What a file of weights says of its pretraining: types and bounds are checked where it is read."""
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from densessl.errors import UsageError, escaped, shown
+from densessl.weights.stated_backbone import check_stated_backbone
+
+PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
+CHANNEL_ORDERS = ('RGB', 'BGR')
+MAX_TEXT = 1000             # characters; the longest name of a file has 255 bytes
+MAX_DEPTH, MAX_VALUES = 8, 10_000
+_LARGEST = 1e6              # of mean and std, whose pixels are 0 … 255
+_HASH = re.compile('[0-9a-f]{64}')
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
+    """Check the provenance in the file ``path``, which may be anybody's.
+
+    Raises:
+        UsageError: some of :data:`PROVENANCE` is missing, or a value is of the wrong type or
+            size, or names something that must not be built
+            (:func:`densessl.weights.stated_backbone.check_stated_backbone`).
+    """
+    missing = [key for key in PROVENANCE if key not in meta]
+    if missing:
+        raise UsageError(f'{path} does not say the {", ".join(missing)} of its pretraining')
+    for key, (fits, wanted) in _RULES.items():
+        if key in meta and not fits(meta[key]):
+            _refuse(path, key, meta[key], wanted)
+    imported = meta.get('imported')
+    for key, (fits, wanted) in _IMPORTED.items():
+        if imported is not None and key in imported and not fits(imported[key]):
+            _refuse(path, f'imported.{key}', imported[key], wanted)
+    for key, value in meta.items():
+        if not _is_text(key):
+            _refuse(path, shown(key), value, 'named by a short string')
+        if key not in _RULES and key != 'backbone' and not _is_plain(value):
+            _refuse(path, escaped(key), value, f'a plain value: None, bool, number, string, or at '
+                    f'most {MAX_VALUES} of them in lists and dicts, {MAX_DEPTH} deep')
+    check_stated_backbone(meta['backbone'], path)
+
+
+def describe(meta: Mapping[str, Any]) -> str:
+    """Where weights are from, in a few words; control characters are spelt out."""
+    imported = meta.get('imported')
+    origin = (f'imported from {imported.get("file", "?")}' if imported else
+              f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
+    return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}')
+
+
+def _refuse(path: Path, key: str, value: Any, wanted: str) -> None:
+    raise UsageError(f'{path} is refused: its provenance says {key} = {shown(value)}; it must be '
+                     f'{wanted}. Get the file as densessl export wrote it, or export it again')
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_TEXT
+
+
+def _is_number(value: Any) -> bool:
+    return (type(value) is int and abs(value) < 2 ** 64) or (
+        type(value) is float and math.isfinite(value))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2 ** 64
+
+
+def _is_color(value: Any) -> bool:
+    return type(value) in (list, tuple) and len(value) == 3 and all(
+        _is_number(one) and abs(one) <= _LARGEST for one in value)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return type(value) in (list, tuple) and len(value) <= 1000 and all(map(_is_text, value))
+
+
+def _is_plain(value: Any) -> bool:
+    level, count = [value], 0
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for one in level:
+            if type(one) is dict:
+                if not all(map(_is_text, one)):
+                    return False
+                deeper += one.values()
+            elif type(one) in (list, tuple):
+                deeper += one
+            elif not (one is None or type(one) is bool or _is_number(one) or _is_text(one)):
+                return False
+        count += len(level)
+        if not deeper or count + len(deeper) > MAX_VALUES:
+            return not deeper
+        level = deeper
+    return False
+
+
+_TEXT: Rule = (_is_text, f'a string of at most {MAX_TEXT} characters')
+_TEXTS: Rule = (_is_list_of_texts, 'a list of short strings')
+_COUNT: Rule = (_is_count, 'a whole number from 0 on')
+_NUMBER: Rule = (_is_number, 'a finite number')
+_SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
+                 '64 hexadecimal digits')
+_RULES: dict[str, Rule] = {
+    'densessl': _TEXT, 'torch': _TEXT, 'method': _TEXT, 'config': _TEXT, 'data': _TEXT,
+    'keys': _TEXT, 'sha256': _SHA256, 'images': _COUNT, 'steps': _COUNT, 'global_batch': _COUNT,
+    'epochs': _NUMBER, 'seed': _NUMBER,
+    'masks': (lambda value: value is None or _is_text(value), 'None or a short string'),
+    'mean': (_is_color, 'three finite numbers'),
+    'std': (lambda value: _is_color(value) and min(value) >= 1 / _LARGEST,
+            'three finite numbers above 0'),
+    'channel_order': (lambda value: _is_text(value) and value in CHANNEL_ORDERS,
+                      ' or '.join(CHANNEL_ORDERS)),
+    'imported': (lambda value: type(value) is dict and _is_plain(value), 'a dict of plain values'),
+}
+_IMPORTED: dict[str, Rule] = {
+    'file': _TEXT, 'origin': _TEXT, 'file_sha256': _SHA256, 'layout': _TEXTS, 'assumed': _TEXTS,
+    'dropped': _COUNT}

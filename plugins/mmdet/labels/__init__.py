@@ -1,0 +1,1 @@
+"""Labels of objects, in the layouts that users have."""

@@ -1,0 +1,193 @@
+"""The report's parts: pictures, charts, page, curves, scores and kept predictions."""
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmengine.structures import InstanceData, PixelData
+
+from densessl.demo.curves import read_curves
+from densessl.demo.gallery import crops_of, true_instances
+from densessl.demo.predictions import KeepPredictions, read_instances, read_label_map
+from densessl.demo.sample import write_scenes
+from densessl.demo.scores import ScoreLine, caveat, difference, score_lines, sentence
+from densessl.images.find import find_images
+from densessl.pictures import figures, page
+from densessl.pictures.charts import Series, line_chart, smoothed, ticks
+from densessl.views.dataset import ViewDataset
+from densessl.views.view import AugmentedView
+
+GRAY = np.full((8, 12, 3), 90, np.uint8)
+HALVES = np.repeat(np.array([[0] * 6 + [1] * 6], np.uint8), 8, 0)     # (8, 12)
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+def test_outlines_lie_where_regions_meet():
+    picture = figures.outlined(GRAY, HALVES, scale=3)
+    assert picture.shape == (24, 36, 3)
+    white = (picture == 255).all(2)
+    assert white[:, 17:19].any(1).all()                 # along the border at column 6 · 3
+    assert not white[:, :15].any() and not white[:, 22:].any()
+
+
+def test_each_region_is_outlined_inside_in_its_own_color():
+    picture = figures.outlined_in_colors(GRAY, HALVES, {0: (255, 0, 0), 1: (0, 0, 255)}, scale=3)
+    assert tuple(picture[12, 17]) == (255, 0, 0) and tuple(picture[12, 18]) == (0, 0, 255)
+    assert tuple(picture[12, 9]) == (90, 90, 90)        # the inside stays as it is
+
+
+def test_class_colors_are_those_of_the_palette_but_for_the_light():
+    picture = figures.colored_classes(GRAY, HALVES, [(250, 0, 0), (0, 250, 0)], scale=2)
+    assert picture[4, 4].argmax() == 0 and picture[4, 20].argmax() == 1
+    unknown = figures.colored_classes(GRAY, np.full((8, 12), 255, np.uint8), [(250, 0, 0)])
+    assert np.ptp(unknown[0, 0]) == 0                   # without a label: no hue
+
+
+def test_many_regions_have_different_colors():
+    assert len({figures.region_color(i) for i in range(60)}) == 60
+
+
+def test_instances_are_tinted_boxed_and_named_within_the_picture():
+    mask = np.zeros((40, 60), bool)
+    mask[10:30, 20:40] = True
+    image = np.full((40, 60, 3), 90, np.uint8)
+    picture = figures.drawn_instances(image, [mask], [(20, 10, 40, 30)], ['ball'], [(200, 0, 0)])
+    assert picture.shape == (120, 180, 3)
+    assert picture[60, 90, 0] > picture[60, 90, 1]
+    assert (picture[30, 60:120] == (200, 0, 0)).all(1).any()
+    without = figures.drawn_instances(image, [], [(50, 0, 60, 9)], ['a long name'], [(9, 9, 9)])
+    assert without.shape == picture.shape
+
+
+def test_the_drawn_crops_are_those_that_the_views_are_cut_from(tmp_path):
+    write_scenes(tmp_path / 's', unlabelled=3, train=0, val=0)
+    views = [AugmentedView(size=48, reduced=False, jitter=dict(p=1.0, hue=0.1),
+                           blur=dict(p=0.5, sigma=(0.1, 1))),
+             AugmentedView(size=48, reduced=False, solarize=dict(p=0.5, threshold=0.5))]
+    dataset = ViewDataset(find_images(tmp_path / 's' / 'unlabelled'), None, views, seed=3)
+    for i in range(3):
+        sample = dataset[(i, i)]
+        image = cv2.imread(str(dataset.images.path(i)))[..., ::-1]
+        for view, box, pixels in zip(views, crops_of(dataset, (i, i)), sample['image'],
+                                     strict=True):
+            cuts = [view.cut(image, box, flip) for flip in (False, True)]
+            assert any(np.array_equal(cut, pixels) for cut in cuts)
+
+
+def test_true_instances_agree_with_the_label_map(tmp_path):
+    write_scenes(tmp_path, unlabelled=0, train=0, val=3)
+    classes = json.loads((tmp_path / 'classes.json').read_text())
+    first = len(classes['classes']) - len(classes['things'])
+    for i in range(3):
+        found = true_instances(tmp_path, f'{i:05d}')
+        labels = cv2.imread(str(tmp_path / 'labels' / 'val' / f'{i:05d}.png'), -1)
+        assert len(found.masks) == len(found.labels) == len(found.boxes) > 0
+        for mask, label, box in zip(found.masks, found.labels, found.boxes, strict=True):
+            assert (labels[mask] == first + label).mean() > 0.98
+            x = np.flatnonzero(mask.any(0))
+            assert abs(x[0] - box[0]) <= 1 and abs(x[-1] + 1 - box[2]) <= 1
+
+
+# -- charts ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('low', 'high'), [(0, 1), (0.0, 0.05), (3.2, 3.4), (-2, 7), (5, 5),
+                                           (0, 0)])
+def test_ticks_are_few_round_and_span_the_data(low, high):
+    found = ticks(low, high)
+    assert found[0] <= low + 1e-9 and found[-1] >= high - 1e-9 and 2 <= len(found) <= 8
+    assert len({round(b - a, 9) for a, b in pairwise(found)}) == 1
+
+
+def test_charts_take_what_runs_leave():
+    chart = line_chart('loss', [Series('a', [(1, 3.0), (2, float('nan')), (3, 2.0)]),
+                                Series('b', [(2, 1.0)], 0)], x_name='step')
+    assert chart.count('<polyline') == 2 and 'nan' not in chart
+    assert 'no data' in line_chart('loss', [Series('a', [])], x_name='step')
+    assert smoothed([(1, 2.0), (2, 4.0), (3, 6.0)], 2) == [(1, 2.0), (2, 3.0), (3, 5.0)]
+
+
+def test_curves_of_a_resumed_run_are_joined(tmp_path):
+    for name, lines in (('20200101_0', ['{"loss": 3, "step": 10}', '{"loss": 2, "step": 20}']),
+                        ('20200102_0', ['{"loss": 1, "step": 20}', '{"mIoU": 5, "step": 30}',
+                                        '{"loss": 0.5, "st'])):
+        folder = tmp_path / name / 'vis_data'
+        folder.mkdir(parents=True)
+        (folder / 'scalars.json').write_text('\n'.join(lines))
+    curves = read_curves(tmp_path)
+    assert curves['loss'] == [(10, 3), (20, 1)] and curves['mIoU'] == [(30, 5)]
+    assert read_curves(tmp_path / 'nowhere') == {}
+
+
+# -- page -----------------------------------------------------------------------------------------
+
+def test_a_page_needs_nothing_but_itself(tmp_path):
+    body = page.section('a < b', page.paragraph('<script>'), page.picture(GRAY, 'x & y'),
+                        page.table(('a', 'b'), [('<i>', 1)], numbers=(1,)),
+                        page.legend([('sky', (1, 2, 3))]), page.verbatim('<b>'))
+    page.write_page(tmp_path / 'report.html', 'title', body)
+    html = (tmp_path / 'report.html').read_text()
+    assert_self_contained(html)
+    assert 'a &lt; b' in html and '&lt;script&gt;' in html and 'x &amp; y' in html
+    assert 'prefers-color-scheme: dark' in html and 'width=device-width' in html
+
+
+def assert_self_contained(html: str) -> None:
+    assert '<script' not in html and '<link' not in html and '@import' not in html
+    assert not re.search(r'(src|href)\s*=\s*"(?!data:)', html) and 'url(' not in html
+    for tag in ('section', 'figure', 'table', 'div', 'svg', 'details'):
+        assert html.count(f'<{tag}') == html.count(f'</{tag}>'), tag
+
+
+# -- scores and predictions -----------------------------------------------------------------------
+
+def demo_of(quick: bool = False) -> SimpleNamespace:
+    part = dict(name='FCN', task='segmentation', scores=['mIoU'], fraction=0.5)
+    return SimpleNamespace(seed=7, quick=quick, cfg=Config(dict(
+        finetuning=[part], pretraining=dict(name='M'), sample=dict(train=20, val=5))))
+
+
+def test_the_sentence_says_what_was_measured_whatever_it_is():
+    measured = {'FCN from random': {'scores': {'mIoU': 30.04}, 'iterations': 90},
+                'FCN from pretrained': {'scores': {'mIoU': 28.0}, 'iterations': 90}}
+    demo = demo_of()
+    assert score_lines(demo, measured) == [ScoreLine('FCN', 'segmentation', 'mIoU', 30.04, 28.0)]
+    text = sentence(demo, demo.cfg.finetuning[0], measured)
+    assert '10 labelled scenes for 90 iterations' in text and '5 others' in text
+    assert 'mIoU 30.0 from random weights, 28.0 from M weights (−2.0)' in text
+    assert 'one seed' in caveat(demo) and '(7)' in caveat(demo)
+    assert 'quick' in caveat(demo_of(quick=True))
+
+
+def test_the_difference_is_that_of_the_printed_figures():
+    def change(a: float, b: float) -> str:
+        return difference(ScoreLine('m', 't', 's', a, b))
+    assert (change(10, 12.34), change(10.04, 9.96), change(12.3, 10)) == ('+2.3', '0.0', '−2.3')
+
+
+class Sample(dict):
+    """A data sample as mmengine's models return it: elements by name and as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_predictions_are_kept_of_the_named_images_alone(tmp_path):
+    labels = torch.randint(0, 5, (1, 6, 7))
+    boxes = InstanceData(bboxes=torch.tensor([[0., 1, 2, 3], [1, 1, 4, 4]]),
+                         scores=torch.tensor([0.9, 0.2]), labels=torch.tensor([3, 1]),
+                         masks=torch.ones(2, 6, 7, dtype=torch.bool))
+    hook = KeepPredictions(names=['b'])
+    samples = [Sample(img_path=f'/x/{name}.jpg', pred_sem_seg=PixelData(data=labels),
+                      pred_instances=boxes) for name in 'ab']
+    hook.after_val_iter(SimpleNamespace(work_dir=str(tmp_path)), 0, None, samples)
+    assert np.array_equal(read_label_map(tmp_path, 'b'), labels[0].numpy())
+    found = read_instances(tmp_path, 'b').above(0.5)
+    assert found.labels.tolist() == [3] and found.masks.shape == (1, 6, 7)
+    assert read_label_map(tmp_path, 'a') is None and read_instances(tmp_path, 'a') is None

@@ -1,0 +1,139 @@
+"""`densessl probe` from end to end, on a trivially separable set and a small network."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from probes.test_class_images import draw_classes
+
+from densessl.cli import main
+from densessl.errors import UsageError
+from densessl.probes.classify import accuracies, most_frequent
+from densessl.probes.frozen import architecture_of, load_measured
+from densessl.transfer.export import export_backbone
+
+SMALL = ['--size', '32', '--workers', '0']
+
+
+@pytest.fixture(scope='module')
+def classes(tmp_path_factory):
+    return draw_classes(tmp_path_factory.mktemp('classes') / 'set', 10)
+
+
+@pytest.mark.parametrize('kind', ['linear', 'knn', 'finetune'])
+def test_two_colors_are_told_apart(kind, backbone18, classes, tmp_path, capsys):
+    out = tmp_path / 'deep' / 'result.json'
+    more = ['--epochs', '12', '--batch', '4'] if kind == 'finetune' else []
+    backbones = [str(backbone18), *(['random'] if kind != 'finetune' else [])]
+    assert main(['probe', *backbones, '--data', str(classes), '--kind', kind, '--out', str(out),
+                 *SMALL, *more]) == 0
+    results = json.loads(out.read_text())
+    assert [line['file'] for line in results['results']] == backbones
+    assert results['data']['training images'] == 16 and results['probe']['kind'] == kind
+    for line in results['results']:
+        assert set(line['scores']) == {'top1', 'per class'} and line['provenance']['mean']
+        if kind == 'linear':
+            assert line['scores']['top1'] == 100
+        else:
+            assert line['scores']['top1'] >= 75
+    said = capsys.readouterr().out
+    assert '50.0 % by always answering' in said and 'top1' in said and str(out) in said
+
+
+def test_a_dense_probe_of_two_backbones_makes_a_table(backbone18, label_folder, tmp_path, capsys):
+    out = tmp_path / 'result.json'
+    assert main(['probe', str(backbone18), 'random', '--data', str(label_folder), '--out',
+                 str(out), '--size', '96', '--workers', '0']) == 0
+    lines = json.loads(out.read_text())['results']
+    assert [set(line['iou']) for line in lines] == [{'ground', 'red', 'blue'}] * 2
+    header, *table, written = capsys.readouterr().out.splitlines()[-4:]
+    assert header.split() == ['backbone', 'mIoU', 'mAcc', 'aAcc'] and written == str(out)
+    assert [line.split()[0] for line in table] == [line['backbone'] for line in lines]
+    again = tmp_path / 'again.json'
+    assert main(['probe', 'random', '--backbone-type', 'torchvision.resnet18', '--data',
+                 str(label_folder), '--out', str(again), '--size', '96', '--workers', '0']) == 0
+    assert json.loads(again.read_text())['results'][0]['scores'] == lines[1]['scores']
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['random', '--kind', 'knn'], 'random weights need an architecture: --backbone-type'),
+    (['nowhere.pth', '--kind', 'knn'], 'no file nowhere.pth'),
+    (['BACKBONE', '--kind', 'knn', '--neighbors', '0'], '--neighbors 0: at least 1'),
+    (['BACKBONE', '--kind', 'linear', '--epochs', '3'], '--epochs does nothing with --kind linear'),
+    (['BACKBONE', '--kind', 'knn', '--size', '8'], '--size 8: at least 32'),
+    (['BACKBONE', '--kind', 'finetune', '--lr', '0'], '--lr 0.0: must not be negative or zero'),
+    (['BACKBONE', '--kind', 'dense'], 'none of the layouts that are known'),
+    (['BACKBONE', '--kind', 'dense', '--dataset', 'x.y'], '--dataset names sets of images in'),
+    (['BACKBONE', '--kind', 'knn', '--dataset', 'torchvision.CIFAR11'],
+     r"did you mean 'torchvision.CIFAR10'"),
+])
+def test_wrong_input_is_one_clear_line(arguments, words, backbone18, classes, tmp_path, capsys):
+    arguments = [str(backbone18) if word == 'BACKBONE' else word for word in arguments]
+    assert main(['probe', *arguments, '--data', str(classes), '--out',
+                 str(tmp_path / 'x.json')]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count('\n') == 1
+    assert not (tmp_path / 'x.json').exists()
+
+
+def test_what_a_loader_worker_says_is_one_line_too(backbone18, tmp_path, capsys):
+    root = draw_classes(tmp_path / 'set', 4)
+    (root / 'red' / '0.png').write_bytes(b'not an image')
+    assert main(['probe', str(backbone18), '--data', str(root), '--kind', 'knn', '--size', '32',
+                 '--workers', '1', '--out', str(tmp_path / 'x.json')]) == 2
+    error = capsys.readouterr().err
+    assert 'red/0.png: not an image' in error and error.count('\n') == 1
+
+
+def test_random_weights_are_a_function_of_the_seed():
+    states = [load_measured('random', 'torchvision.resnet18', 'cpu', seed).module.state_dict()
+              for seed in (0, 0, 1)]
+    assert torch.equal(states[0]['conv1.weight'], states[1]['conv1.weight'])
+    assert not torch.equal(states[0]['conv1.weight'], states[2]['conv1.weight'])
+
+
+def test_probing_changes_nothing_in_the_backbone(backbone18, classes):
+    from densessl.probes.class_images import find_class_images
+    from densessl.probes.classify import Finetuning, finetune_probe
+    backbone = load_measured(backbone18, None, 'cpu', 0)
+    before = {key: value.clone() for key, value in backbone.module.state_dict().items()}
+    finetune_probe(backbone, *find_class_images(classes), 32, Finetuning(epochs=1, batch=8))
+    after = backbone.module.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_accuracy_per_class_weighs_classes_equally():
+    labels = np.array([0, 0, 0, 1])
+    assert accuracies(torch.tensor([0, 0, 0, 0]), labels) == {'top1': 75.0, 'per class': 50.0}
+    assert most_frequent(np.array([1, 1, 0]), labels) == 25.0
+
+
+def test_a_backbone_file_that_does_not_fit_says_so(backbone18, tmp_path):
+    content = torch.load(backbone18, weights_only=True)
+    from densessl.transfer.export import save_backbone
+    content['meta']['backbone'] = {'type': 'torchvision.resnet34'}
+    save_backbone(tmp_path / 'odd.pth', content['state_dict'], content['meta'])
+    with pytest.raises(UsageError, match='does not fit the backbone that it names'):
+        load_measured(tmp_path / 'odd.pth', None, 'cpu', 0)
+
+
+def test_random_weights_have_the_arguments_of_the_first_files_network(make_checkpoint, classes,
+                                                                       tmp_path, capsys):
+    """Not the name alone: with other arguments it is another network."""
+    wide, plain = (export_backbone(make_checkpoint({'type': 'torchvision.resnet18', **more}),
+                                   tmp_path / f'{i}' / 'backbone.pth').path
+                   for i, more in enumerate(({'norm': 'layer', 'zero_init_residual': True}, {})))
+    out = tmp_path / 'result.json'
+    assert main(['probe', 'random', str(wide), str(plain), '--data', str(classes), '--kind', 'knn',
+                 '--out', str(out), *SMALL]) == 0
+    blank, first, _ = json.loads(out.read_text())['results']
+    assert blank['provenance']['backbone'] == first['provenance']['backbone'] == {
+        'type': 'torchvision.resnet18', 'norm': 'layer', 'zero_init_residual': True}
+    network = load_measured('random', architecture_of(['random', wide, plain]), 'cpu', 0).module
+    assert isinstance(network.bn1, torch.nn.GroupNorm) and network.bn1.num_groups == 1
+    assert not network.layer1[0].bn2.weight.any(), 'γ of the last norm of a block starts at 0'
+    assert main(['probe', 'random', str(wide), '--data', str(classes), '--kind', 'knn',
+                 '--backbone-type', 'torchvision.resnet18', '--out', str(out), *SMALL]) == 0
+    assert json.loads(out.read_text())['results'][0]['provenance']['backbone'] == {
+        'type': 'torchvision.resnet18'}
+    capsys.readouterr()
