@@ -41,6 +41,8 @@ class TransferTarget:
         Returns:
             A module whose ``forward`` maps (B, 3, H, W) to a tuple of feature maps
             (B, C_i, H_i, W_i), finest first, and whose ``state_dict`` has the library's own keys.
+            Its ``stage_numbers``, if it has such an attribute, say which of the library's own
+            stages each map is of; without it they count from 1.
 
         Raises:
             UsageError: unknown name; the message lists close ones.
@@ -152,8 +154,17 @@ class TransferTarget:
             neutral = layout.read(state)
             if neutral is not None:
                 shape = with_groups(layout.family.shape(neutral), source)
-                return None if shape is None else layout.backbone(shape)
+                own = None if shape is None else layout.backbone(shape)
+                return own and self._as_strided(own, source)
         return None
+
+    def _as_strided(self, own: dict[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+        """``own`` with the output stride that ``source`` states, which weights do not tell."""
+        stated = source.get('output_stride')
+        name = own['type'].partition('.')[2]
+        if stated is None or 'output_stride' not in self.backbone_arguments(name, own):
+            return own
+        return {**own, 'output_stride': stated}
 
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
         """Paths of the modules that this library puts behind a backbone's feature maps and that
