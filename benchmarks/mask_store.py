@@ -28,11 +28,11 @@ from densessl.demo.scenes import draw_scene
 from densessl.files import write_atomically
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, read_image
-from densessl.labels.label_png import encode
 from densessl.machine import cores, machine_facts
 from densessl.masks import metadata as mask_info
 from densessl.masks.generator import MaskGenerator, MaskStore, make_masks, store_for_training
 from densessl.masks.store import mask_name
+from densessl.pixels.label_png import encode
 from densessl.registry import MASK_GENERATORS
 
 IMAGENET = 1_281_167            # training images of ILSVRC 2012

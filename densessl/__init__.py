@@ -7,14 +7,9 @@ What a plugin author needs is imported from here and loaded when it is first use
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from densessl.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
-    from densessl.method import Method, View
-    from densessl.transfer.target import TransferTarget
 
 __version__ = '0.1.0'
 __all__ = ['MaskGenerator', 'Method', 'TransferTarget', 'View', 'hookimpl']

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from densessl.errors import UsageError
-from densessl.registry import TRANSFER_TARGETS
+from densessl.plugins import TRANSFER_TARGETS, load_plugins
+
+# At any depth of the arguments. None and False are no source and may stand there.
+LOADING = frozenset({
+    'init_cfg', 'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'pretrained_model_args',
+    'weights', 'weights_backbone', 'checkpoint', 'checkpoint_path', 'cache_dir', 'load_from',
+    'features_only', 'config', 'cfg_file', 'model_cfg', 'file', 'filename', 'path', 'url'})
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,6 @@ def spelled(cfg: Mapping[str, Any]) -> str:
 
 def target_names() -> list[str]:
     """The names of the installed transfer targets, sorted."""
-    from densessl.plugins import load_plugins
     load_plugins()
     return sorted(TRANSFER_TARGETS.module_dict)
 
@@ -116,3 +121,14 @@ def feature_stage(backbone: nn.Module, index: int, size: int = 224) -> Stage:
                          f'{len(stages)} feature maps (strides {strides}), 0 to '
                          f'{len(stages) - 1}, or from the end -1 to -{len(stages)}')
     return stages[index]
+
+
+def without_sources(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's configuration as provenance states it: the weights are in the file, so whatever
+    loaded others before the training is switched off."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: (False if one is True else None) if key in LOADING else plain(one)
+                    for key, one in value.items()}
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    return plain(cfg)

@@ -185,3 +185,17 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f'{value:g}'
+
+
+def parameters_of(cls: type) -> dict[str, Any]:
+    """The arguments of a class and their defaults, those behind ``**kwargs`` included; the key
+    ``'**'`` if it takes any others besides."""
+    found: dict[str, Any] = {}
+    for ancestor in cls.__mro__:
+        parameters = inspect.signature(ancestor.__init__).parameters.values()
+        for parameter in parameters:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                found.setdefault(parameter.name, parameter.default)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return found
+    return {**found, '**': True}

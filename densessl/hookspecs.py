@@ -21,14 +21,8 @@ paths); the core registers them under their ``name``, so that every error can na
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pluggy
-
-if TYPE_CHECKING:
-    from densessl.masks.generator import MaskGenerator
-    from densessl.method import Method
-    from densessl.transfer.target import TransferTarget
 
 GROUP = 'densessl'
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -36,7 +30,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @hookspec
-def methods() -> list[type[Method]]:
+def methods() -> list[type]:
     """Pretraining methods: subclasses of :class:`densessl.Method`.
 
     Registered in ``METHODS`` under the class's ``name``; a config chooses one by
@@ -45,7 +39,7 @@ def methods() -> list[type[Method]]:
 
 
 @hookspec
-def mask_generators() -> list[type[MaskGenerator]]:
+def mask_generators() -> list[type]:
     """Region mask generators: subclasses of :class:`densessl.MaskGenerator`.
 
     Registered in ``MASK_GENERATORS`` under the class's ``name``; a config chooses one by
@@ -54,7 +48,7 @@ def mask_generators() -> list[type[MaskGenerator]]:
 
 
 @hookspec
-def transfer_targets() -> list[type[TransferTarget]]:
+def transfer_targets() -> list[type]:
     """Downstream libraries: subclasses of :class:`densessl.TransferTarget`.
 
     Registered in ``TRANSFER_TARGETS`` under the class's ``name``, which is also the prefix of the

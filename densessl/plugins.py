@@ -1,4 +1,5 @@
-"""Discovery of plugins: one explicit, validated call finds first-party and third-party alike.
+"""Discovery of plugins: one explicit, validated call finds first-party and third-party alike, and
+enters what they provide into three registries.
 
 Every entry point of the group ``densessl`` names a plugin's manifest, a module with ``hookimpl``s
 (see :mod:`densessl.hookspecs`). A plugin that cannot be used is kept in a list with its
@@ -18,12 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from mmengine.registry import MODELS, Registry
 
 from densessl import hookspecs
-from densessl.errors import did_you_mean
+from densessl.bounds import check_values
+from densessl.errors import UsageError, check_arguments, did_you_mean
 
 DISABLE = 'DENSESSL_DISABLE_PLUGINS'
 HOOKS = ('methods', 'mask_generators', 'transfer_targets', 'config_folders')
+# The base class of what a hook returns, by name: whoever returns a subclass has imported it.
+CONTRACTS = {'methods': 'densessl.method.Method',
+             'mask_generators': 'densessl.masks.generator.MaskGenerator',
+             'transfer_targets': 'densessl.transfer.target.TransferTarget'}
 
 
 @dataclass
@@ -145,23 +152,20 @@ def _call(hook: str, function: Callable[[], list[Any]]) -> list[Any]:
         if hook == 'config_folders':
             if not isinstance(thing, Path) or not thing.is_dir():
                 raise BrokenPlugin(f'hook {hook!r} must return folders as Path, not {thing!r}')
-        elif not (isclass(thing) and issubclass(thing, _base_class(hook))):
+        elif not (isclass(thing) and CONTRACTS[hook] in map(_full_name, thing.__mro__)):
             raise BrokenPlugin(f'hook {hook!r} must return subclasses of densessl.'
-                               f'{_base_class(hook).__name__}, not {thing!r}')
+                               f'{CONTRACTS[hook].rpartition(".")[2]}, not {thing!r}')
     return things
 
 
-def _base_class(hook: str) -> type:
-    import densessl
-    return {'methods': lambda: densessl.Method, 'mask_generators': lambda: densessl.MaskGenerator,
-            'transfer_targets': lambda: densessl.TransferTarget}[hook]()
+def _full_name(cls: type) -> str:
+    return f'{cls.__module__}.{cls.__qualname__}'
 
 
 def _register(plugin: Plugin) -> None:
     """Enter the plugin's classes into the registries: all of them or, on a clash, none."""
-    from densessl import registry
-    registries = {'methods': registry.METHODS, 'mask_generators': registry.MASK_GENERATORS,
-                  'transfer_targets': registry.TRANSFER_TARGETS}
+    registries = {'methods': METHODS, 'mask_generators': MASK_GENERATORS,
+                  'transfer_targets': TRANSFER_TARGETS}
     entries = [(registries[hook], name_of(cls), cls) for hook, classes in plugin.provides.items()
                if hook in registries for cls in classes]
     seen = set()
@@ -178,3 +182,53 @@ def _register(plugin: Plugin) -> None:
 def name_of(cls: type) -> str:
     """The name under which a class is registered: its own ``name``, else the class's name."""
     return getattr(cls, 'name', None) or cls.__name__
+
+
+class PluginRegistry(Registry):
+    """A registry whose entries are supplied by plugins; loads them on the first question."""
+
+    def get(self, key: str) -> Any:
+        """Return the class registered under ``key`` (or, for METHODS, under one of its parents).
+
+        Raises:
+            UsageError: unknown name; the message lists the known ones and every broken plugin.
+        """
+        load_plugins()
+        if isinstance(key, str) and '.' not in key:
+            registries = [self] + ([self.parent] if self.parent else [])
+            if not any(key in registry.module_dict for registry in registries):
+                raise UsageError(self._unknown(key, broken_plugins()))
+        return super().get(key)
+
+    def build(self, cfg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Build the class ``cfg['type']`` with the rest of ``cfg`` as its arguments.
+
+        Raises:
+            UsageError: unknown name, arguments that the class does not take, or values that
+                their annotations do not allow (:mod:`densessl.bounds`).
+        """
+        name = cfg.get('type') if isinstance(cfg, dict) else None
+        cls = self.get(name) if isinstance(name, str) else name
+        if cls not in self.module_dict.values():     # a parent's: mmengine knows how
+            return super().build(cfg, *args, **kwargs)
+        given = {key: value for key, value in {**kwargs.get('default_args', {}), **cfg}.items()
+                 if key not in ('type', '_scope_')}
+        check_arguments(cls, given, f'{self.name} {name!r}')
+        check_values(cls, given, f'{self.name} {name!r}: ')
+        return cls(**given)   # not by mmengine, whose default scope is that of the last run
+
+    def _unknown(self, key: str, broken: list[Any]) -> str:
+        known = sorted(name for name in self.module_dict if name.islower())
+        message = (f'unknown {self.name} {key!r}{did_you_mean(key, known)}; known: '
+                   f'{", ".join(known) or "none"}. Others come from plugins: '
+                   f'"pip install" the package that provides it')
+        for plugin in broken:
+            message += f'; plugin {plugin.label} is broken: {plugin.reason}'
+        return message
+
+
+# METHODS is the ``densessl``-scoped child of mmengine's ``MODELS``, because mmengine builds a
+# model and its data preprocessor through ``MODELS``; the other two stand alone.
+METHODS = PluginRegistry('method', parent=MODELS, scope='densessl')
+MASK_GENERATORS = PluginRegistry('mask generator', scope='densessl')
+TRANSFER_TARGETS = PluginRegistry('transfer target', scope='densessl')

@@ -66,3 +66,10 @@ def _bar() -> Any:
 
     return Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), Rate(),
                TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def duration(seconds: float) -> str:
+    """``7.4 s``, ``38 s`` or ``3:41 min``."""
+    if seconds < 60:
+        return f'{seconds:.1f} s' if seconds < 10 else f'{seconds:.0f} s'
+    return f'{str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")} min'

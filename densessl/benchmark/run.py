@@ -14,7 +14,6 @@ from densessl.benchmark.baseline import find_baseline
 from densessl.benchmark.plan import Benchmark, Run
 from densessl.benchmark.processes import Job, last_words, run_jobs, slots
 from densessl.benchmark.results import RANDOM, REMEDY, collect, save
-from densessl.demo.stages import duration
 from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
@@ -24,6 +23,7 @@ from densessl.finetune.finetune import read_downstream_config
 from densessl.finetune.fitting import fit_backbone
 from densessl.finetune.run_folder import config_digest, finished_run, read_scores, score_words
 from densessl.lock import BeingBuilt, RunLock
+from densessl.progress import duration
 from densessl.transfer.target import TransferTarget
 
 

@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     from densessl.errors import UsageError
     from densessl.finetune.checked_overrides import check_seed
     from densessl.finetune.data_check import check_data
+    from densessl.finetune.datasets import build_training_sets, check_fraction, take_fraction
     from densessl.finetune.finetune import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for
-    from densessl.finetune.subset import build_training_sets, check_fraction, take_fraction
     check_fraction(args.fraction)
     check_seed(args.seed)
     cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; print the scores side by side and where the report is."""
     from densessl.demo.run import run_demo
-    from densessl.demo.stages import duration
     from densessl.errors import UsageError
+    from densessl.progress import duration
     if not 0 <= args.seed < 2 ** 32:
         raise UsageError(f'--seed {args.seed}: from 0 to {2 ** 32 - 1}')
     start = time.monotonic()

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from torch import Tensor
 
-from densessl.demo.predictions import Instances, read_instances, read_label_map
+from densessl.demo.predictions import read_instances, read_label_map
 from densessl.demo.run import PRETRAINED, RANDOM
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
 from densessl.masks.generator import MaskStore
 from densessl.pictures import figures, page
 from densessl.training.train import dataset_of
+from densessl.training.view_sheet import FRAMES, crops_of, seen
+from densessl.transfer.prediction import Instances
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from densessl.demo.run import Demo
 
 SIDE = 384                                           # pixels of a panel's longer side
-FRAMES = ((64, 156, 255), (255, 140, 40))            # the colors of the two views
 CERTAIN = 0.3                                        # score of the objects that are drawn
 
 
@@ -51,20 +51,6 @@ def view_gallery(demo: Demo) -> str:
     cells = [page.rows(_view_panels(dataset, preprocessor, i), columns=3)
              for i in range(min(demo.cfg.pictures.views, len(images)))]
     return page.rows(cells, columns=2, phone=1)
-
-
-def crops_of(dataset: ViewDataset, position: tuple[int, int]
-             ) -> list[tuple[int, int, int, int]]:
-    """The crops (top, left, height, width) that the views of a sample are cut from: drawn again
-    in the order of ``draw_views``, since a sample is a function of its position."""
-    n, index = position
-    rng, _ = dataset.draw(n)
-    height, width = dataset.images.size(index)
-    boxes = []
-    for view in dataset.views:
-        boxes.append(view.frame(view.draw(rng, height, width)[0]))
-        rng.random(dataset.uniforms, dtype=np.float32)
-    return boxes
 
 
 def prediction_gallery(demo: Demo, part: Any) -> str:
@@ -94,12 +80,6 @@ def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -
         panel = figures.outlined_in_colors(pixels, mask, colors, scale=scale)
         panels.append(page.picture(_sized(panel), f'view {number + 1}', chip=FRAMES[number]))
     return panels
-
-
-def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
-    """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
-    image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
-    return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)
 
 
 def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str, Any]

@@ -9,10 +9,10 @@ from densessl.demo import gallery
 from densessl.demo.curves import read_curves
 from densessl.demo.run import PRETRAINED, RANDOM, stage_name
 from densessl.demo.scores import caveat, difference, score_lines, sentence
-from densessl.demo.stages import duration
 from densessl.machine import machine_facts, versions
 from densessl.pictures import page
 from densessl.pictures.charts import Series, line_chart, smoothed
+from densessl.progress import duration
 
 if TYPE_CHECKING:
     from densessl.demo.run import Demo

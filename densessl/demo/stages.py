@@ -10,12 +10,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError, shown
 from densessl.files import parse_json, write_json
+from densessl.progress import duration
 
 LEDGER = 'demo.json'
 FORMAT = 1
@@ -148,13 +148,6 @@ class Stages:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-
-
-def duration(seconds: float) -> str:
-    """``7.4 s``, ``38 s`` or ``3:41 min``."""
-    if seconds < 60:
-        return f'{seconds:.1f} s' if seconds < 10 else f'{seconds:.0f} s'
-    return f'{str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")} min'
 
 
 def _there(path: Path) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from densessl.demo.predictions import VOID, Prediction
 from densessl.pictures import figures
 from densessl.pictures.lettering import text_size, write
+from densessl.transfer.prediction import VOID, Prediction
 
 SIDE = 640          # pixels: smaller images are enlarged to about that, so that lines stay thin
 TEXT, GAP = 15, 8   # pixels of the legend

@@ -20,6 +20,7 @@ from densessl.errors import UsageError
 from densessl.files import work_folder, write_json
 from densessl.finetune.checked_overrides import check_seed, check_values
 from densessl.finetune.data_check import check_data, inspect_labelled
+from densessl.finetune.datasets import build_training_sets, check_fraction, take_fraction
 from densessl.finetune.fitting import fit_backbone, likeness
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
 from densessl.finetune.override_arguments import arguments_in
@@ -31,7 +32,6 @@ from densessl.finetune.run_folder import (
     start_run,
 )
 from densessl.finetune.schedule import check_warmups, own_schedule, scale_schedule
-from densessl.finetune.subset import build_training_sets, check_fraction, take_fraction
 from densessl.finetune.training import train_and_score
 from densessl.finetune.weights import Weights
 from densessl.lock import run_lock

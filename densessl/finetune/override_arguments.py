@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from mmengine import Config, registry
 
+from densessl.bounds import parameters_of
 from densessl.overrides import ArgumentsOf
-from densessl.transfer.recipe import parameters_of
 
 _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'LOOPS', 'HOOKS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
                'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'METRICS', 'VISUALIZERS', 'LOG_PROCESSORS')

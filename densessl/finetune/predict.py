@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densessl.demo.predictions import Prediction
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
 from densessl.files import write_atomically
@@ -26,6 +25,7 @@ from densessl.images.image_names import check_links
 from densessl.images.range_survey import with_rule
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.progress import Progress
+from densessl.transfer.prediction import Prediction
 from densessl.weights.backbone_file import load_weights_only
 from densessl.weights.stored_tensors import check_state
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from densessl.errors import UsageError
 from densessl.images.tar_files import TarFiles
-from densessl.labels import label_png as mask_png
+from densessl.pixels import label_png
 from densessl.pixels.decode import UnreadableImage
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class TarMasks:
             UnreadableImage: it is missing or damaged.
         """
         data = self.data_for(images, i, which)
-        return mask_png.decode(self.where_for(images, i, which), data)
+        return label_png.decode(self.where_for(images, i, which), data)
 
     def where_for(self, images: ImageList, i: int, which: int = 0) -> str:
         """What messages call that label map."""

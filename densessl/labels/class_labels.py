@@ -1,10 +1,41 @@
-"""Class labels from folders, for the tasks that have them."""
+"""Images in classes, and the class labels that folders give."""
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+
+
+@dataclass(frozen=True)
+class ClassImages:
+    """Images with classes.
+
+    Attributes:
+        keys: what tells the images apart and does not change: their names.
+        labels: (N,) int64 classes. names: of the classes.
+        read: position → (H, W, 3) uint8 RGB.
+        rule: how files of more than 8 bits are read.
+    """
+
+    keys: Sequence[str]
+    labels: np.ndarray
+    names: Sequence[str]
+    read: Callable[[int], np.ndarray]
+    rule: PixelRule = PLAIN
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, positions: np.ndarray) -> ClassImages:
+        """Those at ``positions``, in that order."""
+        return ClassImages([self.keys[i] for i in positions], self.labels[positions], self.names,
+                           partial(_read_selected, self.read, positions), self.rule)
 
 
 def class_labels(images: ImageList) -> np.ndarray:
@@ -31,3 +62,8 @@ def class_labels(images: ImageList) -> np.ndarray:
         raise UsageError(f'{images.root} has one class folder ({classes[0]}); at least two are '
                          f'needed')
     return labels.astype(np.int64)
+
+
+# a function of the module: loader workers that are spawned get it by name
+def _read_selected(read: Callable[[int], np.ndarray], positions: np.ndarray, i: int) -> np.ndarray:
+    return read(int(positions[i]))

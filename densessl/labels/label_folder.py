@@ -8,8 +8,8 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.files import parse_json
-from densessl.finetune.data_roots import SPLITS, require
 from densessl.images.image_list import EXTENSIONS
+from densessl.labels.data_root import SPLITS, require
 from densessl.labels.file_facts import MISSING, open_files
 from densessl.labels.label_ids import IGNORED, MapMeaning
 from densessl.pixels.file_kinds import is_clutter

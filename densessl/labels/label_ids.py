@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl.files import open_regular
-from densessl.labels.label_image import read_label_image
+from densessl.pixels.label_image import read_label_image
 
 IGNORED = 255    # the class index that losses and metrics leave out
 UNKNOWN = -1     # in a lookup: no class has this id

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from densessl.cores import cores
 from densessl.errors import RunFailed, UsageError
 from densessl.files import flush_everything, write_atomically
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
-from densessl.labels import label_png as mask_png
 from densessl.lock import BuildLock
 from densessl.masks import metadata as mask_info
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.masks.store import MaskStore, mask_name
+from densessl.pixels import label_png
 from densessl.progress import Progress
 
 MOST_WORKERS = 2 ** 10
@@ -123,11 +124,6 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _check_names(images: ImageList, out: Path, maps: int) -> None:
@@ -273,7 +269,7 @@ def _encoded(name: str, image: np.ndarray, maps: int, generator: MaskGenerator) 
     masks = masks[None] if maps == 1 else masks               # (maps, H, W)
     if masks.shape != (maps, *image.shape[:2]):
         raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
-    return [mask_png.encode(labels) for labels in masks]
+    return [label_png.encode(labels) for labels in masks]
 
 
 def _is_newer(state: tuple[int, ...], mask: Path) -> bool:

@@ -23,8 +23,8 @@ from typing import ClassVar
 import numpy as np
 
 from densessl.images.image_list import ImageList, UnreadableImage, read_data
-from densessl.labels import label_png as mask_png
 from densessl.masks.metadata import SKIPPED, gather_marks, read_info, read_skipped, totals
+from densessl.pixels import label_png
 
 
 class MaskStore:
@@ -82,7 +82,7 @@ class MaskStore:
             data = np.fromfile(path, np.uint8)
         except OSError as error:
             raise UnreadableImage(path, f'the mask cannot be read: {error}') from error
-        return mask_png.decode(path, data)
+        return label_png.decode(path, data)
 
     def skipped(self) -> dict[str, str]:
         """The images without a mask, by name, and why; from one file."""

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +15,7 @@ from densessl.errors import UsageError, did_you_mean
 from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage
 from densessl.images.range_survey import with_rule
-from densessl.labels.class_labels import class_labels
+from densessl.labels.class_labels import ClassImages, class_labels
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.probes.pixel_labels import layout_of_pixel_labels
 from densessl.views.view import AugmentedView
@@ -25,32 +23,6 @@ from densessl.views.view import AugmentedView
 HELD_OUT = 0.2                      # of each class, where a data set has no split of its own
 VALIDATION = ('val', 'test', 'valid', 'validation')     # names of the second folder of a split
 MARGIN = 256 / 224                  # short side of the resized image over the central crop's
-
-
-@dataclass(frozen=True)
-class ClassImages:
-    """Images with classes.
-
-    Attributes:
-        keys: what tells the images apart and does not change: their names.
-        labels: (N,) int64 classes. names: of the classes.
-        read: position → (H, W, 3) uint8 RGB.
-        rule: how files of more than 8 bits are read.
-    """
-
-    keys: Sequence[str]
-    labels: np.ndarray
-    names: Sequence[str]
-    read: Callable[[int], np.ndarray]
-    rule: PixelRule = PLAIN
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def select(self, positions: np.ndarray) -> ClassImages:
-        """Those at ``positions``, in that order."""
-        return ClassImages([self.keys[i] for i in positions], self.labels[positions], self.names,
-                           partial(_read_selected, self.read, positions), self.rule)
 
 
 def find_class_images(root: str | Path, dataset: str | None = None, rule: PixelRule = PLAIN
@@ -121,11 +93,6 @@ def _folder(root: Path, rule: PixelRule) -> ClassImages:
     names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
     return ClassImages([images.name(i) for i in range(len(images))], labels, names,
                        images.read, images.rule)
-
-
-# a function of the module: loader workers that are spawned get it by name
-def _read_selected(read: Callable[[int], np.ndarray], positions: np.ndarray, i: int) -> np.ndarray:
-    return read(int(positions[i]))
 
 
 def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:

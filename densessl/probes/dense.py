@@ -69,7 +69,8 @@ def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float =
     """Standardization and the 1×1 convolution that fits ``kept`` best; (B, C, h, w) →
     (B, classes, h, w)."""
     mean, std = channel_statistics(kept.maps)
-    norm = nn.BatchNorm2d(len(mean), eps=0, affine=False)    # only to hold the statistics
+    # Only to hold the statistics. Some releases of torch refuse an eps of 0; this changes nothing.
+    norm = nn.BatchNorm2d(len(mean), eps=torch.finfo(torch.float32).tiny, affine=False)
     norm.running_mean, norm.running_var = mean, std.square()
     conv = nn.Conv2d(len(mean), classes, 1)
     nn.init.zeros_(conv.weight), nn.init.zeros_(conv.bias)

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import SPLITS, listed_images, require
 from densessl.labels.data_report import DataReport, Finding
+from densessl.labels.data_root import SPLITS, listed_images, require
 from densessl.labels.label_folder import (
     LAYOUT,
     LabelOptions,

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 import densessl
+from densessl.cores import cores
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.lock import BuildLock
-from densessl.masks.build import cores
 from densessl.masks.find import Masks, open_store, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.masks.metadata import SKIPPED, spell, write_json, write_skipped

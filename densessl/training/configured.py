@@ -10,6 +10,7 @@ from typing import Any
 from mmengine import Config
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
+from densessl.bounds import parameters_of
 from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.method import Method
@@ -18,7 +19,6 @@ from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.training.config_check import check_config
 from densessl.training.plan import SCHEDULE_KEYS, choose_row
 from densessl.training.schedules import SCHEDULES
-from densessl.transfer.recipe import parameters_of
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
               'optim_wrapper.optimizer': OPTIMIZERS}

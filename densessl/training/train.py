@@ -11,6 +11,7 @@ from mmengine.dist import get_rank, get_world_size, init_dist
 from torch import distributed
 
 from densessl import __version__
+from densessl.backbones import without_sources
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.stop import given_back_after_failure
@@ -45,7 +46,6 @@ from densessl.training.runner import PretrainRunner, experiment_name, newest_che
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
-from densessl.weights.stated_backbone import without_sources
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,

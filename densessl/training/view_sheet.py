@@ -11,7 +11,6 @@ import numpy as np
 from mmengine import Config
 from torch import Tensor
 
-from densessl.demo.gallery import FRAMES, crops_of, seen
 from densessl.errors import UsageError
 from densessl.files import write_atomically
 from densessl.images.find import find_images
@@ -38,6 +37,7 @@ from densessl.views.sampler import PositionSampler
 
 SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
 GROUND = (214, 205, 240)     # between patches
+FRAMES = ((64, 156, 255), (255, 140, 40))     # the colors of the two views
 
 
 class ReadOrMade:
@@ -203,3 +203,23 @@ def described(row: Tensor) -> str:
     if value['solarize'] != NO_SOLARIZE:
         words.append('solarized')
     return ' '.join(words)
+
+
+def crops_of(dataset: ViewDataset, position: tuple[int, int]
+             ) -> list[tuple[int, int, int, int]]:
+    """The crops (top, left, height, width) that the views of a sample are cut from: drawn again
+    in the order of ``draw_views``, since a sample is a function of its position."""
+    n, index = position
+    rng, _ = dataset.draw(n)
+    height, width = dataset.images.size(index)
+    boxes = []
+    for view in dataset.views:
+        boxes.append(view.frame(view.draw(rng, height, width)[0]))
+        rng.random(dataset.uniforms, dtype=np.float32)
+    return boxes
+
+
+def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
+    """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
+    image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
+    return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)

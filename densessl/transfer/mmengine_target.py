@@ -14,18 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from densessl.backbones import finest_first
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError, shown
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
-from densessl.transfer.recipe import (
-    freeze_stages,
-    match_input,
-    parameters_of,
-    train_norm,
-    unfreeze,
-)
+from densessl.transfer.recipe import freeze_stages, match_input, train_norm, unfreeze
 from densessl.transfer.target import TransferTarget
 from densessl.weights.group_norm import group_norm
 
@@ -33,8 +28,8 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.demo.predictions import Prediction
     from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.prediction import Prediction
     from densessl.transfer.recipe import Recipe
     from densessl.weights.keymap import State
     from densessl.weights.layouts import Layout
@@ -203,7 +198,7 @@ class EngineTarget(TransferTarget):
 
     def prediction(self, sample: Any) -> Prediction:
         """What a data element of the library's models says about one image."""
-        from densessl.demo.predictions import Prediction
+        from densessl.transfer.prediction import Prediction
         return Prediction.of(sample)
 
 

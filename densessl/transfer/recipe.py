@@ -7,7 +7,6 @@ below in its ``apply_recipe``; each returns the lines that say what it changed f
 """
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -190,20 +189,6 @@ def match_input(preprocessor: Any, recipe: Recipe, loaded: str) -> list[str]:
             preprocessor[key] = new
             lines.append(f'data_preprocessor.{key}: {old} → {new} (as in pretraining)')
     return lines
-
-
-def parameters_of(cls: type) -> dict[str, Any]:
-    """The arguments of a class and their defaults, those behind ``**kwargs`` included; the key
-    ``'**'`` if it takes any others besides."""
-    found: dict[str, Any] = {}
-    for ancestor in cls.__mro__:
-        parameters = inspect.signature(ancestor.__init__).parameters.values()
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                found.setdefault(parameter.name, parameter.default)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return found
-    return {**found, '**': True}
 
 
 def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:

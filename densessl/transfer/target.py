@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from mmengine import Config
 
-    from densessl.demo.predictions import Prediction
+    from densessl.labels.class_labels import ClassImages
     from densessl.labels.data_report import DataReport
-    from densessl.probes.class_images import ClassImages
     from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.prediction import Prediction
     from densessl.transfer.recipe import Recipe
 
 

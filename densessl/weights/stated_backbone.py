@@ -9,21 +9,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from mmengine.registry import registry
 from torch import Tensor, nn
 
-from densessl.backbones import build_backbone, spelled, target_names
+from densessl.backbones import LOADING, build_backbone, spelled, target_names
 from densessl.errors import UsageError, did_you_mean, shown
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.target import TransferTarget
 
-# At any depth of the arguments. None and False are no source and may stand there.
-LOADING = frozenset({
-    'init_cfg', 'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'pretrained_model_args',
-    'weights', 'weights_backbone', 'checkpoint', 'checkpoint_path', 'cache_dir', 'load_from',
-    'features_only', 'config', 'cfg_file', 'model_cfg', 'file', 'filename', 'path', 'url'})
 MAX_NAME = 128         # characters
 MAX_DEPTH = 8
 MAX_VALUES = 1000
@@ -48,17 +42,6 @@ def check_stated_backbone(cfg: Any, path: Path) -> None:
             plain value of its builder, or one that loads something.
     """
     _Check(path).backbone(cfg)
-
-
-def without_sources(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone's configuration as provenance states it: the weights are in the file, so whatever
-    loaded others before the training is switched off."""
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: (False if one is True else None) if key in LOADING else plain(one)
-                    for key, one in value.items()}
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
-    return plain(cfg)
 
 
 def build_stated(cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
@@ -106,6 +89,19 @@ def _registered_only() -> Iterator[None]:
         registry.get_object_from_string = find
 
 
+class _Library(Protocol):
+    """What a transfer target says of the backbones that a file may name."""
+
+    name: str
+
+    def backbone_names(self) -> Collection[str]: ...
+
+    def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
+                           ) -> Mapping[str, Collection[str] | None]: ...
+
+    def layer_types(self) -> Collection[str]: ...
+
+
 class _Check:
     """The check of one file."""
 
@@ -136,7 +132,7 @@ class _Check:
                 types = frozenset(target.layer_types())
             self.words(key, value, types or frozenset(), target.name)
 
-    def allowed(self, target: TransferTarget, name: str, arguments: dict[str, Any]
+    def allowed(self, target: _Library, name: str, arguments: dict[str, Any]
                 ) -> dict[str, Collection[str] | None]:
         try:
             found = target.backbone_arguments(name, arguments)
@@ -144,7 +140,7 @@ class _Check:
             raise UsageError(f'{self.path} is refused: {error}') from error
         return {key: choices for key, choices in found.items() if key not in LOADING}
 
-    def target(self, kind: str) -> tuple[TransferTarget, str]:
+    def target(self, kind: str) -> tuple[_Library, str]:
         library, _, name = kind.partition('.')
         installed = target_names()
         if library not in installed:

@@ -10,7 +10,7 @@ import numpy as np
 from densessl import MaskGenerator
 from densessl.errors import UsageError
 from densessl.labels.label_ids import read_stored
-from densessl.labels.label_image import check_size
+from densessl.pixels.label_image import check_size
 
 EXTENSIONS = ('.png', '.tif', '.tiff')
 

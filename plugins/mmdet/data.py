@@ -10,8 +10,8 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import SPLITS, set_root
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets, set_root
+from densessl.labels.data_root import SPLITS
 from densessl_plugins.mmdet.labels.label_layouts import find_layout
 from densessl_plugins.mmdet.labels.label_source import Labels, LabelSource, load_labels
 from densessl_plugins.mmdet.labels.outlines import NO_OUTLINE

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mmengine import Config
     from mmengine.registry import Registry
 
-    from densessl.demo.predictions import Prediction
     from densessl.labels.data_report import DataReport
     from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.prediction import Prediction
     from densessl.weights.layouts import Layout
 
 
@@ -77,7 +77,7 @@ class MMDetection(EngineTarget):
         return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.finetune.data_roots import reads
+        from densessl.finetune.datasets import reads
         from densessl_plugins.mmdet import data
         from densessl_plugins.mmdet.labels import panoptic, voc
         if reads(cfg, panoptic.TYPES, one=True):

@@ -9,7 +9,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import SPLITS
+from densessl.labels.data_root import SPLITS
 from densessl.labels.label_folder import (
     LAYOUT,
     LabelOptions,

@@ -8,8 +8,8 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import SPLITS, devkit, listed_images, require
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets
+from densessl.labels.data_root import SPLITS, devkit, listed_images, require
 from densessl.labels.label_folder import visible_files
 
 VOC_TYPES = ('PascalVOCDataset', 'VocLabels')

@@ -9,9 +9,9 @@ import numpy as np
 from mmseg.registry import DATASETS
 
 from densessl.engine.guard import building
-from densessl.finetune.data_roots import SPLITS
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets
 from densessl.labels.data_report import DataReport, Finding
+from densessl.labels.data_root import SPLITS
 from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning
 
 LOADERS = ('LoadImageFromFile', 'LoadDisplayedImage')

@@ -78,7 +78,7 @@ class MMSegmentation(EngineTarget):
         return [*super().layouts(), *LAYOUTS]
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.finetune.data_roots import reads, set_root
+        from densessl.finetune.datasets import reads, set_root
         from densessl_plugins.mmseg import data, devkits
         _check_stages(cfg.model)
         if cfg.get('labels'):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from densessl import TransferTarget
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
-from densessl.transfer.recipe import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

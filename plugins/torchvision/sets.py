@@ -16,7 +16,7 @@ import numpy as np
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
-    from densessl.probes.class_images import ClassImages
+    from densessl.labels.class_labels import ClassImages
 
 _TRAIN = ({'train': True},), ({'train': False},)
 _TEST = ({'split': 'train'},), ({'split': 'test'},)
@@ -50,7 +50,7 @@ def read_set(name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
 
 def _join(name: str, root: Path, parts: tuple[dict[str, Any], ...]) -> ClassImages:
     """Several parts of a data set as one."""
-    from densessl.probes.class_images import ClassImages
+    from densessl.labels.class_labels import ClassImages
     opened = [_open(name, root, part) for part in parts]
     labels = [_labels(part) for part in opened]
     where = [(part, i) for part, found in enumerate(labels) for i in range(len(found))]

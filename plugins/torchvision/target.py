@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from densessl import TransferTarget
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
-from densessl.transfer.recipe import parameters_of
 from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from densessl.probes.class_images import ClassImages
+    from densessl.labels.class_labels import ClassImages
     from densessl.transfer.foreign_layouts import CheckpointLayout
     from densessl.weights.layouts import Layout
 

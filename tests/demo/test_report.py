@@ -14,13 +14,14 @@ from mmengine import Config
 from mmengine.structures import InstanceData, PixelData
 
 from densessl.demo.curves import read_curves
-from densessl.demo.gallery import crops_of, true_instances
+from densessl.demo.gallery import true_instances
 from densessl.demo.predictions import KeepPredictions, read_instances, read_label_map
 from densessl.demo.sample import write_scenes
 from densessl.demo.scores import ScoreLine, caveat, difference, score_lines, sentence
 from densessl.images.find import find_images
 from densessl.pictures import figures, page
 from densessl.pictures.charts import Series, line_chart, smoothed, ticks
+from densessl.training.view_sheet import crops_of
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView
 

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from densessl.demo.stages import LEDGER, StageFailed, Stages, duration
+from densessl.demo.stages import LEDGER, StageFailed, Stages
 from densessl.errors import UsageError
+from densessl.progress import duration
 
 
 def run(folder, calls, *, settings=1, fail=None, fresh=False):

@@ -12,8 +12,8 @@ from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune import data_check
 from densessl.finetune.data_check import check_data
+from densessl.finetune.datasets import take_fraction
 from densessl.finetune.finetune import finetune, read_downstream_config
-from densessl.finetune.subset import take_fraction
 from densessl.probes.pixel_labels import PixelData, find_pixel_labels
 
 TWIN = 'downstream/fcn_r18_folder'

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from densessl.demo.predictions import VOID, Instances, Prediction
 from densessl.finetune.drawing import draw, legend
 from densessl.pictures.figures import region_color
+from densessl.transfer.prediction import VOID, Instances, Prediction
 
 IMAGE = np.full((640, 640, 3), 128, np.uint8)       # so large that it is not enlarged
 CLASSES = ['sky', 'tree', 'car']

@@ -10,7 +10,6 @@ from images.test_tar_foreign import label_map, pack, picture
 from tar_samples import draw, masked
 
 from densessl.cli import main
-from densessl.demo.predictions import Prediction
 from densessl.errors import UsageError
 from densessl.finetune import predict
 from densessl.images import tar_index
@@ -20,6 +19,7 @@ from densessl.images.image_names import check_names, is_inside, is_inside_anywhe
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.pixels.pixel_rule import PLAIN
 from densessl.shards.write import make_shards
+from densessl.transfer.prediction import Prediction
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from PIL import Image
 from weights.test_hostile_files import changes_of, peak
 
 from densessl.cli import main
-from densessl.labels import label_png as mask_png
-from densessl.labels.label_image import MAX_PIXELS, read_label_image
+from densessl.pixels import label_png
 from densessl.pixels.decode import UnreadableImage
+from densessl.pixels.label_image import MAX_PIXELS, read_label_image
 
 
 def png(width, height, *chunks):
@@ -22,7 +22,7 @@ def png(width, height, *chunks):
         return (struct.pack('>I', len(data)) + kind + data
                 + struct.pack('>I', zlib.crc32(kind + data)))
     header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
-    return (mask_png.SIGNATURE + chunk(b'IHDR', header)
+    return (label_png.SIGNATURE + chunk(b'IHDR', header)
             + b''.join(chunk(*one) for one in chunks)
             + chunk(b'IDAT', zlib.compress(bytes(9) * 8)) + chunk(b'IEND', b''))
 
@@ -34,12 +34,13 @@ BOMB = b'a\0\0' + zlib.compress(bytes(200 << 20), 9)
     (png(30_000, 30_000), '30000×30000 pixels; at most 179 million are read'),
     (png(2 ** 31 - 1, 2 ** 31 - 1), 'at most 179 million'),
     (b'GIF89a' + bytes(60), 'not a PNG label map'), (b'', 'not a PNG'),
-    (mask_png.SIGNATURE, 'not a PNG label map'), (mask_png.SIGNATURE + bytes(4) + b'IHDR', 'not a'),
+    (label_png.SIGNATURE, 'not a PNG label map'),
+    (label_png.SIGNATURE + bytes(4) + b'IHDR', 'not a'),
 ])
 def test_a_mask_is_told_by_its_header(data, words):
     before = peak()
     with pytest.raises(UnreadableImage, match=words):
-        mask_png.decode('m.png', data)
+        label_png.decode('m.png', data)
     assert peak() - before < 100
 
 
@@ -47,7 +48,7 @@ def test_a_mask_is_told_by_its_header(data, words):
 def test_what_is_packed_beside_a_mask_is_not_unpacked(kind, tmp_path):
     data = png(8, 8, (kind, BOMB if kind != b'iTXt' else b'a\0\1\0\0\0' + BOMB[3:]))
     before = peak()
-    assert mask_png.decode('m.png', data).shape == (8, 8)
+    assert label_png.decode('m.png', data).shape == (8, 8)
     (tmp_path / 'm.png').write_bytes(data)
     try:
         read_label_image(tmp_path / 'm.png')
@@ -76,7 +77,7 @@ def test_any_damage_to_a_label_map_is_a_value_error(tmp_path):
     labels = np.arange(64, dtype=np.uint8).reshape(8, 8)
     content = io.BytesIO()
     Image.fromarray(labels).save(content, 'TIFF')
-    for kind, good in (('.png', mask_png.encode(labels)), ('.tif', content.getvalue())):
+    for kind, good in (('.png', label_png.encode(labels)), ('.tif', content.getvalue())):
         path = tmp_path / f'm{kind}'
         for data in changes_of(good, 200, seed=1):
             path.write_bytes(data)
@@ -85,14 +86,14 @@ def test_any_damage_to_a_label_map_is_a_value_error(tmp_path):
             except ValueError:
                 pass
             try:
-                mask_png.decode(path, data)
+                label_png.decode(path, data)
             except UnreadableImage:
                 pass
 
 
 def test_opencv_reads_what_a_store_writes():
     labels = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    data = mask_png.encode(labels)
-    assert np.array_equal(mask_png.decode('m', data), labels)
-    assert np.array_equal(mask_png.decode('m', np.frombuffer(data, np.uint8)), labels)
+    data = label_png.encode(labels)
+    assert np.array_equal(label_png.decode('m', data), labels)
+    assert np.array_equal(label_png.decode('m', np.frombuffer(data, np.uint8)), labels)
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).dtype == np.uint16

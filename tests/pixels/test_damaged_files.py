@@ -10,8 +10,8 @@ from PIL import Image
 
 from densessl.errors import UsageError
 from densessl.labels.label_ids import UnusableMap, read_ids
-from densessl.labels.label_image import read_label_image
 from densessl.pixels.decode import UnreadableImage, decode, image_size, read_image
+from densessl.pixels.label_image import read_label_image
 
 
 @pytest.mark.parametrize('name', ['x.jpg', 'progressive.jpg', 'x.png', 'x16.png', 'interlaced.png'])

@@ -24,7 +24,7 @@ from mmdet.datasets import VOCDataset
 from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import read_list
+from densessl.labels.data_root import read_list
 from densessl_plugins.mmdet.labels.label_files import drawn
 from densessl_plugins.mmdet.labels.xml_labels import read_xml
 

@@ -11,7 +11,6 @@ import torch
 
 from densessl.cli import main
 from densessl.config import load_config
-from densessl.demo.gallery import crops_of, seen
 from densessl.demo.sample import write_scenes
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
@@ -20,6 +19,7 @@ from densessl.masks.generator import MaskStore, make_masks
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 from densessl.training import view_sheet
+from densessl.training.view_sheet import crops_of, seen
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor

@@ -82,7 +82,7 @@ def test_another_dilation_is_named_with_the_librarys_own_stage():
     check = received('fcn_r18_folder', {'type': 'timm.resnet18', 'output_stride': 16})
     assert check.numbers == [1, 2, 4] and check.stages == 4
     assert max(check.differences[:2]) < 1e-6 < 1e-3 < check.differences[2]
-    with pytest.raises(UsageError, match='stage 4 differs .* dilation'):
+    with pytest.raises(UsageError, match=r'stage 4 differs .* dilation'):
         check.require_equal('mmseg')
 
 

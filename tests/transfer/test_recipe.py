@@ -2,6 +2,7 @@
 import pytest
 from mmengine import ConfigDict
 
+from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.transfer.recipe import (
     LINES,
@@ -9,7 +10,6 @@ from densessl.transfer.recipe import (
     clear_pretrained,
     freeze_stages,
     match_input,
-    parameters_of,
     train_norm,
     unfreeze,
 )

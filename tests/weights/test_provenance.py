@@ -10,15 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_runs import provenance
 
-from densessl.backbones import target_names
+from densessl.backbones import LOADING, target_names
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.weights.backbone_file import save_backbone, weights_hash
 from densessl.weights.provenance import check_provenance, describe
-from densessl.weights.stated_backbone import (
-    LOADING,
-)
 
 FILE = Path('some/backbone.pth')
 # What importing, opening, fetching and executing are called by the interpreter itself.

@@ -3,18 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from densessl.backbones import without_sources
+from densessl.bounds import parameters_of
 from densessl.config import config_folders
 from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.export import export_backbone
-from densessl.transfer.recipe import parameters_of
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import load_backbone_file
-from densessl.weights.stated_backbone import (
-    build_stated,
-    check_stated_backbone,
-    without_sources,
-)
+from densessl.weights.stated_backbone import build_stated, check_stated_backbone
 
 FILE = Path('some/backbone.pth')
 

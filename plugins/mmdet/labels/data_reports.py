@@ -9,9 +9,9 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from densessl.engine.guard import building
-from densessl.finetune.data_roots import SPLITS
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets
 from densessl.labels.data_report import DataReport
+from densessl.labels.data_root import SPLITS
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 
 

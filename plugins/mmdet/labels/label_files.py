@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import missing_files, read_list
 from densessl.images.image_list import EXTENSIONS
+from densessl.labels.data_root import missing_files, read_list
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 
 VAL_SHARE = 0.2    # of the images, where the data has no split of its own

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.finetune.data_roots import missing_files
+from densessl.labels.data_root import missing_files
 from densessl_plugins.mmdet.labels.annotations import (
     Content,
     arrange_categories,

@@ -17,11 +17,11 @@ from mmdet.registry import DATASETS, METRICS
 from mmdet.structures import INSTANCE_OFFSET
 from mmengine.logging import MMLogger
 
-from densessl.demo.predictions import Instances, Prediction
 from densessl.errors import UsageError
 from densessl.files import parse_json
-from densessl.finetune.data_roots import SPLITS, missing_files, require
-from densessl.finetune.subset import leaf_datasets
+from densessl.finetune.datasets import leaf_datasets
+from densessl.labels.data_root import SPLITS, missing_files, require
+from densessl.transfer.prediction import Instances, Prediction
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes
 from densessl_plugins.mmdet.labels.annotations import wrong_ids
 from densessl_plugins.mmdet.labels.finding_log import FindingLog, as_flag

@@ -6,35 +6,11 @@ import os
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
 
 from densessl.errors import UsageError
-from densessl.finetune.subset import leaf_datasets
 
 SPLITS = ('train', 'val')
 _FLAG = re.compile(r'\s+[+-]?[01]$')    # whether an object of a class is in the image
-
-
-def set_root(cfg: Any, root: str | None) -> list[str]:
-    """Point every dataset of a downstream config at ``root`` (None: each at its own).
-
-    Returns:
-        A line for each dataset.
-
-    Raises:
-        UsageError: folders or files that the config names are not there; the message lists them.
-    """
-    lines = []
-    for split in SPLITS:
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            dataset.data_root = root or dataset.get('data_root') or ''
-            wanted = [part for part in (*dataset.get('data_prefix', {}).values(),
-                                        dataset.get('ann_file')) if part]
-            require(wanted, Path(dataset.data_root), f'that is where {dataset.type} looks; '
-                    f'--data-root names another folder')
-            lines.append(f'{split}: {dataset.type} in {dataset.data_root}')
-    cfg.test_dataloader = cfg.val_dataloader
-    return lines
 
 
 def require(wanted: Sequence[str], root: Path, hint: str) -> None:
@@ -44,14 +20,6 @@ def require(wanted: Sequence[str], root: Path, hint: str) -> None:
         raise UsageError(f'no folder {root}; {hint}')
     if missing:
         raise UsageError(f'{root} has no {", no ".join(missing)}; {hint}')
-
-
-def reads(cfg: Any, types: Sequence[str], one: bool = False) -> bool:
-    """Whether all datasets for training and validation are of ``types``, and, with ``one``, there
-    is one for each."""
-    leaves = [leaf_datasets(cfg[f'{split}_dataloader'].dataset) for split in SPLITS]
-    return all(leaf.get('type') in types for found in leaves for leaf in found) and (
-        not one or all(len(found) == 1 for found in leaves))
 
 
 def devkit(root: str | Path, *parts: str) -> Path:

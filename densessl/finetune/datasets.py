@@ -1,7 +1,8 @@
-"""A fraction of the labelled training images: nested, seeded, the same for every initialization."""
+"""The data sets of a downstream config: put in their place, and drawn from: a fraction of the
+labelled training images that is nested, seeded and the same for every initialization."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmengine.registry import DATASETS
 
 from densessl.errors import UsageError
 from densessl.files import write_json
+from densessl.labels.data_root import SPLITS, require
 
 _LONG = 1000    # indices
 
@@ -130,3 +132,33 @@ def leaf_datasets(dataset: Any) -> list[Any]:
     if inner is None:
         return [dataset]
     return [leaf for part in inner for leaf in leaf_datasets(part)]
+
+
+def set_root(cfg: Any, root: str | None) -> list[str]:
+    """Point every dataset of a downstream config at ``root`` (None: each at its own).
+
+    Returns:
+        A line for each dataset.
+
+    Raises:
+        UsageError: folders or files that the config names are not there; the message lists them.
+    """
+    lines = []
+    for split in SPLITS:
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            dataset.data_root = root or dataset.get('data_root') or ''
+            wanted = [part for part in (*dataset.get('data_prefix', {}).values(),
+                                        dataset.get('ann_file')) if part]
+            require(wanted, Path(dataset.data_root), f'that is where {dataset.type} looks; '
+                    f'--data-root names another folder')
+            lines.append(f'{split}: {dataset.type} in {dataset.data_root}')
+    cfg.test_dataloader = cfg.val_dataloader
+    return lines
+
+
+def reads(cfg: Any, types: Sequence[str], one: bool = False) -> bool:
+    """Whether all datasets for training and validation are of ``types``, and, with ``one``, there
+    is one for each."""
+    leaves = [leaf_datasets(cfg[f'{split}_dataloader'].dataset) for split in SPLITS]
+    return all(leaf.get('type') in types for found in leaves for leaf in found) and (
+        not one or all(len(found) == 1 for found in leaves))

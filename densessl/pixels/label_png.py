@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.labels.label_image import check_size
 from densessl.pixels.decode import UnreadableImage
+from densessl.pixels.label_image import check_size
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 MAX_REGIONS = 1 << 16
@@ -37,7 +37,7 @@ def decode(name: str | Path, data: bytes | np.ndarray) -> np.ndarray:
 
     Raises:
         UnreadableImage: damaged, no label map, or of more pixels than are read
-            (:data:`densessl.labels.label_image.MAX_PIXELS`).
+            (:data:`densessl.pixels.label_image.MAX_PIXELS`).
     """
     raw = memoryview(data)
     if bytes(raw[:8]) != SIGNATURE or bytes(raw[12:16]) != b'IHDR' or len(raw) < 24:
