@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures('surroundings')
 
 
 def train(scenes, work_dir, *more, options=()):
-    return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', str(work_dir),
+    return main(['train', 'small/detcon_r18', '--data', str(scenes), '--work-dir', str(work_dir),
                  '--epochs', '2', *more, '--cfg-options', *TINY, *options])
 
 
@@ -76,7 +76,7 @@ def test_resume_is_exact(after, scenes, whole, tmp_path):
 
 def test_a_run_goes_on_from_tar_shards(scenes, whole, tmp_path):
     """Begun on files with masks in a store, ended on both in shards: the same bits."""
-    masks = load_config('demo/detcon_r18').masks.to_dict()
+    masks = load_config('small/detcon_r18').masks.to_dict()
     store, _ = store_for_training(find_images(scenes), masks, is_builder=False)
     assert main(['make_shards', str(scenes), 'shards', '--masks', str(store.root),
                  '--shard-size', '21KB']) == 0
@@ -183,7 +183,7 @@ def test_one_run_a_folder_and_one_run_for_all_processes(scenes, tmp_path, capsys
         assert train(scenes, tmp_path / 'run') == 2
     assert 'another run is at work in' in capsys.readouterr().err
     monkeypatch.setenv('WORLD_SIZE', '2')
-    for command in (['train', 'demo/simclr_r18'],
+    for command in (['train', 'small/simclr_r18'],
                     ['finetune', 'downstream/fcn_r18_folder', '--backbone', 'random'],
                     ['benchmark', 'downstream/fcn_r18_folder']):
         assert main([*command, '--work-dir', 'other']) == 2
@@ -220,35 +220,35 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['demo/detcon_r18'], "no images at None: give any folder of images"),
+    (['small/detcon_r18'], "no images at None: give any folder of images"),
     (['detcon_r50'], "no images at 'data/imagenet/train': give any folder of images"),
-    (['demo/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
-    (['demo/detcon_r18', '--data', '.'], 'no images'),
+    (['small/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
+    (['small/detcon_r18', '--data', '.'], 'no images'),
     (['nosuch'], "no config 'nosuch'"),
-    (['demo/detcon_r18', '--data', '.', '--epochs', '0'], '--epochs 0'),
-    (['demo/detcon_r18', '--data', '.', '--launcher', 'pytorch'], 'torchrun'),
-    (['demo/detcon_r18', '--cfg-options', 'model.type=nosuch'], "unknown method 'nosuch'"),
-    (['demo/detcon_r18', '--cfg-options', 'masks.scal=3', '--data', '{scenes}'],
+    (['small/detcon_r18', '--data', '.', '--epochs', '0'], '--epochs 0'),
+    (['small/detcon_r18', '--data', '.', '--launcher', 'pytorch'], 'torchrun'),
+    (['small/detcon_r18', '--cfg-options', 'model.type=nosuch'], "unknown method 'nosuch'"),
+    (['small/detcon_r18', '--cfg-options', 'masks.scal=3', '--data', '{scenes}'],
      "did you mean 'scale'"),
-    (['demo/detcon_r18', '--cfg-options', 'masks.type=felsenszwalb', '--data', '{scenes}'],
+    (['small/detcon_r18', '--cfg-options', 'masks.type=felsenszwalb', '--data', '{scenes}'],
      "unknown mask generator 'felsenszwalb'"),
-    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=resnet18', '--data', '{scenes}'],
+    (['small/detcon_r18', '--cfg-options', 'model.backbone.type=resnet18', '--data', '{scenes}'],
      'TARGET.name'),
-    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
+    (['small/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
       '{scenes}'], 'resnet18'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper', '--data',
       '{scenes}'], 'BFloat16OptimWrapper'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.accumulative_counts=2', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.accumulative_counts=2', '--data',
       '{scenes}'], '--allow-smaller-negatives'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
       '{scenes}'], "did you mean 'momentum'"),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
      "--work-dir '/proc/run' cannot be written to: "),
-    (['demo/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
+    (['small/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
      'need at least 2 images; a process has 1'),
-    (['demo/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
+    (['small/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
      "max_unreadable must be a number of at least 0 and at most 1, not 'few'"),
     (['downstream/fcn_r18_folder', '--data', '{scenes}'],
      'is a downstream config: densessl finetune'),
@@ -266,7 +266,7 @@ def test_unreadable_images_are_passed_over_and_listed_at_the_end(scenes, tmp_pat
     names = sorted(path.name for path in Path('in').iterdir())[2:5]
     for name in names:
         Path('in', name).write_bytes(b'not an image')
-    command = ['train', 'demo/simclr_r18', '--data', 'in', '--epochs', '2', '--cfg-options',
+    command = ['train', 'small/simclr_r18', '--data', 'in', '--epochs', '2', '--cfg-options',
                'views.0.size=64', 'views.1.size=64', 'train_dataloader.batch_size=4',
                'train_dataloader.num_workers=1', 'log_interval=2']
     assert main([*command, '--work-dir', 'refused']) == 1
@@ -283,7 +283,7 @@ def test_two_processes_do_what_one_does(scenes, whole, tmp_path):
     """torchrun on two CPU processes with half the batch each, synchronized batch norm and
     gathered targets: the same weights as one process, to rounding."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2',
-               '--master_port', '29613', '-m', 'densessl.cli', 'train', 'demo/detcon_r18',
+               '--master_port', '29613', '-m', 'densessl.cli', 'train', 'small/detcon_r18',
                '--data', str(scenes), '--work-dir', 'two', '--epochs', '2', '--launcher', 'pytorch',
                '--cfg-options', *TINY, 'train_dataloader.batch_size=2']
     done = subprocess.run(command, capture_output=True, text=True, timeout=300,

@@ -1,6 +1,6 @@
 """Supervised classification at the size of a laptop: ResNet-18, 96 px views.
 
-    densessl train demo/supervised_r18 --data any/folder/of/class/folders --epochs 10
+    densessl train small/supervised_r18 --data any/folder/of/class/folders --epochs 10
 
 The method is that of ``supervised_r50``; what is smaller is said beside it.
 """

@@ -1,6 +1,6 @@
 """Jigsaw at the size of a laptop: ResNet-18, 48 px tiles, 32 permutations.
 
-    densessl train demo/jigsaw_r18 --data any/folder/of/images --epochs 10
+    densessl train small/jigsaw_r18 --data any/folder/of/images --epochs 10
 
 The method is that of ``jigsaw_r50``; what is smaller is said beside it.
 """

@@ -1,15 +1,16 @@
-"""MoCo v2 at the size of a laptop: ResNet-18, 96 px views.
+"""MoCo v2 at the size of a laptop: ResNet-18 of output stride 16, 96 px views.
 
-    densessl train demo/moco_r18 --data any/folder/of/images --epochs 10
+    densessl train small/moco_r18 --data any/folder/of/images
 
 The method is that of ``moco_v2_r50``; what is smaller is said beside it.
+Cost      15 epochs of 1600 images are 380 steps, a third cheaper than ``detcon_s_r18``'s.
 """
 _base_ = ['../_base_/pretrain.py']
 
 data = None                    # give --data
 
 _view = dict(
-    size=96, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bilinear', flip=0.5,
+    size=96, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
     jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
     blur=dict(p=0.5, sigma=(0.1, 1.0)))
 views = [_view, _view]
@@ -17,18 +18,19 @@ views = [_view, _view]
 model = dict(
     type='moco',
     version=2,
-    backbone=dict(type='torchvision.resnet18'),
+    backbone=dict(type='torchvision.resnet18', output_stride=16, zero_init_residual=True),
     queue=1024,                # published 65536
     temperature=0.2,
     momentum=0.97,             # few steps: the key encoder must move
     bn_groups=2)               # two groups, between which keys are shuffled
 
-epochs = 10
-global_batch = 32
-schedule = dict(type='cosine', by_epoch=True, base_lr=0.03, reference_batch=32, warmup_epochs=0)
+epochs = 15
+global_batch = 64
+schedule = dict(type='cosine', base_lr=0.06, reference_batch=64, warmup_epochs=1.5)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4))
+    constructor='ExcludeBiasAndNorm',
+    optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4))   # LARS is for large batches
 sync_bn = False                # BN stays a process's own; keys are shuffled between processes
 train_dataloader = dict(num_workers=1)
 log_interval = 10

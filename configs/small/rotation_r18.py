@@ -1,6 +1,6 @@
 """Rotation prediction at the size of a laptop: ResNet-18, 96 px views.
 
-    densessl train demo/rotation_r18 --data any/folder/of/images --epochs 10
+    densessl train small/rotation_r18 --data any/folder/of/images --epochs 10
 
 The method is that of ``rotation_r50``; what is smaller is said beside it.
 """

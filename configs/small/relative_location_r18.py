@@ -1,6 +1,6 @@
 """Relative location at the size of a laptop: ResNet-18, 48 px patches.
 
-    densessl train demo/relative_location_r18 --data any/folder/of/images --epochs 10
+    densessl train small/relative_location_r18 --data any/folder/of/images --epochs 10
 
 The method is that of ``relative_location_r50``; what is smaller is said beside it.
 """
