@@ -10,21 +10,21 @@ _base_ = ['../_base_/pretrain.py']
 data = None                    # give --data
 
 _view = dict(
-    size=96, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
-    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
-    blur=dict(p=0.5, sigma=(0.1, 1.0)))
+    size=96, area=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05), gray=0.1,
+    blur=dict(p=0.2, sigma=(0.1, 1.0)))
 views = [_view, _view]
 
 model = dict(
     type='byol',
-    backbone=dict(type='torchvision.resnet18', output_stride=16, zero_init_residual=True),
+    backbone=dict(type='torchvision.resnet18', output_stride=16),
     projection=(512, 128),     # published 4096, 256
-    tau_base=0.97,             # few steps: the target must move,
-    target_init='copy')        # and from where the online network is
+    tau_base=0.996,
+    target_init='copy')        # few steps: the target begins where the online network does
 
 epochs = 15
 global_batch = 64
-schedule = dict(type='cosine', base_lr=0.06, reference_batch=64, warmup_epochs=1.5)
+schedule = dict(type='cosine', base_lr=0.06, reference_batch=64, warmup_epochs=0.5)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ExcludeBiasAndNorm',

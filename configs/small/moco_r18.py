@@ -10,23 +10,23 @@ _base_ = ['../_base_/pretrain.py']
 data = None                    # give --data
 
 _view = dict(
-    size=96, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
-    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,
-    blur=dict(p=0.5, sigma=(0.1, 1.0)))
+    size=96, area=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05), gray=0.1,
+    blur=dict(p=0.2, sigma=(0.1, 1.0)))
 views = [_view, _view]
 
 model = dict(
     type='moco',
     version=2,
-    backbone=dict(type='torchvision.resnet18', output_stride=16, zero_init_residual=True),
+    backbone=dict(type='torchvision.resnet18', output_stride=16),
     queue=1024,                # published 65536
     temperature=0.2,
-    momentum=0.97,             # few steps: the key encoder must move
+    momentum=0.996,            # published 0.999
     bn_groups=2)               # two groups, between which keys are shuffled
 
 epochs = 15
 global_batch = 64
-schedule = dict(type='cosine', base_lr=0.06, reference_batch=64, warmup_epochs=1.5)
+schedule = dict(type='cosine', base_lr=0.06, reference_batch=64, warmup_epochs=0.5)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ExcludeBiasAndNorm',
