@@ -3,7 +3,7 @@
     densessl demo            or  make demo
     densessl demo --quick    or  make demo QUICK=1
 
-Cost      at most 8 minutes on two CPU cores, 5 of them pretraining; quick, under 2.
+Cost      made for at most 8 minutes on two CPU cores, 5 of them pretraining; quick, under 2.
 Expected  nothing is promised: the report's first sentence says what was found.
 
 Every measurement is made of random weights and of the pretrained ones with the same settings, and
