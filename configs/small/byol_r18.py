@@ -12,8 +12,8 @@ data = None                    # give --data
 _view = dict(
     size=96, area=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
     jitter=dict(p=0.8, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05), gray=0.1,
-    blur=dict(p=0.2, sigma=(0.1, 1.0)))
-views = [_view, _view]
+    blur=dict(p=0.2, sigma=(0.1, 1.0)), solarize=dict(p=0.0, threshold=0.5))
+views = [_view, _view]          # published: blur of 1.0 and 0.1, solarization of 0.0 and 0.2
 
 model = dict(
     type='byol',

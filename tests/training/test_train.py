@@ -42,7 +42,8 @@ def test_checkpoint_holds_weights_and_plain_facts(whole):
     assert newest_checkpoint(whole).name == 'iter_6.pth'
     checkpoint = read_checkpoint(whole / 'iter_6.pth')   # weights_only
     facts = checkpoint['meta']['densessl']
-    assert facts['method'] == 'detcon' and facts['backbone'] == {'type': 'torchvision.resnet18'}
+    assert facts['method'] == 'detcon'
+    assert facts['backbone'] == load_config('small/detcon_r18').model.backbone
     assert facts['steps'] == 6 and facts['images'] == 12 and facts['channel_order'] == 'RGB'
     assert facts['mean'] == [123.675, 116.28, 103.53]
     assert 'backbone.layer4.1.conv2.weight' in checkpoint['state_dict']
@@ -123,9 +124,10 @@ def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
     os.link(whole / 'iter_4.pth', part / 'iter_4.pth')
     assert train(scenes, part, '--resume', options=['train_dataloader.batch_size=6']) == 2
     assert 'it was made with global_batch 4, this run has 6' in capsys.readouterr().err
+    recipe = load_config('small/detcon_r18')
     for option, message in (
-            ('model.temperature=0.3', 'model.temperature 0.1, this run has 0.3'),
-            ('schedule.base_lr=9', 'schedule.base_lr 0.05, this run has 9'),
+            ('model.temperature=9', f'model.temperature {recipe.model.temperature}, this run has 9'),
+            ('schedule.base_lr=9', f'schedule.base_lr {recipe.schedule.base_lr}, this run has 9'),
             ('views.1.flip=0.1', 'views.1.flip 0.5, this run has 0.1'),
             ('train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2',
              'iterations an update 1, this run has 2')):
