@@ -11,6 +11,7 @@ import sys
 import traceback
 from importlib import import_module
 
+from densessl.cores import share_cores
 from densessl.environment import explain
 from densessl.errors import RunFailed, UsageError, escaped, message_of
 
@@ -35,6 +36,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    share_cores()
     logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':
