@@ -218,7 +218,7 @@ def test_recomputing_takes_less_memory_for_the_same_gradients():
 @pytest.mark.usefixtures('surroundings')
 def test_the_largest_batch_fits_and_the_next_does_not(tmp_path, capsys):
     options = {'views.0.size': 96, 'views.1.size': 96}
-    found = find_batch('demo/detcon_r18', options=options, memory_limit=3)
+    found = find_batch('small/detcon_r18', options=options, memory_limit=3)
     assert found.batch >= 8 and found.peak <= 3 * GIB and found.images_per_s > 0
     assert 'do not fit' in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def test_a_run_trains_under_what_its_config_says(scenes, tmp_path, monkeypatch, 
     original = backends._set
     monkeypatch.setattr(backends, '_set',
                         lambda **values: (original(**values), seen.append(state())))
-    assert main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
+    assert main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--epochs', '1', '--cfg-options', *[one for one in TINY if 'model' not in one],
                  'deterministic=True', 'tf32=True']) == 0
     assert seen == [(True, True, False, True, True), before]
@@ -54,7 +54,7 @@ def test_a_run_trains_under_what_its_config_says(scenes, tmp_path, monkeypatch, 
 ])
 @pytest.mark.usefixtures('surroundings')
 def test_what_means_nothing_is_refused(option, message, scenes, tmp_path, capsys):
-    assert main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
+    assert main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--cfg-options', option]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()

@@ -12,7 +12,7 @@ from densessl.training.memory import GIB, CountedMemory, limited_memory
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 OPTIONS = {'views.0.size': 32, 'views.1.size': 32}
-ARGUMENTS = ['train', 'demo/simclr_r18', '--find-batch', '--cfg-options', 'views.0.size=32',
+ARGUMENTS = ['train', 'small/simclr_r18', '--find-batch', '--cfg-options', 'views.0.size=32',
              'views.1.size=32']
 
 
@@ -48,7 +48,7 @@ def test_it_finds_what_a_limit_holds(monkeypatch, tmp_path):
     """The limit lies between what 16 images take and what 24 would."""
     monkeypatch.setattr(finding, 'TIMED', 1)
     device = torch.device('cpu')
-    configured = configure('demo/simclr_r18', OPTIONS)
+    configured = configure('small/simclr_r18', OPTIONS)
     trial = Trial(configured.cfg, configured.method, device)
     with limited_memory(device, None) as peak:
         peaks = []
@@ -59,7 +59,7 @@ def test_it_finds_what_a_limit_holds(monkeypatch, tmp_path):
     assert an_image > 2 * 3 * 32 * 32 * 4, 'two float images, at least'
     limit = peaks[1] + 4 * an_image
     said = []
-    found = find_batch('demo/simclr_r18', options=OPTIONS, memory_limit=limit / GIB,
+    found = find_batch('small/simclr_r18', options=OPTIONS, memory_limit=limit / GIB,
                        say=said.append)
     assert found.batch == 16 and found.images_per_s > 0
     assert peaks[0] < found.peak <= limit
@@ -73,7 +73,7 @@ def test_it_finds_what_a_limit_holds(monkeypatch, tmp_path):
     ([*ARGUMENTS, '--memory-limit', '-1'], 2, '--memory-limit -1: more than 0 GiB'),
     ([*ARGUMENTS, '--memory-limit', '0.001'], 1, 'not even 2 images fit'),
     ([*ARGUMENTS, '--memory-limit', '1', '--launcher', 'slurm'], 2, 'leave --launcher out'),
-    (['train', 'demo/simclr_r18', '--memory-limit', '1'], 2, 'goes with --find-batch'),
+    (['train', 'small/simclr_r18', '--memory-limit', '1'], 2, 'goes with --find-batch'),
     ([*ARGUMENTS[:3], '--memory-limit', '1', '--cfg-options', 'model.temperatur=1'], 2,
      "did you mean 'temperature'"),
 ])
@@ -85,7 +85,7 @@ def test_what_it_cannot_do_is_one_line(arguments, code, message, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('config', ['demo/supervised_r18', 'demo/jigsaw_r18', 'demo/detcon_r18'])
+@pytest.mark.parametrize('config', ['small/supervised_r18', 'small/jigsaw_r18', 'small/detcon_r18'])
 def test_any_method_takes_the_synthetic_views(config):
     """With labels, views of patches, and masks."""
     configured = configure(config, {'train_dataloader.num_workers': 0})

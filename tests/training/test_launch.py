@@ -115,7 +115,7 @@ def test_a_dry_run_tells_what_a_run_would_be(capsys, tmp_path, monkeypatch):
     (['--dry-run', '--find-batch'], 2, 'one at a time'),
 ])
 def test_the_commands_words(arguments, code, message, capsys, tmp_path):
-    assert main(['train', 'demo/simclr_r18', *arguments]) == code
+    assert main(['train', 'small/simclr_r18', *arguments]) == code
     out = capsys.readouterr()
     assert message in (out.err if code else out.out)
     assert not list(tmp_path.iterdir())

@@ -121,7 +121,7 @@ def test_a_method_learns_the_same(name, synchronized):
 def test_a_run_gives_the_same_weights_by_its_config(scenes, capsys):
     options = [one for one in TINY if 'model' not in one]
     for folder, more in (('plain', []), ('again', ['gradient_checkpointing=True'])):
-        assert main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', folder,
+        assert main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', folder,
                      '--epochs', '1', '--cfg-options', *options, *more]) == 0
     assert '8 blocks are computed again' in capsys.readouterr().out
     plain, again = (read_checkpoint(f'{folder}/iter_3.pth')['state_dict']
@@ -133,7 +133,7 @@ def test_a_run_gives_the_same_weights_by_its_config(scenes, capsys):
 
 @pytest.mark.usefixtures('surroundings')
 def test_not_together_with_compile(scenes, tmp_path, capsys):
-    assert main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
+    assert main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--cfg-options', 'gradient_checkpointing=True', 'compile=True']) == 2
     assert 'gradient_checkpointing and compile' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()

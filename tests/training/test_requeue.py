@@ -86,7 +86,7 @@ def test_the_first_process_has_the_job_queued_again(scontrol, capsys, monkeypatc
 
 def start(scenes, program, *more, environ=None):
     """A process of a run, in a session of its own."""
-    command = [sys.executable, '-m', *program, 'train', 'demo/detcon_r18', '--work-dir', 'run',
+    command = [sys.executable, '-m', *program, 'train', 'small/detcon_r18', '--work-dir', 'run',
                '--data', str(scenes), '--resume', *more, '--cfg-options', *TINY,
                'checkpoint.every_epochs=0.34', 'process_timeout=1']
     plain = {name: value for name, value in os.environ.items() if not name.startswith('SLURM_')}
