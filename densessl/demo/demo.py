@@ -7,7 +7,8 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.config import check_keys, load_config
+from densessl.config import load_config
+from densessl.errors import check_keys
 
 CONFIG = 'demo/demo'
 KEYS = {'sample', 'pretraining', 'probe', 'finetuning', 'pictures', 'quick'}

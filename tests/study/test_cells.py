@@ -21,7 +21,8 @@ STUDY = {
     'pretrainings': {'random': {'weights': 'random', 'backbone': 'torchvision.resnet18',
                                 'like': 'own'},
                      'own': {'config': 'small/detcon_s_r18'},
-                     'other': {'config': 'small/simclr_r18', 'options': {'model.temperature': 0.2}}},
+                     'other': {'config': 'small/simclr_r18',
+                               'options': {'model.temperature': 0.2}}},
     'evaluations': {'probe': {'probe': 'dense', 'data': 'road', 'fractions': ['1/8', 1],
                               'arguments': {'ignore': [11]}},
                     'maps': {'probe': 'dense', 'data': 'maps'}}}
