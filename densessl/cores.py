@@ -1,10 +1,13 @@
-"""The CPU cores a process may use, and how its threads wait for each other on them."""
+"""What a process has of the machine: cores, how its threads wait for each other on them, and its
+share of a job."""
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+
+from densessl.errors import UsageError
 
 QUOTA = Path('/sys/fs/cgroup/cpu.max')     # of a container: 'microseconds period', or 'max period'
 # Rounds that a thread of GNU OpenMP looks for work before it sleeps. Its own default, 300 000,
@@ -42,3 +45,44 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault('GOMP_SPINCOUNT', str(ROUNDS))
     if _by_quota() is not None:
         environment.setdefault('OMP_NUM_THREADS', str(cores()))
+
+
+def shard_of_job(environment: Mapping[str, str]) -> tuple[int, int, str]:
+    """This process's share of the work.
+
+    ``torchrun`` numbers its processes by RANK; Slurm numbers the tasks of an array and, in each,
+    the processes that ``srun`` starts (a batch script itself is not one of them, although Slurm
+    tells it how many it may start).
+
+    Args:
+        environment: of the process, as ``os.environ``.
+
+    Returns:
+        (I, N, who says so): share I of N, (0, 1, '') for a process that is alone.
+
+    Raises:
+        UsageError: an array whose numbers leave gaps.
+    """
+    def number(name: str, default: int) -> int:
+        try:
+            return int(environment[name])
+        except (KeyError, ValueError):
+            return default
+
+    if number('WORLD_SIZE', 1) > 1 and 'RANK' in environment:
+        return number('RANK', 0), number('WORLD_SIZE', 1), 'RANK of WORLD_SIZE'
+    tasks = number('SLURM_STEP_NUM_TASKS', 1)
+    count = number('SLURM_ARRAY_TASK_COUNT', 1)
+    if tasks * count <= 1:
+        return 0, 1, ''
+    i = 0
+    if count > 1:
+        first, stride = number('SLURM_ARRAY_TASK_MIN', 0), number('SLURM_ARRAY_TASK_STEP', 1) or 1
+        last = number('SLURM_ARRAY_TASK_MAX', first + stride * (count - 1))
+        if (last - first) // stride + 1 != count:
+            raise UsageError(f'the {count} tasks of this array are not numbered evenly from '
+                             f'{first} to {last}, so no task knows its share: give --shard I/N')
+        i = (number('SLURM_ARRAY_TASK_ID', first) - first) // stride
+    if tasks > 1:
+        i = i * tasks + number('SLURM_PROCID', 0)
+    return i, tasks * count, 'Slurm'

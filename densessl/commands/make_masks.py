@@ -162,7 +162,7 @@ def _first() -> str:
 def _shard(text: str | None) -> tuple[tuple[int, int], str]:
     """The share (I, N) that is asked for, or, if none is, the scheduler's with what says so."""
     if text is None:
-        from densessl.job_share import shard_of_job
+        from densessl.cores import shard_of_job
         i, n, who = shard_of_job(os.environ)
         return (i, n), who
     try:
