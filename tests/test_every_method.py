@@ -12,11 +12,11 @@ from torch import nn
 from densessl.backbones import build_backbone
 from densessl.config import load_config
 from densessl.ema import cosine_tau
+from densessl.export.export import export_backbone
 from densessl.method import Method, View
 from densessl.registry import METHODS
-from densessl.training.health import CollapseHook
+from densessl.training.hooks import CollapseHook
 from densessl.training.runner import PretrainRunner
-from densessl.transfer.export import export_backbone
 from densessl.views.photometry import ViewPreprocessor
 
 BACKBONE = dict(type='torchvision.resnet18')

@@ -101,7 +101,7 @@ def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
 def export(demo: Demo) -> dict[str, Any]:
     """Write the backbone; return its provenance."""
     from densessl.engine.checkpoint_file import newest_whole
-    from densessl.transfer.export import export_backbone
+    from densessl.export.export import export_backbone
     checkpoint = newest_whole(demo.pretraining, print)
     if checkpoint is None:
         raise UsageError(f'{demo.pretraining} holds no checkpoint; run again with --fresh')

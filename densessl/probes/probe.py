@@ -16,6 +16,7 @@ import torch
 import densessl
 from densessl.backbones import feature_stages
 from densessl.errors import RunFailed, UsageError, message_of
+from densessl.export.named_network import parse_network
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
 from densessl.finetune.datasets import choose
@@ -32,7 +33,6 @@ from densessl.probes.classify import (
 from densessl.probes.dense import dense_probe
 from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
-from densessl.transfer.named_network import parse_network
 
 KINDS = {   # what --kind can name, and what it measures
     'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',

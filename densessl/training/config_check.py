@@ -13,6 +13,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMI
 from torch import nn
 
 from densessl.bounds import check_section, check_value, check_values
+from densessl.devices.compilation import checked_options
 from densessl.engine.guard import building
 from densessl.errors import (
     UsageError,
@@ -26,7 +27,6 @@ from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.training import optim  # noqa: F401  it registers what configs name
-from densessl.training.compilation import checked_options
 from densessl.training.continuing import check_continuing
 from densessl.training.schema import (
     NEEDED,

@@ -14,15 +14,14 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from densessl.bounds import parameters_of
 from densessl.config import load_config
 from densessl.errors import UsageError
+from densessl.export.start import Start
 from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.training.config_check import check_config
 from densessl.training.continuing import TABLE, about_continuing, apply_continuing
-from densessl.training.plan import SCHEDULE_KEYS, choose_row
-from densessl.training.schedules import SCHEDULES
+from densessl.training.plan import SCHEDULE_KEYS, SCHEDULES, choose_row
 from densessl.training.start import follow
-from densessl.transfer.start import Start
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
               'optim_wrapper.optimizer': OPTIMIZERS}

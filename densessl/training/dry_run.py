@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from densessl.engine.launch import Launch, read_launch
 from densessl.registry import METHODS
 from densessl.training.configured import configure
-from densessl.training.launch import Launch, read_launch
 from densessl.training.plan import Plan, make_plan, refuse_small_batches
 
 

@@ -14,15 +14,15 @@ from mmengine import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 
+from densessl.devices.backends import Backends
+from densessl.devices.memory import GIB, limited_memory
+from densessl.devices.placement import placed
+from densessl.devices.prefetch import DeviceBatches
 from densessl.environment import is_out_of_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.method import Method
 from densessl.registry import METHODS
-from densessl.training.backends import Backends
 from densessl.training.configured import configure
-from densessl.training.memory import GIB, limited_memory
-from densessl.training.placement import placed
-from densessl.training.prefetch import DeviceBatches
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import make_views, view_class_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop
 
-from densessl.training.prefetch import DeviceBatches
+from densessl.devices.prefetch import DeviceBatches
 
 
 class PretrainLoop(IterBasedTrainLoop):

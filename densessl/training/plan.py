@@ -2,17 +2,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from mmengine import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from densessl.bounds import Range, Share
 from densessl.errors import UsageError, check_arguments, check_keys, shown
 from densessl.method import Method
 from densessl.registry import METHODS
-from densessl.training.schedules import SCHEDULES, Schedule, by_epoch
 
 MOST_EPOCHS = 10 ** 6
 PATIENCE = 30        # minutes that a process waits for the others
@@ -165,3 +166,39 @@ def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processe
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
             f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
             f'processes, or accept it with --allow-smaller-negatives')
+
+
+Schedule = Callable[[int], float]
+
+
+def cosine(step: int, *, steps: int, warmup: int) -> float:
+    """Factor of the rate at update ``step`` of ``steps``: linear from 0 over ``warmup`` updates,
+    then half a cosine to 0 (SimCLR, BYOL, DetCon)."""
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def step(step: int, *, steps: int, warmup: int, milestones: Sequence[Share] = (),
+         gamma: Annotated[float, Range(above=0)] = 0.1) -> float:
+    """Factor ``gamma`` for each milestone passed (a share of the run, 0–1), after linear warm-up
+    (MoCo v1: milestones 0.6 and 0.8 of 200 epochs)."""
+    passed = sum(step >= milestone * steps - 1e-6 for milestone in milestones)
+    return gamma ** passed * constant(step, steps=steps, warmup=warmup)
+
+
+def constant(step: int, *, steps: int, warmup: int) -> float:
+    """Factor 1 after linear warm-up."""
+    return min(1.0, step / warmup) if warmup else 1.0
+
+
+def by_epoch(schedule: Schedule, steps_per_epoch: float) -> Schedule:
+    """Hold the factor through each epoch at its value at the epoch's start, as code that sets the
+    rate once an epoch does (facebookresearch/moco)."""
+    def held(step: int) -> float:
+        epoch = int(step / steps_per_epoch + 1e-9)
+        return schedule(math.ceil(epoch * steps_per_epoch - 1e-6))   # its first step, not before
+    return held
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {'cosine': cosine, 'step': step, 'constant': constant}

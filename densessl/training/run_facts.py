@@ -9,6 +9,7 @@ from mmengine import Config
 
 from densessl import __version__
 from densessl.backbones import without_sources
+from densessl.export.start import Start
 from densessl.masks.metadata import spell
 from densessl.training.continuing import TABLE
 from densessl.training.decisive_settings import (
@@ -18,7 +19,6 @@ from densessl.training.decisive_settings import (
     settings_of_views,
 )
 from densessl.training.plan import Plan
-from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset
 from densessl.weights.lineage import LINKS
 

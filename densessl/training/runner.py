@@ -15,6 +15,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
+from densessl.devices.backends import Backends
+from densessl.devices.compilation import checked_options, compile_backbones
+from densessl.devices.placement import placed
 from densessl.engine.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
@@ -26,15 +29,12 @@ from densessl.engine.guard import GuardedRunner, building
 from densessl.engine.restore import check_optimizer, checked_meta, going_on
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError, escaped
+from densessl.export.start import Start
 from densessl.method import Method
 from densessl.registry import METHODS
-from densessl.training.backends import Backends
-from densessl.training.compilation import checked_options, compile_backbones
 from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
-from densessl.training.placement import placed
 from densessl.training.start import StartsFromWeights
-from densessl.transfer.start import Start
 from densessl.views.photometry import ViewPreprocessor
 from densessl.weights.lineage import hashes_in
 

@@ -15,8 +15,8 @@ from densessl.bounds import (
     check_section,
     whole,
 )
+from densessl.devices.backends import TF32
 from densessl.errors import check_keys
-from densessl.training.backends import TF32
 from densessl.training.plan import MOST_EPOCHS
 from densessl.training.start import CONFIG_KEYS as START
 

@@ -16,12 +16,12 @@ from densessl.backbones import spelled, without_sources
 from densessl.bounds import check_value
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import UsageError
+from densessl.export.start import Start, place, read_start
 from densessl.method import Method
 from densessl.overrides import leaves
 from densessl.pixels.pixel_rule import KEYS as RULE_KEYS
 from densessl.registry import METHODS
 from densessl.training.continuing import Continuing, freeze, scale_rates
-from densessl.transfer.start import Start, place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl.weights.lineage import KEPT
 

@@ -13,10 +13,14 @@ from torch import distributed
 from torch.distributed import Store
 
 from densessl.config import load_config
+from densessl.devices.backends import Backends
 from densessl.dist import check_launcher, while_first_works
+from densessl.engine.launch import Launch, read_launch
+from densessl.engine.meeting import PeersLost, meet, missing_named
 from densessl.engine.stop import StopHook
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
+from densessl.export.start import Start
 from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
@@ -28,16 +32,12 @@ from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
-from densessl.training.backends import Backends
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.health import CollapseHook
-from densessl.training.hooks import StepHook
-from densessl.training.launch import Launch, read_launch
+from densessl.training.hooks import CollapseHook, StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
-from densessl.training.meeting import PeersLost, meet, missing_named
 from densessl.training.plan import (
     PATIENCE,
     Plan,
@@ -49,7 +49,6 @@ from densessl.training.plan import (
 from densessl.training.run_facts import identity_of, provenance_of
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.training.start import check_start, find_start, keep
-from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of

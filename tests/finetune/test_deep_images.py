@@ -15,6 +15,7 @@ from densessl.benchmark.plan import Benchmark, Run
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.errors import RunFailed
+from densessl.export.export import export_backbone
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import (
     LoadDisplayedImage,
@@ -26,7 +27,6 @@ from densessl.finetune.image_loading import (
 from densessl.finetune.sample_failures import NamedFailures
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-from densessl.transfer.export import export_backbone
 
 
 def load(path, **options):

@@ -7,11 +7,11 @@ import torch
 
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights, apply_recipe, fit_backbone, likeness, network_of
-from densessl.transfer.export import export_backbone
 
 TWIN = 'downstream/fcn_r18_folder'
 

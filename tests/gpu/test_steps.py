@@ -17,12 +17,12 @@ from torch import distributed
 from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.demo.sample import write_scenes
+from densessl.devices.backends import Backends
+from densessl.devices.memory import GIB
+from densessl.devices.prefetch import DeviceBatches
+from densessl.devices.recomputing import recompute_blocks
 from densessl.dist import _OfEqualBatches
-from densessl.training.backends import Backends
 from densessl.training.find_batch import find_batch
-from densessl.training.memory import GIB
-from densessl.training.prefetch import DeviceBatches
-from densessl.training.recomputing import recompute_blocks
 from densessl.views import photometry_draw as draw
 from densessl.views.photometry import ViewPreprocessor
 

@@ -6,8 +6,8 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
-from densessl.training import backends
-from densessl.training.backends import Backends
+from densessl.devices import backends
+from densessl.devices.backends import Backends
 
 
 def state():

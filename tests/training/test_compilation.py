@@ -11,9 +11,9 @@ from batches import batch_for, total
 from runs import TINY
 
 from densessl.cli import main
+from densessl.devices.compilation import compile_backbones
 from densessl.errors import UsageError
 from densessl.registry import METHODS
-from densessl.training.compilation import compile_backbones
 from densessl.training.runner import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')

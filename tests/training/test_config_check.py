@@ -12,7 +12,7 @@ from densessl.engine.stop import SAME_REQUEST, StopHook
 from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.training.config_check import REQUIRED, check_config
 from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.health import spread
+from densessl.training.hooks import spread
 from densessl.training.log import LogValuesHook
 
 WRONG = {

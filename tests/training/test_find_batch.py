@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from densessl.cli import main
+from densessl.devices.memory import GIB, CountedMemory, limited_memory
 from densessl.training import find_batch as finding
 from densessl.training.configured import configure
 from densessl.training.find_batch import Trial, find_batch, largest
-from densessl.training.memory import GIB, CountedMemory, limited_memory
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 OPTIONS = {'views.0.size': 32, 'views.1.size': 32}

@@ -11,10 +11,10 @@ from torch import distributed
 from torch.distributed import TCPStore
 
 from densessl.cli import main
+from densessl.engine import meeting
+from densessl.engine.launch import Launch, expand_counts, expand_hosts, read_launch
+from densessl.engine.meeting import PeersLost, meet, missing_named, roll_call
 from densessl.errors import RunFailed, UsageError
-from densessl.training import meeting
-from densessl.training.launch import Launch, expand_counts, expand_hosts, read_launch
-from densessl.training.meeting import PeersLost, meet, missing_named, roll_call
 
 STEP = {'SLURM_JOB_ID': '4711', 'SLURM_STEP_NUM_TASKS': '7', 'SLURM_STEP_NODELIST': 'gpu[07,11]',
         'SLURM_STEP_TASKS_PER_NODE': '4,3', 'SLURM_PROCID': '5', 'SLURM_LOCALID': '1',

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from densessl.training.prefetch import DeviceBatches
+from densessl.devices.prefetch import DeviceBatches
 
 
 def test_one_ahead_in_order_and_no_more_than_asked_for():

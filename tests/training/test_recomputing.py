@@ -12,10 +12,10 @@ from torch import nn
 
 from densessl.backbones import build_backbone
 from densessl.cli import main
+from densessl.devices.recomputing import blocks, recompute_blocks
 from densessl.dist import synchronize_batch_norm
 from densessl.errors import UsageError
 from densessl.registry import METHODS
-from densessl.training.recomputing import blocks, recompute_blocks
 from densessl.training.runner import read_checkpoint
 
 NETWORKS = [     # with how many blocks each has

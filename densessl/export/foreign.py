@@ -8,8 +8,7 @@ from typing import Any
 
 from densessl.backbones import target_names
 from densessl.errors import UsageError, did_you_mean, escaped
-from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.foreign_file import (
+from densessl.export.foreign_file import (
     AUTO,
     Foreign,
     Found,
@@ -19,6 +18,7 @@ from densessl.transfer.foreign_file import (
     starts_of,
     try_weights,
 )
+from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.foreign_layouts import (
     WRAPPERS,
     CheckpointLayout,

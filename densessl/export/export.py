@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
+from densessl.export.foreign import read_foreign
+from densessl.export.foreign_file import Foreign
+from densessl.export.named_network import read_named
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.foreign import read_foreign
-from densessl.transfer.foreign_file import Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.named_network import read_named
 from densessl.transfer.translate import counterpart, translate
 from densessl.weights.backbone_file import (
     SAFETENSORS,

@@ -11,9 +11,8 @@ from torch import nn
 
 from densessl.backbones import build_backbone, spelled
 from densessl.errors import UsageError
-from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.foreign import candidate_layouts
-from densessl.transfer.foreign_file import (
+from densessl.export.foreign import candidate_layouts
+from densessl.export.foreign_file import (
     AUTO,
     Foreign,
     Found,
@@ -23,6 +22,7 @@ from densessl.transfer.foreign_file import (
     starts_of,
     try_weights,
 )
+from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.foreign_layouts import CheckpointLayout, Parts, sort_tensors
 from densessl.transfer.handoff import KeyTable
 from densessl.weights.backbone_file import weights_hash

@@ -1,7 +1,7 @@
 """Weights that a pretraining run, or a teacher, starts from: found, read and placed in a network.
 
 They may be an exported backbone, a checkpoint of another run, anybody's file that
-:mod:`densessl.transfer.foreign` or :mod:`densessl.transfer.named_network` reads, or what a
+:mod:`densessl.export.foreign` or :mod:`densessl.export.named_network` reads, or what a
 library publishes for one of its networks.
 """
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import nn
 
 from densessl.backbones import spelled, target_names
 from densessl.errors import UsageError, did_you_mean
+from densessl.export.export import PREFIX, read_backbone
+from densessl.export.foreign import read_foreign
+from densessl.export.foreign_file import AUTO, Foreign
+from densessl.export.named_network import parse_network, read_named
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.export import PREFIX, read_backbone
-from densessl.transfer.foreign import read_foreign
-from densessl.transfer.foreign_file import AUTO, Foreign
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
-from densessl.transfer.named_network import parse_network, read_named
 from densessl.transfer.translate import translate
 from densessl.weights.backbone_file import load_foreign, load_weights_only, weights_hash
 from densessl.weights.keymap import State

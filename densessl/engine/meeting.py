@@ -13,9 +13,9 @@ from mmengine.device import get_device
 from torch import distributed
 from torch.distributed import DistNetworkError, DistStoreError, PrefixStore, Store, TCPStore
 
+from densessl.engine.launch import Launch
 from densessl.environment import is_lost_peer
 from densessl.errors import RunFailed, UsageError
-from densessl.training.launch import Launch
 
 SLICE = 5.0          # seconds that are waited at a time, after which Python looks for signals
 ROLL_CALL = 10.0     # seconds in which whoever is alive says so, after a connection was lost

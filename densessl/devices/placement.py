@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 
+from densessl.devices.recomputing import recompute_blocks
 from densessl.dist import synchronize_batch_norm, world_size
 from densessl.method import Method
-from densessl.training.recomputing import recompute_blocks
 
 
 def placed(method: Method, cfg: Mapping[str, Any]) -> tuple[Method, list[str]]:

@@ -17,10 +17,10 @@ from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.engine.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped
+from densessl.export.recorded_input import recorded_input
 from densessl.normalization import normalize
 from densessl.transfer.foreign_layouts import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
-from densessl.transfer.recorded_input import recorded_input
 from densessl.weights.backbone_file import load_foreign
 from densessl.weights.keymap import State
 
@@ -35,7 +35,7 @@ class Foreign:
         layout: ``'auto'``, the name of a layout, or the prefix of the backbone's keys with its
             dot at the end.
         network: ``dict(type='TARGET.name', …)``, the network that it is
-            (:mod:`densessl.transfer.named_network`); told by its shapes if None.
+            (:mod:`densessl.export.named_network`); told by its shapes if None.
         mean, std: of the pixels 0 … 255, three each; the layout's own if None.
         channel_order: ``'RGB'`` or ``'BGR'``; the layout's own if None.
     """
@@ -75,7 +75,7 @@ class Found:
 
 def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
     """All tensors of a foreign checkpoint, whether there were Python objects beside them, and what
-    it says of its input (:func:`~densessl.transfer.recorded_input.recorded_input`).
+    it says of its input (:func:`~densessl.export.recorded_input.recorded_input`).
 
     Raises:
         UsageError: not readable without running code, written by densessl, or without tensors.
