@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 import torch
 
+# What `deterministic` needs of cuBLAS. PyTorch looks once a process, at its first matrix product on
+# a GPU, which may be long before a run says what it wants; the value is what a Hopper takes anyway.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+
 CONVOLUTIONS = 'convolutions'
 TF32 = bool | Literal['convolutions']
 
@@ -39,8 +43,6 @@ class Backends:
     def applied(self) -> Iterator[None]:
         """Within, they hold; then what held before."""
         before = _now()
-        if self.deterministic:      # cuBLAS reads it at its first use; of torch's two values
-            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         _set(matmul=self.tf32 is True, convolution=bool(self.tf32),
              benchmark=self.cudnn_benchmark and not self.deterministic,
              deterministic=self.deterministic, algorithms=self.deterministic)

@@ -73,6 +73,7 @@ def limited_memory(device: torch.device, limit: float | None) -> Iterator[Callab
         return
     device = torch.device('cuda', torch.cuda.current_device())    # a bound is of a numbered one
     total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.empty_cache()        # what is kept for later counts, too
     torch.cuda.set_per_process_memory_fraction(min(1.0, (limit or total) / total), device)
     torch.cuda.reset_peak_memory_stats(device)
 

@@ -66,6 +66,8 @@ def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
         RunFailed: not even two images fit.
     """
     device = torch.device(get_device())
+    if device.type == 'cuda':       # with its number, which some calls want
+        device = torch.device('cuda', torch.cuda.current_device())
     if memory_limit is not None and not memory_limit > 0:
         raise UsageError(f'--memory-limit {memory_limit:g}: more than 0 GiB')
     if device.type != 'cuda' and memory_limit is None:

