@@ -182,7 +182,7 @@ class DetConS(Base):
 METHODS = {'simclr': SimCLR, 'byol': BYOL, 'densecl': DenseCL, 'detcon_s': DetConS}
 
 
-def batches(images: Any, store: MaskStore | None, transform: Callable[..., list[Any]], size: int,
+def batches(images: Any, masks: Any, transform: Callable[..., list[Any]], size: int,
             seed: int, start: int) -> Iterator[Batch]:
     """Batches of two views, from step ``start`` on; the images as lightly's data set opens them."""
     step = start
@@ -192,10 +192,10 @@ def batches(images: Any, store: MaskStore | None, transform: Callable[..., list[
         samples = []
         for i in generator.choice(len(images), size, replace=False):
             image = Image.open(images.path(int(i))).convert('RGB')
-            if store is None:
+            if masks is None:
                 samples.append(transform(image))
                 continue
-            mask = store.read_for(images, int(i)).clip(max=IDS - 1).astype(np.int64)
+            mask = masks.read(int(i)).clip(max=IDS - 1).astype(np.int64)
             samples.append(transform(image, Mask(torch.from_numpy(mask)[None])))
         yield [collated([sample[which] for sample in samples]) for which in range(2)]
         step += 1
@@ -228,7 +228,7 @@ def train(args: argparse.Namespace) -> None:
     """Train until the time is up; write ``backbone_state.pth`` and ``peer.json``."""
     cfg = configure(args.config).cfg
     images = find_images(args.images)
-    store = MaskStore(args.masks) if args.masks else None
+    masks = MaskStore(args.masks).of(images) if args.masks else None
     torch.manual_seed(args.seed)
     model = METHODS[args.method](cfg)
     size, batch = cfg.views[0].size, cfg.global_batch
@@ -245,7 +245,7 @@ def train(args: argparse.Namespace) -> None:
         optimizer.load_state_dict(kept['optimizer'])
         step, before = kept['step'], kept['seconds']
     saved, losses = before, []
-    for views in batches(images, store, model.transform(size), batch, args.seed, step):
+    for views in batches(images, masks, model.transform(size), batch, args.seed, step):
         share = (before + time.process_time()) / args.seconds
         if share >= 1:
             break

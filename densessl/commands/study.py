@@ -12,14 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='the study, a YAML file (docs/studies.md)')
     parser.add_argument('--data', nargs='+', action='extend', default=[], metavar='NAME=DIR',
                         help='where a data set of the file is; or one folder that has each in a '
-                        'folder of its name (default: $DENSESSL_STUDY_DATA)')
+                        'folder of its name (default: $DENSESSL_STUDY_DATA, else ./data or '
+                        '../shared/data)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/studies'), metavar='DIR',
                         help='cells of all studies, and a folder of results for each; the same '
                         'command goes on with what is there (default: work_dirs/studies)')
     parser.add_argument('--budget', type=float, metavar='MINUTES', help='do only what is expected '
                         'to end within these, the most telling first (default: everything)')
-    parser.add_argument('--jobs', type=int, metavar='N', help='cells at once (default: on a CPU 1, '
-                        'else one for each CUDA device)')
+    parser.add_argument('--jobs', type=int, metavar='N', help='cells at once, each of one thread '
+                        '(default: one for each core, on GPUs for each device)')
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--dry-run', action='store_true', help='do nothing: list the cells with what '
                       'they are estimated to cost')

@@ -39,7 +39,7 @@ class MaskQuality(Cell):
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         images = find_images(place.path(self._images))
-        store = MaskStore(self.folder(place) / 'masks')
+        masks = MaskStore(self.folder(place) / 'masks').of(images)
         truths, found = place.path(f'{self.data}/{TRUTHS}'), []
         for i in range(len(images)):
             name = images.name(i)
@@ -47,8 +47,8 @@ class MaskQuality(Cell):
                         sorted(truths.glob(f'{Path(name).stem}_*.png'))]
             if not outlined:
                 raise UsageError(f'{truths} has no {Path(name).stem}_0.png: what people outlined')
-            found += [measure(store.read_for(images, i, which), outlined)
-                      for which in range(store.maps)]
+            found += [measure(masks.read(i, which), outlined)
+                      for which in range(masks.maps)]
         return {'masks': self.recipe.masks, 'images': len(images), 'on': self.data, **{
             key: 100 * float(np.mean([getattr(one, key) for one in found]))
             for key in ('asa', 'recall', 'under')}}

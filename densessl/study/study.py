@@ -10,7 +10,7 @@ from densessl.benchmark.tables import markdown
 from densessl.errors import UsageError
 from densessl.files import write_json, write_text
 from densessl.lock import BeingBuilt, RunLock
-from densessl.machine import machine_facts
+from densessl.machine import cores, machine_facts
 from densessl.progress import duration
 from densessl.study import report, tables
 from densessl.study.cells import Place
@@ -23,6 +23,7 @@ from densessl.study.results import collect
 from densessl.study.run import NEEDS, Runner
 
 ROOT = 'DENSESSL_STUDY_DATA'    # the variable with the folder of all data sets
+USUAL = ('data', '../shared/data')      # where they are looked for if nobody says it
 FEATURES = 'features.png'
 MOST_JOBS, LONGEST = 1024, 10 ** 7
 Say = Callable[[str], None]
@@ -54,9 +55,16 @@ class AtWork:
         self.graph = cells_of(study, self.place)
         self.folder = self.place.folder / study.name
 
+    @property
+    def at_once(self) -> int:
+        """How many cells are done at once, where there is no device for each."""
+        if self.jobs is None and self.study.device == 'cpu':
+            return max(1, cores() // self.study.threads)
+        return self.jobs or 1
+
     def list_cells(self) -> None:
         """Say which cells there are, in their order, and what they are estimated to cost."""
-        estimates, jobs = Estimates(self.graph.order, self.place), self.jobs or 1
+        estimates, jobs = Estimates(self.graph.order, self.place), self.at_once
         todo = self.graph.to_do(self.place)
         minutes = {cell.id: estimates.minutes(cell) for cell in todo}
         ends = finish_times(todo, minutes, jobs)
@@ -84,9 +92,11 @@ class AtWork:
         for name in needed_data(self.study):      # before anything is done
             self.place.path(name)
         cpu = self.study.device == 'cpu'
-        room = ([Slot(None, self.study.threads)] * (self.jobs or 1) if cpu else slots(self.jobs))
+        room = [Slot(None, self.study.threads)] * self.at_once if cpu else slots(self.jobs)
         runner = Runner(self.graph, self.place, room, budget=self.budget, say=self.say,
                         environment={'CUDA_VISIBLE_DEVICES': ''} if cpu else {})
+        for name in sources_of(self.study):
+            self.say(f'data {name}: {self.place.path(name)}')
         self.say(f'{len(self.graph.order)} cells, {len(runner.done)} of them done already; '
                  f'{len(room)} at once')
         try:
@@ -141,7 +151,9 @@ def find_data(study: Study, data: Sequence[str]) -> dict[str, Path]:
         UsageError: a name that the study does not have, or a path that is not there.
     """
     named: dict[str, Path] = {}
-    roots = [text for text in data if '=' not in text] + [os.environ.get(ROOT, '')]
+    roots = [text for text in data if '=' not in text]
+    roots += [os.environ[ROOT]] if os.environ.get(ROOT) else []
+    roots = roots or [root for root in USUAL if _absolute(root).is_dir()]
     for text in (one for one in data if '=' in one):
         name, _, folder = text.partition('=')
         if name not in study.sources or not folder:
@@ -151,7 +163,7 @@ def find_data(study: Study, data: Sequence[str]) -> dict[str, Path]:
             raise UsageError(f'--data {text}: {name} is made from '
                              f'{study.sources[name].label_maps_of}; say where that is')
         named[name] = _absolute(folder)
-    for root in filter(None, roots):
+    for root in roots:
         if not _absolute(root).is_dir():
             raise UsageError(f'--data {root}: there is no such folder; give NAME=DIR, or a folder '
                              f'that has each data set in a folder of its name')

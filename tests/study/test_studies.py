@@ -18,7 +18,8 @@ FILES = sorted((ROOT / 'studies').rglob('*.yaml'))
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_study_can_be_planned(path, tmp_path):
+def test_a_study_can_be_planned(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     study = read_study(path)
     graph = cells_of(study, Place(tmp_path, find_data(study, []), study.sources))
     assert graph.scorings and len(graph.order) >= len(graph.scorings)
@@ -30,7 +31,8 @@ def test_a_study_can_be_planned(path, tmp_path):
     assert needed_data(study) and not re.search(r'(?:^|[\s:"\'])/(?!/)\w', path.read_text())
 
 
-def test_a_dry_run_lists_the_cells_with_their_cost(tmp_path, capsys):
+def test_a_dry_run_lists_the_cells_with_their_cost(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = next(path for path in FILES if path.name == 'imagenet.yaml')
     assert main(['study', str(file), '--dry-run', '--out', str(tmp_path / 'out')]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -53,3 +55,17 @@ def test_wrong_words_are_refused_before_anything_is_done(words, said, tmp_path, 
     assert main(['study', str(file), '--out', str(tmp_path / 'out'), *words]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_data_are_found_where_they_usually_are(tmp_path, monkeypatch):
+    study = read_study(next(path for path in FILES if path.name == 'table1.yaml'))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('DENSESSL_STUDY_DATA', raising=False)
+    assert find_data(study, []) == {}
+    (tmp_path / 'data' / 'camvid').mkdir(parents=True)
+    (tmp_path / 'other' / 'camvid').mkdir(parents=True)
+    assert find_data(study, []) == {'camvid': tmp_path / 'data' / 'camvid'}
+    monkeypatch.setenv('DENSESSL_STUDY_DATA', str(tmp_path / 'other'))
+    assert find_data(study, []) == {'camvid': tmp_path / 'other' / 'camvid'}
+    assert find_data(study, ['data']) == {'camvid': tmp_path / 'data' / 'camvid'}
+    assert find_data(study, ['camvid=other', 'data'])['camvid'] == tmp_path / 'other'

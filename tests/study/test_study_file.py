@@ -49,7 +49,7 @@ def test_lists_are_written_out(study):
 
 @pytest.mark.parametrize('old, new, words', [
     ('title: T', 'titel: T', "unknown key 'titel' in the study (did you mean 'title'?)"),
-    ('seeds: [0, 1]', 'seeds: [0, -1]', 'the study: seeds must be a list, each a whole number of'),
+    ('seeds: [0, 1]', 'seeds: [0, -1]', 'the study: seeds must be a list, each a whole number'),
     ('probe: dense', 'probe: deep', "evaluations.probe: probe must be 'dense' or"),
     ('{probe: dense, data', '{probe: dense, finetune: x, data', 'evaluations.probe: give probe '
      '(dense, linear or knn) or finetune'),
