@@ -16,16 +16,13 @@ sample = dict(unlabelled=1000, train=48, val=48, size=(160, 160))
 
 pretraining = dict(
     name='DetCon',                      # what the report calls the weights
-    config='small/detcon_s_r18',
-    epochs=16,
-    options={                           # scenes are smaller than photographs
-        'masks.scale': 120, 'masks.min_size': 60,
-        'views.0.size': 64, 'views.1.size': 64, 'global_batch': 32, 'schedule.base_lr': 0.05,
-        'schedule.reference_batch': 32, 'checkpoint.every_epochs': 8})
+    config='demo/pretraining',
+    epochs=10,                          # 1000 scenes × 10 epochs = 156 steps of 64
+    options={})                         # overrides by dotted key
 
 probe = dict(                           # of frozen features, by a 1×1 convolution
     repeats=3,                          # each draws labelled scenes and random weights anew
-    scenes=24,                          # labelled ones of a repetition
+    scenes=36,                          # labelled ones of a repetition
     size=160)                           # pixels of the short side
 
 finetuning = [
