@@ -33,7 +33,7 @@ def accuracy(checkpoint: str, images: str, options: list[str], batch: int, seed:
     many images that were."""
     content = read_checkpoint(checkpoint)
     about = content['meta']['densessl']
-    cfg = load_config(f'demo/{about["config"]}', parse_options(options))
+    cfg = load_config(f'small/{about["config"]}', parse_options(options))
     method = METHODS.build(cfg.model.to_dict())
     method.load_state_dict(content['state_dict'])
     method.eval()

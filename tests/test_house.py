@@ -22,8 +22,9 @@ ORDER = [
     # the door: plugins, what they provide, configs by name
     'overrides', 'hookspecs', 'plugins', 'registry', 'backbones', 'backbone_parts', 'config',
     # the product's sentence
-    'pixels', 'images', 'labels', 'pictures', 'masks', 'shards', 'views', 'engine', 'devices', 'weights',
-    'transfer', 'export', 'training', 'finetune', 'probes', 'benchmark', 'study', 'demo',
+    'pixels', 'images', 'labels', 'pictures', 'masks', 'shards', 'views',
+    'engine', 'devices', 'weights', 'transfer', 'export', 'training',
+    'finetune', 'probes', 'benchmark', 'study', 'demo',
     'commands', 'cli', '__main__']
 FILES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
          for path in (ROOT / 'densessl').rglob('*.py')}

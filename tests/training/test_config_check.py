@@ -74,12 +74,13 @@ def test_what_is_missing_is_named(key):
 
 
 def test_settings_say_what_was_changed():
-    was = settings_of(load_config('small/detcon_r18'))
+    recipe = load_config('small/detcon_r18')
+    was = settings_of(recipe)
     now = settings_of(load_config('small/detcon_r18', {
-        'model.temperature': 0.2, 'views.0.area': (0.5, 1.0), 'model.hard': False}))
+        'model.temperature': 0.9, 'views.0.area': (0.5, 0.9), 'model.hard': False}))
     assert changes(was, was) == []
-    assert changes(was, now) == [('model.temperature', 0.1, 0.2),
-                                 ('views.0.area', '[0.2, 1.0]', '[0.5, 1.0]'),
+    assert changes(was, now) == [('model.temperature', recipe.model.temperature, 0.9),
+                                 ('views.0.area', str(list(recipe.views[0].area)), '[0.5, 0.9]'),
                                  ('model.hard', None, False)]
 
 

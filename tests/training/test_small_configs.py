@@ -44,9 +44,9 @@ def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_pat
     monkeypatch.setattr('mmengine.runner.runner.time', SimpleNamespace(
         time=lambda: 1e9, localtime=time.localtime, strftime=time.strftime))
     views = load_config(f'small/{twin}').views
-    command = ['train', f'small/{twin}', '--data', str(images), '--work-dir', 'run', '--epochs',
-               '2',
-               '--resume', '--cfg-options', 'train_dataloader.batch_size=4', 'log_interval=1',
+    command = ['train', f'small/{twin}', '--data', str(images), '--work-dir', 'run',
+               '--epochs', '2', '--resume', '--cfg-options', 'train_dataloader.batch_size=4',
+               'log_interval=1',
                'train_dataloader.num_workers=0', 'checkpoint.every_epochs=1',
                *(f'views.{i}.size=64' for i, view in enumerate(views) if 'size' in view),
                *SMALL.get(twin, [])]

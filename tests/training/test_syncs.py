@@ -58,7 +58,7 @@ def test_no_iteration_between_two_lines_waits(twin, more, cause, scenes, tmp_pat
     for name in WAITING:
         monkeypatch.setattr(torch.Tensor, name, counting(name))
     options = [one for one in TINY if one.startswith(('views.', 'train_dataloader.batch_size'))]
-    assert main(['train', f'demo/{twin}', '--data', str(scenes), '--work-dir',
+    assert main(['train', f'small/{twin}', '--data', str(scenes), '--work-dir',
                  str(tmp_path / 'run'), '--epochs', '2', '--cfg-options', *options,
                  'log_interval=6', 'train_dataloader.num_workers=1', *more,
                  f'custom_hooks=[{{"type": "CountSyncs", "cause": {cause}}}]']) == 0

@@ -126,9 +126,8 @@ def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
     assert 'it was made with global_batch 4, this run has 6' in capsys.readouterr().err
     recipe = load_config('small/detcon_r18')
     for option, message in (
-            ('model.temperature=9',
-             f'model.temperature {recipe.model.temperature}, this run has 9'),
-            ('schedule.base_lr=9', f'schedule.base_lr {recipe.schedule.base_lr}, this run has 9'),
+            ('model.temperature=9', f'temperature {recipe.model.temperature}, this run has 9'),
+            ('schedule.base_lr=9', f'base_lr {recipe.schedule.base_lr}, this run has 9'),
             ('views.1.flip=0.1', 'views.1.flip 0.5, this run has 0.1'),
             ('train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2',
              'iterations an update 1, this run has 2')):
