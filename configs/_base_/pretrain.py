@@ -8,6 +8,7 @@ log_interval = 50        # iterations between two lines; losses are read from th
 checkpoint = dict(every_epochs=10, keep=2)
 channels_last = True     # memory format of the networks and of the views
 max_unreadable = 0.01    # share of the images that may turn out unreadable before the run stops
+pictures = 4             # images of which pictures of the features are drawn at 8 steps; 0: none
 # compile = True or dict(…), arguments of torch.compile: the backbone's forward pass; off if unset,
 # not False here, since mmengine would not let a config put a dict in its place
 train_dataloader = dict(

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from densessl.demo import gallery
-from densessl.demo.curves import read_curves
 from densessl.demo.run import PRETRAINED, RANDOM, stage_name
 from densessl.demo.scores import caveat, difference, score_lines, sentence
 from densessl.machine import machine_facts, versions
 from densessl.pictures import page
 from densessl.pictures.charts import Series, line_chart, smoothed
 from densessl.progress import duration
+from densessl.report.curves import read_curves
 
 if TYPE_CHECKING:
     from densessl.demo.run import Demo

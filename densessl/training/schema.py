@@ -35,6 +35,7 @@ OPTIONAL: dict[str, Any] = {
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
+    'pictures': Annotated[int, Range(0, 16)],
     'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
     'work_dir': Annotated[str, Filled()] | None}

@@ -28,7 +28,6 @@ from densessl.masks.store import Masks
 from densessl.method import Method
 from densessl.overrides import replaced_overrides
 from densessl.pixels.pixel_rule import KEYS, PixelRule
-from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
@@ -36,6 +35,7 @@ from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
+from densessl.training.picture_hook import PictureHook
 from densessl.training.plan import (
     Plan,
     choose_row,
@@ -43,10 +43,11 @@ from densessl.training.plan import (
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
-from densessl.views.view import view_class_of
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
@@ -122,6 +123,9 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
+    if rank == 0:
+        write_record(folder, runner.provenance, plan, dataset,
+                     begun=begun_before(folder, resume) or runner.timestamp)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               [*configured.notes, *replaced_overrides(cfg, options)])
     with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
@@ -156,13 +160,6 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
     return images
 
 
-def masks_folder(cfg: Config, masks: str | None) -> str | None:
-    """The masks that the user names; None if they are made for the run, or not needed."""
-    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
-        'store'))
-    return named or None
-
-
 def start_processes(launcher: str) -> tuple[int, int]:
     """Initialize the process group of a launcher; return (rank, number of processes)."""
     if launcher == 'none':
@@ -195,14 +192,6 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return found
 
 
-def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
-               unreadable: UnreadableImages | None = None) -> ViewDataset:
-    """The samples that a run with ``cfg`` sees; ``masks`` gives the masks, if there are any."""
-    view_class = view_class_of(METHODS.get(cfg.model.type))
-    return ViewDataset(images, masks, [view_class(**view) for view in cfg.views],
-                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
-
-
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
                  launcher: str, resume: bool) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
@@ -228,6 +217,9 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
                       CollapseHook(interval), StopHook(),
+                      PictureHook(dataset_of(cfg, dataset.images, dataset.masks),
+                                  cfg.normalization.to_dict(), cfg.get('pictures', 0),
+                                  iterations, resume=resume),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
