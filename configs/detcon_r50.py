@@ -76,3 +76,8 @@ recipe = {
     300: {'schedule.warmup_epochs': 3},
     1000: {'schedule.warmup_epochs': 10},
 }
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True,
+    **{'model.tau_base': 0.999})    # the target starts slow

@@ -52,3 +52,7 @@ optim_wrapper = dict(
                    lr_in_momentum=True))
 sync_bn = True
 recipe = {200: {}, 300: {}, 1000: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

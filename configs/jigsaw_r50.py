@@ -46,3 +46,7 @@ optim_wrapper = dict(          # no weight decay on BN, but on biases
     paramwise_cfg=dict(norm_decay_mult=0.0))
 sync_bn = False
 recipe = {105: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -17,6 +17,7 @@ from densessl.errors import RunFailed, UsageError, escaped, message_of
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
     'make_masks': 'make the region masks of a folder of images',
+    'make_label_maps': "draw label maps from annotations in COCO's format",
     'make_shards': 'copy images and their masks into tar shards',
     'views': 'draw the views that a config makes of some images',
     'report': 'show what pretraining runs did, and whether they are well',
@@ -25,6 +26,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'finetune': 'fine-tune and score a backbone on labelled images',
     'benchmark': 'compare initializations at several numbers of labels',
     'probe': 'measure frozen or fine-tuned features on label maps or classes of images',
+    'study': 'pretrain and score what a file compares, and write tables, curves and pages',
     'predict': 'draw what a fine-tuned model finds in images',
     'demo': 'the whole way on a built-in sample, with a report',
     'plugins': 'list the installed plugins',

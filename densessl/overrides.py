@@ -37,7 +37,7 @@ def apply_overrides(cfg: Config, options: Mapping[str, Any]) -> None:
         made.add(_make_room(cfg, key, isinstance(value, Mapping), made))
         try:
             cfg.merge_from_dict({key: copy.deepcopy(value)})
-        except (TypeError, KeyError, IndexError) as error:  # a dict in the place of a plain value
+        except (TypeError, KeyError, IndexError) as error:  # a dict in place of a plain value
             raise UsageError(f'--cfg-options {key}: {shown(value)} cannot take the place of what '
                              f'the config has there') from error
 

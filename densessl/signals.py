@@ -25,8 +25,8 @@ OUTLIVING = 'outlives signals'      # the thread of a process that does
 
 class ProcessSignals:
     """SIGINT and SIGTERM call ``handler`` in this process, from :meth:`take` to
-    :meth:`give_back`. Helpers that ``multiprocessing`` forks in the meantime are ended by this process
-    alone."""
+    :meth:`give_back`. Helpers that ``multiprocessing`` forks in the meantime are ended by
+    this process alone."""
 
     in_force: ClassVar[list[ProcessSignals]] = []
     """What is taken in this process, by its innermost run last."""

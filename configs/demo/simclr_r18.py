@@ -31,3 +31,7 @@ sync_bn = True
 train_dataloader = dict(num_workers=1)
 log_interval = 10
 checkpoint = dict(every_epochs=5)
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

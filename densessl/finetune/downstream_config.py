@@ -47,8 +47,8 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
     scope = published.get('default_scope')
     if scope not in able or 'train_cfg' not in published:
-        raise UsageError(f'{config} is not a downstream config: its default_scope is {scope!r}, and '
-                         f'fine-tuning is known for {", ".join(able) or "no installed target"}')
+        raise UsageError(f'{config} is not a downstream config: its default_scope is {scope!r}, '
+                         f'and fine-tuning is known for {", ".join(able) or "no installed target"}')
     target = TRANSFER_TARGETS.get(scope)()
     target.prepare()
     options = options or {}

@@ -19,7 +19,8 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --page: #101216; --card: #191c22; --ink: #e8eaee;
   --soft: #9aa3b0; --line: #2c313a; --accent: #76a9ff; --series-0: #8f99a8; --series-1: #76a9ff;
   --series-2: #f0965a; --series-3: #63cf92;
-  --series-4: #cf9be8; --series-5: #e5c35a; --series-6: #ff8a80; --good: #6fcf97; --bad: #ff8a80; } }
+  --series-4: #cf9be8; --series-5: #e5c35a; --series-6: #ff8a80; --good: #6fcf97;
+  --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink);

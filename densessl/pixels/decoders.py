@@ -22,7 +22,13 @@ _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
             8: cv2.IMREAD_REDUCED_GRAYSCALE_8}        # with _COLOR: not gray
 
-cv2.setLogLevel(0)      # silent: what it cannot read is tried by others, or reported by us
+
+def set_log_level(level: int) -> None:
+    """How much OpenCV prints by itself, 0 (nothing) to 6, by the name that its version has."""
+    (getattr(cv2, 'setLogLevel', None) or cv2.utils.logging.setLogLevel)(level)
+
+
+set_log_level(0)        # what it cannot read is tried by others, or reported by us
 
 
 def decode_pixels(data: bytes, rule: PixelRule) -> tuple[np.ndarray, str]:

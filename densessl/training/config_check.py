@@ -27,6 +27,7 @@ from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.training import optim  # noqa: F401  it registers what configs name
 from densessl.training.compilation import checked_options
+from densessl.training.continuing import check_continuing
 from densessl.training.schema import (
     NEEDED,
     OPTIONAL,
@@ -57,6 +58,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     check_section('', cfg, {**REQUIRED, **OPTIONAL})
     PixelRule.of(cfg)
     _refuse_code(cfg, '')
+    check_continuing(cfg)
     for name, kinds in SECTIONS.items():
         check_keys(name, cfg[name], kinds)
         check_section(f'{name}.', cfg[name], kinds)
@@ -90,6 +92,9 @@ def _refuse_code(node: Any, path: str) -> None:
 
 def _method(model: Mapping[str, Any]) -> type[Method]:
     check_value('model.type', model['type'], TypeName)
+    if 'backbone' in model and model['backbone'] is None:
+        raise UsageError("model.backbone is None: name a network, dict(type='TARGET.name'), or "
+                         "give weights to start from (--init), whose network it then is")
     method = _provided(METHODS, model['type'], 'model.type')
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')

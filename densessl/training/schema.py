@@ -17,6 +17,7 @@ from densessl.bounds import (
 )
 from densessl.errors import check_keys
 from densessl.training.plan import MOST_EPOCHS
+from densessl.training.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 TypeName = Annotated[str, Name()]
@@ -32,6 +33,7 @@ REQUIRED: dict[str, Any] = {
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
     'uniforms': whole(1, 2 ** 12)}
 OPTIONAL: dict[str, Any] = {
+    **START, 'continuing': dict | None,
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,

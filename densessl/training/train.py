@@ -1,17 +1,15 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
 from torch import distributed
 
-from densessl import __version__
-from densessl.backbones import without_sources
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.stop import StopHook
@@ -23,14 +21,13 @@ from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
 from densessl.masks.find import settle_rule, store_for_training
-from densessl.masks.metadata import spell
 from densessl.masks.store import Masks
 from densessl.method import Method
-from densessl.overrides import replaced_overrides
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
-from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
+from densessl.training.continuing import Continuing, ContinuingHook
+from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
@@ -44,16 +41,21 @@ from densessl.training.plan import (
     require_enough_images,
 )
 from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_facts import identity_of, provenance_of
 from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
+from densessl.training.start import check_start, find_start, keep
+from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
+from densessl.weights.lineage import lineage
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
-          work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
+          work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
-          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
+          init: Mapping[str, Any] | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -69,6 +71,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
+        init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
 
     Returns:
         The final checkpoint.
@@ -79,14 +82,21 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
-    options = options or {}
+    options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
-                                'masks': masks})
-    configured = configure(config, options, epochs)
+                                'masks': masks, **init})
+
+    def folder_of(cfg: Config) -> Path:
+        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+
+    configured = configure(config, options, epochs, init,
+                           lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
-    folder = work_folder(work_dir, configured.cfg.get('work_dir')
-                         or f'work_dirs/{Path(config).stem}')
+    folder = folder_of(configured.cfg)
     require_work_folder(folder)
+    if configured.start:
+        check_start(configured.start, configured.cfg)
+    configured.method.check_run(configured.cfg)
     rank, processes = start_processes(launcher)
     try:
         with run_lock(folder, is_holder=rank == 0):
@@ -121,13 +131,16 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
     if rank == 0:
         write_record(folder, runner.provenance, plan, dataset,
                      begun=begun_before(folder, resume) or runner.timestamp)
+    if configured.start and rank == 0:
+        keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
-              [*configured.notes, *replaced_overrides(cfg, options)])
+              configured, options)
     with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
         runner.train()
     if said := unreadable.said():
@@ -174,6 +187,12 @@ def start_processes(launcher: str) -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
+def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
+    with while_first_works():
+        found = method.make_targets(cfg, images, is_builder=True) if is_builder else None
+    return found if is_builder else method.make_targets(cfg, images, is_builder=False)
+
+
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
            *, is_builder: bool) -> tuple[Masks | None, ImageList]:
     if not method.needs_masks:
@@ -193,7 +212,7 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool) -> PretrainRunner:
+                 launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -220,33 +239,18 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                       PictureHook(dataset_of(cfg, dataset.images, dataset.masks),
                                   cfg.normalization.to_dict(), cfg.get('pictures', 0),
                                   iterations, resume=resume),
+                      *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
-        provenance=_provenance(cfg, config, plan, dataset),
-        identity={**settings_of(cfg), **settings_of_views(dataset.views),
-                  'global_batch': plan.global_batch, 'steps': plan.steps,
-                  'iterations an update': plan.accumulate, 'seed': cfg.seed,
-                  'images': f'{len(dataset)} (list {dataset.images.digest()})',
-                  MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None})
-
-
-def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
-    return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
-            'backbone': without_sources(cfg.model.backbone.to_dict()),
-            'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
-            'channel_order': 'RGB',
-            'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
-            'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
-            'masks': dataset.masks.info.get('generator') if dataset.masks else None,
-            **dataset.images.rule.record(),
-            'torch': str(torch.__version__)}
+        provenance=provenance_of(cfg, config, plan, dataset, start), start=start,
+        identity=identity_of(cfg, plan, dataset, start))
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
-              changed: list[tuple[str, Any, Any]],
-              overridden: list[str]) -> None:
+              changed: list[tuple[str, Any, Any]], configured: Configured,
+              options: Mapping[str, Any]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -257,10 +261,14 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
         plan.global_batch // plan.accumulate)
     negatives = '' if number is None else f'{number} negatives an anchor, '
     accumulated = f', {plan.accumulate} iterations an update' if plan.accumulate > 1 else ''
-    log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
+    log(f'{plan.epochs:g} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    for line in overridden:
+    for line in lineage(runner.provenance):
+        log(line)
+    for line in configured.about_start(plan.steps):
+        log(line)
+    for line in configured.about_overrides(options):
         log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
     if notes:

@@ -127,20 +127,22 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
         else:
             _enter(cfg, parts.backbone, layout, parts, fits, weights)
         return
-    for own in target.layouts():
-        neutral = own.read(parts.backbone)
-        if neutral is None or (layout.families and own.family not in layout.families):
+    for target_layout in target.layouts():
+        neutral = target_layout.read(parts.backbone)
+        if neutral is None or (layout.families and target_layout.family not in layout.families):
             continue
         known = fits.get(weights_hash(neutral))
         if known is not None:
             known.agreeing.append(layout.name)
             return
         try:
-            cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+            cfg = target_layout.backbone(target_layout.family.shape(neutral))
+            state = target_layout.write(neutral)
         except ODD_SHAPES:
             cfg = state = None
         if cfg is None or state is None:
-            parts.reason = f'{target.name} builds no {own.family.name} of this depth and width'
+            parts.reason = (f'{target.name} builds no {target_layout.family.name} of this depth '
+                            f'and width')
             continue
         _enter(cfg, state, layout, parts, fits, weights_hash(neutral))
         if not parts.reason:

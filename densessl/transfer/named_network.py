@@ -32,7 +32,7 @@ _CALL = re.compile(r'(?P<type>[\w.]+)\s*(?:\((?P<arguments>.*)\))?', re.DOTALL)
 _LOADING = ('pretrained', 'weights', 'checkpoint_path', 'init_cfg')   # arguments that fetch weights
 
 
-def parse_network(text: str) -> dict[str, Any]:
+def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
     """``'TARGET.name'`` or ``'TARGET.name(key=value, …)'``, the values plain, as a backbone's
     configuration.
 
@@ -48,11 +48,11 @@ def parse_network(text: str) -> dict[str, Any]:
         if None in arguments or 'type' in arguments:   # **unpacked
             raise ValueError
     except (ValueError, SyntaxError) as error:
-        raise UsageError(f'--as {text}: give TARGET.name, or TARGET.name(key=value, …) with plain '
-                         f'values') from error
+        raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
+                         f'plain values') from error
     loading = next((name for name in _LOADING if arguments.get(name)), None)
     if loading:
-        raise UsageError(f'--as {text}: {loading} would load other weights; leave it out, the '
+        raise UsageError(f'{option} {text}: {loading} would load other weights; leave it out, the '
                          f'weights are those of the file')
     return {'type': match['type'], **arguments}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from densessl.labels.data_report import DataReport
     from densessl.labels.label_folder import LabelLayout
     from densessl.transfer.prediction import Prediction
+    from densessl.transfer.published_weights import PublishedWeights
     from densessl.transfer.recipe import Recipe
 
 
@@ -100,6 +101,12 @@ class TransferTarget:
             backbone: as :meth:`build_backbone` gives it for ``name`` and ``kwargs``.
         """
         return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
+
+    def published_weights(self, name: str) -> PublishedWeights | None:
+        """The file of weights that the library publishes for its network ``name``, in a layout of
+        :meth:`own_files`; None if there is none that it could fetch by name. Nothing is downloaded
+        before its ``fetch`` is called."""
+        return None
 
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
         """Paths of the modules that this library puts behind a backbone's feature maps and that

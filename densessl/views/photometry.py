@@ -14,7 +14,7 @@ TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -50,19 +50,26 @@ class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 
     Args:
-        mean, std: per channel, on the 0–255 scale, in RGB order.
+        mean, std: per channel, on the 0–255 scale, in the order of ``channel_order``.
+        channel_order: ``'RGB'`` or ``'BGR'``, of what the networks see.
 
     Raises:
         UsageError: ``mean`` or ``std`` are not three numbers of that scale.
     """
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True) -> None:
+                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True,
+                 channel_order: str = 'RGB') -> None:
         super().__init__(non_blocking=non_blocking)
-        check_section('normalization.', dict(non_blocking=non_blocking, mean=mean, std=std),
-                      dict(non_blocking=bool, mean=channels(0, 255), std=channels(0.01, 255)))
-        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1) / 255, persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1) / 255, persistent=False)
+        check_section(
+            'normalization.', dict(non_blocking=non_blocking, mean=mean, std=std,
+                                   channel_order=channel_order),
+            dict(non_blocking=bool, mean=channels(0, 255), std=channels(0.01, 255),
+                 channel_order=Literal['RGB', 'BGR']))
+        self.swaps = channel_order == 'BGR'     # photometry is that of RGB, and comes before
+        for name, values in (('mean', mean), ('std', std)):
+            rgb = torch.tensor(values[::-1] if self.swaps else values).view(1, 3, 1, 1) / 255
+            self.register_buffer(name, rgb, persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, list[View]]:
         """Args: ``data`` of ``densessl.views.collate.collate``. Returns: keyword arguments of
@@ -100,6 +107,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         else:
             image = image.permute(0, 3, 1, 2).float().div_(255)   # channels-last, as memory is
             image = augment(image, rows).sub_(self.mean).div_(self.std)
+        if self.swaps:
+            image = image.flip(1)
         return image.unflatten(0, several)
 
 

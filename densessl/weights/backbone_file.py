@@ -18,7 +18,7 @@ from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance
 from densessl.weights.stored_tensors import check_state, check_tensors, refuse_inflated
 
-RANDOM = 'random'       # in the place of a file: weights that nothing was learned by
+RANDOM = 'random'       # instead of a file: weights that have learned nothing
 SAFETENSORS = '.safetensors'
 CHECKSUM = 'densessl_sha256'    # of the provenance, in the metadata of that format
 # what PyTorch says of objects that are not tensors; of other files it says where reading failed

@@ -9,6 +9,7 @@ from typing import Any
 
 from densessl.bounds import is_count
 from densessl.errors import UsageError, escaped, shown
+from densessl.weights.lineage import LINKS, MOST_LINKS, TEACHER, links_of
 from densessl.weights.stated_backbone import check_stated_backbone
 
 PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
@@ -52,7 +53,8 @@ def describe(meta: Mapping[str, Any]) -> str:
     imported = meta.get('imported')
     origin = (f'imported from {imported.get("file", "?")}' if imported else
               f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
-    return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}')
+    start = ''.join(f', started from {link["file"]}' for link in links_of(meta)[:1])
+    return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}{start}')
 
 
 def _refuse(path: Path, key: str, value: Any, wanted: str) -> None:
@@ -76,6 +78,16 @@ def _is_color(value: Any) -> bool:
 
 def _is_list_of_texts(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) <= 1000 and all(map(_is_text, value))
+
+
+def _is_link(value: Any) -> bool:
+    return type(value) is dict and _is_plain(value) and _is_text(value.get('file')) and all(
+        _is_text(value.get(key)) and _HASH.fullmatch(value[key])
+        for key in ('sha256', 'file_sha256'))
+
+
+def _is_chain(value: Any) -> bool:
+    return type(value) in (list, tuple) and len(value) <= MOST_LINKS and all(map(_is_link, value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -105,6 +117,8 @@ _NUMBER: Rule = (_is_number, 'a finite number')
 _SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
                  '64 hexadecimal digits')
 _RULES: dict[str, Rule] = {
+    LINKS: (_is_chain, f'a list of at most {MOST_LINKS} links to weights'),
+    TEACHER: (_is_link, 'a link to weights'),
     'densessl': _TEXT, 'torch': _TEXT, 'method': _TEXT, 'config': _TEXT, 'data': _TEXT,
     'keys': _TEXT, 'sha256': _SHA256, 'images': _COUNT, 'steps': _COUNT, 'global_batch': _COUNT,
     'epochs': _NUMBER, 'seed': _NUMBER,

@@ -1,4 +1,4 @@
-"""Labelled objects as users have them, in any of the layouts that are known; or in the one that
+"""Labelled objects as users have them, in any of the known layouts; or in the one that
 another of MMDetection's own datasets expects."""
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_only_losses_of_fine_tuning_must_be_finite():
     ([], ['sync_bn=1'], 'sync_bn must be True or False, not 1'),
     ([], ['schedule.by_epoch=no'], "schedule.by_epoch must be True or False, not 'no'"),
     ([], ['seed=18446744073709551616'], 'seed must be a whole number'),
-    (['--epochs', '18446744073709551616'], [], '--epochs 18446744073709551616: at least 1 and at'),
+    (['--epochs', '18446744073709551616'], [], '--epochs 18446744073709551616: above 0 and at'),
     ([], ['optim_wrapper.optimizer.momentum=1.5'], 'momentum must be a number of at least 0'),
     ([], ['optim_wrapper.clip_grad.max_norm=0'], 'clip_grad.max_norm must be a number above 0'),
     ([], ['model.projection=0'], 'model.projection must be a whole number from 1 to 65536'),
