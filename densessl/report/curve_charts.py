@@ -85,7 +85,9 @@ def _chart(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict],
             series.append(Series(f'start of {run.name}', ends, color, faint=True))
         if verdict.state == UNHEALTHY and verdict.since is not None:
             nearest = min(points, key=lambda point: abs(point[0] - verdict.since))
-            series.append(Series(f'{run.name}: first alarm', [nearest], WRONG, markers=True))
+            is_named = not any(line.color == WRONG for line in series)
+            series.append(Series('first alarm', [nearest], WRONG, markers=True,
+                                 faint=not is_named))
     return line_chart(title, series, x_name='step') + page.paragraph(words, 'soft note')
 
 

@@ -17,6 +17,8 @@ WORDS = {'pca': ('Colors of the features', 'The three directions in which featur
          'regions': ('Regions by k-means', 'Cells with like features, six groups over all images.'),
          'similarity': ('Similarity to the marked point', 'Dark 0, bright 1, at every step. Bright '
                         'all over: everything looks alike.')}
+LEGEND = '<ul class="soft notes">' + ''.join(
+    f'<li><b>{title}.</b> {text}</li>' for title, text in WORDS.values()) + '</ul>'
 MEDIA = {'.png': 'png', '.jpg': 'jpeg'}
 
 
@@ -25,11 +27,9 @@ def picture_section(run: RecordedRun) -> str:
     images = _images(run)
     if not images:
         return page.paragraph(NONE, 'soft')
-    words = ''.join(f'<li><b>{escape(title)}.</b> {escape(text)}</li>'
-                    for title, text in WORDS.values())
     shown = [_image(run, i, name) for i, name in enumerate(images)]
     more = page.folded(f'{len(shown) - 1} more', ''.join(shown[1:])) if len(shown) > 1 else ''
-    return f'<ul class="soft notes">{words}</ul>{shown[0]}{more}'
+    return shown[0] + more
 
 
 def view_section(run: RecordedRun) -> str:

@@ -1,6 +1,7 @@
 """What was run, as tables: a column a run."""
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def facts_table(runs: Sequence[RecordedRun]) -> str:
         ('device', _device), ('processor', lambda run: run.get('machine', 'processor')),
         ('densessl', lambda run: run.get('provenance', 'densessl')),
         ('PyTorch', lambda run: run.get('provenance', 'torch')),
-        ('first begun', lambda run: run.get('begun'))]
+        ('first begun', _begun)]
     lines = [(name, *(_said(value(run)) for run in runs)) for name, value in rows]
     lines = [line for line in lines if any(cell != UNSAID for cell in line[1:])]
     differing = [i for i, line in enumerate(lines) if len(set(line[1:])) > 1]
@@ -77,6 +78,14 @@ def details(run: RecordedRun) -> str:
     if run.config:
         parts.append(page.folded(f'{run.name}: config in full', page.verbatim(run.config)))
     return ''.join(parts)
+
+
+def _begun(run: RecordedRun) -> str | None:
+    try:
+        begun = time.strptime(run.get('begun', default=''), '%Y%m%d_%H%M%S')
+    except (TypeError, ValueError):
+        return None
+    return time.strftime('%Y-%m-%d %H:%M', begun)
 
 
 def _start(run: RecordedRun) -> str | None:

@@ -1,16 +1,18 @@
 """The report of pretraining runs: one HTML file that stands alone."""
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from densessl.errors import UsageError
 from densessl.pictures import page
 from densessl.report.curve_charts import HEALTH, MASKS, color_of, figure_charts, learning_charts
 from densessl.report.recorded_run import RecordedRun, read_run
-from densessl.report.run_pictures import picture_section, view_section
+from densessl.report.run_pictures import LEGEND, picture_section, view_section
 from densessl.report.run_tables import details, facts_table, mask_table, score_table
 from densessl.report.verdict import (
     FEW,
@@ -19,6 +21,7 @@ from densessl.report.verdict import (
     UNHEALTHY,
     UNKNOWN,
     Verdict,
+    as_sentence,
     judge,
     together,
 )
@@ -31,8 +34,10 @@ STYLE = """<style>
 :root { --unsure: #8a5a00; }
 @media (prefers-color-scheme: dark) { :root { --unsure: #f2c14e; } }
 .unsure { color: var(--unsure); }
+.verdicts { display: grid; gap: 14px; margin-top: 16px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 310px), 1fr)); }
 .verdict { background: var(--card); border: 1px solid var(--line); border-left: 6px solid;
-  border-radius: 12px; padding: 16px 20px; margin-top: 14px; }
+  border-radius: 12px; padding: 16px 20px; min-width: 0; }
 .verdict > * { color: var(--ink); } .verdict p { margin: 6px 0 0; }
 .verdict h2 { margin: 0; overflow-wrap: anywhere; }
 .verdict .state { font-size: 1.15rem; font-weight: 650; }
@@ -42,7 +47,10 @@ STYLE = """<style>
   margin-right: .45em; }
 .alarms { margin: 8px 0 0; padding-left: 1.2em; } .alarms li { margin: 4px 0; }
 .note { font-size: .8125rem; margin: 2px 0 0; } .notes { font-size: .875rem; padding-left: 1.2em; }
-h3, h4, td, th, figcaption { overflow-wrap: anywhere; } h4 { font-size: .875rem; margin: 12px 0 0; }
+h3, h4, figcaption { overflow-wrap: anywhere; } td { overflow-wrap: break-word; }
+.charts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); }
+.charts + p { margin-top: 16px; } code { white-space: nowrap; font-size: .9em; }
+h4 { font-size: .875rem; margin: 12px 0 0; }
 .seen { display: grid; grid-template-columns: 190px minmax(0, 1fr); gap: 8px 20px;
   margin: 14px 0 26px; }
 .seen .rows { gap: 6px; margin-top: 4px; } .seen figure img { image-rendering: pixelated; }
@@ -98,7 +106,7 @@ def _body(runs: Sequence[RecordedRun]) -> str:
         page.section('Does it learn?', learning_charts(runs, verdicts) if has_curves else few,
                      *_without_probe(runs)),
         page.section('Health', figure_charts(runs, verdicts, HEALTH) if has_curves else few),
-        page.section('What it sees', *_each(runs, picture_section)),
+        page.section('What it sees', LEGEND, *_each(runs, picture_section)),
         page.section('Views as the network gets them', page.paragraph(
             'Left the image, with its regions if the method uses masks, and frames where the views '
             'are cut. Regions of one color are the same in both views.', 'soft'),
@@ -116,7 +124,7 @@ def _head(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
         f'Which of these {len(runs)} pretraining runs is well?')
     cards = ''.join(_card(i, run, verdict) for i, (run, verdict) in
                     enumerate(zip(runs, verdicts, strict=True)))
-    return f'<header><h1>{title}</h1>{lead}{cards}</header>'
+    return f'<header><h1>{title}</h1>{lead}<div class="verdicts">{cards}</div></header>'
 
 
 def _card(number: int, run: RecordedRun, verdict: Verdict) -> str:
@@ -126,22 +134,31 @@ def _card(number: int, run: RecordedRun, verdict: Verdict) -> str:
     alarms = run.alarms or []
     heading = (f'<h2>{_dot(number)}{escape(run.name)}</h2><p class="state {kind}">'
                f'{SIGNS[verdict.state]} {escape(verdict.sentence)}</p>')
-    said = (page.paragraph(verdict.why) + f'<p><b>What to do:</b> {escape(verdict.to_do)}</p>'
+    said = (f'<p>{_words(verdict.why)}</p><p><b>What to do:</b> {_words(verdict.to_do)}</p>'
             + page.paragraph(done + (', finished.' if finished else ', not finished.'), 'soft'))
     return (f'<div class="verdict" style="border-left-color: var(--{_border(verdict.state)})">'
             f'{heading}{said}{_alarms(run, alarms)}</div>')
 
 
-def _alarms(run: RecordedRun, alarms: Sequence[dict]) -> str:
+def _alarms(run: RecordedRun, alarms: Sequence[Mapping[str, Any]]) -> str:
     if run.alarms is None:
         return page.paragraph('This run kept no alarms: it may be older than they are.', 'soft')
     if not alarms:
         return page.paragraph('No alarm was raised.', 'soft')
-    lines = ''.join(f'<li><b>Step {alarm["step"]}:</b> {escape(str(alarm.get("text", "")))}. '
-                    f'<span class="soft">What usually helps: {escape(str(alarm.get("mend", "")))}.'
-                    f'</span></li>' for alarm in alarms)
-    count = f'{len(alarms)} alarm{"s" if len(alarms) > 1 else ""}'
-    return f'<p><b>{count}</b></p><ul class="alarms">{lines}</ul>'
+    if len(alarms) == 1:
+        return page.paragraph(f'One alarm, at step {alarms[0]["step"]}.', 'soft')   # it is the why
+    lines = ''.join(f'<li><b>Step {alarm["step"]}:</b> {_said(alarm, "text")} <span class="soft">'
+                    f'{_said(alarm, "mend")}</span></li>' for alarm in alarms)
+    return f'<p><b>{len(alarms)} alarms</b></p><ul class="alarms">{lines}</ul>'
+
+
+def _said(alarm: Mapping[str, Any], key: str) -> str:
+    return _words(as_sentence(str(alarm.get(key, ''))))
+
+
+def _words(text: str) -> str:
+    """Text whose options do not break at their hyphens."""
+    return re.sub(r'--[a-z-]+', lambda option: f'<code>{option[0]}</code>', escape(text))
 
 
 def _border(state: str) -> str:
@@ -152,7 +169,7 @@ def _dot(number: int) -> str:
     return f'<i class="run" style="background: var(--series-{color_of(number)})"></i>'
 
 
-def _each(runs: Sequence[RecordedRun], section: object) -> list[str]:
+def _each(runs: Sequence[RecordedRun], section: Callable[[RecordedRun], str]) -> list[str]:
     if len(runs) == 1:
         return [section(runs[0])]
     return [f'<h3>{_dot(i)}{escape(run.name)}</h3>{section(run)}' for i, run in enumerate(runs)]
@@ -162,5 +179,6 @@ def _without_probe(runs: Sequence[RecordedRun]) -> list[str]:
     without = [run.name for run in runs if not run.probes]
     if not without:
         return []
-    return [page.paragraph(f'No probe: {", ".join(without)}. With --probe DATA, a few labelled '
-                           f'images tell during training what the features are good for.', 'soft')]
+    text = (f'No probe: {", ".join(without)}. With --probe DATA, a few labelled images tell during '
+            f'training what the features are good for.')
+    return [f'<p class="soft">{_words(text)}</p>']

@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.nn.functional import interpolate
 
 from densessl.backbones import finest_first
 from densessl.errors import RunFailed, UsageError
@@ -28,6 +29,7 @@ KINDS = ('pca', 'regions', 'similarity')
 MIN_ITERATIONS = 32      # nothing develops in a shorter run
 SHARES = (0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)     # of a run: early ones say most
 CLUSTERS = 6
+FINER = 3                # times the side of a view: more cells to see
 MOST, SHOWN = 448, 224   # pixels of an image's side for the network, and of its pictures
 _MADE = re.compile(r'(features|pca|regions|similarity)_(?P<step>\d{8}).*\.(npy|png)|pictures\.json'
                    r'|sample_\d+_\d+\.jpg|image_\d+\.png')
@@ -59,6 +61,7 @@ class PictureHook(Hook):
         self.steps = picture_steps(iterations) if count else []
         self.images: torch.Tensor | None = None     # (N, 3, S, S) normalized
         self.index: dict[str, Any] = {}
+        self.view_side = 0      # pixels
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images and draw them with their views; the features, if nothing is learned
@@ -88,7 +91,12 @@ class PictureHook(Hook):
         if self.images is None:
             return
         begun = time.perf_counter()
-        features = features_of(getattr(runner.model, 'module', runner.model).backbone, self.images)
+        backbone = getattr(runner.model, 'module', runner.model).backbone
+        try:
+            features = features_of(backbone, self.images)
+        except (AssertionError, RuntimeError, ValueError):    # it takes no other size than its own
+            self.images = interpolate(self.images, self.view_side, mode='bilinear', antialias=True)
+            features = features_of(backbone, self.images)
         with atomic_path(self.folder / f'features_{step:08d}.npy') as path, path.open('wb') as file:
             np.save(file, features.astype(np.float16))
         steps = self._drawn_steps()
@@ -100,14 +108,15 @@ class PictureHook(Hook):
         """Names and pixels (S, S, 3) of the first samples of the run that can be read, whose
         images, masks and views are drawn into the folder."""
         positions = iter(PositionSampler(len(self.dataset), 1, seed=self.dataset.seed))
-        names, pixels, side = [], [], 0
+        names, pixels = [], []
         for _ in range(min(self.count, len(self.dataset))):
             position = next(positions)
             try:
                 index, sample = self.dataset.sample(position)   # another if that is unreadable
                 panels = sample_panels(self.dataset, self.preprocessor, position)
-                side = side or _side(sample, self.preprocessor)
-                image = _square(self.dataset.images.read(index), side)
+                self.view_side = self.view_side or _side(sample, self.preprocessor)
+                image = _square(self.dataset.images.read(index),
+                                max(self.view_side, min(MOST, FINER * self.view_side)))
             except (UsageError, RunFailed) as error:
                 name = self.dataset.images.name(position[1])
                 runner.logger.warning(f'no pictures of {name}: {error}')
@@ -183,9 +192,7 @@ def draw_steps(folder: Path, steps: list[int]) -> None:
 
 
 def _side(sample: dict[str, Any], preprocessor: ViewPreprocessor) -> int:
-    """Twice the side of a view, so that there are more cells to see."""
-    view = preprocessor(collate([sample]))['views'][0]
-    return min(MOST, 2 * max(view.image.shape[-2:]))
+    return max(preprocessor(collate([sample]))['views'][0].image.shape[-2:])
 
 
 def _square(image: np.ndarray, side: int) -> np.ndarray:
