@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
-from densessl.errors import Interrupted
+from densessl.errors import Interrupted, RunFailed, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
+    parser.add_argument('--quiet', action='store_true', help='say nothing but warnings')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 
@@ -49,7 +51,8 @@ def number(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; exit code 1 if a signal stopped it."""
+    """Train, and write the run's report, of a run that failed or was stopped, too; exit code 1 if
+    a signal stopped it."""
     from densessl.config import parse_options
     from densessl.training.train import train
     try:
@@ -57,11 +60,33 @@ def run(args: argparse.Namespace) -> int:
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
               options=parse_options(args.cfg_options),
               allow_smaller_negatives=args.allow_smaller_negatives,
-              pixels=pixel_arguments(args), init=_init(args))
+              pixels=pixel_arguments(args), init=_init(args), quiet=args.quiet)
     except Interrupted as stop:
+        _report(args)
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1
+    except RunFailed:
+        _report(args)
+        raise
+    _report(args)
     return 0
+
+
+def _report(args: argparse.Namespace) -> None:
+    """Write the report; what hinders that is said, and changes nothing about the run."""
+    from densessl.config import parse_options
+    from densessl.dist import launched_rank
+    from densessl.report.write import write_report
+    if launched_rank(args.launcher):
+        return
+    said = args.work_dir or parse_options(args.cfg_options).get('work_dir')
+    try:
+        path = write_report([Path(said or f'work_dirs/{Path(args.config).stem}')])
+    except (UsageError, RunFailed) as error:
+        print(f'densessl train: no report: {error}', file=sys.stderr)
+        return
+    if not args.quiet:
+        print(f'report: {path}')
 
 
 def _init(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from torch import Tensor
 
 from densessl.engine.finite import not_finite, require_finite_weights
 
+# not among the values of a line as they are
+TOLD_OTHERWISE = {'lr', 'time', 'data_time', 'images_per_s', 'memory', 'step', 'iter', 'epoch',
+                  'eta'}
 WAITING = 0.05    # share of the time waiting for data, above which more workers are advised
 
 
@@ -102,12 +107,13 @@ class WaitingLogProcessor(LogProcessor):
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
                            ) -> tuple[dict[str, Any], str]:
-        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
+        line = readable_line(runner, tag)
         if not tag.get('time'):
             return tag, line
         tag['waiting'] = tag['data_time'] / tag['time']
         self.lines += 1
-        line = f'{line}  waiting for data: {tag["waiting"]:.0%}'
+        line += f'  waiting for data {tag["waiting"]:.0%}'
         # not by the first line: the workers were still starting
         if tag['waiting'] > WAITING and self.lines > 1 and not self.advised:
             self.advised = True
@@ -120,6 +126,25 @@ class WaitingLogProcessor(LogProcessor):
             return ''
         return (f' (more workers may help: train_dataloader.num_workers={self.workers}, and there '
                 f'are {cores} cores a process)')
+
+
+def readable_line(runner: Runner, tag: Mapping[str, Any]) -> str:
+    """A line of the log: how far the run is, the loss and the method's other values, the rate of
+    learning, the speed and the time that is left."""
+    step, steps = runner.iter + 1, runner.max_iters
+    words = [f'step {step:>{len(str(steps))}}/{steps}']
+    words += [f'{name} {value:.4g}' for name, value in tag.items()
+              if isinstance(value, (int, float)) and name not in TOLD_OTHERWISE]
+    if 'lr' in tag:
+        words.append(f'lr {tag["lr"]:.3g}')
+    if 'images_per_s' in tag:
+        words.append(f'{tag["images_per_s"]:.3g} images/s')
+    if 'memory' in tag:
+        words.append(f'{tag["memory"]:,} MB')
+    left = runner.message_hub.get_info('eta') if 'time' in tag else None
+    if left is not None and step < steps:
+        words.append(f'{timedelta(seconds=round(left))} left')
+    return '  '.join(words)
 
 
 def write_any_name(handler: logging.FileHandler) -> None:

@@ -30,6 +30,7 @@ from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
+from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
@@ -55,7 +56,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          init: Mapping[str, Any] | None = None) -> Path:
+          init: Mapping[str, Any] | None = None,
+          quiet: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -72,6 +74,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
+        quiet: say nothing but warnings.
 
     Returns:
         The final checkpoint.
@@ -104,10 +107,10 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             if rank == 0:
                 remove_leftovers(folder)
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=rank == 0)
+                             say=rank == 0 and not quiet)
             return _train(configured, config, options, images, masks, folder, launcher=launcher,
                           resume=resume, rank=rank, processes=processes,
-                          allow_smaller_negatives=allow_smaller_negatives)
+                          allow_smaller_negatives=allow_smaller_negatives, quiet=quiet)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -115,7 +118,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool) -> Path:
+           processes: int, allow_smaller_negatives: bool, quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
@@ -141,8 +144,13 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
         keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
-        runner.train()
+    live = show_live(runner, quiet=quiet)
+    try:
+        with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
+            runner.train()
+    finally:
+        if live:
+            live.close()
     if said := unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
     checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
