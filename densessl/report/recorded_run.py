@@ -44,7 +44,18 @@ class RecordedRun:
     scores: Mapping[str, Mapping[str, float | None]]
 
     @property
+    def is_finished(self) -> bool:
+        """Whether its last checkpoint is there, or the log goes to its end."""
+        end = self.iterations
+        return bool(end) and (self.logged >= end or (self.folder / f'iter_{end}.pth').exists())
+
+    @property
     def last(self) -> int:
+        """The last iteration that is known of."""
+        return self.iterations if self.is_finished else self.logged
+
+    @property
+    def logged(self) -> int:
         """The last iteration that something was logged of."""
         steps = [points[-1][0] for points in self.figures.values() if points]
         return int(max([*steps, *(line['step'] for line in self.probes or ())], default=0))

@@ -130,12 +130,12 @@ def _head(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
 def _card(number: int, run: RecordedRun, verdict: Verdict) -> str:
     kind = KINDS[verdict.state]
     done = f'Step {run.last}' + (f' of {run.iterations}' if run.iterations else '')
-    finished = run.iterations and run.last >= run.iterations
+    done += ', finished.' if run.is_finished else ', not finished.'
     alarms = run.alarms or []
     heading = (f'<h2>{_dot(number)}{escape(run.name)}</h2><p class="state {kind}">'
                f'{SIGNS[verdict.state]} {escape(verdict.sentence)}</p>')
     said = (f'<p>{_words(verdict.why)}</p><p><b>What to do:</b> {_words(verdict.to_do)}</p>'
-            + page.paragraph(done + (', finished.' if finished else ', not finished.'), 'soft'))
+            + page.paragraph(done, 'soft'))
     return (f'<div class="verdict" style="border-left-color: var(--{_border(verdict.state)})">'
             f'{heading}{said}{_alarms(run, alarms)}</div>')
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          init: Mapping[str, Any] | None = None,
-          quiet: bool = False) -> Path:
+          init: Mapping[str, Any] | None = None, quiet: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -88,10 +88,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-
-    def folder_of(cfg: Config) -> Path:
-        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-
+    folder_of = partial(_folder, work_dir, config)
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
@@ -114,6 +111,10 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
+    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
