@@ -151,7 +151,7 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.probes.pixel_labels import PixelData, find_pixel_labels
+    from densessl.labels.pixel_labels import PixelData, find_pixel_labels
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
