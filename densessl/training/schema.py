@@ -23,7 +23,8 @@ REQUIRED: dict[str, Any] = {
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
     'uniforms': Annotated[int, Range(1, 2 ** 12)]}
 OPTIONAL: dict[str, Any] = {
-    'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
+    'data': str | None, 'probe': str | dict | None, 'value_range': Any, 'bands': Any,
+    'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
@@ -31,7 +32,7 @@ OPTIONAL: dict[str, Any] = {
     'work_dir': Annotated[str, Filled()] | None}
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
-    'checkpoint': {'every_epochs': Positive, 'keep': Steps},
+    'checkpoint': {'every_epochs': Positive, 'keep': Steps, 'keep_best': bool},
     'schedule': {'type': TypeName, 'base_lr': NotNegative,
                  'reference_batch': Annotated[int, Range(1, 2 ** 31 - 1)],
                  'warmup_epochs': NotNegative, 'by_epoch': bool,

@@ -1,6 +1,7 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.hooks import Hook
 from torch import distributed
 
 from densessl import __version__
@@ -32,7 +34,6 @@ from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
-from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
@@ -44,15 +45,18 @@ from densessl.training.plan import (
     require_enough_images,
 )
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
+from densessl.training.watching import settle_probe, watch_hooks
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
+from densessl.watch.labelled import ProbeSettings
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
-          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None) -> Path:
+          allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
+          probe: str | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -68,6 +72,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` in the place of the config's.
+        probe: labelled images to probe the features on while they are trained; the config's
+            ``probe.data`` if None.
 
     Returns:
         The final checkpoint.
@@ -83,6 +89,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
                                 'masks': masks})
     configured = configure(config, options, epochs)
     configured.cfg.update(pixels or {})
+    settings = settle_probe(configured.cfg, options, probe)
     folder = work_folder(work_dir, configured.cfg.get('work_dir')
                          or f'work_dirs/{Path(config).stem}')
     require_work_folder(folder)
@@ -95,7 +102,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
                              say=rank == 0)
             return _train(configured, config, options, images, masks, folder, launcher=launcher,
-                          resume=resume, rank=rank, processes=processes,
+                          resume=resume, rank=rank, processes=processes, probe=settings,
                           allow_smaller_negatives=allow_smaller_negatives)
     finally:
         if distributed.is_initialized():
@@ -104,7 +111,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool) -> Path:
+           processes: int, allow_smaller_negatives: bool, probe: ProbeSettings | None) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
@@ -120,7 +127,8 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume)
+    watching = watch_hooks(cfg, plan, method, len(images), probe, is_first=rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               [*configured.notes, *replaced_overrides(cfg, options)])
@@ -204,7 +212,7 @@ def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool) -> PretrainRunner:
+                 launcher: str, resume: bool, watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config's words into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -227,7 +235,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(interval), StopHook(),
+                      *watching, StopHook(),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
