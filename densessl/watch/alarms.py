@@ -20,7 +20,8 @@ FAR_ABOVE = 1.2         # loss, of its trivial value
 ONE_REGION = 1.2        # regions a view
 ALONE = 0.1             # share of anchors that have a positive
 LEAP = 0.1              # length of an update, of that of the weights
-WAITING = 0.05          # share of the time waiting for data
+WAITING = 0.05          # share of the time waiting for data, above which more workers are advised
+STARVED = 0.1           # and above which it is an alarm
 SETTLED = 0.05          # of the run: earlier a loss may be at its trivial value
 
 
@@ -79,18 +80,19 @@ def _rank_fell(f: Figures) -> str | None:
 
 
 def _is_trivial(f: Figures) -> str | None:
-    if not f.get('loss_trivial') or 'loss' not in f or abs(
-            f['loss'] / f['loss_trivial'] - 1) > TRIVIAL:
+    share = f.get('loss_of_trivial')
+    if share is None or abs(share - 1) > TRIVIAL:
         return None
-    return (f'the loss sits at {f["loss"]:.3f}, where it is if nothing is told apart '
-            f'(ln N: {f["loss_trivial"]:.3f})')
+    return (f'the loss sits where it is if nothing is told apart (ln N, here '
+            f'{f["loss_trivial"]:.3f}): {share:.0%} of it')
 
 
 def _is_far_above(f: Figures) -> str | None:
-    if not f.get('loss_trivial') or f.get('loss', 0) < FAR_ABOVE * f['loss_trivial']:
+    share = f.get('loss_of_trivial', 0)
+    if share < FAR_ABOVE:
         return None
-    return (f'the loss is {f["loss"]:.4g}, far above that of telling nothing apart '
-            f'(ln N: {f["loss_trivial"]:.3f}): the similarities are divided by too little, or the '
+    return (f'the loss is {share:.3g} times that of telling nothing apart (ln N, here '
+            f'{f["loss_trivial"]:.3f}): the similarities are divided by too little, or the '
             f'weights are thrown about')
 
 
@@ -124,7 +126,7 @@ RULES = (
     Rule('gradient', lambda f: 'no gradient reaches the weights' if f.get('gradient') == 0 else
          None, 'a temperature near the published one; nothing that is to be trained frozen',
          lines=2),
-    Rule('waiting', _above('waiting', WAITING, '{:.0%} of the time is spent waiting for data'),
+    Rule('waiting', _above('waiting', STARVED, '{:.0%} of the time is spent waiting for data'),
          'more workers (train_dataloader.num_workers), tar shards or smaller files on a faster '
          'disk', lines=3),
 )

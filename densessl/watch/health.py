@@ -113,6 +113,8 @@ class HealthHook(Hook):
         if not self.look:
             return
         found = self.figures(getattr(runner.model, 'module', runner.model))
+        if 'loss_trivial' in found and 'loss' in (outputs or {}):
+            found['loss_of_trivial'] = outputs['loss'] / found['loss_trivial']
         self.maps, self.compared, self.views, self.of_update = None, None, [], {}
         figures = _read(found)
         if 'spread' in figures:
@@ -189,7 +191,7 @@ def of_compared(compared: Compared) -> dict[str, Tensor | float]:
     elif regions < len(q):
         found['negative_similarity'] = (similarity * ~same_image).sum() / (~same_image).sum()
     if compared.trivial is not None:
-        found['loss_trivial'] = compared.trivial()
+        found['loss_trivial'] = torch.as_tensor(compared.trivial(), device=q.device)
     return found
 
 

@@ -1,7 +1,8 @@
 """A dense probe of a backbone that is being trained: what a 1×1 convolution, and the labels of the
 nearest cells of other images, make of its frozen features.
 
-Both learn from the same fixed choice of cells, each with the label that most of its pixels have.
+Both learn from the same fixed choice of cells, each with the label that most of its pixels have,
+and of features standardized by channel.
 The convolution is the minimum of a convex problem (logistic regression, by L-BFGS), so there is
 nothing to tune; the neighbors need no training at all.
 """
@@ -26,14 +27,14 @@ from densessl.labels.segmentation import Confusion
 from densessl.watch.labelled import LabelledImages, Pixels, ProbeSettings
 
 CHUNK = 8           # images at a time
-NEIGHBORS = 20      # cells that a cell's label is taken from
+NEIGHBORS = 10      # cells that a cell's label is taken from
 ITERATIONS = 100    # of L-BFGS
 
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Percent, over the classes that occur: of the 1×1 convolution's label maps, and of cells
-    labelled by their neighbors."""
+    """Percent, over the classes that occur: of the 1×1 convolution's label maps, and of those in
+    which each cell has its neighbors' label."""
 
     mIoU: float
     propagation: float
@@ -73,20 +74,19 @@ def probe_backbone(backbone: nn.Module, data: LabelledImages, settings: ProbeSet
         head = fit_linear(cells, labels, classes=len(data.names), decay=settings.decay,
                           iterations=ITERATIONS)
         maps = _maps(backbone, data.val, settings, normalization)
-        linear = Confusion(len(data.names))
-        with torch.no_grad():
-            for map_, label in zip(maps, data.val.labels, strict=True):
-                logits = head(map_.flatten(1).T).T.unflatten(1, map_.shape[1:])     # (K, h, w)
-                logits = interpolate(logits[None], label.shape, mode='bilinear',
-                                     align_corners=False)
-                linear.add(logits[0].argmax(0).cpu(), label)
-        queries, truth = fixed_cells(maps, data.val.labels, len(data.names), settings.cells)
-        nearest = knn_classify(cells, labels, queries, classes=len(data.names),
-                               neighbors=NEIGHBORS)
-        near = Confusion(len(data.names))
-        near.add(nearest.cpu(), truth.cpu())
+        linear, near = Confusion(len(data.names)), Confusion(len(data.names))
+        bank = (cells - head.mean) / head.std
+        for map_, label in zip(maps, data.val.labels, strict=True):
+            queries, size = map_.flatten(1).T, map_.shape[1:]                       # (h·w, C)
+            logits = head(queries).T.unflatten(1, size)                             # (K, h, w)
+            logits = interpolate(logits[None], label.shape, mode='bilinear', align_corners=False)
+            linear.add(logits[0].argmax(0).cpu(), label)
+            found = knn_classify(bank, labels, (queries - head.mean) / head.std,
+                                 classes=len(data.names), neighbors=NEIGHBORS)
+            found = interpolate(found.view(1, 1, *size).float(), label.shape, mode='nearest')
+            near.add(found[0, 0].long().cpu(), label)
     scores = ProbeScores(linear.scores()['mIoU'], near.scores()['mIoU'])
-    if scores.mIoU != scores.mIoU or scores.propagation != scores.propagation:
+    if scores.mIoU != scores.mIoU:
         raise RunFailed(f'probe.data {settings.data}: no pixel of the images to score on has a '
                         f'label')
     return scores
