@@ -148,13 +148,8 @@ class HealthHook(Hook):
             found['regions_a_view'] = torch.stack([
                 mean_regions(view.mask, view.regions or int(view.mask.max()) + 1)
                 for view in masks]).mean()
-        targets = [(getattr(method, name[len('target_'):]), target)
-                   for name, target in method.named_children()
-                   if name.startswith('target_') and hasattr(method, name[len('target_'):])]
-        if targets:
-            online, target = ([p for pair in targets for p in pair[i].parameters()] for i in (0, 1))
-            found['ema_distance'] = (_length(torch._foreach_sub(online, target))
-                                     / _length(online).clamp(min=1e-30))
+        if (distance := ema_distance(method)) is not None:
+            found['ema_distance'] = distance
         return found
 
     def _raise(self, runner: Runner, alarms: list[Alarm]) -> None:
@@ -193,6 +188,22 @@ def of_compared(compared: Compared) -> dict[str, Tensor | float]:
     if compared.trivial is not None:
         found['loss_trivial'] = torch.as_tensor(compared.trivial(), device=q.device)
     return found
+
+
+def ema_distance(method: nn.Module) -> Tensor | None:
+    """How far the weights of the networks named ``target_…`` are from those of the networks that
+    they are named after, as a share of the length of these; None if there are none."""
+    pairs = []
+    for name, target in method.named_children():
+        online = getattr(method, name.removeprefix('target_'), None)
+        if name.startswith('target_') and isinstance(online, nn.Module):
+            one, other = list(online.parameters()), list(target.parameters())
+            if [p.shape for p in one] == [p.shape for p in other]:
+                pairs += zip(one, other, strict=True)
+    if not pairs:
+        return None
+    online, target = ([pair[i] for pair in pairs] for i in (0, 1))
+    return _length(torch._foreach_sub(online, target)) / _length(online).clamp(min=1e-30)
 
 
 def _read(found: Mapping[str, Tensor | float]) -> dict[str, float]:

@@ -171,7 +171,7 @@ def test_a_temperature_far_too_low_is_told_of(scenes, tmp_path):
 
 def test_masks_of_one_region_are_told_of(scenes, tmp_path):
     assert train(scenes, tmp_path / 'run', epochs=2, options=[
-        *TINY, 'masks={"type": "whole_image"}']) == 0
+        *TINY, 'masks.type=whole_image']) == 0
     found = read_lines(tmp_path / 'run' / 'alarms.jsonl')
     alarm = next(line for line in found if line['name'] == 'regions')
     assert alarm['step'] == 4 and 'a view has 1.00 regions' in alarm['text'] and alarm['mend']
