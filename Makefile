@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench: each does all the set-up from a bare Python.
+# make demo · make test · make lint · make bench · make gpu-check: each does all the set-up from a bare Python.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,7 +8,7 @@ JOBS   ?= 2
 PEERS  := .bench-venv
 
 .PHONY: install demo test test-slow lint fidelity clean bench bench-masks bench-mask-store bench-input \
-    bench-shards bench-loss bench-train bench-train-options
+    bench-shards bench-loss bench-train bench-train-options bench-quality evidence gpu-check
 
 install: $(STAMP)
 
@@ -67,6 +67,19 @@ bench-train: install
 
 bench-train-options: install
 	@$(BIN)/python benchmarks/train_options.py
+
+# Right, exact and fast on this GPU, and learning there: docs/gpu.md.
+gpu-check: install
+	@$(BIN)/python tools/gpu_check.py $(if $(DATA),--data $(DATA)) $(if $(PROBE),--probe $(PROBE)) \
+	    $(if $(PARTS),--parts $(PARTS))
+
+# Lightly's methods beside ours, at equal CPU time; hours, so it is not part of `make bench`.
+bench-quality: $(PEERS)/.installed
+	@$(PEERS)/bin/python benchmarks/time_to_quality.py --jobs $(JOBS) $(if $(DATA),--data $(DATA))
+
+# docs/evidence.md and the README's table, from what is kept in studies/results.
+evidence: install
+	@$(BIN)/densessl study studies/table1.yaml --write-docs
 
 # Peers live in an environment of their own, on top of ours, and never become a dependency.
 $(PEERS)/.installed: $(STAMP)

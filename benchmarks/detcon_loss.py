@@ -26,7 +26,8 @@ def released(p1, p2, z1, z2, ids1, ids2):
     import torch.nn.functional as F
     p1, p2, z1, z2 = (F.normalize(x, dim=-1) for x in (p1, p2, z1, z2))
     batch, gathered = len(p1), len(z1)
-    image = F.one_hot(torch.arange(batch), gathered).float()[:, None, :, None]     # (b, 1, N, 1)
+    image = F.one_hot(torch.arange(batch, device=p1.device), gathered).float()     # (b, N)
+    image = image[:, None, :, None]                                                # (b, 1, N, 1)
 
     def order(q, own, other, ids, ids_other):
         same_aa = (ids[:, :, None] == ids[:, None, :]).float()[:, :, None]         # (b, R, 1, R)

@@ -16,7 +16,8 @@ import numpy as np
 from mask_pictures import SMALL, Picture
 
 from densessl.demo.scenes import draw_scene
-from densessl.masks.preview import GAP, HEIGHT, WIDTH, fit, mosaic, overlay
+from densessl.masks.preview import HEIGHT, WIDTH
+from densessl.pictures.figures import GAP, draw_regions, fit, mosaic
 from densessl.registry import MASK_GENERATORS
 
 GENERATORS = ['felzenszwalb', 'felzenszwalb_skimage', 'multiscale_felzenszwalb', 'slic', 'grid',
@@ -35,11 +36,12 @@ def gallery(some: list[Picture], words: dict[str, str]) -> np.ndarray:
                       for name in GENERATORS}
         rows = []
         for picture in some:
-            row = [fit(picture.image)]
+            row = [fit(picture.image, HEIGHT, WIDTH)]
             for generator in generators.values():
                 labels = generator.for_image(f'{picture.name}.jpg', picture.image)
                 labels = labels.reshape(-1, *picture.image.shape[:2])[0]
-                tile = fit(overlay(picture.image, labels))
+                drawn = draw_regions(picture.image, labels, fill=0.5, lines='thin')
+                tile = fit(drawn, HEIGHT, WIDTH)
                 count = int(labels.max()) + 1
                 row.append(write(tile, f'{count} region{"s" if count > 1 else ""}', HEIGHT - 10))
             rows.append(row)

@@ -5,7 +5,7 @@
 Times are those of one core (CPU time, medians over the pictures, the generators taking turns at
 each picture), × how much faster than scikit-image's Felzenszwalb–Huttenlocher at the same picture.
 Memory is the peak of a process of its own at 1024×768, less what it held before. Quality is
-measured at 481×321 (``masks_quality.py``); of generators that make several label maps, the mean.
+measured at 481×321 (``densessl.masks.quality``); of those with several label maps, the mean.
 """
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ import cv2
 import mask_pictures
 import numpy as np
 from mask_pictures import LARGE, Picture
-from masks_quality import Quality, measure
 
 from densessl.machine import machine_facts, versions
 from densessl.masks.generator import MaskGenerator
+from densessl.masks.quality import Quality, measure
 from densessl.registry import MASK_GENERATORS
 
 OWN, PEER = 'felzenszwalb', 'felzenszwalb_skimage'

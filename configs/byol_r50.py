@@ -62,3 +62,8 @@ recipe = {
     1000: {'schedule.base_lr': 0.2, 'optim_wrapper.optimizer.weight_decay': 1.5e-6,
            'model.tau_base': 0.996},
 }
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True,
+    **{'model.tau_base': 0.999})    # the target starts slow

@@ -49,3 +49,7 @@ schedule = dict(type='constant', base_lr=2e-4, reference_batch=512, warmup_epoch
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', weight_decay=0.0))
 sync_bn = False
 recipe = {200: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

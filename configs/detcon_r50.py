@@ -7,7 +7,11 @@ Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
     torchrun --nproc_per_node 8 tools/train.py configs/detcon_r50.py \
         --data /data/imagenet/train --launcher pytorch --epochs 300
 
-Any folder of images will do; classes and annotations are not read.
+Any folder of images will do; classes and annotations are not read. The paper's section 4 also
+pretrains on COCO: the same recipe on a tenth of the images, scenes of many objects.
+
+    densessl train detcon_r50 --data data/coco/train2017
+    densessl train detcon_r50 --data data/coco/annotations/instances_train2017.json
 
 Cost      1000 epochs × 1 281 167 images, two views of 224 px through two networks each.
           The published run used 4096 = 32 replicas × 128 images.
@@ -21,7 +25,8 @@ Differs from the release
           the size pad both sides alike, where 'SAME' pads the far side more: other libraries can
           then load the backbone. Resized views are rounded to 256 levels.
           Region ids of 256 and more stay distinct; the release casts them to 8 bits, where they
-          wrap.
+          wrap. COCO's images are normalized by ImageNet's mean and std, where the release feeds
+          them as values of 0 to 1 (it comes without a reader of COCO).
 """
 _base_ = ['_base_/pretrain.py']
 
@@ -71,3 +76,8 @@ recipe = {
     300: {'schedule.warmup_epochs': 3},
     1000: {'schedule.warmup_epochs': 10},
 }
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True,
+    **{'model.tau_base': 0.999})    # the target starts slow

@@ -6,6 +6,7 @@ Hénaff et al. 2021, Efficient Visual Pretraining with Contrastive Detection
 
     torchrun --nproc_per_node 8 tools/train.py configs/detcon_s_r50.py \
         --data /data/imagenet/train --launcher pytorch
+    densessl train detcon_s_r50 --data data/coco/train2017     # as the paper's section 4
 
 Cost      1000 epochs × 1 281 167 images, two views of 224 px through one network.
 Expected  claimed for DetCon: up to 10 × less pretraining than SimCLR for the same transfer.
@@ -51,3 +52,7 @@ optim_wrapper = dict(
                    lr_in_momentum=True))
 sync_bn = True
 recipe = {200: {}, 300: {}, 1000: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -13,7 +13,7 @@ permutation set of its own: see plugins/pretext/permutations.py.
 
 Cost      105 epochs × 1 281 167 images × 9 tiles of 64 px, together as many pixels as 73 % of a
           view of 224 px. 256 = 8 GPUs × 32.
-Expected  none is stated: no figure of this recipe has been read at its source or measured here.
+Expected  none is stated: no figure for this recipe was found at its source or measured here.
 Differs from the release (vissl's)
           The warm-up starts at 0, there at a quarter of the rate. Tiles are standardized
           (model.standardize), and the 2000 permutations are this project's own choice of far ones.
@@ -46,3 +46,7 @@ optim_wrapper = dict(          # no weight decay on BN, but on biases
     paramwise_cfg=dict(norm_decay_mult=0.0))
 sync_bn = False
 recipe = {105: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

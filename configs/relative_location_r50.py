@@ -48,3 +48,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(classifier=dict(decay_mult=5.0))))   # the head: 5e-4
 sync_bn = False
 recipe = {70: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -51,3 +51,7 @@ recipe = {
     105: {'schedule.milestones': (30 / 105, 60 / 105, 90 / 105, 100 / 105),
           'schedule.warmup_epochs': 0},
 }
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -55,3 +55,7 @@ sync_bn = True
 
 # The published runs of other lengths differ in epochs and batch alone.
 recipe = {100: {}, 200: {}, 1000: {}}
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -14,12 +14,16 @@ from densessl.cli import main
 
 
 def end_with_parent() -> None:
-    """Wait until standard input closes, then end this process."""
+    """From now on this process ends when standard input closes."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     os.read(0, 1)   # not sys.stdin, whose lock would be held when the interpreter shuts down
     os._exit(1)
 
 
 if __name__ == '__main__':
     if os.environ.pop('DENSESSL_ENDS_WITH_PARENT', None):
-        threading.Thread(target=end_with_parent, daemon=True).start()
+        end_with_parent()
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from densessl.errors import UsageError, shown
+from densessl.errors import did_you_mean, refuse_value
 
 MOST_WHOLE = 2 ** 63 - 1    # what compiled code and files can hold
 MOST_OF_NAME = 200          # characters
@@ -39,11 +39,35 @@ class Range:
                 and (self.below is None or value < self.below))
 
     def __str__(self) -> str:
-        low = (f'of at least {self.least:g}' if self.least is not None else
+        if self.least is not None and self.most is not None:
+            return f'from {_number(self.least)} to {_number(self.most)}'
+        low = (f'of at least {_number(self.least)}' if self.least is not None else
                f'above {self.above:g}' if self.above is not None else '')
         high = (f'at most {_number(self.most)}' if self.most is not None else
                 f'below {self.below:g}' if self.below is not None else '')
         return ' and '.join(part for part in (low, high) if part)
+
+
+class Odd:
+    """Whole numbers that two does not divide."""
+
+    def holds(self, value: int) -> bool:
+        """Whether ``value`` is one."""
+        return value % 2 == 1
+
+    def __str__(self) -> str:
+        return 'that is odd'
+
+
+class Ascending:
+    """Numbers of which none is below the one before it."""
+
+    def holds(self, values: Sequence[float]) -> bool:
+        """Whether ``values`` are in order."""
+        return list(values) == sorted(values)
+
+    def __str__(self) -> str:
+        return ', in ascending order'
 
 
 class Filled:
@@ -82,6 +106,27 @@ NotNegative = Annotated[float, Range(0)]
 """A decay, a deviation."""
 
 
+def whole(least: int, most: int) -> Any:
+    """The whole numbers from ``least`` to ``most``."""
+    return Annotated[int, Range(least, most)]
+
+
+Seed = whole(0, 2 ** 32 - 1)
+"""What every generator takes; the limit is that of NumPy's old one."""
+
+
+def channels(least: float, most: float) -> Any:
+    """A number for each of red, green and blue."""
+    number = Annotated[float, Range(least, most)]
+    return tuple[number, number, number]
+
+
+def pair(least: float, most: float) -> Any:
+    """Two numbers ``least`` ≤ low ≤ high ≤ ``most``."""
+    number = Annotated[float, Range(least, most)]
+    return Annotated[tuple[number, number], Ascending()]
+
+
 def check_values(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str) -> None:
     """Check ``arguments`` of ``function`` (a class, too) by its annotations.
 
@@ -102,14 +147,30 @@ def check_value(key: str, value: Any, kind: Any) -> None:
     """Raise UsageError, by its ``key``, for a ``value`` that the annotation ``kind`` does not
     allow."""
     if not allows(kind, value):
-        raise UsageError(f'{key} must be {words(kind)}, not {shown(value)}')
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        refuse_value(key, value, words(kind),
+                     did_you_mean(value, choices) if isinstance(value, str) else '')
+
+
+def check_section(prefix: str, section: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Check the values of those keys of ``section`` that ``kinds`` has.
+
+    Args:
+        prefix: what stands before a key in the message: ``''``, or ``'schedule.'``.
+
+    Raises:
+        UsageError: a value that is not allowed, by its key.
+    """
+    for key, kind in kinds.items():
+        if key in section:
+            check_value(f'{prefix}{key}', section[key], kind)
 
 
 def allows(kind: Any, value: Any) -> bool:
     """Whether an annotation allows ``value``; one that is not understood allows all."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = [bound for bound in inner[1:] if isinstance(bound, (Range, Filled, Name))]
+        bounds = [bound for bound in inner[1:] if hasattr(bound, 'holds')]
         return allows(inner[0], value) and all(bound.holds(value) for bound in bounds)
     if origin in (Union, UnionType):
         return any(allows(one, value) for one in inner)
@@ -123,7 +184,7 @@ def allows(kind: Any, value: Any) -> bool:
         return (isinstance(value, int) and not isinstance(value, bool)
                 and abs(value) <= MOST_WHOLE)
     if kind is float:
-        return _is_number(value)
+        return is_number(value)
     if kind is str:
         return isinstance(value, str) and '\0' not in value
     return _allows_container(origin or kind, inner, value)
@@ -133,7 +194,7 @@ def words(kind: Any) -> str:
     """An annotation as a message says it."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return ' '.join([words(inner[0]), *(str(one) for one in inner[1:])])
+        return ' '.join([words(inner[0]), *map(str, inner[1:])]).replace(' ,', ',')
     if origin in (Union, UnionType):
         return ' or '.join(words(one) for one in inner)
     if origin is Literal:
@@ -163,14 +224,19 @@ def _allows_container(origin: Any, inner: tuple[Any, ...], value: Any) -> bool:
     return True
 
 
-def _is_number(value: Any) -> bool:
-    """Finite, and within what a double can hold."""
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number within what a double can hold; truth values are none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def is_count(value: Any) -> bool:
+    """Whether what came in a file is a whole number from 0 on, and of no other class."""
+    return type(value) is int and 0 <= value <= MOST_WHOLE
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from densessl.errors import RunFailed, UsageError, escaped, message_of
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
     'make_masks': 'make the region masks of a folder of images',
+    'make_label_maps': "draw label maps from annotations in COCO's format",
     'make_shards': 'copy images and their masks into tar shards',
     'views': 'draw the views that a config makes of some images',
     'export': 'take the backbone out of a checkpoint',
@@ -24,6 +25,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'finetune': 'fine-tune and score a backbone on labelled images',
     'benchmark': 'compare initializations at several numbers of labels',
     'probe': 'measure frozen or fine-tuned features on label maps or classes of images',
+    'study': 'pretrain and score what a file compares, and write tables, curves and pages',
     'predict': 'draw what a fine-tuned model finds in images',
     'demo': 'the whole way on a built-in sample, with a report',
     'plugins': 'list the installed plugins',
@@ -33,7 +35,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    logging.raiseExceptions = False     # a log that cannot be written buries no line with the cause
+    logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':
             stream.reconfigure(errors='backslashreplace')
@@ -55,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    if '' in argv:      # of those that become paths: '' would be the folder one is in
-        print(f"densessl {args.command}: '' among the arguments says nothing: fill it or leave it "
+    if '' in argv:      # as a path, '' would mean the current folder
+        print(f"densessl {args.command}: an argument is empty (''): fill it in or leave it "
               f"out", file=sys.stderr)
         return 2
     return _run(args)
@@ -87,8 +89,8 @@ def _refuse_empty(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
-                raise UsageError(f'{name}={text!r}: text without a NUL character is needed; fill '
-                                 f'it or leave it out')
+                raise UsageError(f'{name}={text!r}: must be text without NUL characters; fill it '
+                                 f'in or leave it out')
 
 
 def _canonical(word: str) -> str:

@@ -17,8 +17,8 @@ from densessl.plugins import load_plugins
 
 def config_folders() -> list[Path]:
     """Folders searched by name: densessl's own configs, then those of plugins."""
-    own = find_spec('densessl_configs')
-    folders = [Path(folder) for folder in own.submodule_search_locations] if own else []
+    package = find_spec('densessl_configs')
+    folders = [Path(folder) for folder in package.submodule_search_locations] if package else []
     return folders + [folder for plugin in load_plugins()
                       for folder in plugin.provides.get('config_folders', [])]
 
@@ -91,12 +91,3 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError for the first of ``given`` that is not ``known``."""
-    known = sorted(known)
-    for key in given:
-        if key not in known:
-            raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
-                             f'known: {", ".join(known)}')

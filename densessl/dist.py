@@ -20,10 +20,10 @@ _SIZES = {'pytorch': 'WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 
 
 def check_launcher(launcher: str, command: str) -> None:
-    """Refuse several processes that would each do the whole run, and a launcher that is not there.
+    """Refuse several processes that would each do the whole run, and a launcher that is missing.
 
-    Within a Slurm step of several tasks, each may rightly be a run of its own (a sweep): it is
-    said; the lock of the work folder refuses those that are not.
+    Within a Slurm step of several tasks, each may be a run of its own (a sweep), so this is only
+    reported; the lock of the work folder refuses the others.
 
     Args:
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.

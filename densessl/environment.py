@@ -1,5 +1,5 @@
 """Errors of the machine: a full disk, a folder that may not be written, too little memory, another
-process of the run that is gone. Each in one line that says what to do, where it is caught last."""
+process of the run that has ended. Each becomes one line that says what to do."""
 from __future__ import annotations
 
 import errno
@@ -18,8 +18,8 @@ FULL = {
                  'limit, or choose a folder of another file system',
     errno.EIO: 'the disk failed: look at the system log, and choose a folder of another disk'}
 REFUSED = {     # the user has named a place that cannot be used
-    errno.EACCES: 'permission denied: choose another place, or ask for the right',
-    errno.EPERM: 'this is not permitted: choose another place, or ask for the right',
+    errno.EACCES: 'permission denied: choose another place, or ask for access',
+    errno.EPERM: 'this is not permitted: choose another place, or ask for permission',
     errno.EROFS: 'the file system is read-only: choose another place',
     errno.ENAMETOOLONG: 'the name is too long: choose a shorter one',
     errno.ENOENT: 'there is no such file or folder',
@@ -29,7 +29,7 @@ OTHERS = {
     errno.EMFILE: 'too many files are open: raise ulimit -n, or take fewer workers',
     errno.ENFILE: 'too many files are open on this machine',
     errno.ENOMEM: 'the memory is full: take a smaller batch or fewer workers',
-    errno.EAGAIN: 'the system gives no more processes or threads: raise ulimit -u, or take fewer '
+    errno.EAGAIN: 'the system allows no more processes or threads: raise ulimit -u, or take fewer '
                   'workers'}
 MEMORY = 'take a smaller batch, smaller images or fewer workers'
 _PEER = re.compile(r'connection (was )?(closed|reset) by (remote )?peer|connection refused|'
@@ -42,7 +42,7 @@ _ALLOCATOR = re.compile(r'DefaultCPUAllocator|out of memory|std::bad_alloc|'
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether an error says that the machine has no more room, whatever was asked of it."""
+    """Whether an error says that the machine ran out of memory, disk or files."""
     return (isinstance(error, MemoryError) or _is_out_of_memory(error)
             or (isinstance(error, OSError) and error.errno in {**FULL, **OTHERS}))
 
@@ -59,21 +59,21 @@ def explain(error: BaseException) -> UsageError | RunFailed | None:
     if _is_out_of_memory(error):
         asked = re.search(r'allocate (\d+) bytes|[Tt]ried to allocate ([\d.]+ \w+)', str(error))
         much = f' ({asked[0]})' if asked else ''
-        return RunFailed(f'the memory is not enough{much}: {MEMORY}')
+        return RunFailed(f'there is not enough memory{much}: {MEMORY}')
     if _is_lost_peer(error):
-        return RunFailed('another process of this run is gone, so this one cannot go on: the '
-                         'reason stands in its own last line')
+        return RunFailed('another process of this run has ended, so this one cannot continue: '
+                         'its own last line says why')
     if isinstance(error, RuntimeError) and _WORKER.search(str(error)):
-        return RunFailed(f'a loader worker was ended by the system, mostly for want of memory or '
-                         f'of shared memory (/dev/shm): {MEMORY}')
+        return RunFailed(f'the system ended a loader worker, usually because memory or shared '
+                         f'memory (/dev/shm) ran out: {MEMORY}')
     if isinstance(error, RuntimeError) and _WRITER.search(str(error)):
-        return RunFailed(f'a file could not be written to its end: {FULL[errno.ENOSPC]}')
+        return RunFailed(f'a file could not be written completely: {FULL[errno.ENOSPC]}')
     return None
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within, an error of writing is one that names ``path``.
+    """Within, an error of writing becomes one that names ``path``.
 
     Raises:
         RunFailed: the disk has no more room.
@@ -121,7 +121,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    """Whether a collective operation failed since another process does not answer any more."""
+    """Whether a collective operation failed because another process no longer answers."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = str(error)
     of_group = 'DistBackendError' in kinds or 'DistNetworkError' in kinds or (

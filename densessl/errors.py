@@ -5,7 +5,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 
 class UsageError(ValueError):
@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
 
 class _Short(reprlib.Repr):
-    """Says of an object only what it is: the text of some is long, or made by much code."""
+    """Shows only the type of an object: the text of some is long, or costly to make."""
 
     def repr_instance(self, x: Any, level: int) -> str:
         plain = x is None or isinstance(x, (bool, float, complex, bytes))
@@ -57,6 +57,20 @@ def shown(value: Any) -> str:
     except ValueError:      # a whole number of more digits than Python prints
         return f'a {type(value).__name__} of very many digits'
     return escaped(text if len(text) <= 100 else f'{text[:80]}…')
+
+
+def refuse_value(key: str, value: Any, wanted: str, hint: str = '') -> NoReturn:
+    """Raise the UsageError of a value that is not what its ``key`` must be."""
+    raise UsageError(f'{key} must be {wanted}, not {shown(value)}{hint}')
+
+
+def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError for the first of ``given`` that is not ``known``."""
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
+                             f'known: {", ".join(known)}')
 
 
 def check_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Writing files so that an interrupted write leaves what was there, and where kept work goes."""
+"""Writing files so that an interrupted write leaves what was there; folders for what is kept."""
 from __future__ import annotations
 
 import errno
@@ -23,12 +23,13 @@ from densessl.environment import cannot_write, writing
 from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
-GRACE = 60.0           # seconds for which the part of a file is left alone, whoever writes it
+GRACE = 60.0           # seconds for which an unfinished file is left alone
 # of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
 # what a run alone writes into its work folder
-_OF_RUNS = re.compile(r'(?:iter|epoch|best)_.+\.pth|last_checkpoint|(?:run|subset|scores)\.json')
+_OF_RUNS = re.compile(r'(?:iter|epoch|best)_.+\.pth|start\.pth|last_checkpoint|'
+                      r'(?:run|subset|scores)\.json')
 
 
 def cache_root() -> Path:
@@ -39,7 +40,7 @@ def cache_root() -> Path:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes, without waiting forever for a pipe's.
+    """Open a file to read its bytes, and never wait for a pipe.
 
     Raises:
         OSError: it is missing, may not be read, or is a pipe, socket or device.
@@ -66,7 +67,7 @@ def work_folder(given: str | Path | None, default: str) -> Path:
     """The folder that ``--work-dir`` names, or the default one if it was not given.
 
     Raises:
-        UsageError: it is empty, which would mean the present folder or the default.
+        UsageError: it is empty, which could mean the current folder or the default.
     """
     if given is not None and not str(given).strip():
         raise UsageError("--work-dir '': name a folder, or leave it out")
@@ -82,13 +83,13 @@ def require_work_folder(folder: Path) -> None:
 
 def _why_unwritable(folder: Path) -> str:
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except (OSError, ValueError) as error:      # a name that no system takes
         return f'cannot be a folder: {error.args[-1]}'
-    if not there.is_dir():
-        return 'is a file' if there == folder else f'cannot be made: {there} is a file'
+    if not existing.is_dir():
+        return 'is a file' if existing == folder else f'cannot be made: {existing} is a file'
     try:
-        with TemporaryDirectory(prefix='.densessl-', dir=there):
+        with TemporaryDirectory(prefix='.densessl-', dir=existing):
             return ''
     except OSError as error:
         return f'cannot be written to: {error.strerror}'
@@ -108,15 +109,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """What :func:`atomic_path` does, with the system's own errors, for whoever says more."""
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    """What :func:`atomic_path` does, with the system's own errors, for callers that say more."""
     _remove_parts_of_the_dead(path)
+    with _renamed(path.with_name(f'.{path.name}.{os.getpid()}.part'), path) as unfinished:
+        yield unfinished
+
+
+@contextmanager
+def _renamed(unfinished: Path, path: Path, flush: bool = True) -> Iterator[Path]:
+    """``unfinished``, which becomes ``path`` if the block ends well and is removed otherwise."""
     try:
         yield unfinished
-        move_into_place(unfinished, path)
-    finally:
+        move_into_place(unfinished, path, flush=flush)
+    except BaseException:
         with suppress(OSError):     # what went wrong before is what counts
             unfinished.unlink(missing_ok=True)
+        raise
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -165,8 +173,8 @@ def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> d
 
 
 def unpacked_size(path: Path) -> int | None:
-    """How many bytes the members of a zip file say they have, together; None if it is none. An
-    archive of arrays is not packed: larger than its file is what was made to fill the memory."""
+    """The bytes that the members of a zip file declare, in total; None if it is not a zip file.
+    Archives of arrays are not compressed: one that declares more was made to fill memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(member.file_size for member in archive.infolist())
@@ -174,19 +182,19 @@ def unpacked_size(path: Path) -> int | None:
         return None
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, shared: bool = False) -> None:
     """Write ``content`` as readable JSON, atomically; numbers that JSON does not have (NaN and
     infinities) as null. Names of files that are not UTF-8 are written in escapes, from which they
-    read back as they were."""
-    content = without_nan(content)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    if re.search('[\ud800-\udfff]', text):
-        text = json.dumps(content, indent=2, allow_nan=False)
-    write_text(path, text + '\n')
+    read back as they were. ``shared`` is that of :func:`write_atomically`."""
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    if shared:
+        write_atomically(path, text.encode(errors='backslashreplace'), shared=True)
+    else:
+        write_text(path, text, errors='backslashreplace')
 
 
 def without_nan(content: Any) -> Any:
-    """``content`` with None in the place of every NaN and infinity."""
+    """``content`` with None in place of every NaN and infinity."""
     if isinstance(content, Mapping):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -194,11 +202,15 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def move_into_place(unfinished: Path, path: Path) -> None:
-    """Rename a file that is written, so that neither a kill nor a power cut leaves half of it."""
-    _flush(unfinished)
+def move_into_place(unfinished: Path, path: Path, *, flush: bool = True) -> None:
+    """Rename a file that is written, so that neither a kill nor, if it is flushed, a power cut
+    leaves half of it."""
+    if flush:
+        _flush(unfinished)
     os.replace(unfinished, path)
-    _flush_folder(path.parent)
+    if flush:
+        with suppress(OSError):     # the file system may not flush folders
+            _flush(path.parent)
 
 
 def write_text(path: Path, text: str, errors: str = 'strict') -> None:
@@ -218,20 +230,16 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
         flush: to the disk before the rename. Without it (of a million small files, say) the caller
             flushes all of them before anything says that they are complete.
     """
-    own = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
+    writer = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
-    short = hashlib.blake2b(os.fsencode(path.name + own), digest_size=8).hexdigest()
-    temporary = path.with_name(f'.{short}.tmp')
+    short = hashlib.blake2b(os.fsencode(path.name + writer), digest_size=8).hexdigest()
     try:
-        try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        if flush:
-            move_into_place(temporary, path)
-        else:
-            os.replace(temporary, path)
+        with _renamed(path.with_name(f'.{short}.tmp'), path, flush) as unfinished:
+            try:
+                unfinished.write_bytes(data)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished.write_bytes(data)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -242,18 +250,19 @@ def _remove_parts_of_the_dead(path: Path) -> None:
     for part in path.parent.glob(f'.{glob.escape(path.name)}.*.part'):
         match = _LEFTOVER.fullmatch(part.name)
         with suppress(OSError):
-            if match and match['pid'] and not _lives(int(match['pid'])) and (
+            if match and match['pid'] and not process_lives(int(match['pid'])) and (
                     time.time() - part.stat().st_mtime > GRACE):
                 part.unlink()
 
 
-def _lives(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Whether a process of this machine has that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:     # another user's
-        return True
+        pass
     return True
 
 
@@ -278,8 +287,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def flush_everything() -> None:
-    """Flush all files of this system, where it can be asked to: cheaper than one by one where there
-    are very many."""
+    """Flush all files of this system, where it can be asked to: cheaper than very many of them one
+    by one."""
     if hasattr(os, 'sync'):
         os.sync()
 
@@ -290,9 +299,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the disk know of a rename, where the file system can be asked to."""
-    with suppress(OSError):
-        _flush(folder)

@@ -1,4 +1,4 @@
-"""Which share of the work is this process's: told by the scheduler that started it."""
+"""Which share of the work this process has, as told by the scheduler that started it."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from densessl.errors import UsageError
 
 
 def shard_of_job(environment: Mapping[str, str]) -> tuple[int, int, str]:
-    """This process's share of the work among its like.
+    """This process's share of the work.
 
     ``torchrun`` numbers its processes by RANK; Slurm numbers the tasks of an array and, in each,
-    the processes that ``srun`` starts (a batch script itself is no such process, although Slurm
+    the processes that ``srun`` starts (a batch script itself is not one of them, although Slurm
     tells it how many it may start).
 
     Args:
@@ -40,7 +40,7 @@ def shard_of_job(environment: Mapping[str, str]) -> tuple[int, int, str]:
         last = number('SLURM_ARRAY_TASK_MAX', first + stride * (count - 1))
         if (last - first) // stride + 1 != count:
             raise UsageError(f'the {count} tasks of this array are not numbered evenly from '
-                             f'{first} to {last}, so that none knows its share: give --shard I/N')
+                             f'{first} to {last}, so no task knows its share: give --shard I/N')
         i = (number('SLURM_ARRAY_TASK_ID', first) - first) // stride
     if tasks > 1:
         i = i * tasks + number('SLURM_PROCID', 0)

@@ -1,4 +1,4 @@
-"""One at a time in a folder: a file that beats while its process lives, on any file system.
+"""One process at a time in a folder: a file that beats while its process lives, on any file system.
 
 Two runs that would fill the same folder find each other by it, and the ranks of a run that wait
 for a folder to be filled see by it that somebody is at work, or why nobody is any more.
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import parse_json, require_work_folder
+from densessl.files import parse_json, process_lives, require_work_folder
 
 BEAT = 5.0              # seconds between two beats
 PATIENCE = 60.0         # seconds without a beat after which the holder is taken for dead
@@ -54,7 +54,7 @@ class FolderLock:
             if not self._create():
                 if self._is_held():
                     raise BeingBuilt(self.busy)
-                # Of several that find it dead at the same time the last to write has it.
+                # Of several that find it dead at the same time, the last to write gets it.
                 self.path.write_text(self._content)
                 time.sleep(0.3)
                 if self.path.read_text() != self._content:
@@ -123,8 +123,8 @@ class BuildLock(FolderLock):
 
 
 class RunLock(FolderLock):
-    """Hold the work folder of a run, which is made if it is missing, and removed again if nothing
-    came into it.
+    """Hold the work folder of a run, which is made if it is missing, and removed again if it stays
+    empty.
 
     Raises:
         BeingBuilt: another run is at work in it.
@@ -177,7 +177,7 @@ class RunLock(FolderLock):
 
 
 def run_lock(folder: Path, *, is_holder: bool) -> AbstractContextManager[Any]:
-    """Hold ``folder`` if this process is the one of a run's that does (rank 0)."""
+    """Hold ``folder`` if this process is the one of the run that does (rank 0)."""
     return RunLock(folder) if is_holder else nullcontext()
 
 
@@ -190,7 +190,7 @@ def look(path: Path) -> tuple[int, dict[str, Any]] | None:
     """When the lock at ``path`` beat last (ns, of the file's own clock) and what it says; None if
     there is none."""
     try:
-        with path.open() as file:       # opening, not stat: NFS refreshes its cache on opening
+        with path.open() as file:       # not stat: NFS refreshes its cache when a file is opened
             said = parse_json(file.read() or '{}')
             beat = os.fstat(file.fileno()).st_mtime_ns
     except OSError:
@@ -256,10 +256,4 @@ def _lives(holder: dict[str, Any]) -> bool | None:
         return _started(pid) == holder.get('started')
     if machine:
         return None
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass                            # it lives, and is another user's
-    return None
+    return None if process_lives(pid) else False

@@ -27,7 +27,7 @@ def machine_facts() -> dict[str, str]:
              'system': f'{platform.system()} {platform.machine()}'}
     if hasattr(os, 'getloadavg'):
         facts['load when the report was written'] = (
-            f'{os.getloadavg()[2]:.1f} processes wanting a core, mean of 15 minutes')
+            f'{os.getloadavg()[2]:.1f} processes waiting for a core, mean of 15 minutes')
     return facts
 
 

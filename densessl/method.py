@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densessl.ema import copy_weights
+
+TARGET = 'target_'      # what the names of target networks begin with
+
 
 @dataclass
 class View:
@@ -18,9 +22,10 @@ class View:
         mask: (B, H, W) integer label map of the same crop, or None.
         uniforms: (B, U) float in [0, 1): the samples' own random numbers (a function of seed and
             position alone), for whatever a method draws per sample, or None.
-        target: labels (B, …) of tasks that have them, or None.
+        target: labels (B, …) of tasks that have them, what the method's ``make_targets`` cuts, or
+            None.
         regions: one more than the batch's largest id in ``mask``, known without asking the
-            device for it, or None.
+            device, or None.
     """
 
     image: Tensor
@@ -89,6 +94,29 @@ class Method(BaseModel):
         """
         if self.watcher is not None:
             self.watcher(Compared(queries.detach(), keys.detach(), ids, negatives, trivial))
+    @classmethod
+    def check_run(cls, cfg: Any) -> None:
+        """Called with the whole config before a run starts: refuse, by UsageError, what its parts
+        mean together and no annotation says."""
+
+    @classmethod
+    def make_targets(cls, cfg: Any, images: Any, *, is_builder: bool) -> Any:
+        """What :attr:`View.target` is cut from, if not from class labels: an object with ``cut(i,
+        view, box, flip, size)``, called in a loader worker for view ``view`` of image ``i`` of
+        ``size`` (H, W), which shows ``box`` of it, flipped or not; it returns an array. None: the
+        method needs none.
+
+        Args:
+            cfg: the whole config. images: the unlabelled images (``ImageList``).
+            is_builder: of several processes only this one makes what has to be made; the others
+                are called after it.
+        """
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Plain facts for the provenance of what is trained, besides those of every run. A link to
+        other weights (:mod:`densessl.weights.lineage`) has to be the same when it is resumed."""
+        return {}
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
         """Return the step's scalars by name: those with ``loss`` in their name are summed and
@@ -98,6 +126,14 @@ class Method(BaseModel):
     def after_step(self, step: int, max_steps: int) -> None:
         """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without
         gradients: EMA of a target network and the like."""
+
+    def copy_targets(self) -> None:
+        """Make target networks equal to the networks that they follow, buffers included: called
+        once weights to start from are in the backbone. Here, each part ``target_NAME`` follows the
+        part ``NAME``; a method whose parts are called otherwise overrides this."""
+        for name, target in self.named_children():
+            if name.startswith(TARGET):
+                copy_weights(target, self.get_submodule(name.removeprefix(TARGET)))
 
     def negatives(self, global_batch: int) -> int | None:
         """How many negatives an anchor meets when ``global_batch`` images make an update, told at

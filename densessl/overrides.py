@@ -1,5 +1,5 @@
-"""Overrides of a config by dotted key: put in their places, held against the types that the parts
-have *with* them, and said where something else takes their place later."""
+"""Overrides of a config by dotted key: applied, checked against the types that the parts have
+*with* them, and reported where something else replaces them later."""
 from __future__ import annotations
 
 import copy
@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.errors import UsageError, did_you_mean, shown
+from densessl.errors import UsageError, check_keys, did_you_mean, shown
 
 # parts whose type may be left out, and what they take besides the arguments of their class
 DEFAULT_TYPES = {'optim_wrapper': 'OptimWrapper'}
@@ -37,7 +37,7 @@ def apply_overrides(cfg: Config, options: Mapping[str, Any]) -> None:
         made.add(_make_room(cfg, key, isinstance(value, Mapping), made))
         try:
             cfg.merge_from_dict({key: copy.deepcopy(value)})
-        except (TypeError, KeyError, IndexError) as error:  # a dict in the place of a plain value
+        except (TypeError, KeyError, IndexError) as error:  # a dict in place of a plain value
             raise UsageError(f'--cfg-options {key}: {shown(value)} cannot take the place of what '
                              f'the config has there') from error
 
@@ -70,12 +70,11 @@ def settle_types(cfg: Config, published: Config, options: Mapping[str, Any],
         was = at(published, path)
         same = isinstance(was, Mapping) and _type_of(path, was) == kind
         for name in [name for name in node if name not in known]:
-            own = f'{path}.{name}'
-            if _is_touched(own, given) and not (same and name in was):
-                raise UsageError(f'unknown key {name!r} in {path} ({kind})'
-                                 f'{did_you_mean(name, known)}; known: {", ".join(sorted(known))}')
+            dotted = f'{path}.{name}'
+            if _is_touched(dotted, given) and not (same and name in was):
+                check_keys(f'{path} ({kind})', [name], known)
             if not same:
-                lines.append(f'{own}={shown(node[name])} is left out: {kind} does not take it')
+                lines.append(f'{dotted}={shown(node[name])} is left out: {kind} does not take it')
                 del node[name]
     return lines
 
@@ -92,7 +91,7 @@ def replaced_overrides(cfg: Config, options: Mapping[str, Any]) -> list[str]:
 
 
 def leaves(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Overrides key by key, those that are given as dicts, too."""
+    """Overrides key by key, including those given as dicts."""
     for key, value in options.items():
         if isinstance(value, Mapping) and value:
             for inner, one in leaves(value):
@@ -117,13 +116,13 @@ def at(node: Any, key: str) -> Any:
 def runner_keys() -> set[str]:
     """Top-level keys that mmengine's Runner reads whether or not a config sets them."""
     from mmengine.runner import Runner
-    own = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
-    return own | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    attributes = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
+    return attributes | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 
 
 def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> str:
     """An override must name a key that is there, or one that a part with a type may take. A part
-    that is None or off makes room for the keys of it.
+    that is None or off is replaced by its keys.
 
     Args:
         made: dotted keys of parts that overrides make, whose keys nothing here knows.

@@ -27,7 +27,7 @@ from densessl.errors import UsageError, check_arguments, did_you_mean
 
 DISABLE = 'DENSESSL_DISABLE_PLUGINS'
 HOOKS = ('methods', 'mask_generators', 'transfer_targets', 'config_folders')
-# The base class of what a hook returns, by name: whoever returns a subclass has imported it.
+# The base class of what a hook returns, by name: a hook that returns a subclass has imported it.
 CONTRACTS = {'methods': 'densessl.method.Method',
              'mask_generators': 'densessl.masks.generator.MaskGenerator',
              'transfer_targets': 'densessl.transfer.target.TransferTarget'}

@@ -25,8 +25,8 @@ OUTLIVING = 'outlives signals'      # the thread of a process that does
 
 class ProcessSignals:
     """SIGINT and SIGTERM call ``handler`` in this process, from :meth:`take` to
-    :meth:`give_back`. Helpers that ``multiprocessing`` forks meanwhile are ended by nobody but this
-    process."""
+    :meth:`give_back`. Helpers that ``multiprocessing`` forks in the meantime are ended by
+    this process alone."""
 
     in_force: ClassVar[list[ProcessSignals]] = []
     """What is taken in this process, by its innermost run last."""
@@ -73,7 +73,7 @@ def given_back_after_failure(*but: type[BaseException]) -> Iterator[None]:
 def outlive_signals() -> None:
     """Ctrl-C, torchrun and schedulers signal a run's whole process group; the training process
     must still get the batches of the iterations until it stops. The worker ends with it, or when
-    it, and nobody else, sends SIGTERM. More than once is harmless."""
+    it alone sends SIGTERM. Calling this again is harmless."""
     if any(thread.name == OUTLIVING for thread in threading.enumerate()):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,18 +1,42 @@
 """The installed methods, and a batch that any of them takes."""
 from __future__ import annotations
 
+import atexit
+import tempfile
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from densessl.backbones import build_backbone
 from densessl.method import Method, View
 from densessl.plugins import load_plugins, name_of
+from densessl.weights.backbone_file import save_backbone
 
 ALL = [name_of(method) for plugin in load_plugins()
        for method in plugin.provides.get('methods', [])]
 
+
+
+@cache
+def teacher_file() -> str:
+    """A small network's weights, for methods that learn from others."""
+    torch.manual_seed(0)
+    network = {'type': 'timm.test_resnet'}
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / 'teacher.pth'
+    save_backbone(path, build_backbone(network).state_dict(), {
+        'method': 'other', 'backbone': network, 'mean': [120.0] * 3, 'std': [60.0] * 3,
+        'channel_order': 'RGB'})
+    return str(path)
+
+
 SMALL = {   # what a method needs to be told for a batch as small as these
+    'distill': dict(teacher=teacher_file()),
+    'distill_regions': dict(teacher=teacher_file()),
     'jigsaw': dict(permutations=8, code=32),
     'relative_location': dict(hidden=64),
     'cpc': dict(steps=(1, 2), hidden=32, blocks=2),

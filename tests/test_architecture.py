@@ -156,8 +156,8 @@ def test_every_command_has_its_door_in_tools():
         door = ROOT / 'tools' / f'{name}.py'
         assert f"main(['{name}', *sys.argv[1:]])" in door.read_text()
         assert (ROOT / 'densessl' / 'commands' / f'{name}.py').is_file()
-    assert {path.stem for path in (ROOT / 'tools').glob('*.py')
-            if not path.stem.startswith('torture')} == set(COMMANDS)   # which is for developers
+    assert {path.stem for path in (ROOT / 'tools').glob('*.py')     # but those for developers
+            if not path.stem.startswith(('torture', 'gpu_check'))} == set(COMMANDS)
 
 
 def test_there_are_no_drawers_for_odds_and_ends():

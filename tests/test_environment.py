@@ -34,7 +34,7 @@ ALLOCATOR = ("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator:
     (MemoryError(), 1, 'take a smaller batch'),
     (RuntimeError(ALLOCATOR), 1, 'allocate 4000000000000000 bytes'),
     (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.'), 1, '2.00 GiB'),
-    (RuntimeError(PEER), 1, 'another process of this run is gone'),
+    (RuntimeError(PEER), 1, 'another process of this run has ended'),
     (RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error.'), 1, '/dev/shm'),
     (RuntimeError('[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file '
                   'data/12: file write failed'), 1, 'the disk is full')])
@@ -122,5 +122,5 @@ def test_a_lost_peer_is_one_line(tmp_path):
             for rank in range(2)]
     said = both[0].communicate(timeout=120)[1].strip().splitlines()
     assert both[1].wait(10) == 9 and both[0].returncode == 1
-    assert said[-1].startswith('densessl plugins: another process of this run is gone')
+    assert said[-1].startswith('densessl plugins: another process of this run has ended')
     assert not any('Traceback' in line for line in said)

@@ -52,10 +52,10 @@ def test_what_is_written_is_clean(tmp_path):
     assert len(written) == 7 and not [p for p in written if '{name}' in p.read_text()]
 
 
-@pytest.mark.parametrize('name, message', [('My-Own', 'is no plugin name'),
-                                           ('_1', 'is no plugin name'),
-                                           ('class', 'no word of Python'),
-                                           ('none', 'no word of Python'),
+@pytest.mark.parametrize('name, message', [('My-Own', 'is not a plugin name'),
+                                           ('_1', 'is not a plugin name'),
+                                           ('class', 'not a word of Python'),
+                                           ('none', 'not a word of Python'),
                                            ('method', 'or of densessl itself'),
                                            ('masks', "is taken by the plugin 'masks'"),
                                            ('detcon_s', "is taken by the plugin 'detcon'")])
@@ -74,4 +74,4 @@ def test_debug_shows_where_an_error_is_from(tmp_path, capsys):
 
 def test_an_existing_folder_is_not_written_over(tmp_path, capsys):
     assert main(['plugins', 'new', 'fresh', '--out', str(tmp_path)]) == 2
-    assert 'is there already' in capsys.readouterr().err
+    assert 'already exists' in capsys.readouterr().err

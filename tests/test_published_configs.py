@@ -18,6 +18,7 @@ from densessl.training.config_check import check_config
 from densessl.training.plan import choose_row, make_plan
 
 IMAGENET = 1_281_167
+COCO = 118_287
 # config: epochs, peak rate, weight decay, warm-up epochs, tau_base or m, negatives an anchor
 PUBLISHED = {
     ('simclr_r50', 1000): (4.8, 1e-6, 10, None, 8190),
@@ -33,8 +34,6 @@ PUBLISHED = {
     ('detcon_r50', 300): (3.2, 1.5e-6, 3, 0.996, 2 * 16 * 4096 - 2),
     ('detcon_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
     ('detcon_s_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
-    ('detcon_coco_r50', 1000): (3.2, 1.5e-6, 10, 0.996, 2 * 16 * 4096 - 2),
-    ('detcon_s_coco_r50', 1000): (4.8, 1e-6, 10, None, 2 * 16 * 4096 - 2),
     ('supervised_r50', 90): (0.1, 1e-4, 0, None, None),
     ('rotation_r50', 70): (0.1 * 512 / 256, 5e-4, 5, None, None),     # 128 images × 4
     ('rotation_r50', 105): (0.1 * 512 / 256, 5e-4, 0, None, None),
@@ -49,7 +48,7 @@ PRETEXT = {   # config: parameters of the heads at full size
     'cpc_r50': 5 * ((2048 + 1) * 256 + (3 * 256 + 1) * 256 + (2 * 256 + 1) * 256
                     + (256 + 1) * 2048) + 6 * (2048 + 1) * 64,
 }
-BUILT = sorted({name for name, _ in PUBLISHED if 'coco' not in name} - set(PRETEXT))
+BUILT = sorted({name for name, _ in PUBLISHED} - set(PRETEXT))
 
 
 @pytest.mark.parametrize('name, epochs', PUBLISHED)
@@ -64,6 +63,14 @@ def test_published_values(name, epochs):
     assert plan.warmup_steps == warmup * IMAGENET // cfg.global_batch
     assert cfg.optim_wrapper.optimizer.weight_decay == decay
     assert cfg.model.get('tau_base', cfg.model.get('momentum')) == momentum
+
+
+@pytest.mark.parametrize('name, rate', [('detcon_r50', 3.2), ('detcon_s_r50', 4.8)])
+def test_on_coco_the_recipe_is_imagenets(name, rate):
+    """Section 4 of the paper: 1000 epochs of train2017, a tenth of the steps."""
+    plan = make_plan(load_config(name), epochs=1000, images=COCO, processes=8)
+    assert (plan.lr, plan.steps) == (pytest.approx(rate), 1000 * COCO // 4096)
+    assert plan.warmup_steps == 10 * COCO // 4096
 
 
 @pytest.mark.parametrize('name', ['simclr_r50', 'byol_r50', 'detcon_r50', 'detcon_s_r50'])
@@ -166,8 +173,8 @@ def test_rates_fall_at_their_epochs(name, epochs, factors):
 
 
 @pytest.mark.parametrize('name, zero', [
-    ('simclr_r50', True), ('byol_r50', True), ('detcon_r50', True), ('detcon_coco_r50', True),
-    ('detcon_s_r50', True), ('moco_v1_r50', False), ('moco_v2_r50', False),
+    ('simclr_r50', True), ('byol_r50', True), ('detcon_r50', True), ('detcon_s_r50', True),
+    ('moco_v1_r50', False), ('moco_v2_r50', False),
     ('supervised_r50', False)])
 def test_last_gammas_start_where_the_release_starts_them(name, zero):
     """The last γ of each residual block, in the online network and in a target that starts from

@@ -1,5 +1,9 @@
-"""What every pretraining config shares; each key may be set anew by the config or --cfg-options."""
+"""What every pretraining config shares; a config or --cfg-options may override each key."""
 seed = 0
+init = None              # weights to start from: --init
+init_as = None           # --as: the network that somebody else's file is of
+init_from = None         # --from: its layout
+init_heads = False       # also take heads, targets and queue, from a checkpoint
 uniforms = 64            # uniform numbers a view carries for its method (regions are drawn by them)
 value_range = None       # stored values that become 0 and 255 in images of more than 8 bits: (low,
                          # high), 'minmax' or ('percentile', 1, 99); None: the type's full range

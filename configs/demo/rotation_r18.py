@@ -2,7 +2,7 @@
 
     densessl train demo/rotation_r18 --data any/folder/of/images --epochs 10
 
-The method is that of ``rotation_r50``; what is smaller is said beside it.
+The method is that of ``rotation_r50``; what is smaller is noted beside it.
 """
 _base_ = ['../_base_/pretrain.py']
 
@@ -22,3 +22,7 @@ sync_bn = False
 train_dataloader = dict(num_workers=1)
 log_interval = 10
 checkpoint = dict(every_epochs=5)
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.benchmark.starts import START, Starts, find_starts
 from densessl.errors import UsageError
 from densessl.finetune.image_loading import rule_for
 from densessl.finetune.run import FinetuneRun
@@ -84,6 +85,8 @@ class Benchmark:
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         allow_partial: go on when weights or features do not match.
         score: which of the evaluation's; the first if None.
+        use_start: whether what the backbones started from is put beside them.
+        start: an exported file of that; looked for beside the backbones if None.
         pixels: ``value_range`` and ``bands`` of all runs; those of the first backbone that has any
             if they are empty, so that all see the same images.
         baseline: what random weights are like; known once the inputs are checked.
@@ -103,6 +106,8 @@ class Benchmark:
     allow_partial: bool = False
     score: str | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
+    use_start: bool = True
+    start: str | None = None
     baseline: Baseline = field(default_factory=Baseline, init=False)
 
     def __post_init__(self) -> None:
@@ -111,9 +116,10 @@ class Benchmark:
         if not 1 <= self.seeds <= MOST_SEEDS:
             raise UsageError(f'--seeds {self.seeds}: at least 1 and at most {MOST_SEEDS}')
         for name in self.backbones:
-            if name in (RANDOM, SUPERVISED):
+            if name in (RANDOM, SUPERVISED) or name.partition('-of-')[0] == START:
                 raise UsageError(f'--backbones: the name {name!r} is taken; random weights are '
-                                 f'always compared, others of that name go to --{SUPERVISED}')
+                                 f'always compared, others of that name go to --{SUPERVISED} or '
+                                 f'--{START}')
             if not re.fullmatch(r'[\w.+-]+', name):
                 raise UsageError(f'--backbones: the name {name!r} may only have letters, digits '
                                  f'and . + - _')
@@ -122,6 +128,10 @@ class Benchmark:
             self.files[SUPERVISED] = self.supervised
         self.files.update(self.backbones)
         self.weights = {name: Weights.load(file) for name, file in self.files.items() if file}
+        metas = {name: weights.meta for name, weights in self.weights.items()}
+        self.starts = find_starts(self.backbones, metas, self.start) if self.use_start else Starts()
+        for name, path in self.starts.files.items():
+            self.files[name], self.weights[name] = str(path), Weights.load(path)
         recorded = [rule_for(self.weights[name].meta, self.pixels)
                     for name in (*self.backbones, *self.weights)] or [rule_for(None, self.pixels)]
         self.rule = next((rule for rule in recorded if rule != PLAIN), PLAIN)
@@ -152,12 +162,14 @@ class Benchmark:
 
     def options_of(self, length: float, cfg: Config) -> dict[str, Any]:
         """The overrides that make the fine-tuning ``length`` times that of ``cfg``."""
-        if length == 1:
-            return self.options
-        unit = 'max_iters' if cfg.train_cfg.get('max_iters') else 'max_epochs'
-        longer = {f'train_cfg.{key}': max(1, round(cfg.train_cfg[key] * length))
-                  for key in (unit, 'val_interval') if cfg.train_cfg.get(key)}
-        return {**self.options, **longer}
+        return self.options if length == 1 else {**self.options, **lengthened(cfg, length)}
+
+
+def lengthened(cfg: Config, length: float) -> dict[str, int]:
+    """The overrides that make the training of a downstream config ``length`` times as long."""
+    unit = 'max_iters' if cfg.train_cfg.get('max_iters') else 'max_epochs'
+    return {f'train_cfg.{key}': max(1, round(cfg.train_cfg[key] * length))
+            for key in (unit, 'val_interval') if cfg.train_cfg.get(key)}
 
 
 def _increasing(option: str, values: Sequence[float], most: float) -> list[float]:

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,22 @@ class Job:
     """A command to run.
 
     Attributes:
-        arguments: of ``densessl``.
+        arguments: of ``densessl``, or after a Python file of its own.
         log: where what it prints goes.
         about: the caller's own, handed back.
+        environment: variables of its own, above those of its slot.
+        grace: seconds between asking it to end and ending it.
+        process: its number, once it runs.
+        cpu_seconds: that it and the processes that it waited for took, once it ended.
     """
 
     arguments: Sequence[str]
     log: Path
     about: Any = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace: float = GRACE
+    process: int | None = None
+    cpu_seconds: float = 0.0
 
 
 @dataclass
@@ -68,34 +77,63 @@ def slots(jobs: int | None = None) -> list[Slot]:
 
 def run_jobs(jobs: Sequence[Job], room: Sequence[Slot],
              finished: Callable[[Job, int, float], None]) -> None:
-    """Run ``jobs`` in their order, one process in each slot at a time.
+    """Run ``jobs`` in their order, one process in each slot at a time; as
+    :func:`work_through`."""
+    waiting = list(jobs)
+    work_through(lambda: waiting.pop(0) if waiting else None, room, finished)
+
+
+def work_through(next_job: Callable[[], Job | None], room: Sequence[Slot],
+                 finished: Callable[[Job, int, float], None],
+                 beat: Callable[[], None] = lambda: None) -> None:
+    """Run jobs, one process in each slot at a time, until there are none.
 
     Args:
+        next_job: gives the job to start now, or None if there is none before one that runs has
+            finished; asked whenever a slot is free.
         finished: called with each job that ended, its exit code and its seconds.
+        beat: called several times a second while processes run.
 
     Raises:
         KeyboardInterrupt: this process was asked to end (Ctrl-C, SIGTERM); the processes that ran
             were ended, too.
     """
-    waiting, free = list(jobs), list(room)
+    free = list(room)
     running: list[tuple[subprocess.Popen, Job, Slot, float]] = []
     try:
         with _terminate_as_interrupt():
-            while waiting or running:
-                while waiting and free:
-                    job, slot = waiting.pop(0), free.pop(0)
+            while True:
+                while free and (job := next_job()) is not None:
+                    slot = free.pop(0)
                     running.append((_start(job, slot), job, slot, time.monotonic()))
+                if not running:
+                    return
                 for entry in list(running):
                     process, job, slot, started = entry
-                    if process.poll() is not None:
+                    if _has_ended(process, job):
                         running.remove(entry)
                         free.append(slot)
                         _end(process)    # what it may have left behind: loader workers
                         finished(job, process.returncode, time.monotonic() - started)
+                beat()
                 time.sleep(0.1)
     finally:
-        for process, *_ in running:
-            _end(process)
+        _end_all([(process, job) for process, job, *_ in running])
+
+
+def _has_ended(process: subprocess.Popen, job: Job) -> bool:
+    """Whether it ended; then it is waited for, which adds what it took to what the system says of
+    the children of this process."""
+    before = _seconds_of_children()
+    if process.poll() is None:
+        return False
+    job.cpu_seconds = _seconds_of_children() - before
+    return True
+
+
+def _seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def last_words(log: Path) -> str:
@@ -106,13 +144,30 @@ def last_words(log: Path) -> str:
 
 def _start(job: Job, slot: Slot) -> subprocess.Popen:
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    script = job.arguments[0].endswith('.py')
+    started = [] if script else ['-m', 'densessl']
     with job.log.open('w') as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends that one with
         # all of its loader workers.
-        return subprocess.Popen(
-            [sys.executable, '-m', 'densessl', *job.arguments],
+        process = subprocess.Popen(
+            [sys.executable, *started, *job.arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            env=slot.environment() | {'DENSESSL_ENDS_WITH_PARENT': '1'}, start_new_session=True)
+            env={**slot.environment(), 'DENSESSL_ENDS_WITH_PARENT': '1', **job.environment},
+            start_new_session=True)
+    job.process = process.pid
+    return process
+
+
+def _end_all(running: Sequence[tuple[subprocess.Popen, Job]]) -> None:
+    """Ask all to end, so that they save what they have at the same time, then end them."""
+    for process, _ in running:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process, job in running:
+        deadline = time.monotonic() + job.grace
+        while not _has_ended(process, job) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        _end(process)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -10,10 +10,12 @@ import cv2
 
 from densessl.benchmark import tables
 from densessl.benchmark.plan import SUPERVISED
+from densessl.benchmark.verdict import verdict
 from densessl.files import atomic_path, write_text
 from densessl.machine import machine_facts, versions
 from densessl.pictures import page
 from densessl.weights.backbone_file import RANDOM
+from densessl.weights.lineage import links_of
 
 LABELS_PLOT, LENGTHS_PLOT = 'score_by_labels.png', 'score_by_length.png'
 TABLE, PAGE = 'results.md', 'report.html'
@@ -30,10 +32,13 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
         plots[LABELS_PLOT] = plot_by_labels(results, folder / LABELS_PLOT)
         if several:
             plots[LENGTHS_PLOT] = plot_by_length(results, folder / LENGTHS_PLOT)
-    parts = [f'# Benchmark of {results["config"]}', *tables.notes(results)[:1],
+    parts = [f'# Benchmark of {results["config"]}',
+             '\n'.join(f'- {line}' for line in verdict(results)), *tables.notes(results)[:1],
              tables.markdown(tables.score_rows(results, tables.main_length(results))),
              '\n'.join(f'- {note}' for note in tables.notes(results)[1:]),
-             '## Differences from random weights', tables.markdown(tables.test_rows(results))]
+             '## Differences from random weights', tables.markdown(tables.test_rows(results)),
+             *(['## Differences from the start', tables.markdown(
+                 tables.test_rows(results, 'from_start'))] if results['from_start'] else [])]
     if several:
         parts.append('## Score against the length of fine-tuning')
         for fraction in results['fractions']:
@@ -93,8 +98,8 @@ def _draw(axes: Any, results: dict[str, Any], x_of: Callable[[dict[str, Any]], f
     """One line for each initialization over a logarithmic x axis, a little apart from each other
     so that their bars do not hide one another."""
     names, colors = list(results['initializations']), {RANDOM: GRAY, SUPERVISED: INK}
-    own = [name for name in names if name not in colors]
-    colors.update({name: COLORS[i % len(COLORS)] for i, name in enumerate(own)})
+    others = [name for name in names if name not in colors]
+    colors.update({name: COLORS[i % len(COLORS)] for i, name in enumerate(others)})
     span = max(ticks) / min(ticks) if len(ticks) > 1 else 10
     for i, name in enumerate(names):
         shift = span ** (0.012 * (i - (len(names) - 1) / 2))
@@ -131,12 +136,16 @@ def _body(results: dict[str, Any], folder: Path, plots: dict[str, Path]) -> str:
     notes = tables.notes(results)
     pictures = {name: page.picture(cv2.imread(str(path))[..., ::-1], alt=name)
                 for name, path in plots.items()}
-    parts = [f'<header><h1>Does pretraining help, at my number of labels?</h1>'
-             f'{page.paragraph(notes[0], "lead")}</header>',
+    parts = ['<header><h1>Does pretraining help, at my number of labels?</h1>'
+             + ''.join(page.paragraph(line, 'lead') for line in verdict(results))
+             + f'{page.paragraph(notes[0], "soft" if verdict(results) else "lead")}</header>',
              page.section(f'{results["score"] or "Score"} by labels', pictures.get(LABELS_PLOT, ''),
                           _table(tables.score_rows(results, tables.main_length(results))),
                           *(page.paragraph(note, 'soft') for note in notes[1:])),
              page.section('Differences from random weights', _table(tables.test_rows(results)))]
+    if results['from_start']:
+        parts.append(page.section('Differences from the start',
+                                  _table(tables.test_rows(results, 'from_start'))))
     if len(results['lengths']) > 1:
         parts.append(page.section(
             'Only faster, or higher in the end?', pictures.get(LENGTHS_PLOT, ''),
@@ -154,12 +163,14 @@ def _run(results: dict[str, Any]) -> str:
              ('time of all runs', f'{sum(run["seconds"] for run in results["runs"]) / 60:.0f} min'),
              *machine_facts().items()]
     made = [(name, meta['method'], meta['backbone']['type'], meta.get('epochs', '?'),
-             meta.get('data', '?'), meta['sha256'][:12])
+             meta.get('data', '?'), ' ← '.join(link['file'] for link in links_of(meta)) or '—',
+             meta['sha256'][:12])
             for name, meta in results['initializations'].items() if meta]
     return page.section(
         'What was run', page.paragraph(f'Written {time.strftime("%Y-%m-%d %H:%M")}.', 'soft'),
         page.table((), facts), '<h3>Initializations</h3>',
-        page.table(('name', 'method', 'backbone', 'epochs', 'pretrained on', 'hash'), made),
+        page.table(('name', 'method', 'backbone', 'epochs', 'pretrained on', 'started from',
+                         'hash'), made),
         page.folded('Versions', page.table((), versions().items())))
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
     missing += without
     subsets = _shared_subsets(runs)
     cells = _cells(benchmark, runs, score)
+    lines = compare(runs, list(benchmark.files), score, benchmark.starts.of)
     return {
         'densessl': densessl.__version__, 'config': benchmark.config,
         'data_root': benchmark.data_root, 'options': benchmark.options,
@@ -60,7 +61,9 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         'blank': {} if benchmark.supervised else {SUPERVISED: f'no file given (--{SUPERVISED})'},
         'fractions': list(benchmark.fractions), 'lengths': list(benchmark.lengths),
         'seeds': benchmark.seeds, 'score': score, 'level': LEVEL, 'cells': cells,
-        'comparisons': compare(runs, list(benchmark.files), score),
+        'comparisons': [line for line in lines if line['against'] == RANDOM],
+        'from_start': [line for line in lines if line['against'] != RANDOM],
+        'starts': benchmark.starts.of, 'start_notes': benchmark.starts.notes,
         'subsets': subsets, 'runs': runs, 'missing': missing}
 
 
@@ -99,23 +102,30 @@ def _scored(runs: Sequence[dict[str, Any]], score: str | None
     return scored, without
 
 
-def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | None
-            ) -> list[dict[str, Any]]:
-    """Each initialization against random weights, at each fraction and length, over the seeds that
-    both have; p-values of all tests together are adjusted by Holm's method."""
+def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | None,
+            starts: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Each initialization against random weights, and against its start if it has one, at each
+    fraction and length, over the seeds that both have; p-values of all tests together are adjusted
+    by Holm's method.
+
+    Args:
+        starts: name of an initialization → name of what it started from.
+    """
     found: dict[tuple[str, float, float], dict[int, float]] = {}
     for run in runs:
         key = run['initialization'], run['fraction'], run['length']
         found.setdefault(key, {})[run['seed']] = run['scores'][score]
     lines = []
-    for (name, fraction, length), ours in sorted(
+    for (name, fraction, length), by_seed in sorted(
             found.items(), key=lambda item: (item[0][2], names.index(item[0][0]), item[0][1])):
-        theirs = found.get((RANDOM, fraction, length), {})
-        pairs = sorted(set(ours) & set(theirs))
-        if name != RANDOM and pairs:
-            test = paired_test([ours[seed] for seed in pairs], [theirs[seed] for seed in pairs])
-            lines.append({'initialization': name, 'against': RANDOM, 'fraction': fraction,
-                          'length': length, **vars(test)})
+        for whom in (RANDOM, (starts or {}).get(name)):
+            theirs = found.get((whom, fraction, length), {})
+            pairs = sorted(set(by_seed) & set(theirs))
+            if name != whom and pairs:
+                test = paired_test([by_seed[seed] for seed in pairs],
+                                   [theirs[seed] for seed in pairs])
+                lines.append({'initialization': name, 'against': whom, 'fraction': fraction,
+                              'length': length, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]
     for line, p in zip(tested, holm([line['p'] for line in tested]), strict=True):
         line['p_adjusted'] = p
@@ -136,12 +146,12 @@ def _cells(benchmark: Benchmark, runs: Sequence[dict[str, Any]], score: str | No
            ) -> list[dict[str, Any]]:
     cells = []
     for length, name, fraction in product(benchmark.lengths, benchmark.files, benchmark.fractions):
-        own = [run for run in runs if (run['initialization'], run['fraction'], run['length'])
+        of_cell = [run for run in runs if (run['initialization'], run['fraction'], run['length'])
                == (name, fraction, length)]
-        if own:
+        if of_cell:
             cells.append({'initialization': name, 'fraction': fraction, 'length': length,
-                          'images': own[0]['images'],
-                          **vars(spread([run['scores'][score] for run in own]))})
+                          'images': of_cell[0]['images'],
+                          **vars(spread([run['scores'][score] for run in of_cell]))})
     return cells
 
 

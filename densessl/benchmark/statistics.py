@@ -46,6 +46,15 @@ def spread(scores: Sequence[float]) -> Spread:
     return Spread(len(values), float(values.mean()), std)
 
 
+def interval(scores: Sequence[float]) -> tuple[float, float | None]:
+    """Mean of at least one score, and half of its 95 % confidence interval by Student's t (None
+    below two)."""
+    found = spread(scores)
+    if found.std is None:
+        return found.mean, None
+    return found.mean, float(stats.t.ppf(0.975, found.n - 1)) * found.std / math.sqrt(found.n)
+
+
 def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> PairedTest:
     """Test whether two lists of scores differ; ``ours[i]`` and ``theirs[i]`` share a seed.
 

@@ -59,26 +59,29 @@ def length_rows(results: dict[str, Any], fraction: float) -> Rows:
                             for length in results['lengths'])] for name in shown(results)]
 
 
-def test_rows(results: dict[str, Any]) -> Rows:
-    """Header and rows: every comparison with random weights."""
+def test_rows(results: dict[str, Any], kind: str = 'comparisons') -> Rows:
+    """Header and rows: every comparison with random weights, or of ``kind='from_start'`` with
+    what was started from."""
     several = len(results['lengths']) > 1
+    whom = 'random' if kind == 'comparisons' else 'the start'
     rows = [['initialization', 'labels', *(['length'] if several else []), 'seeds',
-             'difference from random', '95 % interval', 'p', 'p adjusted', 'verdict']]
-    for line in results['comparisons']:
+             f'difference from {whom}', '95 % interval', 'p', 'p adjusted', 'verdict']]
+    for line in results[kind]:
         difference, half = line['difference'], line['half_width']
-        interval = BLANK if half is None else (f'{_signed(difference - half)} to '
-                                               f'{_signed(difference + half)}')
+        interval = BLANK if half is None else (f'{signed(difference - half)} to '
+                                               f'{signed(difference + half)}')
         p = [BLANK, BLANK] if line['p'] is None else [_p(line['p']), _p(line['p_adjusted'])]
         rows.append([line['initialization'], percent(line['fraction']),
                      *([f'{line["length"]:g}×'] if several else []), str(line['n']),
-                     _signed(difference), interval, *p, line['verdict']])
+                     signed(difference), interval, *p, line['verdict']])
     return rows
 
 
 def notes(results: dict[str, Any]) -> list[str]:
     """What a reader must know to read the tables."""
     score, seeds, level = results['score'], results['seeds'], results['level']
-    tests = sum(line['p'] is not None for line in results['comparisons'])
+    tests = sum(line['p'] is not None for line in [*results['comparisons'],
+                                                   *results['from_start']])
     lines = [f'{score or "score"} on the validation images: mean ± standard deviation (n − 1) over '
              f'{seeds} seed{"s" if seeds != 1 else ""}. A seed draws the labelled subset, the same '
              f'for every initialization, and the training; a smaller subset is part of a larger '
@@ -94,6 +97,8 @@ def notes(results: dict[str, Any]) -> list[str]:
             lines.append('With two seeds the test rarely shows even large differences; three or '
                          'more are better.')
     lines += _likeness(results['baseline'])
+    lines += [f'{start}: what {name} started from, as it was.'
+              for name, start in results['starts'].items()] + results['start_notes']
     lines += [f'{name}: blank because {reason}.' for name, reason in results['blank'].items()]
     failed = [run for run in results['missing'] if run['failed']]
     waiting = len(results['missing']) - len(failed)
@@ -152,7 +157,7 @@ def _text(results: dict[str, Any], name: str, fraction: float, length: float) ->
     return f'{found["mean"]:.1f}{std}{few}{mark}'
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     return f'{value:+.1f}'.replace('-', '−')
 
 

@@ -9,7 +9,7 @@ def add_pixel_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Declare how stored values become pixels; :func:`pixel_arguments` reads it.
 
     Args:
-        default: what is done without, in words.
+        default: the default, in words.
     """
     parser.add_argument('--value-range', nargs='+', metavar='VALUE',
                         help='of images of more than 8 bits: the values that become black and '

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--supervised', metavar='FILE',
                         help='an exported backbone with supervised weights; without it their line '
                         'of the table stays blank')
+    parser.add_argument('--start', metavar='FILE', help='what the backbones started from, if it '
+                        'is not beside them (start.pth): it is compared by itself')
+    parser.add_argument('--no-start', action='store_true', help='leave it out')
     parser.add_argument('--fractions', nargs='+', type=float, default=[0.01, 0.1, 1.0],
                         help='of the labelled training images (default: 0.01 0.1 1)')
     parser.add_argument('--seeds', type=int, default=3,
@@ -33,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: work_dirs/benchmark-<config>)')
     parser.add_argument('--jobs', type=int, metavar='N', help='runs at once '
                         '(default: one for each CUDA device; on a CPU, one)')
-    parser.add_argument('--overwrite', action='store_true', help='do runs again whose results in '
-                        'the folder are of other settings')
+    parser.add_argument('--overwrite', action='store_true', help='repeat runs whose results in '
+                        'the folder come from other settings')
     parser.add_argument('--keep-weights', action='store_true',
                         help='keep the checkpoints of finished runs')
 
@@ -49,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     benchmark = Benchmark(
         args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,
         args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,
-        args.freeze, args.allow_partial, args.score, pixel_arguments(args))
+        args.freeze, args.allow_partial, args.score, pixel_arguments(args),
+        use_start=not args.no_start, start=args.start)
     try:
         results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
                                 keep_weights=args.keep_weights, check=args.check)
@@ -78,6 +82,10 @@ def _conclude(results: dict[str, Any], folder: Path) -> int:
     from densessl.benchmark import tables
     from densessl.benchmark.report import PAGE, TABLE
     from densessl.benchmark.results import RESULTS
+    from densessl.benchmark.verdict import verdict
+    print()
+    for line in verdict(results):
+        print(line)
     print('\n' + tables.markdown(tables.score_rows(results, tables.main_length(results))) + '\n')
     for note in tables.notes(results):
         print(note)

@@ -83,8 +83,8 @@ def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
 
 
 def _by_file(reports: Sequence[DataReport], kind: Kind) -> Iterator[str]:
-    """A line for each file of which something is not used, or is read otherwise than written. Of
-    an image that is left out as a whole, nothing is said of its objects."""
+    """A line for each file of which something is not used, or is not read as it is written. For
+    an image that is left out as a whole, its objects are not listed."""
     for report in reports:
         found = sorted(report.of_kind(kind), key=lambda finding: finding.unit == 'objects')
         whole = {path for finding in found if finding.unit != 'objects'

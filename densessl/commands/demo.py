@@ -21,11 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; print the scores side by side and where the report is."""
+    from densessl.bounds import Seed, check_value
     from densessl.demo.run import run_demo
-    from densessl.errors import UsageError
     from densessl.progress import duration
-    if not 0 <= args.seed < 2 ** 32:
-        raise UsageError(f'--seed {args.seed}: from 0 to {2 ** 32 - 1}')
+    check_value('--seed', args.seed, Seed)
     start = time.monotonic()
     try:
         demo, measured = run_demo(args.out, quick=args.quick, seed=args.seed, fresh=args.fresh)

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from densessl.backbones import spelled
     from densessl.transfer.export import export_backbone
+    from densessl.weights.lineage import lineage
     from densessl.weights.provenance import describe
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
                            args.safetensors)
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     numbers = sum(value.numel() for value in done.state.values())
     _say(done.path, done, f'{describe(done.meta)}; {len(done.state)} tensors, '
          f'{numbers / 1e6:.1f} M values')
+    for line in lineage(done.meta):
+        print(f'  {line}')
     if done.safetensors is not None:
         _say(done.safetensors, done, 'the same as safetensors')
     if done.copy is not None:
@@ -79,10 +82,10 @@ def _foreign(args: argparse.Namespace) -> Foreign | None:
         if about:
             option = 'as' if 'network' in about else next(iter(about)).replace('_', '-')
             raise UsageError(f'--{option} is for imports: add --from '
-                             f'auto; what densessl trained says it itself')
+                             f'auto; checkpoints of densessl record it themselves')
         return None
     return Foreign(args.layout, **about)
 
 
 def _say(path: Path, done: Exported, what: str) -> None:
-    print(f'{path}{" (was there already)" if path in done.unchanged else ""}: {what}')
+    print(f'{path}{" (already there)" if path in done.unchanged else ""}: {what}')

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--resume', action='store_true',
                         help='go on from the newest checkpoint in the work folder, if there is one')
     parser.add_argument('--overwrite', action='store_true',
-                        help='run again where a run is; without it a finished run is not repeated')
+                        help='replace an earlier run; without it a finished run is not repeated')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
 
 

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         dest='parameters', help="the generator's parameters, as scale=1000")
     add_pixel_arguments(parser, "OUT's, or the full range of the type")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
-    parser.add_argument('--resume', action='store_true', help='go on with an unfinished OUT: '
-                        'what is done anyway')
+    parser.add_argument('--resume', action='store_true', help='continue an unfinished OUT, '
+                        'which is the default')
     parser.add_argument('--shard', metavar='I/N', help='make only every Nth mask from the Ith, '
                         '0 ≤ I < N: run all N anywhere, on a shared folder (default: what torchrun '
                         'or a Slurm array says, else 0/1)')
@@ -116,8 +116,8 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
              masks_in_shards(images, out))
     asked = args.generator is not None or args.parameters or not found
     generator = _generator(args) if asked else None
-    theirs = describe(generator) if generator else found.info
-    if found and any(found.info.get(key) != theirs.get(key)
+    described = describe(generator) if generator else found.info
+    if found and any(found.info.get(key) != described.get(key)
                      for key in ('generator', 'parameters', 'version')):
         found = None
 
@@ -131,7 +131,7 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
 
     path = out.with_name(f'{out.name}.preview.jpg')
     count = write_preview(path, images, args.preview, masks_of)
-    print(f'{path}: {count} images with masks by {spell(theirs)}'
+    print(f'{path}: {count} images with masks by {spell(described)}'
           + ('' if found else ', made for this picture'))
     return 0
 
@@ -144,7 +144,7 @@ def _generator(args: argparse.Namespace) -> MaskGenerator:
 
 def _workers(args: argparse.Namespace) -> int | None:
     """How many processes; those that torchrun started on this machine share its cores."""
-    from densessl.masks.build import cores
+    from densessl.machine import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
 

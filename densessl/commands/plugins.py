@@ -63,16 +63,17 @@ def write_plugin(name: str, folder: Path) -> Path:
         folder: where; must not exist.
 
     Raises:
-        UsageError: the name is no Python name or taken by an installed plugin, or the folder is
-            there already.
+        UsageError: the name is not a Python name or is taken by an installed plugin, or the folder
+            already exists.
     """
     from densessl.errors import UsageError
     from densessl.plugins import load_plugins, name_of
     class_name = ''.join(word.capitalize() for word in name.split('_'))
     if (not re.fullmatch('[a-z][a-z0-9_]*', name) or class_name in IMPORTED
             or {name, class_name} & set(keyword.kwlist)):
-        raise UsageError(f'{name!r} is no plugin name: a lower-case letter, then letters, digits '
-                         f'and underscores, and no word of Python or of densessl itself')
+        raise UsageError(f'{name!r} is not a plugin name: it must be a lower-case letter, then '
+                         f'letters, digits and underscores, and not a word of Python or of '
+                         f'densessl itself')
     for plugin in load_plugins():
         names = {name_of(thing) for hook, things in plugin.provides.items()
                  if hook != 'config_folders' for thing in things}
@@ -80,7 +81,7 @@ def write_plugin(name: str, folder: Path) -> Path:
             raise UsageError(f'the name {name!r} is taken by the plugin {plugin.label}; '
                              f'choose another')
     if folder.exists():
-        raise UsageError(f'{folder} is there already; choose another --out')
+        raise UsageError(f'{folder} already exists; choose another --out')
     words = dict(name=name, package=f'densessl_{name}', Class=class_name)
     places = {'package/configs/config.py': f'{words["package"]}/configs/{name}_r18.py',
               'tests/test_plugin.py': f'tests/test_{name}.py'}

@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dataset', metavar='TARGET.NAME', help='--data holds this public set of '
                         'images in classes in its own format; nothing is downloaded')
     parser.add_argument('--backbone-type', metavar='TARGET.NAME', help='the architecture of random '
-                        'weights (default: that of the first file)')
+                        "weights, with arguments as 'TARGET.NAME(depth=50)' (default: that of the "
+                        'first file)')
+    parser.add_argument('--fraction', type=float, default=1.0, help='dense: of the training '
+                        'images, above 0 to 1; drawn by --seed, a smaller fraction is a subset of '
+                        'a larger one (default: 1)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='results as JSON (default: '
                         'work_dirs/probe-<kind>-<data>.json)')
     add_pixel_arguments(parser, "the backbones', or the full range of the type")
@@ -48,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--epochs', type=int, help='finetune: of training (default: 30)')
     parser.add_argument('--lr', type=float, help='finetune: learning rate (default: 0.01)')
     parser.add_argument('--batch', type=int, help='finetune: images a step (default: 64)')
-    parser.add_argument('--seed', type=int, default=0, help='of random weights and of fine-tuning '
-                        '(default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='of random weights, of the fraction '
+                        'and of fine-tuning (default: 0)')
     parser.add_argument('--workers', type=int, default=2, help='loader processes (default: 2)')
 
 
@@ -66,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; print a line for each backbone, and a table of several."""
     from dataclasses import fields
 
+    from densessl.probes.differences import words
     from densessl.probes.probe import Probe, run_probe
     _check(args)
     given = {**vars(args), 'map': dict(args.map), 'value_range': None, **pixel_arguments(args)}
@@ -75,12 +80,16 @@ def run(args: argparse.Namespace) -> int:
                         say=lambda text: print(text, flush=True))
     if len(args.backbones) > 1:
         _print_table(results)
+        for line in results['differences']:
+            print(words(line))
+        print('intervals: over the validation images, the same for both; not over trainings')
     print(f'{out}')
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     from densessl.errors import UsageError
+    from densessl.finetune.datasets import check_fraction
     for name, (least, most) in BOUNDS.items():
         value = getattr(args, name)
         zero = value == 0 and name in ('lr', 'temperature')
@@ -90,6 +99,10 @@ def _check(args: argparse.Namespace) -> None:
                          f'--{name} {value}: at most {most}' if value > most else
                          f'--{name} {value}: must not be negative'
                          + (' or zero' if name in ('lr', 'temperature') else ''))
+    check_fraction(args.fraction)
+    if args.fraction < 1 and args.kind != 'dense':
+        raise UsageError(f'--fraction {args.fraction:g} does nothing with --kind {args.kind}: it '
+                         f'is of the label maps of --kind dense')
     taken = {'dense': ('decay',), 'finetune': ('epochs', 'lr', 'batch'),
              'knn': ('neighbors', 'temperature'), 'linear': ()}[args.kind]
     for name in ('decay', 'epochs', 'lr', 'batch', 'neighbors', 'temperature'):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
 from densessl.errors import Interrupted
@@ -21,8 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: work_dirs/<config>)')
     parser.add_argument('--resume', action='store_true',
                         help='go on from the newest checkpoint in the work folder')
-    parser.add_argument('--epochs', type=int, help='passes over the images; chooses the row of '
-                        'the recipe with the most epochs not above it')
+    parser.add_argument('--epochs', type=number, help='passes over the images, also a part of '
+                        'one (2.5); chooses the row of the recipe with the most epochs not above '
+                        'it')
+    parser.add_argument('--init', metavar='WEIGHTS', help='start from these weights: an exported '
+                        'backbone, a checkpoint of another run, a file that comes from elsewhere, '
+                        'or TARGET.NAME for what that library publishes (it is downloaded)')
+    parser.add_argument('--as', dest='network', metavar='TARGET.NAME', help='with --init: the '
+                        'network that a file from elsewhere is of, if its shapes do not tell')
+    parser.add_argument('--from', dest='layout', metavar='LAYOUT', help='with --init: how such a '
+                        'file is laid out, as for densessl export (default: auto)')
+    parser.add_argument('--freeze', type=int, metavar='N', help='with --init: the stem and the '
+                        'first N stages stay as loaded, their batch norms, too')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='override keys of the config')
     add_pixel_arguments(parser, "the config's, or the full range of the type")
@@ -30,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+
+
+def number(text: str) -> float:
+    """A whole number as one, any other as a fraction."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,8 +60,15 @@ def run(args: argparse.Namespace) -> int:
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
               options=parse_options(args.cfg_options), probe=args.probe,
               allow_smaller_negatives=args.allow_smaller_negatives,
-              pixels=pixel_arguments(args))
+              pixels=pixel_arguments(args), init=_init(args))
     except Interrupted as stop:
         print(f'densessl train: {stop}', file=sys.stderr)
         return 1
     return 0
+
+
+def _init(args: argparse.Namespace) -> dict[str, Any]:
+    """What is said of weights to start from, by the config's keys."""
+    said = {'init': args.init, 'init_as': args.network, 'init_from': args.layout,
+            'continuing.freeze': args.freeze}
+    return {key: value for key, value in said.items() if value is not None}

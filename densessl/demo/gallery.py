@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,10 @@ def mask_gallery(demo: Demo) -> str:
         image, labels = images.read(i), masks.read(i)
         regions = int(labels.max()) + 1
         cells.append(page.rows([
-            page.picture(figures.outlined(image, labels), f'{regions} regions'),
-            page.picture(figures.colored_regions(image, labels), alt='the regions in colors'),
+            page.picture(figures.draw_regions(image, labels, scale=3, lines='bold'),
+                         f'{regions} regions'),
+            page.picture(figures.draw_regions(image, labels, scale=3, fill=0.72),
+                         alt='the regions in colors'),
         ], columns=2))
     return page.rows(cells, columns=3, phone=1)
 
@@ -78,7 +81,7 @@ def _view_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, i: int) -
     for number, (view, mask) in enumerate(zip(views, masks, strict=True)):
         pixels = seen(view.image[0], preprocessor)
         scale = max(1, round(SIDE / len(pixels)))
-        panel = figures.outlined_in_colors(pixels, mask, colors, scale=scale)
+        panel = figures.draw_regions(pixels, mask, colors, scale=scale, lines='inside')
         panels.append(page.picture(_sized(panel), f'view {number + 1}', chip=FRAMES[number]))
     return panels
 
@@ -87,8 +90,10 @@ def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str
                    ) -> list[str]:
     image = _scene(demo, name)
     truth = cv2.imread(str(demo.sample / 'labels' / 'val' / f'{name}.png'), cv2.IMREAD_UNCHANGED)
+    colored = partial(figures.draw_regions, image, colors=dict(enumerate(classes['palette'])),
+                      scale=2, fill=0.78)
     panels = [page.picture(figures.enlarged(image, 2), 'scene'),
-              page.picture(figures.colored_classes(image, truth, classes['palette']), 'truth')]
+              page.picture(colored(truth), 'truth')]
     for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
         labels = read_label_map(folder, name)
         if labels is None:
@@ -96,8 +101,7 @@ def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str
             continue
         right = (labels == truth).mean()
         panels.append(page.picture(
-            figures.colored_classes(image, labels, classes['palette']),
-            f'from {demo.label(weights)} weights: {right:.0%} of pixels right'))
+            colored(labels), f'from {demo.label(weights)} weights: {right:.0%} of pixels right'))
     return panels
 
 

@@ -91,16 +91,16 @@ def _masks(demo: Demo) -> str:
     values = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')
     return page.section('Unlabelled scenes and their regions', page.paragraph(
         f'Regions come from the pixels alone ({masks["type"]}: {values}). They follow objects '
-        f'roughly; no label is used. Left the outlines, right each region in a color of its own.',
+        f'roughly; no label is used. Left: the outlines; right: each region in a color of its own.',
         'soft'), gallery.mask_gallery(demo))
 
 
 def _views(demo: Demo) -> str:
     return page.section('Two views of a scene', page.paragraph(
         'Each step sees two random crops of a scene, with other colors, blur and solarization, as '
-        'shown here. Features of a region in one view are to match those of the same region in the '
-        'other: regions in both views are outlined in the same color. White lines part the '
-        'others.', 'soft'), gallery.view_gallery(demo))
+        'shown here. Features of a region in one view should match those of the same region in the '
+        'other: regions in both views are outlined in the same color. White lines separate '
+        'the others.', 'soft'), gallery.view_gallery(demo))
 
 
 def _pretraining(demo: Demo) -> str:
@@ -154,11 +154,11 @@ def _run(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[str, float]) 
         'What was run', page.paragraph(
             f'Written {time.strftime("%Y-%m-%d %H:%M")}, seed {demo.seed}'
             + (', the quick way' if demo.quick else '') + '. Times are of this machine, with '
-            'whatever else ran on it.', 'soft'),
+            'whatever else was running.', 'soft'),
         page.table(('stage', 'time'), [*times, ('together', duration(total))], numbers=(1,),
                    strong=(len(times),)),
         '<h3>Machine</h3>', page.table((), machine_facts().items()),
-        page.folded('Where the weights come from, as the file says it', page.table((), facts)),
+        page.folded('Where the weights come from, as the file states it', page.table((), facts)),
         page.folded('Versions', page.table((), versions().items())),
         page.folded('The pretraining config in full',
                     page.verbatim(demo.method.pretty_text)))

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine import Config
 
-from densessl.config import check_keys, load_config
+from densessl.config import load_config
 from densessl.demo.stages import Stages
-from densessl.errors import Interrupted, UsageError
+from densessl.errors import Interrupted, UsageError, check_keys
 from densessl.weights.backbone_file import RANDOM
 
 CONFIG = 'demo/demo'

@@ -25,7 +25,7 @@ from densessl.demo.sample_coco import (
     panoptic_segments,
 )
 from densessl.demo.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
-from densessl.files import flush_everything, parse_json
+from densessl.files import flush_everything, is_leftover, parse_json, write_atomically
 
 FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's
@@ -33,8 +33,11 @@ SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the
 _OURS = re.compile(
     r'((unlabelled|images/(train|val))/\d{5,}\.jpg|labels/(train|val)/\d{5,}\.png'
     r'|annotations/(instances|panoptic)_(train|val)\.json|(classes|writing)\.json'
-    r'|annotations/panoptic_(train|val)/\d{5,}\.png)(\.part)?'
+    r'|annotations/panoptic_(train|val)/\d{5,}\.png)'
 )
+
+# Flushed all at once, at the end.
+_write = partial(write_atomically, flush=False)
 
 
 def write_scenes(
@@ -54,7 +57,7 @@ def write_scenes(
         workers: processes to draw with; the result does not depend on it.
 
     Returns `root`. Raises ValueError for a count or seed out of range, and when `root` holds files
-    that are no part of such a sample (nothing is changed then).
+    that are not part of such a sample (nothing is changed then).
     """
     root, counts = Path(root), {'unlabelled': unlabelled, 'train': train, 'val': val}
     request = _request(counts, size, seed)
@@ -92,10 +95,10 @@ def _claim(root: Path, request: dict) -> None:
     files = [path for path in sorted(root.rglob('*')) if not path.is_dir()]
     found = _request_in(root / 'classes.json') or _request_in(root / 'writing.json')
     for path in files:
-        ours = _OURS.fullmatch(path.relative_to(root).as_posix())
-        if not ours or (found is None and path.suffix != '.part'):
+        is_ours = found is not None and _OURS.fullmatch(path.relative_to(root).as_posix())
+        if not is_ours and not is_leftover(path.name):
             raise ValueError(
-                f'{path} is no part of a built-in sample, so {root} is left as it is; '
+                f'{path} is not part of a built-in sample, so {root} is left as it is; '
                 'choose an empty folder, or move that file away'
             )
     if found != request:
@@ -136,11 +139,3 @@ def _write_scene(
                           (root / 'annotations' / f'panoptic_{split}', colors[..., ::-1])):
         _write(folder / f'{name}.png', cv2.imencode('.png', image)[1].tobytes())
     return objects(scene), panoptic_segments(colors)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -59,8 +59,8 @@ def sentence(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
 def caveat(demo: Demo) -> str:
     """What the scores do not tell."""
     if demo.quick:
-        return ('This was a quick run: everything is so small that its scores show only that the '
-                'way works.')
+        return ('This was a quick run: everything is so small that its scores only show that the '
+                'pipeline works.')
     return (f'Data, settings and seed ({demo.seed}) were the same for both; only the initial '
             f'weights differ. It is one run of one seed: how much the figures vary from seed to '
             f'seed was not measured, and drawn scenes are not your images.')

@@ -1,4 +1,4 @@
-"""Work in named stages inside one folder: said aloud, timed, and not repeated when it is done.
+"""Work in named stages inside one folder: announced, timed, and not repeated when it is done.
 
 ``demo.json`` in the folder keeps for each stage a key (a hash of its settings and of the stages it
 builds on), whether it is finished, how long it took and what it found.
@@ -34,7 +34,7 @@ class Stages:
         fresh: forget what was done before and delete it.
 
     Raises:
-        UsageError: ``folder`` has files but no readable ledger, so it may be anybody's.
+        UsageError: ``folder`` has files but no readable ledger, so they may be somebody's own.
     """
 
     def __init__(self, folder: Path, total: int, *, fresh: bool = False) -> None:
@@ -56,8 +56,8 @@ class Stages:
         """Do a stage, unless it was done with the same settings and its outputs are there.
 
         Args:
-            work: does it and returns what JSON can hold; told whether an unfinished attempt with
-                the same settings was left behind.
+            work: does it and returns what JSON can hold; is is told whether an unfinished attempt
+                with the same settings was left behind.
             settings: what decides the result, as JSON can hold it.
             after: names of the stages it builds on.
             owns: what it writes, relative to the folder; deleted when it is done with other
@@ -72,8 +72,8 @@ class Stages:
         print(f'\n[{self.number}/{self.total}] {title}', flush=True)
         key, before = self._key(name, settings, after), self.records.get(name, {})
         same = before.get('key') == key
-        there = all(_there(self.folder / path) for path in needs)
-        if same and before.get('done') and there and not again:
+        outputs_exist = all(_there(self.folder / path) for path in needs)
+        if same and before.get('done') and outputs_exist and not again:
             print(f'      done before, in {duration(before["seconds"])}', flush=True)
             return before['found']
         if before and not same:
@@ -128,7 +128,7 @@ class Stages:
             if ledger['format'] != FORMAT:
                 raise ValueError(f'its format is {shown(ledger["format"])}, not {FORMAT}')
             if not all(map(_is_record, ledger['stages'].values())):
-                raise ValueError('a stage is not what this program writes of one')
+                raise ValueError('a stage is not recorded as this program does')
             return ledger['stages']
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'{path} cannot be used ({error}); choose another folder with --out, '
@@ -155,7 +155,7 @@ def _there(path: Path) -> bool:
 
 
 def _is_record(record: Any) -> bool:
-    """Whether a ledger's record can be gone by: what it owns are names, its seconds a number."""
+    """Whether a ledger's record can be trusted: what it owns are names, its seconds a number."""
     if not isinstance(record, dict):
         return False
     owns = record.get('owns', [])

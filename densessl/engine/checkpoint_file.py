@@ -32,7 +32,8 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Save ``content`` atomically, flushed and with a checksum of each member.
 
     Raises:
-        OSError: it could not be written, for want of room say; what was at ``path`` is still there.
+        OSError: it could not be written, because the disk is full, say; what was at ``path`` is
+            still there.
     """
     with replacing(path) as unfinished, unfinished.open('wb') as file:
         try:
@@ -92,8 +93,8 @@ def _is_zip(path: Path) -> bool:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a file that was changed since it was written. (An empty one of any other name than a
-    run's checkpoint was never one, as whoever opens it will say.)
+    """Refuse a file that was changed since it was written. (An empty file without the name of a
+    run's checkpoint never was one; opening it says so.)
 
     Raises:
         UsageError: it says what is wrong, and which checkpoint beside it could be used.
@@ -101,8 +102,8 @@ def require_whole(path: Path) -> None:
     of_run = _NUMBERED.fullmatch(path.name)
     wrong = damage(path)
     if wrong and (of_run or path.stat().st_size):
-        others = [one for one in numbered(path.parent) if of_run and one != path]
-        whole = next((one for one in reversed(others) if not damage(one)), None)
+        siblings = [one for one in numbered(path.parent) if of_run and one != path]
+        whole = next((one for one in reversed(siblings) if not damage(one)), None)
         raise UsageError(f'{path} is damaged: {wrong}'
                          + (f'; {whole.name} beside it is whole' if whole else ''))
 
@@ -132,7 +133,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
 
 def require_run_state(path: str | Path, content: Mapping[str, Any],
                       needs: Iterable[str] = ('state_dict', 'meta')) -> None:
-    """Refuse a file that opens but is something else than a run's checkpoint.
+    """Refuse a file that opens but is not a run's checkpoint.
 
     Args:
         needs: the dicts that are read from it.

@@ -20,7 +20,7 @@ class FiniteHook(Hook):
     pretraining run reads its losses only once a logging interval:
     :class:`densessl.training.log.LogValuesHook`.)"""
 
-    priority = 'VERY_HIGH'      # before whoever saves or scores
+    priority = 'VERY_HIGH'      # before the hooks that save or score
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Mapping[str, Any] | None = None) -> None:

@@ -1,5 +1,5 @@
-"""What a library refuses while it builds a config's parts is the config's fault: one line that
-names the part. What goes wrong while it trains is not, and keeps its traceback."""
+"""What a library refuses while it builds the parts of a config is the config's fault and gets
+one line that names the part. What goes wrong in training is not, and keeps its traceback."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def building(part: str) -> Iterator[None]:
     """Within, an error means that ``part`` of the config cannot be built.
 
     Raises:
-        UsageError: in the place of what was raised; the message has its last line.
+        UsageError: instead of what was raised; the message has its last line.
     """
     try:
         yield

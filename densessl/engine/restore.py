@@ -1,7 +1,7 @@
-"""What a run takes over from a checkpoint to go on. The file may be anybody's: it is checked first.
+"""What a resumed run takes over from a checkpoint. Anybody may have made it, so it is checked.
 
-mmengine believes it: it runs the text of a config in there, sets attributes by the names in there,
-and deletes the checkpoints that it names.
+mmengine trusts it: it runs the text of its config, sets attributes by the names in it, and deletes
+the checkpoints that it names.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from densessl.bounds import is_count
 from densessl.environment import is_of_machine
 from densessl.errors import RunFailed, UsageError, shown
 
@@ -31,7 +32,7 @@ def going_on(path: str | Path) -> Iterator[None]:
     """Within, an error means that a run cannot go on from the file.
 
     Raises:
-        UsageError: in the place of what was raised.
+        UsageError: instead of what was raised.
     """
     try:
         yield
@@ -49,15 +50,15 @@ def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, A
     """The ``meta`` of a checkpoint without the text of a config, which mmengine would run.
 
     Raises:
-        UsageError: it does not say after which iteration it was saved, or says odd things.
+        UsageError: it does not say after which iteration it was saved, or its values are odd.
     """
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict):
         _refuse(path, 'meta', meta, 'a dict')
     for key in ('iter', 'epoch'):
-        if not _is_count(meta.get(key)):
+        if not is_count(meta.get(key)):
             _refuse(path, f'meta.{key}', meta.get(key), 'a whole number from 0 on')
-    if not (meta.get('seed') is None or _is_count(meta['seed'])):
+    if not (meta.get('seed') is None or is_count(meta['seed'])):
         _refuse(path, 'meta.seed', meta['seed'], 'a whole number from 0 on')
     return {key: value for key, value in meta.items() if key != 'config'}
 
@@ -87,15 +88,15 @@ def check_optimizer(state: Any, wrapper: Any, path: str | Path) -> None:
     """
     if state is None or not isinstance(wrapper, OptimWrapper):
         return
-    own, optimizer = wrapper.state_dict(), wrapper.optimizer
+    expected, optimizer = wrapper.state_dict(), wrapper.optimizer
     if not (isinstance(state, dict) and isinstance(state.get('state'), dict)):
         _refuse(path, 'optimizer', state, 'the state of an optimizer')
     for part in ('param_groups', 'base_param_settings'):
-        _check_like(state.get(part), own.get(part), path, f'optimizer.{part}')
+        _check_like(state.get(part), expected.get(part), path, f'optimizer.{part}')
     shapes = [tuple(one.shape) for group in optimizer.param_groups for one in group['params']]
     for key, values in state['state'].items():
         at = f'optimizer.state.{key}'
-        if not (_is_count(key) and key < len(shapes) and isinstance(values, dict)):
+        if not (is_count(key) and key < len(shapes) and isinstance(values, dict)):
             _refuse(path, at, values, f'that of one of {len(shapes)} parameters')
         for name, value in values.items():
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
@@ -120,33 +121,33 @@ def check_schedulers(states: Any, schedulers: Any, path: str | Path) -> None:
     if not isinstance(states, list):
         _refuse(path, 'param_schedulers', states, 'a list')
     for i, (state, one) in enumerate(zip(states, schedulers, strict=False)):
-        own, at = one.state_dict(), f'param_schedulers[{i}]'
-        if not isinstance(state, dict) or set(state) - set(own):
-            _refuse(path, at, state, f'a dict of {", ".join(own)}')
-        _check_like(state, own, path, at)
+        expected, at = one.state_dict(), f'param_schedulers[{i}]'
+        if not isinstance(state, dict) or set(state) - set(expected):
+            _refuse(path, at, state, f'a dict of {", ".join(expected)}')
+        _check_like(state, expected, path, at)
 
 
-def _check_like(theirs: Any, own: Any, path: str | Path, name: str) -> None:
+def _check_like(found: Any, expected: Any, path: str | Path, name: str) -> None:
     """Check that what both have is of the same kind; versions of a library differ in the rest."""
-    if isinstance(own, Mapping):
-        if not isinstance(theirs, Mapping):
-            _refuse(path, name, theirs, 'a dict')
-        for key in set(own) & set(theirs):
-            _check_like(theirs[key], own[key], path, f'{name}.{key}')
-    elif isinstance(own, (list, tuple)):
-        if not isinstance(theirs, (list, tuple)) or len(theirs) != len(own):
-            _refuse(path, name, theirs, f'a list of {len(own)}')
-        for i, (one, mine) in enumerate(zip(theirs, own, strict=True)):
-            _check_like(one, mine, path, f'{name}[{i}]')
-    elif isinstance(own, bool):
-        if not isinstance(theirs, bool):
-            _refuse(path, name, theirs, 'true or false')
-    elif isinstance(own, (int, float, Tensor)):
-        if not (isinstance(theirs, (int, float)) or (isinstance(theirs, Tensor)
-                                                     and theirs.numel() == 1)):
-            _refuse(path, name, theirs, 'a number')
-    elif isinstance(own, str) and not isinstance(theirs, str):
-        _refuse(path, name, theirs, 'a string')
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            _refuse(path, name, found, 'a dict')
+        for key in set(expected) & set(found):
+            _check_like(found[key], expected[key], path, f'{name}.{key}')
+    elif isinstance(expected, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(found) != len(expected):
+            _refuse(path, name, found, f'a list of {len(expected)}')
+        for i, (one, wanted) in enumerate(zip(found, expected, strict=True)):
+            _check_like(one, wanted, path, f'{name}[{i}]')
+    elif isinstance(expected, bool):
+        if not isinstance(found, bool):
+            _refuse(path, name, found, 'true or false')
+    elif isinstance(expected, (int, float, Tensor)):
+        if not (isinstance(found, (int, float)) or (isinstance(found, Tensor)
+                                                     and found.numel() == 1)):
+            _refuse(path, name, found, 'a number')
+    elif isinstance(expected, str) and not isinstance(found, str):
+        _refuse(path, name, found, 'a string')
 
 
 def _checked_info(info: dict[Any, Any], path: str | Path, folder: Path
@@ -162,13 +163,9 @@ def _checked_info(info: dict[Any, Any], path: str | Path, folder: Path
         elif _SCORES.fullmatch(name) and not isinstance(value, (int, float)):
             _refuse(path, f'message_hub.{name}', value, 'a number')
         elif name == 'keep_ckpt_ids' and not (isinstance(value, (list, tuple))
-                                              and all(map(_is_count, value))):
+                                              and all(map(is_count, value))):
             _refuse(path, f'message_hub.{name}', value, 'a list of whole numbers')
         yield key, value
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 63
 
 
 def _refuse(path: str | Path, key: str, value: Any, wanted: str) -> None:

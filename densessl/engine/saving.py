@@ -1,5 +1,5 @@
-"""mmengine's checkpoint hook deletes first and saves then. Here what is outdated goes last: at any
-moment, of a kill or a full disk too, the newest checkpoint is whole."""
+"""mmengine's checkpoint hook deletes first and saves afterwards. Here outdated checkpoints go last:
+at any moment, even after a kill or on a full disk, the newest checkpoint is whole."""
 from __future__ import annotations
 
 import hashlib
@@ -30,7 +30,8 @@ from densessl.errors import RunFailed
 
 class PrunesAfterSaving(CheckpointHook):
     """Deletes old checkpoints after the new one is in its place and was read back. In a folder on
-    this machine all of the run's count, of earlier starts and of stops by a signal, too."""
+    this machine all checkpoints of the run count, also those of earlier starts and of stops by a
+    signal."""
 
     @property
     def folder(self) -> Path | None:
@@ -77,8 +78,8 @@ class PrunesAfterSaving(CheckpointHook):
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one)))
 
     def _steps_before(self, step: int) -> list[int]:
-        """The numbers of checkpoints that are there. Later ones, from which the run did not go on,
-        are written over when it gets there."""
+        """The numbers of the checkpoints in the folder. Later ones, from which the run did not
+        continue, are written over in time."""
         if self.folder is None:
             return []
         name = re.compile(self._numbers())
@@ -99,8 +100,8 @@ class PrunesAfterSaving(CheckpointHook):
                 self._remove(path)
 
     def _recall_best(self, runner: Runner) -> None:
-        """A run that was killed between a best checkpoint and the next ordinary one, which tells
-        of it, has forgotten it: the file knows. Those that it outdid go."""
+        """A run that was killed after it saved a best checkpoint and before the next ordinary one,
+        which records it, has forgotten it; its file still says so. Those that it outdid go."""
         done = runner.epoch if self.by_epoch else runner.iter
         name = re.compile('best_(.+)_' + self._numbers())
         found: dict[str, dict[int, Path]] = {}      # by the measure, as in file names
@@ -190,8 +191,8 @@ def saving(path: Path) -> Iterator[Path]:
     """Within, a checkpoint is written to ``path``.
 
     Raises:
-        RunFailed: the system could not write it; one line says why. (Who runs the training adds
-            what is kept: :func:`densessl.environment.saying`.)
+        RunFailed: the system could not write it; one line says why. (The training adds what is
+            kept: :func:`densessl.environment.saying`.)
     """
     try:
         yield path

@@ -28,8 +28,8 @@ def micro_batches(runner: Runner) -> int:
 
 class StopHook(Hook):
     """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
-    checkpoint, stop. A second signal stops at once, if it is not one of the several by which
-    launchers say the same.
+    checkpoint, stop. A second signal stops at once, if it is not one of the several that
+    launchers send at once.
 
     Of several processes each may be signalled at another time, or only one of them, but all must
     stop after the same iteration. They tell one another through a group of their own on the CPU:
@@ -67,7 +67,7 @@ class StopHook(Hook):
     def stop(self, runner: Runner, done: int) -> NoReturn:
         """Save and stop, ``done`` iterations being done."""
         words = self.save(runner, done)
-        if self.group:   # whoever leaves first is the launcher's reason to kill the others
+        if self.group:   # when one process leaves, the launcher kills the others
             distributed.barrier(self.group)
         raise Interrupted(words)
 

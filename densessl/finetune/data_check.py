@@ -1,5 +1,5 @@
 """The pass before training: every labelled file that will be used is opened, and what would end
-the run, or be learnt wrongly, is said before anything is trained."""
+the run, or be learnt wrongly, is reported before anything is trained."""
 from __future__ import annotations
 
 import os
@@ -222,8 +222,8 @@ def _judge_rare(used: Sequence[tuple[DataReport, Sequence[tuple[str, ...]]]],
             shown = ', '.join(map(str, rare[:5])) + (', …' if len(rare) > 5 else '')
             check.doubtful.append(FileFault(
                 label, f'holds id {shown}, above those of the other label maps (at most {top}): '
-                       f'without a classes.json it counts as a class; if it is none, correct the '
-                       f'map or give {meaning.ignore}{rare[0]}; if it is one, list the classes in '
+                       f'without a classes.json it counts as a class; if it is not one, correct '
+                       f'the map or give {meaning.ignore}{rare[0]}; if it is, list the classes in '
                        f'classes.json'))
 
 
@@ -233,7 +233,7 @@ def _instead_of(label: str) -> str:
     near = next((stem + other for other in _ENDINGS if os.path.exists(stem + other)), None)
     if near is None:
         return ''
-    lossy = ('whose compression changes ids; make it anew, as PNG' if near.lower().endswith(
+    lossy = ('whose compression changes ids; make it again, as PNG' if near.lower().endswith(
         ('.jpg', '.jpeg')) else f'but label maps must end in {suffix}')
     return f' ({os.path.basename(near)} is there, {lossy})'
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS
 
+from densessl.bounds import Seed, check_value
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.labels.data_root import SPLITS, require
@@ -25,8 +26,7 @@ def check_fraction(fraction: float) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise UsageError unless every generator takes ``seed``."""
-    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2 ** 32):
-        raise UsageError(f'--seed {seed}: from 0 to {2 ** 32 - 1}')
+    check_value('--seed', seed, Seed)
 
 
 def choose(total: int, fraction: float, seed: int) -> list[int]:
@@ -93,8 +93,8 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
         _leave_unformatted(cfg)
     images, labelled, start = [], False, 0
     for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
-        own = [index - start for index in chosen if start <= index < start + size]
-        for index in own:
+        positions = [index - start for index in chosen if start <= index < start + size]
+        for index in positions:
             info = dataset.get_data_info(index)
             images.append(info['img_path'])
             labelled = labelled or _has_label(info)

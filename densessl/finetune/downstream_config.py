@@ -1,34 +1,37 @@
 """A downstream config with overrides: read, and refused where it could only fail, or fail late."""
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from numbers import Real
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from mmengine import Config, registry
 from mmengine.registry import OPTIMIZERS
 
 from densessl.backbones import target_names
-from densessl.bounds import parameters_of
+from densessl.bounds import Range, check_value, parameters_of, whole
 from densessl.config import load_config
 from densessl.dist import print_once
-from densessl.errors import UsageError, did_you_mean
+from densessl.errors import UsageError, did_you_mean, refuse_value
 from densessl.finetune.schedule import check_warmups, scale_schedule
 from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
 from densessl.registry import TRANSFER_TARGETS
 from densessl.training.schema import check_wrapper
 from densessl.transfer.target import TransferTarget
 
-_COUNTS = {'train_cfg.max_iters': (1, 2 ** 31), 'train_cfg.max_epochs': (1, 10 ** 6),
-           'train_cfg.val_interval': (1, 2 ** 31), 'train_dataloader.batch_size': (1, 2 ** 16),
-           'val_dataloader.batch_size': (1, 2 ** 16), 'train_dataloader.num_workers': (0, 2 ** 10),
-           'val_dataloader.num_workers': (0, 2 ** 10),
-           'train_dataloader.prefetch_factor': (1, 2 ** 10),
-           'val_dataloader.prefetch_factor': (1, 2 ** 10),
-           'default_hooks.logger.interval': (1, 2 ** 31)}
+_STEPS = whole(1, 2 ** 31)
+_POSITIVE = Annotated[float, Range(above=0)]
 # mmengine's −1: never, or any number; its 0 would mean the same without a word
-_COUNTS_OR_NONE = ('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_keep_ckpts')
+_STEPS_OR_NONE = _STEPS | Literal[-1]
+_KINDS: dict[str, Any] = {
+    'train_cfg.max_iters': _STEPS, 'train_cfg.max_epochs': whole(1, 10 ** 6),
+    'train_cfg.val_interval': _STEPS, 'default_hooks.logger.interval': _STEPS,
+    'default_hooks.checkpoint.interval': _STEPS_OR_NONE,
+    'default_hooks.checkpoint.max_keep_ckpts': _STEPS_OR_NONE,
+    **{f'{split}_dataloader.{key}': kind for split in ('train', 'val') for key, kind in (
+        ('batch_size', whole(1, 2 ** 16)), ('num_workers', whole(0, 2 ** 10)),
+        ('prefetch_factor', whole(1, 2 ** 10)))},
+    'optim_wrapper.optimizer.lr': _POSITIVE,
+    'model.data_preprocessor.std': _POSITIVE | Sequence[_POSITIVE]}
 _OF_COMMAND = {'work_dir': '--work-dir', 'launcher': '--launcher', 'randomness': '--seed',
                'load_from': '--backbone', 'resume': '--resume'}
 _SECTIONS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -44,8 +47,8 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     able = [name for name in target_names() if TRANSFER_TARGETS.get(name).finetunes]
     scope = published.get('default_scope')
     if scope not in able or 'train_cfg' not in published:
-        raise UsageError(f'{config} is no downstream config: its default_scope is {scope!r}, and '
-                         f'fine-tuning is known for {", ".join(able) or "no installed target"}')
+        raise UsageError(f'{config} is not a downstream config: its default_scope is {scope!r}, '
+                         f'and fine-tuning is known for {", ".join(able) or "no installed target"}')
     target = TRANSFER_TARGETS.get(scope)()
     target.prepare()
     options = options or {}
@@ -93,10 +96,10 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     """
     for key, value in options.items():
         if isinstance(at(published, key), Mapping) and isinstance(value, (str, int, float)):
-            _refuse(key, value, 'a section of keys')
+            refuse_value(key, value, 'a section of keys')
         if key.rpartition('.')[2] == 'pipeline' and not (
                 isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
-            _refuse(key, value, 'a list of sections')
+            refuse_value(key, value, 'a list of sections')
         _check_reach(key, published)
         name = key.partition('.')[0]
         if name in _OF_COMMAND:
@@ -104,36 +107,22 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
                              f'{_OF_COMMAND[name]} to the command instead')
     for name in _SECTIONS:
         if not isinstance(cfg.get(name), Mapping):
-            _refuse(name, cfg.get(name), 'a section of keys')
+            refuse_value(name, cfg.get(name), 'a section of keys')
     for name in _LISTS:
         if not isinstance(cfg.get(name), (list, tuple, Mapping, type(None))):
-            _refuse(name, cfg.get(name), 'a list of sections')
+            refuse_value(name, cfg.get(name), 'a list of sections')
     if cfg.get('resume'):
         raise UsageError('resume of the config: add --resume to the command instead')
-    for key, (least, most) in _COUNTS.items():
-        value = at(cfg, key)
-        if value is not None and not (_is_whole(value) and value >= least):
-            _refuse(key, value, f'a whole number from {least} on')
-        if value is not None and value > most:
-            _refuse(key, value, f'a whole number up to {most}')
-    for key in _COUNTS_OR_NONE:
-        value = at(cfg, key)
-        if value is not None and not (_is_whole(value) and (value >= 1 or value == -1)):
-            _refuse(key, value, 'a whole number from 1 on, or -1 for none')
-    rate = at(cfg, 'optim_wrapper.optimizer.lr')
-    if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
-        _refuse('optim_wrapper.optimizer.lr', rate, 'a number above 0')
+    for key, kind in _KINDS.items():
+        if (value := at(cfg, key)) is not None:
+            check_value(key, value, kind)
     kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
     if isinstance(kind, str) and not _is_optimizer(
             kind if '.' in kind else f'{cfg.default_scope}.{kind}'):
-        _refuse('optim_wrapper.optimizer.type', kind, 'the name of an optimizer'
-                + did_you_mean(kind, OPTIMIZERS.module_dict))
+        refuse_value('optim_wrapper.optimizer.type', kind, 'the name of an optimizer',
+                     did_you_mean(kind, OPTIMIZERS.module_dict))
     if isinstance(cfg.optim_wrapper.get('optimizer'), Mapping):
         check_wrapper(cfg.optim_wrapper)
-    std = at(cfg, 'model.data_preprocessor.std')
-    if std is not None and not all(_is_number(one) and one > 0 for one in (
-            std if isinstance(std, (list, tuple)) else [std])):
-        _refuse('model.data_preprocessor.std', std, 'numbers above 0, one for each channel')
 
 
 def _is_optimizer(name: str) -> bool:
@@ -167,15 +156,3 @@ def _place_of(value: Any, node: Any) -> str | None:
             if found:
                 return f'{key}.{found}'
     return None
-
-
-def _refuse(key: str, value: Any, wanted: str) -> None:
-    raise UsageError(f'{key} of the config: {wanted}, not {value!r}')
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

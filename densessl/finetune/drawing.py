@@ -7,7 +7,7 @@ import numpy as np
 
 from densessl.pictures import figures
 from densessl.pictures.lettering import text_size, write
-from densessl.transfer.prediction import VOID, Prediction
+from densessl.transfer.prediction import Prediction
 
 SIDE = 640          # pixels: smaller images are enlarged to about that, so that lines stay thin
 TEXT, GAP = 15, 8   # pixels of the legend
@@ -21,7 +21,7 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str],
         image: (H, W, 3) uint8 RGB.
         classes: names by class index.
         palette: RGB colors by class index. One of another length belongs to other classes (a
-            library's own, left where the data brought theirs): colors of ours then.
+            library's own, left where the data brought theirs): then our own are used.
         score: objects below are left out.
 
     Returns:
@@ -32,11 +32,9 @@ def draw(image: np.ndarray, prediction: Prediction, classes: Sequence[str],
     scale = max(1, round(SIDE / max(image.shape[:2])))
     picture, shown = image, []
     if prediction.labels is not None:
-        known = prediction.labels < len(classes)     # beyond, some libraries put what has no label
-        labels = np.where(known, prediction.labels, VOID)
-        tinted = figures.colored_classes(image, labels, colors, scale=1, ignore=VOID)
-        picture = np.where((labels == VOID)[..., None], image, tinted)   # of no class: as it is
-        shown += np.unique(labels[known]).tolist()
+        # Beyond the classes some libraries put what has no label: it stays as it is.
+        picture = figures.draw_regions(image, prediction.labels, dict(enumerate(colors)), fill=0.78)
+        shown += [index for index in np.unique(prediction.labels).tolist() if index < len(classes)]
     picture = figures.enlarged(picture, scale)
     if prediction.instances is not None:
         objects = prediction.instances.above(score)

@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
-from densessl.files import write_atomically
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.drawing import draw
 from densessl.finetune.image_loading import rule_in
@@ -23,6 +21,7 @@ from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.image_names import check_links
 from densessl.images.range_survey import with_rule
+from densessl.pictures.figures import write_picture
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.progress import Progress
 from densessl.transfer.prediction import Prediction
@@ -68,7 +67,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
         images: a folder of images or tar shards, a list of paths or a COCO JSON.
         score: objects below are not drawn, 0 to 1.
         overwrite: replace pictures that are in ``out`` already.
-        pixels: ``value_range`` and ``bands`` in the place of those of the fine-tuning.
+        pixels: ``value_range`` and ``bands`` instead of those of the fine-tuning.
 
     Raises:
         UsageError: the model cannot be opened, there are no images, or something would be lost.
@@ -91,7 +90,7 @@ def draw_predictions(model: str | Path, images: str | Path, out: str | Path, *,
                 continue
             picture = draw(image, finetuned.predict(image), finetuned.classes, finetuned.palette,
                            score)
-            _write(path, picture)
+            write_picture(path, picture)
             drawn.pictures.append(path)
             progress.update(i + 1)
     return drawn
@@ -110,7 +109,7 @@ def open_finetuned(path: str | Path) -> Finetuned:
     content = load_weights_only(checkpoint)
     state = content.get('state_dict')
     if not isinstance(state, dict):
-        raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no '
+        raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
                          f'state_dict')
     check_state(state, checkpoint)
     classes, palette = _classes(content.get('meta'), checkpoint)
@@ -124,7 +123,8 @@ def _classes(meta: Any, checkpoint: Path) -> tuple[list[str], Sequence[Sequence[
     about = about if isinstance(about, dict) else {}
     classes, palette = about.get('classes'), about.get('palette') or ()
     if not classes:
-        raise UsageError(f'{checkpoint} is no checkpoint of a fine-tuned model: it has no classes')
+        raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
+                         f'classes')
     if not (isinstance(classes, (list, tuple)) and all(isinstance(one, str) for one in classes)):
         raise UsageError(f'{checkpoint} is damaged: its classes are {shown(classes)}, not a list '
                          f'of names; fine-tune again')
@@ -154,7 +154,7 @@ def _checkpoint(path: Path) -> Path:
 
 def _config(folder: Path) -> Path:
     """The config that the run wrote out beside its checkpoints, by the name that it recorded.
-    Reading a config executes it, so none that merely lies there is taken."""
+    Reading a config executes it, so only that one is used."""
     record = folder / RECORD
     if not record.is_file():
         raise UsageError(f'there is no {RECORD} beside the checkpoint in {folder}, which names the '
@@ -189,15 +189,10 @@ def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     if lost:
         raise UsageError(f'--out {out} would write over the images themselves, such as {lost[0]}; '
                          f'choose another folder')
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise UsageError(f'{out} holds {len(there)} of the {len(paths)} pictures already, such as '
-                         f'{there[0].name}; choose another folder, or add --overwrite')
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f'{out} holds {len(existing)} of the {len(paths)} pictures already, such '
+                         f'as {existing[0].name}; choose another folder, or add --overwrite')
     if out.exists() and not out.is_dir():
         raise UsageError(f'--out {out} is a file; it must be a folder')
     return paths
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    content: Any = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    write_atomically(path, content.tobytes())

@@ -80,11 +80,11 @@ def leap_over(runner: Runner) -> None:
     load and drop the images of all of them (it leaps by itself in plain batches alone)."""
     loop = runner.train_loop
     loader = loop.dataloader
-    own = getattr(loader, 'batch_sampler', None)
-    if isinstance(getattr(own, 'sampler', None), InfiniteSampler) and hasattr(
+    sampler = getattr(loader, 'batch_sampler', None)
+    if isinstance(getattr(sampler, 'sampler', None), InfiniteSampler) and hasattr(
             loop, 'dataloader_iterator'):
         # torch forbids the assignment, because an iterator may be under way: none is here yet
-        vars(loader)['batch_sampler'] = _Leap(own, loop.iter)
+        vars(loader)['batch_sampler'] = _Leap(sampler, loop.iter)
         loop.dataloader_iterator.skip_iter = lambda _: None
 
 

@@ -28,7 +28,7 @@ class FinetuneRun:
         keep: recipe lines (:data:`densessl.transfer.recipe.LINES`) to leave as in the config.
         freeze: how many stages stay as loaded, besides the stem; None: all is trained.
         like: random weights get its network and input, to be compared with it.
-        pixels: how images are read, in the place of what the pretraining says.
+        pixels: how images are read, instead of what the pretraining says.
         allow_partial: go on when weights or features do not match.
         work_dir: default ``work_dirs/<config>-<backbone>-<fraction>-seed<seed>``.
 

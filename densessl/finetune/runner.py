@@ -107,7 +107,7 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
         """Write beside the place and rename into it: an interrupted write leaves the old file.
 
         Raises:
-            RunFailed: it could not be written, for want of room say.
+            RunFailed: it could not be written, because the disk is full, say.
         """
         if not Path(out_dir).is_dir():     # some other storage, by an option of the checkpoint hook
             super().save_checkpoint(out_dir, filename, *args, **kwargs)

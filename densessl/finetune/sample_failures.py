@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 from mmengine.dataset import Compose
 
 from densessl.errors import RunFailed, UsageError
 from densessl.images.image_list import EXTENSIONS, UnreadableImage, read_image
+from densessl.pixels.decoders import set_log_level
 
 INSIDE = ('datasets', 'dataset', '_dataset')    # where mmengine's wrappers keep what they wrap
 
@@ -40,7 +40,7 @@ class NamedFailures(Compose):
 def name_failures(dataset: Any) -> None:
     """Have every data set inside wrappers name the file of a sample that cannot be loaded; before
     a loader starts its workers, which take copies."""
-    cv2.setLogLevel(2)    # errors: its warnings of damage do not say which file
+    set_log_level(2)    # errors: its warnings of damage do not say which file
     found = [getattr(dataset, name) for name in INSIDE if hasattr(dataset, name)]
     if found:
         for part in found[0] if isinstance(found[0], (list, tuple)) else found[:1]:

@@ -77,18 +77,19 @@ class Weights:
         backbone = next(iter(modules.values()))
         keys = compare_keys(self.placed, modules, target.added_modules(backbone, self.placed),
                             by_value=False)
-        own = counterpart(target, self.placed, self.meta['backbone'])
+        expected = counterpart(target, self.placed, self.meta['backbone'])
         kind = model['backbone']['type']
         if not (keys.loaded or keys.mismatched):
-            built = f"a {own['type'].partition('.')[2]}" if own else 'another backbone'
+            built = f"a {expected['type'].partition('.')[2]}" if expected else 'another backbone'
             raise UsageError(
                 f'{self.path} holds {self.source}, which {target.name} builds as {built}; '
                 f'the backbone of this config is a {kind} and has a place for none of '
                 f'the weights: choose a config with the right one, or set model.backbone')
         keys.require_complete(
             self.source, target.name,
-            f'; it is a {kind}, {self.path} needs {spelled(own) if own else "another"}: choose a '
-            f'config with that, or set model.backbone; --allow-partial goes on without the rest')
+            f'; it is a {kind}, {self.path} needs '
+            f'{spelled(expected) if expected else "another"}: choose a config with that, or '
+            f'set model.backbone; --allow-partial goes on without the rest')
 
     def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
         """Write the translated weights to ``folder`` and have the downstream config load them."""

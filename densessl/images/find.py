@@ -143,8 +143,8 @@ def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
     names = list(dict.fromkeys(map(os.path.normpath, paths)))
     if any(map(is_clutter, names)):
         kept = [name for name in names if not is_clutter(name)]
-        print(f'{len(names) - len(kept)} names in {source} are left out, which are of no images '
-              f'but of what macOS and notebooks leave beside them', file=sys.stderr)
+        print(f'{len(names) - len(kept)} names in {source} are left out, which are not images '
+              f'but files that macOS and notebooks leave beside them', file=sys.stderr)
         names = kept
     if not names:
         raise UsageError(f'{source} names no images')

@@ -96,7 +96,7 @@ class ImageList:
             state = None
         if not (state and state.st_size):
             read_data(self.path(i))       # says why
-            raise UnreadableImage(self.where(i), 'the file is not what it was a moment ago')
+            raise UnreadableImage(self.where(i), 'the file has just changed')
         return state.st_size, state.st_mtime_ns
 
     def data(self, i: int) -> bytes:

@@ -1,6 +1,6 @@
 """Names out of lists, archives and indexes: checked once, where a list of images is made.
 
-Whatever is kept of an image (mask, picture, tar member) is written under its name, so no name may
+Whatever is kept for an image (mask, picture, tar member) is written under its name, so no name may
 lead out of a folder. Names are posix paths relative to a folder, as bytes one after the other.
 """
 from __future__ import annotations
@@ -76,7 +76,7 @@ def refuse(name: str, source: Path) -> None:
 
 
 def _bytes(name: str | bytes) -> bytes:
-    """As the system spells it; of what it cannot spell, a name that is refused."""
+    """As the system spells it; for what it cannot spell, a name that is refused."""
     try:
         return os.fsencode(name)
     except UnicodeEncodeError:
@@ -108,7 +108,8 @@ def check_links(root: Path, names: Iterable[str], option: str) -> None:
     """
     real = os.path.realpath(root)
     for folder in sorted({os.path.dirname(name) for name in names} - {''}):
-        there = os.path.realpath(root / folder)
-        if os.path.commonpath([real, there]) != real:
-            raise UsageError(f'{option} {root}: its folder {shown(folder)} is a link to {there}, '
-                             f'outside of it; remove the link, or choose another folder')
+        real_folder = os.path.realpath(root / folder)
+        if os.path.commonpath([real, real_folder]) != real:
+            raise UsageError(f'{option} {root}: its folder {shown(folder)} is a link to '
+                             f'{real_folder}, outside of it; remove the link, or choose '
+                             f'another folder')

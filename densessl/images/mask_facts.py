@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from densessl.bounds import is_count
 from densessl.errors import shown
 from densessl.images.tar_layout import MAX_MAPS
 
@@ -21,11 +22,6 @@ def check_info(info: Any) -> None:
             raise ValueError(f'"{key}" is {shown(info[key])}, not {wanted}')
     if 'generator' in info and not _DESCRIBED <= set(info):
         raise ValueError(f'it must have {", ".join(sorted(_DESCRIBED))}')
-
-
-def is_count(value: Any) -> bool:
-    """Whether a file says a number of things."""
-    return type(value) is int and 0 <= value < 2 ** 62
 
 
 def _is_word(value: Any) -> bool:

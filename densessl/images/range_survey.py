@@ -18,7 +18,7 @@ LOOK, MEASURE = 64, 256     # images: to find out whether any is deep, and what 
 _NAMES = 20_000             # of which those are chosen
 _VALUES = 20_000            # of an image, for percentiles
 _DEEP = ('.png', '.apng', '.tif', '.tiff', '.pgm', '.ppm', '.pnm', '.jp2')
-_DARK = 1 / 2               # of the full range: who stays below it wants another
+_DARK = 1 / 2               # of the full range: values that stay below it want another
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _add(images: ImageList, positions: Iterable[int], rule: PixelRule, seen: dic
         try:
             found = deep_values(images.where(i), images.data(i), rule)
         except UnreadableImage:
-            continue               # who reads it says so
+            continue               # the reader reports it
         looked += 1
         if found is not None:
             values, full, nodata = found
@@ -112,7 +112,7 @@ def _measured(seen: Iterable[_Seen], asked: Any, images: ImageList) -> tuple[flo
     if asked == MINMAX:
         low, high = min(one.low for one in parts), max(one.high for one in parts)
     else:
-        values = np.concatenate([some.astype(np.float64) for one in parts for some in one.some])
+        values = np.concatenate([sample.astype(np.float64) for one in parts for sample in one.some])
         low, high = np.percentile(values, asked[1:])
     if not low < high:
         raise UsageError(f'value_range {asked!r}: all values that were looked at in '

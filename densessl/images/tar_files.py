@@ -1,4 +1,4 @@
-"""Reading a stretch of one of many tar files, wherever the reader is: a process, thread or worker.
+"""Reading a stretch of one of many tar files, from any process, thread or worker.
 """
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TarFiles:
 
 
 class _Opened:
-    """A file that is closed when nobody has it any more."""
+    """A file that is closed when its last reader is done."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

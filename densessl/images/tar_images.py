@@ -16,7 +16,7 @@ from densessl.pixels.decode import UnreadableImage, data_size
 
 @dataclass(frozen=True, eq=False)
 class TarImages(ImageList):
-    """As the list of the files that the images were, and with its digest.
+    """Behaves like the list of the files from which the shards were written, with the same digest.
 
     Attributes:
         shards: the tar files.

@@ -32,7 +32,7 @@ from densessl.images.tar_layout import Place, image_name, likeliest_images, read
 from densessl.progress import Progress
 
 INFO, INDEX, FORMAT = 'shards.json', 'index.npz', 1
-SCANNED = 2             # raised when the same tar files come to be indexed in another way
+SCANNED = 2             # raise it when the same tar files are indexed in another way
 COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 Row = tuple[str, int, Place, dict[int, Place]]     # name, shard, image, label maps by number
 
@@ -67,7 +67,7 @@ def open_shards(folder: Path) -> TarImages:
     files = TarFiles(folder, [shard['file'] for shard in info['shards']])
     images = TarImages(folder, folder, names, ends, files, entries, info['masks'])
     if images.digest() != info['digest']:
-        raise UsageError(f'{folder / INDEX} is of other images than {INFO}: {_again(folder)}')
+        raise UsageError(f'{folder / INDEX} lists other images than {INFO}: {_again(folder)}')
     return images
 
 
@@ -96,7 +96,7 @@ def _check_info(info: Any) -> None:
         raise ValueError(f'it must have {", ".join(sorted(wanted))}')
     shards = info.get('shards', [])
     if not isinstance(shards, list):
-        raise ValueError('its shards are no list')
+        raise ValueError('its shards are not a list')
     for shard in shards:
         name, size = map((shard if isinstance(shard, dict) else {}).get, ('file', 'bytes'))
         if not (isinstance(name, str) and is_inside_anywhere(name) and '/' not in name
@@ -151,7 +151,7 @@ def find_tars(folder: Path) -> list[str]:
 def refuse_compressed(path: Path) -> None:
     """Refuse a compressed tar file, in which no image can be found without reading all before."""
     if path.name.lower().endswith(COMPRESSED):
-        raise UsageError(f'{path} is compressed, so that no image in it can be read by its '
+        raise UsageError(f'{path} is compressed, so images in it cannot be read by their '
                          f'position: decompress the shards first')
 
 
@@ -161,8 +161,8 @@ def open_tar(source: Path) -> TarImages:
         images = open_shards(source.parent)
         if source.name in images.shards.names:
             number = images.shards.names.index(source.name)
-            some = images.select(np.flatnonzero(images.entries[:, 0] == number))
-            return replace(some, source=source)
+            chosen = images.select(np.flatnonzero(images.entries[:, 0] == number))
+            return replace(chosen, source=source)
     return scan_shards(source, [source.name])
 
 
@@ -187,7 +187,7 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
     except ValueError:      # there is none, or it is no longer whole
         arrays = _scan(source, folder, names)
         _keep(kept, arrays)
-    masks = {} if arrays[2].shape[1] > 3 else None     # made nobody knows how
+    masks = {} if arrays[2].shape[1] > 3 else None     # nobody knows how they were made
     return TarImages(source, source, arrays[0], arrays[1], TarFiles(folder, names), arrays[2],
                      masks, in_folders=False)
 
@@ -214,7 +214,7 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
                          f'{", ".join(sorted(EXTENSIONS))})')
     for count, what in ((several, 'samples have several images: a JPEG is taken, or the first'),
                         (links, 'links in the tar files are left out'),
-                        (again, 'members have a name that came before: the last of each is '
+                        (again, 'members repeat an earlier name: the last of each is '
                                 'taken')):
         if count:
             print(f'{count} {what}', file=sys.stderr)

@@ -88,7 +88,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
     """The samples of a shard by key, in its order, and what was left out.
 
     Raises:
-        UsageError: the file is no tar file, or damaged, or a name in it leads out of its folder.
+        UsageError: the file is not a tar file, is damaged, or a name in it leads out of its folder.
     """
     samples: dict[str, Sample] = {}
     left_out = LeftOut()
@@ -155,7 +155,7 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
                     start = _next_archive(file, tar.offset, end)
     except (tarfile.TarError, OSError) as error:
         reason = getattr(error, 'strerror', None) or error
-        raise UsageError(f'{path} is damaged or no tar file: {reason}; copy it again') from error
+        raise UsageError(f'{path} is damaged or not a tar file: {reason}; copy it again') from error
 
 
 def _next_archive(file: BinaryIO, offset: int, end: int) -> int | None:

@@ -66,10 +66,10 @@ def _listed_name(line: str, known: Container[str]) -> str:
 def missing_files(paths: Sequence[Path], source: Path) -> None:
     """Raise UsageError if some of ``paths``, which ``source`` lists, are not there. Compares with
     listings of the folders: asking for each file is slow on a network."""
-    there: dict[Path, set[str]] = {}
+    listed: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
-        there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-    missing = [path for path in paths if path.name not in there[path.parent]]
+        listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [path for path in paths if path.name not in listed[path.parent]]
     if missing:
         raise UsageError(f'{len(missing)} of the {len(paths)} {missing[0].suffix} files that '
                          f'{source} lists are not there, such as {missing[0]}')

@@ -110,15 +110,15 @@ def open_files(files: Iterable[tuple[str, FileKind]], root: Path | None = None, 
                 found[waiting[future]] = future.result()
                 bar.update(done)
     finally:
-        pool.shutdown(cancel_futures=True)       # Ctrl-C does not wait for what is left
+        pool.shutdown(cancel_futures=True)       # Ctrl-C does not wait for the rest
         if to_open:
             memory.write()
     return found
 
 
 class _Memory:
-    """Facts of the files below one folder, kept in the cache. A cache that cannot be written is
-    only slower, and one that cannot be read is made anew."""
+    """Facts of the files below one folder, kept in the cache. A cache that cannot be written only
+    costs time, and one that cannot be read is made again."""
 
     def __init__(self, root: str, rule: PixelRule, entries: dict[str, list]) -> None:
         self.root, self.rule, self.entries = root, rule, entries

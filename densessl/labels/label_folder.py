@@ -1,7 +1,7 @@
-"""A folder of images with PNG label maps: which belong together, and what the ids mean."""
+"""A folder of images with PNG label maps: which map is whose, and what the ids mean."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ Pair = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """How a user says what ids mean, in the words of the command at hand.
+    """How a user says what ids mean, in the words of the command.
 
     Attributes:
         ignore: that an id has no label; the id follows. binary: that 255 is the second class.
@@ -28,6 +28,45 @@ class LabelOptions:
 
     ignore: str
     binary: str
+
+
+@dataclass(frozen=True)
+class PixelLabels:
+    """Images with label maps.
+
+    Attributes:
+        root: their folder. pairs: images and label maps by split.
+        meaning: of the ids in the label maps. strays: label maps without an image, by split.
+    """
+
+    root: Path
+    pairs: dict[str, list[Pair]]
+    meaning: MapMeaning
+    strays: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.meaning.names)
+
+
+@dataclass(frozen=True)
+class LabelLayout:
+    """How a public data set lays out images and label maps.
+
+    Attributes:
+        name: of the data set.
+        parts: the folders that it is recognized by; the first two hold images and label maps.
+        read: what lists the images with their label maps below such a folder, opening neither.
+        below: where those folders may be, below what users name.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    read: Callable[[Path], PixelLabels]
+    below: tuple[str, ...] = ('',)
+
+    def folders(self, root: Path) -> list[Path]:
+        return [root / part for part in self.below]
 
 
 def label_pairs(images: Path, labels: Path) -> Iterator[Pair]:
@@ -131,9 +170,9 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
     indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
     ids = {value: indices[meant] for value in sorted(present)
            if (meant := moved.get(value, value)) in indices}
-    own = {value for value, index in ids.items() if value == index != IGNORED}
+    unchanged = {value for value, index in ids.items() if value == index != IGNORED}
     return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
-                                         if value not in own}, palette, named.is_file())
+                                         if value not in unchanged}, palette, named.is_file())
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],
@@ -150,8 +189,8 @@ def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int]
                        if facts[label].wrong not in (None, MISSING)), '')
         hint = f'; masks of 0 and 255: {options.binary}' if present == {0, 255} else spoilt
         raise UsageError(f'the label maps in {root / "labels"} hold {len(used)} class (ids {used}, '
-                         f'without label: {sorted(meant & ignored) or "none"}); two are needed at '
-                         f'least{hint}')
+                         f'without label: {sorted(meant & ignored) or "none"}); at least two are '
+                         f'needed{hint}')
     return used, present
 
 

@@ -18,7 +18,7 @@ _JPEG = b'\xff\xd8\xff'
 
 
 class UnusableMap(ValueError):
-    """A file that does not hold what it must; the message says what is wrong, not with which."""
+    """A file that does not hold what it must; the message does not name the file."""
 
 
 def read_stored(path: str | Path) -> np.ndarray:
@@ -34,7 +34,7 @@ def read_stored(path: str | Path) -> np.ndarray:
         with open_regular(path) as file:
             if file.read(3) == _JPEG:
                 raise UnusableMap('is a JPEG, whose compression changes the ids along every edge; '
-                                  'make label maps anew, as PNG')
+                                  'make the label maps again, as PNG')
         return read_label_image(path)
     except UnusableMap:
         raise
@@ -58,7 +58,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     if lowest < 0 or highest > 255:
         raise UnusableMap(f'holds ids from {lowest:g} to {highest:g} '
                           f'({values.dtype.itemsize * 8} bits a pixel), but ids are 0 to 255; '
-                          f'number the classes anew and save one byte a pixel')
+                          f'number the classes anew and save one byte per pixel')
     return values.astype(np.uint8)
 
 

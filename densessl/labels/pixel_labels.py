@@ -1,16 +1,9 @@
-"""Images with label maps to probe on: any folder of them, or the layouts of two public data sets.
-
-The layout is recognized by its folders:
-
-    DIR/images/{train,val}, DIR/labels/{train,val}                      any images, PNG label maps
-    DIR/{JPEGImages,SegmentationClass,ImageSets/Segmentation}           PASCAL VOC (also of a
-                                                                        VOCdevkit, its VOC2012)
-    DIR/leftImg8bit/{train,val}, DIR/gtFine/{train,val}                 Cityscapes, by labelIds
-"""
+"""Images with label maps to probe on: ``DIR/images/{train,val}`` with PNG label maps in
+``DIR/labels/{train,val}``, or the layout of a public data set that a target's library reads. The
+layout is recognized by its folders."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,61 +13,34 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from densessl.backbones import target_names
 from densessl.errors import UsageError
 from densessl.labels.data_report import DataReport, Finding
-from densessl.labels.data_root import SPLITS, listed_images, require
 from densessl.labels.label_folder import (
     LAYOUT,
+    LabelLayout,
     LabelOptions,
-    Pair,
+    PixelLabels,
     read_label_folder,
     stray_labels,
-    visible_files,
 )
-from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning, UnusableMap, read_ids
+from densessl.labels.label_ids import UnusableMap, read_ids
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.registry import TRANSFER_TARGETS
 
-VOC = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
-VOC_NAMES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog '
-             'horse motorbike person pottedplant sheep sofa train tvmonitor').split()
-CITYSCAPES = ('leftImg8bit', 'gtFine')
-# labelId → name of the 19 classes that are evaluated (mcordts/cityscapesScripts, labels.py)
-CITYSCAPES_CLASSES = {
-    7: 'road', 8: 'sidewalk', 11: 'building', 12: 'wall', 13: 'fence', 17: 'pole',
-    19: 'traffic light', 20: 'traffic sign', 21: 'vegetation', 22: 'terrain', 23: 'sky',
-    24: 'person', 25: 'rider', 26: 'car', 27: 'truck', 28: 'bus', 31: 'train', 32: 'motorcycle',
-    33: 'bicycle'}
 OPTIONS = LabelOptions('--ignore ', '--map 255=1')
 NEAR_QUARTER = 4    # the head is trained on labels at this stride: finer than any backbone's map
 
 
-@dataclass(frozen=True)
-class PixelLabels:
-    """Images with label maps.
-
-    Attributes:
-        root: their folder. pairs: images and label maps by split.
-        meaning: of the ids in the label maps. strays: label maps without an image, by split.
-    """
-
-    root: Path
-    pairs: dict[str, list[Pair]]
-    meaning: MapMeaning
-    strays: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.meaning.names)
-
-    def reports(self) -> list[DataReport]:
-        """What there is in each split, for the pass that opens it."""
-        return [DataReport(
-            split, f'{self.root} ({split})', len(found), len(found), maps=self.meaning,
-            samples=tuple((str(image), str(label)) for image, label in found),
-            findings=tuple(Finding('have no image', tuple(lost), unit='label maps')
-                           for lost in [self.strays.get(split)] if lost))
-            for split, found in self.pairs.items()]
+def label_reports(data: PixelLabels) -> list[DataReport]:
+    """What there is in each split, for the pass that opens it."""
+    return [DataReport(
+        split, f'{data.root} ({split})', len(found), len(found), maps=data.meaning,
+        samples=tuple((str(image), str(label)) for image, label in found),
+        findings=tuple(Finding('have no image', tuple(strays), unit='label maps')
+                       for strays in [data.strays.get(split)] if strays))
+        for split, found in data.pairs.items()]
 
 
 def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, int] | None = None
@@ -89,18 +55,18 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
     Raises:
         UsageError: no known layout, or a part of it is missing.
     """
-    base = Path(root)
+    base, layouts = Path(root), _layouts()
     if not base.is_dir():
-        raise UsageError(f'no folder {base}; --data expects {LAYOUT}, or the layout of PASCAL VOC '
-                         f'or Cityscapes')
-    if all((base / part).is_dir() for part in CITYSCAPES):
-        return _cityscapes(base)
-    for folder in _voc_folders(base):
-        if all((folder / part).is_dir() for part in VOC):
-            return _voc(folder)
+        names = ' or '.join(layout.name for layout in layouts)
+        raise UsageError(f'no folder {base}; --data expects {LAYOUT}, or the layout of {names}')
+    for layout in layouts:
+        for folder in layout.folders(base):
+            if all((folder / part).is_dir() for part in layout.parts):
+                return _nonempty(layout.read(folder))
     if not (base / 'images').is_dir():
-        raise UsageError(f'{base} has none of the layouts that are known: {LAYOUT}; or '
-                         f'{", ".join(VOC)} (PASCAL VOC); or {", ".join(CITYSCAPES)} (Cityscapes)')
+        known = '; or '.join([LAYOUT, *(f'{", ".join(layout.parts)} ({layout.name})'
+                                        for layout in layouts)])
+        raise UsageError(f'{base} has none of the known layouts: {known}')
     found = read_label_folder(base, ignore, OPTIONS, moved)
     return PixelLabels(base, found.pairs, found.meaning(OPTIONS), {
         split: stray_labels(base / 'labels' / split, (label for _, label in pairs))
@@ -109,50 +75,24 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
 
 def layout_of_pixel_labels(root: Path) -> str | None:
     """What label maps below ``root`` are laid out as, by two telling folders; None if by none."""
-    layouts = {'images and label maps': (('images', 'labels'), [root]),
-               'PASCAL VOC': (VOC[:2], _voc_folders(root)), 'Cityscapes': (CITYSCAPES, [root])}
-    return next((f'{parts[0]}/ and {parts[1]}/ of {name}'
-                 for name, (parts, folders) in layouts.items() for folder in folders
-                 if all((folder / part).is_dir() for part in parts)), None)
+    telling = [('images and label maps', ('images', 'labels'), [root]),
+               *((layout.name, layout.parts, layout.folders(root)) for layout in _layouts())]
+    return next((f'{first}/ and {second}/ of {name}' for name, (first, second, *_), folders
+                 in telling for folder in folders
+                 if (folder / first).is_dir() and (folder / second).is_dir()), None)
 
 
-def _voc_folders(root: Path) -> list[Path]:
-    """Where VOC's folders may be, below what users name."""
-    return [root, root / 'VOC2012', root / 'VOCdevkit' / 'VOC2012']
+def _layouts() -> list[LabelLayout]:
+    """Those of public data sets, from all targets."""
+    return [layout for name in target_names()
+            for layout in TRANSFER_TARGETS.get(name)().label_layouts()]
 
 
-def _voc(root: Path) -> PixelLabels:
-    pairs = {}
-    for split in SPLITS:
-        names = root / VOC[2] / f'{split}.txt'
-        require([str(names.relative_to(root))], root, 'PASCAL VOC has that list of images')
-        pairs[split] = [(root / VOC[0] / f'{name}.jpg', root / VOC[1] / f'{name}.png')
-                        for name in listed_images(names, root / VOC[0])]
-    return PixelLabels(root, _some(pairs), MapMeaning.of(VOC_NAMES, {IGNORED: IGNORED}))
-
-
-def _cityscapes(root: Path) -> PixelLabels:
-    pairs, strays = {}, {}
-    for split in SPLITS:
-        images, labels = (root / folder / split for folder in CITYSCAPES)
-        pairs[split] = [(path, labels / path.relative_to(images).with_name(path.name.replace(
-            '_leftImg8bit', '_gtFine_labelIds')))
-            for path in visible_files(images, {'.png'}) if '_leftImg8bit' in path.name]
-        used = {label for _, label in pairs[split]}
-        strays[split] = [str(path) for path in visible_files(labels, {'.png'})
-                         if path.name.endswith('_gtFine_labelIds.png') and path not in used]
-    ids = dict.fromkeys([*range(35), IGNORED], IGNORED)     # the others evaluate to no label
-    ids.update({label: index for index, label in enumerate(CITYSCAPES_CLASSES)})
-    lookup = [ids.get(value, UNKNOWN) for value in range(256)]
-    return PixelLabels(root, _some(pairs), MapMeaning(
-        tuple(CITYSCAPES_CLASSES.values()), tuple(lookup)), strays)
-
-
-def _some(pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
-    for split, found in pairs.items():
+def _nonempty(data: PixelLabels) -> PixelLabels:
+    for split, found in data.pairs.items():
         if not found:
             raise UsageError(f'there are no images for {split}')
-    return pairs
+    return data
 
 
 class PixelData(Dataset):

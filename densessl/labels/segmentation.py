@@ -13,13 +13,16 @@ class Confusion:
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+        self.by_image: list[Tensor] = []    # (3, classes): pixels right, of it, given it
 
     def add(self, predicted: Tensor, true: Tensor) -> None:
         """Count label maps of the same shape; pixels whose true class is 255 are left out."""
         known = true != IGNORED
         pairs = true[known].long() * self.classes + predicted[known].long()
-        self.counts += torch.bincount(pairs, minlength=self.classes ** 2).view(
+        counts = torch.bincount(pairs, minlength=self.classes ** 2).view(
             self.classes, self.classes).cpu()
+        self.counts += counts
+        self.by_image.append(torch.stack([counts.diag(), counts.sum(1), counts.sum(0)]))
 
     def iou(self) -> Tensor:
         """(classes,) intersection over union; NaN for classes neither present nor predicted."""

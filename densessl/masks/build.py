@@ -26,6 +26,7 @@ from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.lock import BuildLock
+from densessl.machine import cores
 from densessl.masks import metadata as mask_info
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
@@ -86,7 +87,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         progress: whether to show it on stderr.
 
     Raises:
-        UsageError: ``out`` cannot be written to, is no mask store, was made with other
+        UsageError: ``out`` cannot be written to, is not a mask store, was made with other
             parameters or is being built by another process; two images would share a mask; or no
             image gave a mask.
         RuntimeError: a worker was killed.
@@ -104,7 +105,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
         share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
         if share.changed and progress:
             print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
-                  f'masks were made ({named(images, share.changed)}): theirs are made again',
+                  f'masks were made ({named(images, share.changed)}): their masks are made again',
                   file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
@@ -122,11 +123,6 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if progress:
         print(f'masks in {out}: {summary}', file=sys.stderr)
     return summary
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _check_names(images: ImageList, out: Path, maps: int) -> None:
@@ -200,9 +196,9 @@ def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerato
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunFailed(
-            f'a worker process ended: killed for want of memory (then run the same again with '
-            f'fewer workers than {workers}; what was made is kept), or started from a script '
-            f'without "if __name__ == \'__main__\':"') from error
+            f'a worker process ended: it was killed because memory ran out (then run the same '
+            f'command with fewer workers than {workers}; what was made is kept), or was started '
+            f'from a script without "if __name__ == \'__main__\':"') from error
     finally:
         stop.value = True                            # a worker ends after the image it is at
         pool.shutdown(cancel_futures=True)

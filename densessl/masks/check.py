@@ -15,9 +15,9 @@ from densessl.progress import Progress
 
 def check_masks(masks: Masks, *, workers: int = 1, shard: tuple[int, int] = (0, 1),
                 progress: bool = True) -> Iterator[tuple[str, str]]:
-    """Look at the mask of every image, as it is needed in training: there, a PNG label map, of
-    the size at which the image is displayed, with labels 0..n-1 that all occur; and whether the
-    image is still the one that it was made of.
+    """Check the mask of every image as training needs it: a PNG label map of the size at which
+    the image is displayed, with labels 0..n-1 that all occur, made of the image as it is
+    now.
 
     Args:
         masks: of the images that should have one; those listed as skipped need none.

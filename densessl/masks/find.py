@@ -81,7 +81,7 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
 
 def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
     """Make the masks of images again that have changed since theirs were made, as the store says
-    that it was made; while another process does so, wait."""
+    that it was made; wait if another process does so."""
     while changed := changed_since(store.of(images)):
         if not parameters:
             raise said_changed(store.of(images), changed)
@@ -108,7 +108,7 @@ def changed_since(masks: Masks) -> list[int]:
     times = recorded['time'].copy()
     changed = changed_images(images, positions, recorded)
     if (recorded['time'] != times).any() and masks.info.get('digest') == images.digest():
-        with suppress(UsageError):      # who may not write looks at the bytes again
+        with suppress(UsageError):      # without the right to write, the bytes are compared again
             write_record(masks.root / RECORD, recorded, images.digest())
     return changed
 
@@ -120,7 +120,7 @@ def said_changed(masks: Masks, changed: list[int]) -> UsageError:
     command = shlex.join(['make_masks', str(images.source), str(masks.root), '--generator',
                           info['generator'], *(['--set', *values] if values else [])])
     return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
-                      f'{masks.root} were made ({named(images, changed)}); make theirs again: '
+                      f'{masks.root} were made ({named(images, changed)}); make their masks again: '
                       f'densessl {command}')
 
 
@@ -135,11 +135,11 @@ def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *
     Raises:
         UsageError: as :func:`densessl.images.range_survey.with_rule`.
     """
-    theirs = PixelRule.of(_info_in(images, folder), str(folder or images.source))
-    if theirs != PLAIN and (rule == PLAIN or not rule.measured):
-        rule = theirs
+    store_rule = PixelRule.of(_info_in(images, folder), str(folder or images.source))
+    if store_rule != PLAIN and (rule == PLAIN or not rule.measured):
+        rule = store_rule
         if say:
-            print(f'densessl: images are read as those were that the masks are of, by {rule}',
+            print(f'densessl: images are read as they were for their masks, by {rule}',
                   file=sys.stderr)
     return with_rule(images, rule, say=say)
 
@@ -150,7 +150,7 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
         return read_info(root)
     try:
         held = masks_in_shards(images, root)
-    except UsageError:      # who needs masks of that folder says so
+    except UsageError:      # reported where those masks are needed
         held = None
     return held.info if held else {}
 
@@ -204,13 +204,13 @@ def open_masks(images: ImageList, folder: str | Path) -> Masks:
 
 def _check_same(store: MaskStore | Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
     """Refuse a store that differs from what was ``given``; what was left open may differ."""
-    ours, theirs = describe(generator), store.info
-    known = {name: theirs.get('parameters', {}).get(name) for name in given if name != 'type'}
-    if (theirs.get('generator') != ours['generator']
-            or any(ours['parameters'].get(name) != value for name, value in known.items())):
-        raise UsageError(f'the masks in {store.root} were made with {spell(theirs)}, not '
-                         f'{spell(ours)}; leave the parameters out (--masks {store.root}) or name '
-                         f'another store (masks.store=FOLDER)')
+    wanted, stored = describe(generator), store.info
+    known = {name: stored.get('parameters', {}).get(name) for name in given if name != 'type'}
+    if (stored.get('generator') != wanted['generator']
+            or any(wanted['parameters'].get(name) != value for name, value in known.items())):
+        raise UsageError(f'the masks in {store.root} were made with {spell(stored)}, not '
+                         f'{spell(wanted)}; leave the parameters out (--masks {store.root}) or '
+                         f'name another store (masks.store=FOLDER)')
 
 
 def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool

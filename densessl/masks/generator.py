@@ -34,7 +34,7 @@ class MaskGenerator:
     def for_image(self, name: str, image: np.ndarray) -> np.ndarray:
         """What the store keeps of the image ``name``, a posix path relative to the folder of the
         images. A generator that must know which image it is, because its regions are in a file,
-        overrides this instead of ``__call__``. An image at which it raises is skipped, and the
+        overrides this instead of ``__call__``. An image for which it raises is skipped and the
         message listed; a ``UsageError`` ends the build."""
         return self(image)
 

@@ -1,4 +1,4 @@
-"""What a mask store says of itself: how masks are made, what is done, which images have none."""
+"""What a mask store says about itself: how masks are made, what is done, which images have none."""
 from __future__ import annotations
 
 import json
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import densessl
+from densessl.bounds import is_count
 from densessl.errors import UsageError
-from densessl.files import parse_json, write_atomically
+from densessl.files import parse_json, write_atomically, write_json
 from densessl.images.image_list import ImageList
-from densessl.images.mask_facts import check_info, is_count
+from densessl.images.mask_facts import check_info
 from densessl.masks.generator import MaskGenerator
 from densessl.pixels.pixel_rule import PixelRule
 
@@ -20,8 +21,8 @@ INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
 
 
 def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
-    """Write ``masks.json``, or check that the one that is there is of the same masks."""
-    ours, path = describe(generator), root / INFO
+    """Write ``masks.json``, or check that the existing one describes the same masks."""
+    described, path = describe(generator), root / INFO
     try:
         root.mkdir(parents=True, exist_ok=True)
         # the order matters: a shard that starts at the same time writes masks.json, then masks
@@ -32,17 +33,18 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
         raise UsageError(f'{root} is not empty and has no {INFO}, so it is not a mask store; '
                          f'choose another folder')
     known = read_info(root) if path.exists() else {}
-    theirs = {key: known[key] for key in ours if known}
-    if theirs and theirs != ours:
-        raise UsageError(f'{root} was made with {spell(theirs)}, not {spell(ours)}; choose another '
-                         f'folder or delete it')
+    stored = {key: known[key] for key in described if known}
+    if stored and stored != described:
+        raise UsageError(f'{root} was made with {spell(stored)}, not {spell(described)}; choose '
+                         f'another folder or delete it')
     if known:
         require_same_rule(root, PixelRule.of(known, str(path)), images)
     listed = {'images': len(images), 'digest': images.digest()}
     if generator.maps > 1:
         listed['maps'] = generator.maps
     if {key: known.get(key) for key in listed} != listed:
-        write_json(path, ours | images.rule.record() | {'densessl': densessl.__version__} | listed)
+        facts = images.rule.record() | {'densessl': densessl.__version__} | listed
+        write_json(path, described | facts, shared=True)
 
 
 def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:
@@ -84,22 +86,16 @@ def read_info(root: Path) -> dict[str, Any]:
         raise UsageError(f'{root} is not a mask store: it has no {INFO} (make one with '
                          f'"densessl make_masks IMAGES {root}")') from error
     except (OSError, ValueError) as error:
-        raise UsageError(f'{path} cannot be used: {error}; get it as it was written beside the '
-                         f'masks, or make them again in another folder') from error
+        raise UsageError(f'{path} cannot be used: {error}; restore the file that was written '
+                         f'with the masks, or make them again in another folder') from error
     return info
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` so that ``path`` is never half written."""
-    write_atomically(path, json.dumps(content, indent=2).encode() + b'\n',
-                     shared=True)
 
 
 def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
                skipped: dict[str, str]) -> None:
     """Say that ``shard`` = (I, N) of the list of images ``digest`` is done."""
     write_json(root / SHARDS / f'{shard[0]}-of-{shard[1]}.json',
-               {'digest': digest, 'masks': masks, 'skipped': skipped})
+               {'digest': digest, 'masks': masks, 'skipped': skipped}, shared=True)
 
 
 def gather_marks(root: Path, digest: str | None, shards: int | None = None
@@ -152,7 +148,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
         first = [f'{name}: {skipped[name]}' for name in sorted(skipped)[:1]]
         raise UsageError(f'none of the {len(images)} images in {images.source} gave a mask; '
                          f'{first[0]}' if first else f'no images in {images.source}')
-    write_json(root / INFO, read_info(root) | counts)
+    write_json(root / INFO, read_info(root) | counts, shared=True)
 
 
 def write_skipped(root: Path, skipped: dict[str, str]) -> None:

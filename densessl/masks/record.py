@@ -85,7 +85,7 @@ def _shard_record(out: Path, i: int, n: int) -> Path:
 def write_record(path: Path, states: np.ndarray, digest: str) -> None:
     """Keep ``states``, (n,) of :data:`STATE`, of images of the list with ``digest``."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, 'w') as archive:     # as numpy.savez, but the same at any time
+    with zipfile.ZipFile(content, 'w') as archive:     # as numpy.savez, but always the same bytes
         for name, array in (('states', states), ('digest', np.array(digest))):
             data = io.BytesIO()
             np.save(data, array, allow_pickle=False)
@@ -114,8 +114,8 @@ def read_record(path: Path, images: ImageList, positions: Sequence[int]) -> np.n
 
 
 def has_changed(images: ImageList, i: int, recorded: np.void) -> bool:
-    """Whether image ``i`` is another than the ``recorded`` one, or gone; False if nothing was. Of
-    one whose time alone is another, ``recorded`` takes the new time."""
+    """Whether image ``i`` differs from the ``recorded`` one, or is gone; False if nothing was
+    recorded. If only its time differs, ``recorded`` takes the new time."""
     if not recorded['size']:
         return False
     try:
@@ -152,7 +152,7 @@ def state_now(images: ImageList, i: int) -> tuple[int, int, int, int]:
     Raises:
         UnreadableImage: it is missing or empty.
     """
-    size, time = images.stat(i)         # first: bytes that change meanwhile are found changed
+    size, time = images.stat(i)         # first: bytes that change in the meantime are noticed
     return _name(images, i), size, time, _hash(images.data(i))
 
 

@@ -38,7 +38,7 @@ class MaskStore:
             ``complete``, also how many images have their ``masks`` and how many were ``skipped``.
 
     Raises:
-        UsageError: ``root`` is no mask store.
+        UsageError: ``root`` is not a mask store.
     """
 
     def __init__(self, root: str | Path) -> None:

@@ -1,13 +1,30 @@
-"""Line charts as inline SVG: sharp at every size, in the colors of the page's theme."""
+"""Line charts for a page: SVG by matplotlib, in the colors of the page's theme."""
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 WIDTH, HEIGHT = 480, 250                         # of the drawing; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44        # margins around the plot
+# Colors that stand for those of the page, which change with its theme
+SOFT, LINE, SERIES = '#010101', '#010102', ('#010110', '#010111', '#010112')
+THEME = {SOFT: 'var(--soft)', LINE: 'var(--line)',
+         **{color: f'var(--series-{i})' for i, color in enumerate(SERIES)}}
+STYLE = {
+    'svg.fonttype': 'none', 'svg.hashsalt': 'densessl',     # text as text; the same bytes again
+    'font.sans-serif': 'DejaVu Sans', 'font.size': 13, 'text.parse_math': False,
+    'axes.labelcolor': SOFT, 'lines.solid_capstyle': 'round',
+    'axes.autolimit_mode': 'round_numbers', 'axes.ymargin': 0, 'axes.grid': True,
+    'axes.grid.axis': 'y', 'grid.color': LINE, 'axes.axisbelow': True,
+    'xtick.labelcolor': SOFT, 'ytick.labelcolor': SOFT, 'xtick.bottom': False, 'ytick.left': False,
+    **{f'axes.spines.{side}': False for side in ('left', 'right', 'top', 'bottom')}}
 
 
 @dataclass(frozen=True)
@@ -34,21 +51,36 @@ def line_chart(title: str, series: Sequence[Series], *, x_name: str, from_zero: 
 
     Args:
         from_zero: whether the y axis begins at 0.
+
+    Returns:
+        HTML: the title, a legend if there are several lines, and the drawing.
     """
     finite = [[(x, y) for x, y in line.points if math.isfinite(y)] for line in series]
-    everything = [point for points in finite for point in points]
-    if not everything:
+    if not any(finite):
         return f'<div><div class="title">{escape(title)}</div><p class="soft">no data</p></div>'
-    x_ticks = ticks(0.0, max(x for x, _ in everything))
-    low, high = (pick(y for _, y in everything) for pick in (min, max))
-    y_ticks = ticks(0.0 if from_zero else low, high)
-    scale = _Scale(0.0, max(x for x, _ in everything), y_ticks[0], y_ticks[-1])
-    parts = [_axes(scale, x_ticks, y_ticks, x_name)]
-    parts += [_line(line, points, scale) for line, points in zip(series, finite, strict=True)]
-    named = [line for line in series if not line.faint]
-    return (f'<div><div class="title">{escape(title)}</div>{_legend(named)}'
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout='constrained')
+        axes, marked = figure.subplots(), []
+        for line, points in zip(series, finite, strict=True):
+            dots = line.markers or len(points) == 1
+            axes.plot(*zip(*points, strict=True) if points else ([], []), clip_on=False,
+                      color=SERIES[line.color], linewidth=1.2 if line.faint else 2.4,
+                      alpha=0.4 if line.faint else 1, marker='o' if dots else '', markersize=7,
+                      markeredgewidth=0)
+            if dots:
+                marked += [f'{line.name}: {y:.4g} at {x:g}' for x, y in points]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+            axis.set_major_formatter(lambda value, _: f'{value:.4g}'.replace('-', '−'))
+        axes.set_xlabel(x_name)
+        axes.set_xlim(0, max(x for points in finite for x, _ in points) or 1)
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        drawing = _svg(figure, marked)
+    legend = _legend([line for line in series if not line.faint])
+    return (f'<div><div class="title">{escape(title)}</div>{legend}'
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-            + ''.join(parts) + '</svg></div>')
+            f'{drawing}</div>')
 
 
 def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
@@ -61,62 +93,22 @@ def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[f
     return means
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers that span ``low`` … ``high``."""
-    if high <= low:
-        high = low + (abs(low) or 1.0)
-    raw = (high - low) / about
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [i * step for i in range(first, last + 1)]
+def _svg(figure: Figure, marked: Sequence[str]) -> str:
+    """What the ``svg`` element of a figure holds, and its end, in the page's colors.
 
-
-@dataclass(frozen=True)
-class _Scale:
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    def x(self, value: float) -> float:
-        share = (value - self.left) / ((self.right - self.left) or 1)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        share = (value - self.bottom) / ((self.top - self.bottom) or 1)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-
-def _axes(scale: _Scale, x_ticks: list[float], y_ticks: list[float], x_name: str) -> str:
-    parts = []
-    for value in y_ticks:
-        y = scale.y(value)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
-                     f'stroke="var(--line)"/><text x="{LEFT - 8}" y="{y + 4:.1f}" '
-                     f'text-anchor="end">{_number(value)}</text>')
-    for value in x_ticks:
-        if value <= scale.right * 1.001:
-            parts.append(f'<text x="{scale.x(value):.1f}" y="{HEIGHT - BOTTOM + 18}" '
-                         f'text-anchor="middle">{_number(value)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
-                 f'text-anchor="middle">{escape(x_name)}</text>')
-    return ''.join(parts)
-
-
-def _line(line: Series, points: Sequence[tuple[float, float]], scale: _Scale) -> str:
-    if not points:
-        return ''
-    color, width = f'var(--series-{line.color})', 1.2 if line.faint else 2.4
-    path = ' '.join(f'{scale.x(x):.1f},{scale.y(y):.1f}' for x, y in points)
-    opacity = 0.4 if line.faint else 1
-    drawn = (f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}" '
-             f'stroke-linejoin="round" stroke-linecap="round" opacity="{opacity}"/>')
-    if line.markers or len(points) == 1:
-        drawn += ''.join(
-            f'<circle cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="3.6" fill="{color}">'
-            f'<title>{escape(line.name)}: {y:.4g} at {x:g}</title></circle>' for x, y in points)
-    return drawn
+    Args:
+        marked: words that appear over each marker, in the order in which they are drawn.
+    """
+    content = io.StringIO()
+    figure.savefig(content, format='svg', transparent=True,
+                   metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')))
+    drawing = re.sub('^.*?<svg .*?>|<style.*?</style>', '', content.getvalue(), flags=re.DOTALL)
+    drawing = re.sub('<g id=".*?">', '<g>', drawing)      # other charts of the page have the same
+    for color, of_page in THEME.items():
+        drawing = drawing.replace(color, of_page)
+    words = iter(marked)
+    return re.sub('<use (.*?)/>', lambda marker: f'<use {marker[1]}><title>{escape(next(words))}'
+                                                 f'</title></use>', drawing)
 
 
 def _legend(series: Sequence[Series]) -> str:
@@ -125,7 +117,3 @@ def _legend(series: Sequence[Series]) -> str:
     return '<ul class="legend" style="margin: 2px 0 4px">' + ''.join(
         f'<li><i class="chip" style="background: var(--series-{line.color}); border: 0"></i>'
         f'{escape(line.name)}</li>' for line in series) + '</ul>'
-
-
-def _number(value: float) -> str:
-    return f'{value:.4g}'.replace('-', '−')

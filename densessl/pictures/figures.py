@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from densessl.pictures.lettering import text_size, write
+from densessl.files import write_atomically
+from densessl.pictures.lettering import Color, text_size, write
 
-Color = tuple[int, int, int]
+Lines = Literal['none', 'thin', 'bold', 'inside']
 GOLDEN = 0.618033988749895      # steps of this share of the color wheel never come close early on
 WHITE, INK = (255, 255, 255), (16, 18, 24)
 TEXT = 14                       # pixels of the names of objects
+GAP = 8                         # pixels between the tiles of a mosaic
 
 
 def region_color(index: int) -> Color:
@@ -34,44 +38,46 @@ def enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=smooth)
 
 
-def outlined(image: np.ndarray, labels: np.ndarray, *, scale: int = 3) -> np.ndarray:
-    """``image`` with white lines, on a dark edge, where regions of ``labels`` (H, W) meet."""
-    picture = enlarged(image, scale)
-    border = cv2.dilate(_border(enlarged(labels, scale)), np.ones((2, 2), np.uint8))
-    halo = cv2.dilate(border, np.ones((3, 3), np.uint8)).astype(bool)
-    picture[halo] = (0.35 * picture[halo] + 0.65 * np.array(INK)).astype(np.uint8)
-    picture[border.astype(bool)] = WHITE
-    return picture
+def draw_regions(image: np.ndarray, labels: np.ndarray,
+                 colors: Mapping[int, Sequence[int]] | None = None, *, scale: int = 1,
+                 fill: float = 0.0, lines: Lines = 'none') -> np.ndarray:
+    """``image`` enlarged, with the regions of ``labels`` (H, W) on it.
 
+    Args:
+        colors: of the regions by their label; those without one stay as the image is. If None, all
+            have one (:func:`region_color`).
+        fill: how much of a region is its color; the rest is the image's light.
+        lines: ``thin``: white ones where regions meet; ``bold``: those on a dark edge; ``inside``:
+            regions with a color have a rim of it along their inner side, and faint white lines
+            part the others.
 
-def outlined_in_colors(image: np.ndarray, labels: np.ndarray, colors: Mapping[int, Color], *,
-                       scale: int = 3) -> np.ndarray:
-    """``image`` with every region outlined, on its inner side, in its own of ``colors``; regions
-    without a color by a faint white line."""
+    Raises:
+        ValueError: image and labels differ in size.
+    """
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f'a mask of shape {labels.shape} for an image of {image.shape[:2]}')
+    values, region = np.unique(labels, return_inverse=True)
+    if colors is None:
+        colors = {value: region_color(int(value)) for value in values.tolist()}
     picture, labels = enlarged(image, scale), enlarged(labels, scale)
-    seam = _border(labels).astype(bool)
-    picture[seam] = (0.5 * picture[seam] + 0.5 * np.array(WHITE)).astype(np.uint8)
-    thick = (scale + 1) // 2 + 1
-    width = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thick + 1, 2 * thick + 1))
-    for index, color in colors.items():
-        inside = np.pad((labels == index).astype(np.uint8), thick)
-        rim = (inside & ~cv2.erode(inside, width))[thick:-thick, thick:-thick].astype(bool)
-        picture[rim] = color
+    if fill:
+        palette = np.array([colors.get(value, INK) for value in values.tolist()], np.uint8)
+        is_filled = np.array([value in colors for value in values.tolist()])
+        region = enlarged(region.reshape(image.shape[:2]), scale).astype(int)
+        light = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+        filled = (fill * palette[region] + (1 - fill) * light).astype(np.uint8)
+        picture = np.where(is_filled[region][..., None], filled, picture)
+    if lines == 'inside':
+        _tint(picture, _seams(labels), WHITE, 0.5)
+        for index, color in colors.items():
+            picture[_rim(labels == index, (scale + 1) // 2 + 1)] = color
+    elif lines != 'none':
+        seams = _seams(labels)
+        if lines == 'bold':
+            seams = cv2.dilate(seams, np.ones((2, 2), np.uint8))
+            _tint(picture, cv2.dilate(seams, np.ones((3, 3), np.uint8)), INK, 0.65)
+        picture[seams.astype(bool)] = WHITE
     return picture
-
-
-def colored_regions(image: np.ndarray, labels: np.ndarray, *, scale: int = 3) -> np.ndarray:
-    """The regions of ``labels`` (H, W) as flat colors, with a little of the image's light."""
-    palette = np.array([region_color(i) for i in range(int(labels.max()) + 1)])
-    return _tinted(image, palette[labels.astype(int)], 0.72, scale)
-
-
-def colored_classes(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], *,
-                    scale: int = 2, ignore: int = 255) -> np.ndarray:
-    """Semantic ``labels`` (H, W) in their classes' colors over the image's light."""
-    known = labels != ignore
-    colors = np.array(palette)[np.where(known, labels, 0)]
-    return _tinted(image, np.where(known[..., None], colors, 0), 0.78, scale)
 
 
 def drawn_instances(image: np.ndarray, masks: Sequence[np.ndarray],
@@ -84,9 +90,8 @@ def drawn_instances(image: np.ndarray, masks: Sequence[np.ndarray],
     """
     picture = enlarged(image, scale)
     for mask, color in zip(masks, colors, strict=False):
-        inside = enlarged(mask.astype(np.uint8), scale).astype(bool)
-        picture[inside] = (0.45 * picture[inside] + 0.55 * np.array(color)).astype(np.uint8)
-        picture[_border(inside.astype(np.uint8)).astype(bool)] = WHITE
+        inside = enlarged(mask.astype(np.uint8), scale)
+        picture = draw_regions(picture, inside, {1: color}, fill=0.55, lines='thin')
     for box, name, color in zip(boxes, names, colors, strict=True):
         left, top, right, bottom = (round(scale * float(x)) for x in box)
         tone = tuple(int(c) for c in color)
@@ -111,19 +116,53 @@ def framed(image: np.ndarray, boxes: Sequence[tuple[int, int, int, int]],
     return picture
 
 
-def _border(labels: np.ndarray) -> np.ndarray:
+def fit(image: np.ndarray, high: int, wide: int) -> np.ndarray:
+    """(high, wide, 3): the image as large as fits, centered on white."""
+    scale = min(high / image.shape[0], wide / image.shape[1])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    tile = np.full((high, wide, 3), 255, np.uint8)
+    top, left = (high - height) // 2, (wide - width) // 2
+    tile[top:top + height, left:left + width] = small
+    return tile
+
+
+def mosaic(rows: list[list[np.ndarray]], color: Color = WHITE) -> np.ndarray:
+    """Rows of tiles of one size, a gap of that color to the right of and below each."""
+    padded = [np.hstack([cv2.copyMakeBorder(tile, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=color)
+                         for tile in row]) for row in rows]
+    return np.vstack(padded)
+
+
+def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
+    """Write (H, W, 3) uint8 RGB as what the suffix of ``path`` says; ``quality`` is that of JPEG.
+
+    Raises:
+        UsageError, RunFailed: it cannot be written.
+    """
+    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    write_atomically(path, content.tobytes())
+
+
+def _seams(labels: np.ndarray) -> np.ndarray:
     """(H, W) uint8: 1 where a pixel's right or lower neighbor has another label."""
-    border = np.zeros(labels.shape, np.uint8)
-    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    border[:-1] |= labels[:-1] != labels[1:]
-    return border
+    seams = np.zeros(labels.shape, np.uint8)
+    seams[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    seams[:-1] |= labels[:-1] != labels[1:]
+    return seams
 
 
-def _tinted(image: np.ndarray, colors: np.ndarray, share: float, scale: int) -> np.ndarray:
-    light = cv2.cvtColor(enlarged(image, scale), cv2.COLOR_RGB2GRAY)[..., None]
-    flat = cv2.resize(colors.astype(np.uint8), None, fx=scale, fy=scale,
-                      interpolation=cv2.INTER_NEAREST)
-    return (share * flat + (1 - share) * light).astype(np.uint8)
+def _rim(inside: np.ndarray, thick: int) -> np.ndarray:
+    """(H, W) bool: the pixels of a region that are at most ``thick`` from its edge."""
+    width = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thick + 1, 2 * thick + 1))
+    padded = np.pad(inside.astype(np.uint8), thick)
+    return (padded & ~cv2.erode(padded, width))[thick:-thick, thick:-thick].astype(bool)
+
+
+def _tint(picture: np.ndarray, where: np.ndarray, color: Color, share: float) -> None:
+    chosen = where.astype(bool)
+    picture[chosen] = ((1 - share) * picture[chosen] + share * np.array(color)).astype(np.uint8)
 
 
 def _write(picture: np.ndarray, text: str, left: int, top: int, color: Color) -> None:

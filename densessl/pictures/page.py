@@ -60,8 +60,8 @@ i.chip { display: inline-block; width: .85em; height: .85em; border-radius: 3px;
   margin-right: .4em; vertical-align: -1px; border: 1px solid rgb(127 127 127 / .4); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr));
   gap: 18px 24px; margin-top: 12px; }
-svg { display: block; width: 100%; height: auto; overflow: visible; }
-svg text { fill: var(--soft); font-size: 13px; font-family: inherit; }
+svg { display: block; width: 100%; height: auto; overflow: visible; stroke-linejoin: round; }
+svg text { font-family: inherit !important; }
 .title { font-weight: 600; font-size: .9375rem; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--accent); }

@@ -1,11 +1,11 @@
 """How numba compiles what Python calls, for every kernel of the input and of the masks.
 
-Without fastmath: with it the bits would depend on how LLVM happened to vectorize, which it does
-another way in the process that compiles than in the code that others load.
+Without fastmath: with it the bits would depend on how LLVM vectorizes, which differs between the
+process that compiles and those that load the compiled code.
 
 The compiled code is kept in ``__pycache__`` and is made anew when the file of the decorated
 function changes, not when a function or a constant of another file does. So what an entry calls
-stands in its file, and whoever changes a constant that it takes from elsewhere edits it as well.
+stands in its file, and a change of a constant from elsewhere needs an edit there as well.
 """
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ would show differently (alpha, palettes, CMYK, animation, damage) is left to oth
 :mod:`densessl.pixels.tiff` for what Pillow does not know. How values of more than 8 bits become
 pixels is up to the :class:`~densessl.pixels.pixel_rule.PixelRule`.
 
-The header also tells the size before the pixels are decoded, so that who needs less of them than
-there are (:mod:`densessl.views.view`) can have a JPEG decoded at half, a quarter or an eighth of
-its size, which its transform gives for less work than the whole.
+The header also tells the size before the pixels are decoded, so that a caller that needs fewer of
+them (:mod:`densessl.views.view`) can have a JPEG decoded at half, a quarter or an eighth of its
+size, which takes less work than the whole.
 """
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from densessl.pixels.pillow_images import (
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 
 _START_OF_JPEG = b'\xff\xd8'
-_told = mmap.mmap(-1, 1)    # whether of one file that ends too early; forked workers share it
+_told = mmap.mmap(-1, 1)    # whether a file that ends too early was reported; shared by forks
 
 
 class UnreadableImage(Exception):
@@ -67,7 +67,7 @@ class StoredImage:
         path: of the file, or what else messages call the image.
         size: (H, W) as displayed.
         reducible: whether :meth:`pixels` can give less than all pixels.
-        damage: what of a file that ends too early is missing, in words; empty of whole ones.
+        damage: what is missing from a file that ends too early, in words; empty if it is whole.
     """
 
     path: str | Path
@@ -95,7 +95,7 @@ class StoredImage:
         if self.damage and not _told[0]:
             _told[0] = 1
             print(f'densessl: {self.path} ends too early: {self.damage}; it is read as viewers '
-                  f'show it, and so is any other of its kind', file=sys.stderr)
+                  f'show it, like all others that do', file=sys.stderr)
         pixels = self._decoded
         if pixels is None and reduction > 1:
             pixels = by_opencv(self._data, reduction)
@@ -195,8 +195,8 @@ def deep_values(name: str | Path, data: bytes, rule: PixelRule = PLAIN
 
 
 def _size_in_header(file: str | Path | io.BytesIO) -> tuple[int, int] | None:
-    """(H, W) as displayed; None of kinds that need more than Pillow's look at the header, and on
-    all errors: the reader knows the kinds and says what the error is."""
+    """(H, W) as displayed; None for kinds that need more than Pillow's look at the header, and on
+    any error: the reader knows the kinds and reports the error."""
     try:
         opened = file if isinstance(file, io.BytesIO) else open_regular(file)
         with opened, Image.open(opened, formats=formats()) as image:
@@ -224,7 +224,7 @@ def _attempt(path: str | Path, function: Any, *arguments: Any) -> Any:
 
 
 def _open(path: str | Path, data: bytes, rule: PixelRule) -> StoredImage:
-    """What the header tells of a JPEG, PNG or TIFF; of anything else, the pixels."""
+    """What the header tells of a JPEG, PNG or TIFF; for anything else, the pixels."""
     if data[:2] == _START_OF_JPEG:
         with open_with_pillow(data) as image:
             if is_ordinary(data, image):

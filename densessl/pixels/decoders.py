@@ -22,7 +22,13 @@ _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
             8: cv2.IMREAD_REDUCED_GRAYSCALE_8}        # with _COLOR: not gray
 
-cv2.setLogLevel(0)      # silent: what it cannot read is tried by others, or named by us
+
+def set_log_level(level: int) -> None:
+    """How much OpenCV prints by itself, 0 (nothing) to 6, by the name that its version has."""
+    (getattr(cv2, 'setLogLevel', None) or cv2.utils.logging.setLogLevel)(level)
+
+
+set_log_level(0)        # what it cannot read is tried by others, or reported by us
 
 
 def decode_pixels(data: bytes, rule: PixelRule) -> tuple[np.ndarray, str]:
@@ -88,7 +94,7 @@ def _decode_tiff(tags: tiff.Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
 
 
 def _jpeg_without_end(data: bytes) -> tuple[np.ndarray, str]:
-    """A JPEG with an end put after its last byte: what is missing is of one gray."""
+    """A JPEG with an end marker put after its last byte: what is missing is gray."""
     with open_with_pillow(data + _END_OF_JPEG) as image:
         pixels = by_pillow(image, PLAIN)
     filled = (pixels == pixels[-1, -1]).all(axis=(1, 2))
@@ -141,8 +147,8 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
             return None
         require_size(tags.size)
         values, nodata = tiff.shown_values(tags, data, rule)
-        own = values.dtype.kind == 'u' and values.dtype.itemsize == 2
+        has_range = values.dtype.kind == 'u' and values.dtype.itemsize == 2
         return None if values.dtype == np.uint8 else (
-            values, 2 ** tags.bits - 1 if own else None, nodata)
+            values, 2 ** tags.bits - 1 if has_range else None, nodata)
     values = _unscaled(data)
     return None if values is None else (values, None, None)

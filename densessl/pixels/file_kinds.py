@@ -1,4 +1,4 @@
-"""Why a file is no picture that can be read here: what it is instead, and what to do about it."""
+"""Why a file cannot be read as an image here: what it is instead, and what to do about it."""
 from __future__ import annotations
 
 import struct
@@ -49,7 +49,7 @@ def why_no_image(data: bytes) -> str:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a path is of what programs leave beside images under their names: macOS's notes
+    """Whether a path is one that programs leave beside images, under their names: macOS's notes
     (``._a.jpg``, ``__MACOSX/a.jpg``) and the copies of notebooks (``.ipynb_checkpoints/``)."""
     *folders, file = name.split('/')
     return file.startswith('._') or not _CLUTTER.isdisjoint((*folders, file))
@@ -64,7 +64,7 @@ def _why_no_jpeg(data: bytes) -> str:
         if marker in (*range(0xc0, 0xc4), *range(0xc5, 0xc8), *range(0xc9, 0xcc), 0xf7):
             bits = data[place + 4]
             if bits != 8:
-                return (f'a JPEG of {bits} bits a sample, of which only 8 can be read here: '
+                return (f'a JPEG of {bits} bits per sample, of which only 8 can be read here: '
                         f'{_CONVERT}')
             if marker in _CODINGS:
                 return f'a JPEG of {_CODINGS[marker]} coding, which cannot be read here: {_CONVERT}'

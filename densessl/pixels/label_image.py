@@ -39,7 +39,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ValueError if a label map of that many pixels is not to be decoded."""
+    """Raise ValueError if a label map has too many pixels to be decoded."""
     if width * height > MAX_PIXELS:
         raise ValueError(_too_large(f'it says it has {width}×{height} pixels'))
 

@@ -1,4 +1,4 @@
-"""Which way is up: one answer for sizes, masks and pixels, however a file says it."""
+"""Which way is up: one answer for sizes, masks and pixels, however a file states it."""
 from __future__ import annotations
 
 import struct

@@ -21,7 +21,7 @@ LIMIT = 'DENSESSL_MAX_PIXELS'     # the environment variable
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'DIB', 'TIFF', 'WEBP', 'AVIF', 'JPEG2000', 'PPM')
 
 # What odd tags do to pixels, and how many these may be, is decided here and in the modules around;
-# what cannot be read is raised, and named by who catches it.
+# what cannot be read is raised, and named where it is caught.
 logging.getLogger('PIL').setLevel(logging.CRITICAL)
 warnings.filterwarnings('ignore', module=r'PIL\..*')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
@@ -40,7 +40,7 @@ def _quiet_libtiff() -> None:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those of the formats that are tried that this Pillow has."""
+    """The formats tried here that this Pillow has."""
     Image.init()
     _quiet_libtiff()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
@@ -87,8 +87,8 @@ def require_values(size: tuple[int, int], bands: int) -> None:
 
 
 def too_large(pixels: int | str) -> str:
-    """Why an image of so many pixels is not read, and what makes it so; or Pillow's own words, of
-    which the number is taken."""
+    """Why an image of so many pixels is not read, and how to have it read. The number is taken from
+    Pillow's own message."""
     count = pixels if isinstance(pixels, int) else int(re.findall(r'\d+', pixels)[0])
     return (f'{count} pixels are more than the limit of {most_pixels()} that keeps decompression '
             f'bombs out: if you trust the file, raise it with {LIMIT}={count}')

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from densessl.errors import UsageError
+from densessl.bounds import is_number
+from densessl.errors import UsageError, refuse_value
 
 MINMAX, PERCENTILE = 'minmax', 'percentile'
 KEYS = ('value_range', 'bands')
@@ -146,8 +147,8 @@ def _checked_range(value: Any) -> Any:
         return value
     listed = list(value) if isinstance(value, (list, tuple)) else []
     numbers = listed[1:] if listed[:1] == [PERCENTILE] else listed
-    if len(numbers) != 2 or not all(_is_number(number) for number in numbers):
-        raise UsageError(f'value_range must be {_TAKES}, not {value!r}')
+    if len(numbers) != 2 or not all(map(is_number, numbers)):
+        refuse_value('value_range', value, _TAKES)
     if not numbers[0] < numbers[1]:
         raise UsageError(f'value_range {value!r}: the second number must be above the first')
     if len(listed) == 3 and not 0 <= numbers[0] < numbers[1] <= 100:
@@ -162,14 +163,9 @@ def _checked_bands(value: Any) -> tuple[int, ...] | None:
     whole = all(isinstance(band, int) and not isinstance(band, bool) and band > 0
                 for band in listed)
     if len(listed) not in (1, 3) or not whole:
-        raise UsageError(f'bands must be the numbers, from 1, of three bands or of one, such as '
-                         f'(3, 2, 1), not {value!r}')
+        refuse_value('bands', value, 'the numbers, from 1, of three bands or of one, such as '
+                     '(3, 2, 1)')
     return tuple(listed)
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, (int, float)) and not isinstance(value, bool)
-            and math.isfinite(value))
 
 
 def _spelled(value: Any) -> str:

@@ -1,8 +1,8 @@
 """PNG files, chunk by chunk: what a viewer shows does not depend on the text that they carry.
 
 Text, XMP and ICC chunks may be large, or small and inflate to gigabytes, and decoders refuse a file
-for them. They are left out before any decoder sees the file; of those that may say which way is up,
-no more than :data:`TEXT` bytes are inflated.
+for them. They are left out before any decoder sees the file; of those that may state the
+orientation, at most :data:`TEXT` bytes are inflated.
 """
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from PIL import Image
 from densessl.pixels.pixel_rule import PixelRule
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-TEXT = 1 << 20              # bytes of text that may be looked through for an orientation
+TEXT = 1 << 20              # bytes of text that are searched for an orientation
 _LEFT_OUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')
-_KEYWORDS = (b'Raw profile type exif\0', b'XML:com.adobe.xmp\0')    # of text that says what is up
+_KEYWORDS = (b'Raw profile type exif\0', b'XML:com.adobe.xmp\0')    # of orientations
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}         # by color type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))                           # of Adam7: x, y and their steps
@@ -90,7 +90,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _may_turn(kind: bytes, content: bytes) -> bool:
-    """Whether a text chunk may say which way is up, and inflates to no more than :data:`TEXT`."""
+    """Whether a text chunk may state the orientation, and inflates to at most :data:`TEXT`."""
     if kind == b'iCCP' or not content.startswith(_KEYWORDS):
         return False
     rest = content.partition(b'\0')[2]
@@ -164,8 +164,8 @@ def on_white(colors: np.ndarray, opaque: np.ndarray | None) -> np.ndarray:
 # -- files that end too early ----------------------------------------------------------------------
 
 def completed(png: Png) -> tuple[bytes, int]:
-    """A file that ends too early as one that does not, with black in the rows that are missing, and
-    how many of its rows are.
+    """A file that ends too early, completed by black rows; and how many of its rows are
+    missing.
 
     Raises:
         ValueError: it ends before its pixels begin.

@@ -171,7 +171,7 @@ def _nodata(page: TiffPage) -> float | None:
 
 
 def _decompressed_by_any(page: TiffPage, data: bytes) -> np.ndarray:
-    """(planes, 1, H, W, samples) by the first of those who can."""
+    """(planes, 1, H, W, samples) by the first decoder that can."""
     readers = (lambda page, _: page.asarray().reshape(page.shaped), _by_segments, _by_pillow)
     reason = ''
     for reader in (_by_opencv,) if page.compression in _LOGLUV else readers:
@@ -200,7 +200,7 @@ def _by_pillow(page: TiffPage, data: bytes) -> np.ndarray:
 
 
 def _by_opencv(page: TiffPage, data: bytes) -> np.ndarray:
-    """Colors of a wide range, which OpenCV writes and nobody else reads as numbers."""
+    """Colors of a wide range, which only OpenCV writes and reads as numbers."""
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] != 3:
         raise ValueError('OpenCV does not read its values')

@@ -78,12 +78,12 @@ def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -
     rank = np.array([hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()
                      for key in keys])
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        if len(own) < 2:
-            raise UsageError(f'a class has one image only ({keys[own[0]]}): two are needed to '
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UsageError(f'a class has one image only ({keys[members[0]]}): two are needed to '
                              f'learn from one and hold one out')
-        count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen[own[np.argsort(rank[own])[:count]]] = True
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen[members[np.argsort(rank[members])[:count]]] = True
     return chosen
 
 
@@ -102,8 +102,8 @@ def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:
              for one in TRANSFER_TARGETS.get(name).image_sets]
     if dataset not in known:
         raise UsageError(f'unknown data set {dataset!r}{did_you_mean(dataset, known)}; known: '
-                         f'{", ".join(known)}; any other: a folder of class folders, without '
-                         f'--dataset')
+                         f'{", ".join(known)}; for any other, give a folder of class folders '
+                         f'without --dataset')
     target, _, name = dataset.partition('.')
     train, val = TRANSFER_TARGETS.get(target)().read_image_set(name, root)
     return split_off(train) if val is None else (train, val)

@@ -23,6 +23,7 @@ from densessl.probes.class_images import (
     RandomCrops,
     held_out,
 )
+from densessl.probes.differences import COUNTS
 from densessl.probes.frozen import Measured
 
 BATCH = 64          # images at a time in the extraction of features
@@ -56,7 +57,7 @@ def knn_probe(backbone: Measured, train: ClassImages, val: ClassImages, size: in
     features, queries = (extract_pooled(backbone, part, size, workers) for part in (train, val))
     found = knn_classify(features, torch.from_numpy(train.labels).to(features.device), queries,
                          classes=len(train.names), neighbors=neighbors, temperature=temperature)
-    return {'scores': accuracies(found, val.labels), 'neighbors': min(neighbors, len(train))}
+    return {**accuracies(found, val.labels), 'neighbors': min(neighbors, len(train))}
 
 
 def linear_probe(backbone: Measured, train: ClassImages, val: ClassImages, size: int, *,
@@ -68,7 +69,7 @@ def linear_probe(backbone: Measured, train: ClassImages, val: ClassImages, size:
     apart = torch.from_numpy(held_out(train.keys, train.labels)).to(features.device)
     decay = choose_decay(features, labels, apart, classes=classes)
     found = fit_linear(features, labels, classes=classes, decay=decay)(queries).argmax(1)
-    return {'scores': accuracies(found, val.labels), 'decay': decay,
+    return {**accuracies(found, val.labels), 'decay': decay,
             'decay_at_the_end_of_its_range': decay in (DECAYS[0], DECAYS[-1])}
 
 
@@ -85,15 +86,16 @@ def finetune_probe(backbone: Measured, train: ClassImages, val: ClassImages, siz
         _train(whole, head, RandomCrops(train, size, settings.seed), len(train), settings, workers)
     with torch.no_grad():
         found = head(extract_pooled(whole, val, size, workers)).argmax(1)
-    return {'scores': accuracies(found, val.labels), 'epochs': settings.epochs}
+    return {**accuracies(found, val.labels), 'epochs': settings.epochs}
 
 
-def accuracies(found: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """``top1``, and ``per class``: the mean over classes of their accuracies; in percent."""
+def accuracies(found: Tensor, labels: np.ndarray) -> dict[str, Any]:
+    """``scores`` in percent: ``top1``, and ``per class``, the mean over classes of their
+    accuracies; and which images were right."""
     right = found.cpu().numpy() == labels
-    return {'top1': 100 * float(right.mean()),
-            'per class': 100 * float(np.mean([right[labels == c].mean()
-                                              for c in np.unique(labels)]))}
+    per_class = [right[labels == c].mean() for c in np.unique(labels)]
+    return {'scores': {'top1': 100 * float(right.mean()),
+                       'per class': 100 * float(np.mean(per_class))}, COUNTS: right}
 
 
 def _train(whole: Measured, head: nn.Module, crops: RandomCrops, images: int,

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from densessl.features.classifiers import SPREAD
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.segmentation import Confusion
+from densessl.probes.differences import COUNTS
 from densessl.probes.frozen import Measured
 
 ITERATIONS = 100    # of L-BFGS
@@ -130,7 +131,7 @@ def dense_probe(backbone: Measured, train: Dataset, val: Dataset, names: Sequenc
     iou = {name: None if value != value else round(100 * value, 2)
            for name, value in zip(names, confusion.iou().tolist(), strict=True)}
     return {'scores': confusion.scores(), 'iou': iou, 'channels': kept.maps[0].shape[0],
-            'decay': decay}
+            'decay': decay, COUNTS: torch.stack(confusion.by_image).numpy()}
 
 
 def _same_size(kept: Kept) -> Iterator[list[int]]:

@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import RunFailed, UsageError
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from densessl.weights.backbone_file import RANDOM, load_backbone_file
 from densessl.weights.stated_backbone import build_stated, rebuild
-
-# For random weights, which know no statistics of their own: ImageNet's, RGB, pixels 0 … 255.
-_IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375],
-             'channel_order': 'RGB'}
 
 
 @dataclass
@@ -39,11 +36,7 @@ class Measured:
 
     def normalize(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB as pretraining fed them: float, on the backbone's device."""
-        mean, std = (torch.tensor(self.meta[key], dtype=torch.float32,
-                                  device=self.device).view(3, 1, 1) for key in ('mean', 'std'))
-        images = images.to(self.device, non_blocking=True)
-        ordered = images.flip(1) if self.meta['channel_order'] == 'BGR' else images
-        return (ordered.float() - mean) / std
+        return normalize(images.to(self.device, non_blocking=True), self.meta)
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """The frozen maps of (B, 3, H, W) uint8 RGB images, finest first, in evaluation mode.
@@ -94,17 +87,19 @@ def load_measured(backbone: str | Path, architecture: str | Mapping[str, Any] | 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = build_backbone(network) if named else build_stated(network, RANDOM)
-    meta = {**_IMAGENET, 'method': RANDOM, 'backbone': network, 'seed': seed}
+    # Random weights have no statistics of their own.
+    meta = {'mean': list(IMAGENET_MEAN), 'std': list(IMAGENET_STD), 'channel_order': 'RGB',
+            'method': RANDOM, 'backbone': network, 'seed': seed}
     return Measured(RANDOM, module.to(device), meta)
 
 
 def architecture_of(backbones: Sequence[str | Path]) -> dict[str, Any] | None:
-    """The architecture that random weights have beside these files: that of the first of them, its
-    arguments included; None if there is no file."""
+    """The architecture of random weights that are compared with these files: that of the first
+    file, with its arguments; None if there is no file."""
     files = [backbone for backbone in backbones if str(backbone) != RANDOM]
     return dict(load_backbone_file(files[0])[1]['backbone']) if files else None
 
 
 def _label(path: Path) -> str:
-    """``RUN/backbone.pth`` → ``RUN``: the name that tells it from others."""
+    """``RUN/backbone.pth`` → ``RUN``: the name that distinguishes it from others."""
     return path.resolve().parent.name if path.stem == 'backbone' else path.stem

@@ -18,6 +18,7 @@ from densessl.backbones import feature_stages
 from densessl.errors import RunFailed, UsageError, message_of
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
+from densessl.finetune.datasets import choose
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.pixels.pixel_rule import KEYS, PLAIN, PixelRule
@@ -29,7 +30,9 @@ from densessl.probes.classify import (
     most_frequent,
 )
 from densessl.probes.dense import dense_probe
+from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
+from densessl.transfer.named_network import parse_network
 
 KINDS = {   # what --kind can name, and what it measures
     'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',
@@ -52,6 +55,7 @@ class Probe:
         ignore: ids of pixels without label (dense). neighbors, temperature: of knn.
         map: id in label maps → id that is meant (dense). check: open all files first (dense).
         decay: of dense. epochs, lr, batch: of finetune.
+        fraction: of the training images, drawn by ``seed`` (dense).
         value_range, bands: of :class:`~densessl.pixels.pixel_rule.PixelRule`; as the backbones were
             pretrained if both are None.
     """
@@ -65,6 +69,7 @@ class Probe:
     ignore: Sequence[int] = (255,)
     map: Mapping[int, int] = field(default_factory=dict)
     check: bool = True
+    fraction: float = 1.0
     neighbors: int | None = None
     temperature: float | None = None
     decay: float | None = None
@@ -83,7 +88,8 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
 
     Args:
         backbones: exported files, or ``'random'``.
-        architecture: ``'TARGET.name'`` of random weights; if None the first file's, with its
+        architecture: ``'TARGET.name'`` of random weights, or with arguments
+            ``'TARGET.name(key=value)'``; if None the first file's, with its
             arguments.
         out: a JSON file, written after each backbone. say: told what is going on.
 
@@ -98,7 +104,8 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = None
     if RANDOM in backbones:
-        network = architecture or architecture_of(backbones)
+        network = parse_network(architecture, '--backbone-type') if architecture else (
+            architecture_of(backbones))
     measured = [load_measured(one, network, device, probe.seed) for one in backbones]
     rule = _rule(probe, measured)
     measure, about, rule = (partial(_dense, say=say) if probe.kind == 'dense'
@@ -107,16 +114,19 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
                'data': about, 'results': []}
     say(f'{KINDS[probe.kind]}\n{probe.data}: '
         + ', '.join(f'{value} {key}' for key, value in about.items()))
+    counts: list[Any] = []
     for path, backbone in zip(backbones, measured, strict=True):
         started = time.monotonic()
         with _one_line():
             found = measure(backbone)
+        counts.append(found.pop(COUNTS))
         found['scores'] = _figures(found['scores'], backbone.label)
         seconds = round(time.monotonic() - started, 1)
         results['results'].append({'backbone': backbone.label, 'file': str(path), **found,
                                    'provenance': dict(backbone.meta), 'seconds': seconds})
         words = '  '.join(f'{name} {value:.2f}' for name, value in found['scores'].items())
         say(f'{backbone.label}: {words}  ({seconds:.0f} s)')
+        results['differences'] = differences(results['results'], counts)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             write_json(out, results)
@@ -151,15 +161,18 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.labels.pixel_labels import PixelData, find_pixel_labels
+    from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')
     data = find_pixel_labels(probe.data, list(probe.ignore), probe.map)
+    all_of_them = len(data.pairs['train'])
+    chosen = choose(all_of_them, probe.fraction, probe.seed)
+    data.pairs['train'] = [data.pairs['train'][i] for i in chosen]
     paths = [os.path.abspath(image) for image, _ in data.pairs['train']]
     rule = with_rule(ImageList.of_paths(paths), rule).rule
     if probe.check:
-        found = check_data(data.reports(), rule=rule)
+        found = check_data(label_reports(data), rule=rule)
         found.require_usable()
         for line in found.warnings():
             say(line)
@@ -173,7 +186,8 @@ def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
         return dense_probe(backbone, *sets, data.names, stage=probe.stage,
                            workers=probe.workers, **_given(probe, 'decay'))
 
-    return measure, {'training images': len(data.pairs['train']),
+    of_all = {} if probe.fraction == 1 else {'available': all_of_them}
+    return measure, {'training images': len(data.pairs['train']), **of_all,
                      'validation images': len(data.pairs['val']),
                      'classes': len(data.names)}, rule
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from densessl.errors import UsageError
-from densessl.files import move_into_place
+from densessl.files import replacing
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.tar_index import index, join, written_rows
 from densessl.images.tar_layout import BLOCK, header
@@ -43,7 +43,7 @@ class ShardCopy:
         self.stop = threading.Event()
 
     def run(self, workers: int, progress: bool) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Write the shards that are not there; how many those were, and the index of all."""
+        """Write the missing shards; return how many those were, and the index of all."""
         with Progress('images', len(self.images), enabled=progress) as bar, \
                 ThreadPoolExecutor(workers) as pool:
             running: set[Future[bool]] = {pool.submit(self._shard, number)
@@ -60,14 +60,14 @@ class ShardCopy:
         return written, join(self.parts)
 
     def _shard(self, number: int) -> bool:
-        """Write shard ``number`` unless it is there; whether it was written."""
+        """Write shard ``number`` unless it is there; return whether it was written."""
         kept = self._is_whole(number, self.shards[number].newest)
         if not kept:
             self.begun()
             self._write(number)
             if not self._is_whole(number):
                 raise UsageError(f'{self.out / file_name(number)} is not what was planned: an '
-                                 f'image or mask changed meanwhile; run the same command again')
+                                 f'image or mask has changed; run the same command again')
         self.done[number] = len(self.shards[number].positions)
         return not kept
 
@@ -89,15 +89,11 @@ class ShardCopy:
 
     def _write(self, number: int) -> None:
         path = self.out / file_name(number)
-        part = path.with_name(f'.{path.name}.part')
-        try:
-            with part.open('wb') as file:
+        try:     # flushed: a whole size must mean whole contents
+            with replacing(path) as unfinished, unfinished.open('wb') as file:
                 self._fill(file, number)
-            move_into_place(part, path)     # flushed: a whole size must mean whole contents
         except OSError as error:
             raise UsageError(f'cannot write {path}: {error.strerror}') from error
-        finally:
-            part.unlink(missing_ok=True)    # on a full disk it would be in the way
 
     def _fill(self, file: BinaryIO, number: int) -> None:
         for i in self.shards[number].positions:

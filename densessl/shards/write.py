@@ -13,14 +13,15 @@ import numpy as np
 
 import densessl
 from densessl.errors import UsageError
+from densessl.files import write_json
 from densessl.images.image_list import ImageList
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.lock import BuildLock
-from densessl.masks.build import cores
+from densessl.machine import cores
 from densessl.masks.find import open_masks, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
-from densessl.masks.metadata import SKIPPED, spell, write_json, write_skipped
+from densessl.masks.metadata import SKIPPED, spell, write_skipped
 from densessl.masks.store import Masks
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.shards.copy import ShardCopy, file_name
@@ -33,7 +34,7 @@ from densessl.shards.plan import (
 )
 
 SMALLEST = 2 * RECORD
-_OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.part')
+_OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.\d+\.part')
 
 
 @dataclass
@@ -94,7 +95,7 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
                                                                      progress)
         shards = divide(states, shard_size)
         _remove_strays(out, len(shards))
-        begun = partial(write_json, out / INFO, what)
+        begun = partial(write_json, out / INFO, what, shared=True)
         written, arrays = ShardCopy(out, images, region_masks, shards, begun).run(workers, progress)
         summary = ShardSummary(written, len(shards) - written, len(images),
                                sum(shard.size for shard in shards), skipped)
@@ -107,8 +108,8 @@ def _masks_of(images: ImageList, masks: str | Path | None) -> tuple[Masks | None
     if masks is None:
         return None, images
     found = open_masks(images, masks)
-    theirs = found.info.get('digest')
-    if (found.root / MASK_INFO).exists() and theirs not in (None, images.digest()):
+    digest = found.info.get('digest')
+    if (found.root / MASK_INFO).exists() and digest not in (None, images.digest()):
         raise UsageError(f'the masks in {found.root} are of another list of images '
                          f'({found.info.get("images")}) than {images.source} ({len(images)}): name '
                          f'those, or run "densessl make_masks {images.source} {found.root}", which '
@@ -125,7 +126,7 @@ def _described(masks: Masks) -> dict[str, Any]:
 # -- the folder ------------------------------------------------------------------------------------
 
 def _begin(out: Path, images: ImageList, what: dict[str, Any]) -> None:
-    """Write ``shards.json``, or check that the one that is there is of the same shards."""
+    """Write ``shards.json``, or check that the existing one describes the same shards."""
     if out == images.root:
         raise UsageError(f'{out} holds the images themselves; choose another folder')
     try:
@@ -137,7 +138,7 @@ def _begin(out: Path, images: ImageList, what: dict[str, Any]) -> None:
         if found:
             raise UsageError(f'{out} is not empty and has no {INFO}, so its {found[0]} is not of '
                              f'shards that make_shards wrote; choose another folder')
-        write_json(out / INFO, what)
+        write_json(out / INFO, what, shared=True)
         return
     known = read_info(out)
     if known.get('source') != what['source']:
@@ -161,11 +162,11 @@ def _spelled(what: dict[str, Any]) -> str:
 
 
 def _remove_strays(out: Path, count: int) -> None:
-    """Remove what a killed call left half written, and shards of a longer list (an image that is
-    gone since)."""
+    """Remove what a killed call left half written, and shards of a longer list (an image was
+    removed since)."""
     for name in os.listdir(out):
-        ours = _OURS.fullmatch(name)
-        if ours and (ours[2] or int(ours[1]) >= count):
+        shard = _OURS.fullmatch(name)
+        if shard and (shard[2] or int(shard[1]) >= count):
             try:
                 (out / name).unlink()
             except OSError as error:
@@ -183,4 +184,4 @@ def _finish(out: Path, images: ImageList, what: dict[str, Any], shards: list[Sha
         **what, 'images': len(images), 'digest': images.digest(), 'skipped': len(skipped),
         'shards': [{'file': file_name(number), 'bytes': shard.size}
                    for number, shard in enumerate(shards)],
-        'complete': True})
+        'complete': True}, shared=True)

@@ -35,7 +35,7 @@ def checked_options(options: Any) -> dict[str, Any] | None:
     """The arguments of ``torch.compile`` that a config's ``compile`` means; None: do not compile.
 
     Raises:
-        UsageError: neither True, False, None nor a dict of arguments that there are.
+        UsageError: not True, False, None or a dict of known arguments.
     """
     if options is None or options is False:
         return None
@@ -48,7 +48,7 @@ def checked_options(options: Any) -> dict[str, Any] | None:
 
 
 def _try(arguments: dict[str, Any]) -> None:
-    """Compile something small, since what is missing shows only then."""
+    """Compile something small: only that shows what is missing."""
     try:
         torch.compile(torch.square, **arguments)(torch.ones(2, device=get_device()))
     except Exception as error:      # of many kinds: a missing compiler, backend or header

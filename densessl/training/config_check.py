@@ -12,15 +12,22 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
 from torch import nn
 
-from densessl.bounds import check_value, check_values
-from densessl.config import check_keys
+from densessl.bounds import check_section, check_value, check_values
 from densessl.engine.guard import building
-from densessl.errors import UsageError, check_arguments, did_you_mean, shown
+from densessl.errors import (
+    UsageError,
+    check_arguments,
+    check_keys,
+    did_you_mean,
+    refuse_value,
+    shown,
+)
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.training import optim  # noqa: F401  it registers what configs name
 from densessl.training.compilation import checked_options
+from densessl.training.continuing import check_continuing
 from densessl.training.schema import (
     NEEDED,
     OPTIONAL,
@@ -28,7 +35,6 @@ from densessl.training.schema import (
     SECTIONS,
     WRAPPER,
     TypeName,
-    check_section,
     check_wrapper,
 )
 from densessl.views.photometry import ViewPreprocessor
@@ -36,7 +42,7 @@ from densessl.views.view import view_class_of
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
-    """Refuse what is missing, unknown or no number where one is needed; return the method's class.
+    """Refuse what is missing, unknown or of the wrong type; return the method's class.
 
     Raises:
         UsageError: the first thing that is wrong, by its key.
@@ -52,6 +58,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     check_section('', cfg, {**REQUIRED, **OPTIONAL})
     PixelRule.of(cfg)
     _refuse_code(cfg, '')
+    check_continuing(cfg)
     for name, kinds in SECTIONS.items():
         check_keys(name, cfg[name], kinds)
         check_section(f'{name}.', cfg[name], kinds)
@@ -79,12 +86,15 @@ def _refuse_code(node: Any, path: str) -> None:
     for key, value in items:
         where = f'{path}.{key}' if path else str(key)
         if callable(value) and not isinstance(value, Mapping):
-            raise UsageError(f'{where} must be a plain value or a name, not {shown(value)}')
+            refuse_value(where, value, 'a plain value or a name')
         _refuse_code(value, where)
 
 
 def _method(model: Mapping[str, Any]) -> type[Method]:
     check_value('model.type', model['type'], TypeName)
+    if 'backbone' in model and model['backbone'] is None:
+        raise UsageError("model.backbone is None: name a network, dict(type='TARGET.name'), or "
+                         "give weights to start from (--init), whose network it then is")
     method = _provided(METHODS, model['type'], 'model.type')
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')
@@ -102,7 +112,7 @@ def _provided(registry: Registry, name: str, key: str) -> type:
     except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
         found = None
     if not isinstance(found, type):
-        raise UsageError(f'{key}: {shown(name)} is nothing that a plugin provides')
+        raise UsageError(f'{key}: {shown(name)} is not provided by any plugin')
     return found
 
 
@@ -120,7 +130,7 @@ def _check_masks(masks: Mapping[str, Any]) -> None:
 
 def _check_views(cfg: Config, config: str, method: type[Method]) -> None:
     if not cfg.views:
-        raise UsageError('views must be a list, each a dict, not []')
+        refuse_value('views', cfg.views, 'a list, each a dict')
     if method.views not in (None, len(cfg.views)):
         raise UsageError(f'{config}: {cfg.model.type} takes {method.views} views, '
                          f'not {len(cfg.views)}')
@@ -147,8 +157,7 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
                         'optim_wrapper')
     optimizer = wrapper.get('optimizer')
     if not isinstance(optimizer, Mapping) or 'type' not in optimizer:
-        raise UsageError(f'optim_wrapper.optimizer must be a dict with a type, not '
-                         f'{shown(optimizer)}')
+        refuse_value('optim_wrapper.optimizer', optimizer, 'a dict with a type')
     if 'lr' in optimizer:
         raise UsageError('optim_wrapper.optimizer.lr has no effect: the rate is schedule.base_lr · '
                          'global batch / schedule.reference_batch; set schedule.base_lr')
@@ -162,7 +171,7 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
 
 
 def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
-    """Take a step on a few weights: what the library refuses, or makes no numbers of, shows."""
+    """Take a step on a few weights, which shows what the library refuses or cannot compute."""
     trial = {**copy.deepcopy(_but(wrapper, 'accumulative_counts')), 'type': 'OptimWrapper'}
     trial = {key: value for key, value in trial.items() if key in WRAPPER}
     trial['optimizer'] = {**trial['optimizer'], 'lr': 0.1}
@@ -171,7 +180,7 @@ def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
         output = model(torch.tensor([[0.0, 1.0], [1.0, 3.0]], device=get_device()))
         build_optim_wrapper(model, ConfigDict(trial)).update_params(output.square().sum())
         if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise ValueError('a step with these values makes weights that are not numbers')
+            raise ValueError('a step with these values makes weights that are not finite')
 
 
 def _registered(registry: Registry, name: Any, key: str) -> type:

@@ -29,8 +29,8 @@ def leaves_of(cfg: Config, sections: Iterable[str]) -> dict[str, Value]:
 
 
 def changes(was: Mapping[str, Value], now: Mapping[str, Value]) -> list[tuple[str, Value, Value]]:
-    """(key, old value, new value) of the settings that are not the same; None for one that is not
-    there."""
+    """(key, old value, new value) of the settings that differ; None for a missing
+    one."""
     return [(key, was.get(key), now.get(key)) for key in dict.fromkeys([*was, *now])
             if was.get(key) != now.get(key)]
 

@@ -54,8 +54,8 @@ class LogValuesHook(RuntimeInfoHook):
             self._read(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """No checkpoint, which would take the place of an older one, after a loss that no one has
-        looked at and that is not finite, nor of weights that are not."""
+        """Refuse a checkpoint after a loss that is not finite, or of weights that are not: it would
+        replace a good one."""
         values = [value.float() for row in self.pending for value in row.values()]
         if values and not torch.isfinite(torch.stack(values)).all():
             raise not_finite(runner)

@@ -1,4 +1,4 @@
-"""The training loop: mmengine's, without what it does again in every iteration for nothing."""
+"""The training loop: mmengine's, without the work that it needlessly repeats in every iteration."""
 from __future__ import annotations
 
 import time

@@ -9,8 +9,7 @@ from typing import Any
 from mmengine import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from densessl.config import check_keys
-from densessl.errors import UsageError, check_arguments, shown
+from densessl.errors import UsageError, check_arguments, check_keys, shown
 from densessl.method import Method
 from densessl.registry import METHODS
 from densessl.training.schedules import SCHEDULES, Schedule, by_epoch
@@ -34,7 +33,7 @@ class Plan:
         notes: what differs from the recipe, a line each.
     """
 
-    epochs: int
+    epochs: float
     batch_size: int
     global_batch: int
     accumulate: int
@@ -45,12 +44,12 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def choose_row(cfg: Config, epochs: int | None) -> int:
+def choose_row(cfg: Config, epochs: float | None) -> float:
     """Apply the row of ``cfg.recipe`` for ``epochs`` to ``cfg``: the row with the most epochs not
     above it, else the smallest. Returns the number of epochs."""
     epochs = cfg.epochs if epochs is None else epochs
-    if not 1 <= epochs <= MOST_EPOCHS:
-        raise UsageError(f'--epochs {epochs}: at least 1 and at most {MOST_EPOCHS}')
+    if not 0 < epochs <= MOST_EPOCHS:     # NaN is in no range
+        raise UsageError(f'--epochs {epochs}: above 0 and at most {MOST_EPOCHS}')
     rows = cfg.get('recipe') or {}
     if rows:
         fitting = [row for row in rows if row <= epochs]
@@ -58,7 +57,7 @@ def choose_row(cfg: Config, epochs: int | None) -> int:
     return epochs
 
 
-def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: int, images: int,
+def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: float, images: int,
               processes: int) -> Plan:
     """Derive the numbers of a run from the recipe in ``cfg`` and the hardware that is there.
 
@@ -79,7 +78,7 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: i
     batch_size = (cfg.train_dataloader.get('batch_size')
                   or _share(cfg.global_batch, processes * accumulate))
     global_batch = batch_size * processes * accumulate
-    steps = max(1, epochs * images // global_batch)
+    steps = max(1, int(epochs * images // global_batch))
     if 'global_batch' in chosen and global_batch != cfg.global_batch:
         raise UsageError(f'global_batch {cfg.global_batch}: train_dataloader.batch_size × '
                          f'processes × accumulation makes {global_batch}; leave one of the two out')
@@ -87,7 +86,7 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: i
     if 'schedule.warmup_epochs' in chosen:
         if warmup_epochs >= epochs:
             raise UsageError(f'schedule.warmup_epochs {warmup_epochs:g}: the whole run has '
-                             f'{epochs} epochs; choose a shorter warm-up')
+                             f'{epochs:g} epochs; choose a shorter warm-up')
     elif epochs not in _published(cfg):     # a shorter run than the recipe's warms up for less
         warmup_epochs = min(warmup_epochs, epochs / 10)
     warmup_steps = int(warmup_epochs * images // global_batch)   # rounded down, as released
@@ -124,12 +123,12 @@ def _share(global_batch: int, processes: int) -> int:
     return global_batch // processes
 
 
-def _differences(cfg: Config, epochs: int, global_batch: int, warmup_epochs: float) -> list[str]:
+def _differences(cfg: Config, epochs: float, global_batch: int, warmup_epochs: float) -> list[str]:
     notes: list[str] = []
     if global_batch != cfg.global_batch:
         notes.append(f'batch {global_batch} instead of {cfg.global_batch}')
     if epochs not in (published := _published(cfg)):
-        notes.append(f'{epochs} epochs instead of {" or ".join(map(str, published))}')
+        notes.append(f'{epochs:g} epochs instead of {" or ".join(map(str, published))}')
     if warmup_epochs != cfg.schedule.warmup_epochs:
         notes.append(f'{warmup_epochs:g} warm-up epochs instead of {cfg.schedule.warmup_epochs}')
     return notes
@@ -142,7 +141,7 @@ def _published(cfg: Config) -> list[int]:
 
 def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processes: int,
                          allow_smaller_negatives: bool) -> None:
-    """Refuse batches that teach something else than the recipe's: of one image where there is
+    """Refuse batches that teach something other than the recipe's: of one image where there is
     batch norm, and accumulated ones where images of a batch meet, as negatives or in batch norm.
 
     Raises:
@@ -157,9 +156,9 @@ def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processe
         raise UsageError(
             f'{cfg.model.type} has batch norms, which need at least 2 images; a process has 1: '
             f'raise global_batch (now {plan.global_batch}) or train_dataloader.batch_size')
-    meet = [words for words, there in (
+    meet = [words for words, applies in (
         ('an anchor would meet the negatives', method.batch_negatives),
-        ('batch norm would see the statistics', normed)) if there]
+        ('batch norm would see the statistics', normed)) if applies]
     if meet and plan.accumulate > 1 and not allow_smaller_negatives:
         raise UsageError(
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '

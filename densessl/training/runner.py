@@ -33,31 +33,37 @@ from densessl.registry import METHODS
 from densessl.training.compilation import checked_options, compile_backbones
 from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
+from densessl.training.start import StartsFromWeights
+from densessl.transfer.start import Start
 from densessl.views.photometry import ViewPreprocessor
+from densessl.weights.lineage import hashes_in
 
 
 def experiment_name(folder: str | Path) -> str:
-    """The name of a run in ``folder``, as no other has it. mmengine keeps loggers and visualizers
-    by name for the life of the process, to which it adds no more than the second: a run that starts
-    in the second of another would write into its files."""
+    """A unique name for a run in ``folder``. mmengine keeps loggers and visualizers by name for
+    the life of the process and makes names from the time in seconds: a run that starts within
+    the same second would write into the other's files."""
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(SafeHooks, GuardedRunner):
+class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
-    Beyond mmengine's: starts under ``torchrun`` on CPUs, writes checkpoints atomically and
+    Beyond mmengine's, it starts under ``torchrun`` on CPUs, writes checkpoints atomically and
     without Python code in them, and reads them with ``weights_only=True``.
 
     Args:
         provenance: plain facts about the run, kept in every checkpoint (``meta['densessl']``).
         identity: what must be the same for a resumed run to be the same run.
+        start: weights that it begins with, unless it is resumed; random ones if None.
     """
 
     def __init__(self, *args: Any, provenance: dict[str, Any], identity: dict[str, Any],
-                 **kwargs: Any) -> None:
-        self.provenance, self.identity = provenance, identity
+                 start: Start | None = None, **kwargs: Any) -> None:
+        self.provenance, self.identity, self.start = provenance, identity, start
         super().__init__(*args, **kwargs)
+        facts = getattr(self.model, 'module', self.model).facts()
+        self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
 
     def build_model(self, model: dict[str, Any]) -> Method:
         """Build the method, and give it what brings its batches to the device: that is the
@@ -69,6 +75,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
+        self.freeze_loaded(model)
         model = model.to(get_device())
         if self.cfg.get('channels_last', True):   # as the views are
             model = model.to(memory_format=torch.channels_last)
@@ -140,17 +147,21 @@ class PretrainRunner(SafeHooks, GuardedRunner):
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
 
     def load_or_resume(self) -> None:
-        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved."""
-        if self._has_loaded or not self._resume:
+        """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved; else
+        load the weights to start from, if there are any. Both come after all initialization."""
+        if self._has_loaded:
             return
-        newest = checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
-        if newest is None:
-            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
-        else:
+        newest = (checkpoint_to_resume(Path(self.work_dir), self.logger.warning)
+                  if self._resume else None)
+        if newest is not None:
             self.resume(str(newest))
+            return
+        if self._resume:
+            self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
+        self.begin()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
-        """What a user need not read goes to the log file alone."""
+        """What users do not need to read goes to the log file alone."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):

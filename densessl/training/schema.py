@@ -4,27 +4,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from densessl.bounds import Filled, Momentum, Name, NotNegative, Range, Share, check_value
-from densessl.config import check_keys
+from densessl.bounds import (
+    Filled,
+    Momentum,
+    Name,
+    NotNegative,
+    Range,
+    Seed,
+    Share,
+    check_section,
+    whole,
+)
+from densessl.errors import check_keys
 from densessl.training.plan import MOST_EPOCHS
+from densessl.training.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 TypeName = Annotated[str, Name()]
 Positive = Annotated[float, Range(above=0)]
-Images = Annotated[int, Range(1, 2 ** 20)]
-Steps = Annotated[int, Range(1, 2 ** 31 - 1)]
-Seed = Annotated[int, Range(0, 2 ** 32 - 1)]      # NumPy's old generator takes no more
-Epochs = Annotated[int, Range(1, MOST_EPOCHS)]
-Workers = Annotated[int, Range(0, 2 ** 10)]
+Images = whole(1, 2 ** 20)
+Steps = whole(1, 2 ** 31 - 1)
+Epochs = whole(1, MOST_EPOCHS)
+Workers = whole(0, 2 ** 10)
 
 REQUIRED: dict[str, Any] = {
     'model': dict, 'normalization': dict, 'schedule': dict, 'optim_wrapper': dict,
     'train_dataloader': dict, 'checkpoint': dict, 'views': Sequence[dict], 'epochs': Epochs,
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
-    'uniforms': Annotated[int, Range(1, 2 ** 12)]}
+    'uniforms': whole(1, 2 ** 12)}
 OPTIONAL: dict[str, Any] = {
-    'data': str | None, 'probe': str | dict | None, 'value_range': Any, 'bands': Any,
-    'max_unreadable': Share,
+    **START, 'continuing': dict | None, 'probe': str | dict | None,
+    'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
@@ -34,7 +44,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
     'checkpoint': {'every_epochs': Positive, 'keep': Steps, 'keep_best': bool},
     'schedule': {'type': TypeName, 'base_lr': NotNegative,
-                 'reference_batch': Annotated[int, Range(1, 2 ** 31 - 1)],
+                 'reference_batch': whole(1, 2 ** 31 - 1),
                  'warmup_epochs': NotNegative, 'by_epoch': bool,
                  'milestones': Sequence[Share], 'gamma': Positive}}
 NEEDED = {'train_dataloader': ('num_workers',), 'checkpoint': ('every_epochs', 'keep'),
@@ -46,7 +56,7 @@ OPTIMIZER: dict[str, Any] = {
     'alpha': Share, 'lr_decay': NotNegative, 'amsgrad': bool, 'maximize': bool, 'centered': bool}
 WRAPPER: dict[str, Any] = {
     'type': TypeName, 'constructor': TypeName, 'optimizer': dict, 'clip_grad': dict | None,
-    'paramwise_cfg': dict | None, 'accumulative_counts': Annotated[int, Range(1, 2 ** 16)]}
+    'paramwise_cfg': dict | None, 'accumulative_counts': whole(1, 2 ** 16)}
 CLIPPING: dict[str, Any] = {
     'type': Literal['norm', 'value'], 'max_norm': Positive, 'clip_value': Positive,
     'norm_type': Positive | Literal['inf'], 'error_if_nonfinite': bool, 'foreach': bool | None}
@@ -74,17 +84,3 @@ def check_wrapper(wrapper: Mapping[str, Any]) -> None:
         check_section('optim_wrapper.paramwise_cfg.', wrapper['paramwise_cfg'], MULTIPLIERS)
         if wrapper.get('constructor', DEFAULT_CONSTRUCTOR) == DEFAULT_CONSTRUCTOR:
             check_keys('optim_wrapper.paramwise_cfg', wrapper['paramwise_cfg'], MULTIPLIERS)
-
-
-def check_section(prefix: str, section: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    """Check the values of those keys of ``section`` that ``kinds`` has.
-
-    Args:
-        prefix: what stands before a key in the message: ``''``, or ``'schedule.'``.
-
-    Raises:
-        UsageError: a value that is not allowed, by its key.
-    """
-    for key, kind in kinds.items():
-        if key in section:
-            check_value(f'{prefix}{key}', section[key], kind)

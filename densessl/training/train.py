@@ -1,19 +1,16 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
 from mmengine.hooks import Hook
 from torch import distributed
 
-from densessl import __version__
-from densessl.backbones import without_sources
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.stop import StopHook
@@ -25,15 +22,14 @@ from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
 from densessl.masks.find import settle_rule, store_for_training
-from densessl.masks.metadata import spell
 from densessl.masks.store import Masks
 from densessl.method import Method
-from densessl.overrides import replaced_overrides
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
-from densessl.training.decisive_settings import MASKS_MADE, changes, settings_of, settings_of_views
+from densessl.training.continuing import Continuing, ContinuingHook
+from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.hooks import StepHook
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
@@ -44,19 +40,23 @@ from densessl.training.plan import (
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.training.run_facts import identity_of, provenance_of
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.training.watching import settle_probe, watch_hooks
+from densessl.training.start import check_start, find_start, keep
+from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
+from densessl.watch.hooks import settle_probe, watch_hooks
 from densessl.watch.labelled import ProbeSettings
+from densessl.weights.lineage import lineage
 
 
 def train(config: str, *, data: str | None = None, masks: str | None = None,
-          work_dir: str | None = None, resume: bool = False, epochs: int | None = None,
+          work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          probe: str | None = None) -> Path:
+          init: Mapping[str, Any] | None = None, probe: str | None = None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -71,7 +71,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
-        pixels: ``value_range`` and ``bands`` in the place of the config's.
+        pixels: ``value_range`` and ``bands`` instead of the config's.
+        init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
         probe: labelled images to probe the features on while they are trained; the config's
             ``probe.data`` if None.
 
@@ -84,15 +85,22 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
-    options = options or {}
+    options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
-                                'masks': masks})
-    configured = configure(config, options, epochs)
+                                'masks': masks, **init})
+
+    def folder_of(cfg: Config) -> Path:
+        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+
+    configured = configure(config, options, epochs, init,
+                           lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
     settings = settle_probe(configured.cfg, options, probe)
-    folder = work_folder(work_dir, configured.cfg.get('work_dir')
-                         or f'work_dirs/{Path(config).stem}')
+    folder = folder_of(configured.cfg)
     require_work_folder(folder)
+    if configured.start:
+        check_start(configured.start, configured.cfg)
+    configured.method.check_run(configured.cfg)
     rank, processes = start_processes(launcher)
     try:
         with run_lock(folder, is_holder=rank == 0):
@@ -127,11 +135,18 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    watching = watch_hooks(cfg, plan, method, len(images), probe, is_first=rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, watching)
+    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
+    watching = watch_hooks(
+        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
+        is_first=rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start,
+                          watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
+    if configured.start and rank == 0:
+        keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
-              [*configured.notes, *replaced_overrides(cfg, options)])
+              configured, options)
     with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
         runner.train()
     if said := unreadable.said():
@@ -165,7 +180,7 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
 
 
 def masks_folder(cfg: Config, masks: str | None) -> str | None:
-    """Where the masks are that the user names; None if they are made for the run, or not at all."""
+    """The masks that the user names; None if they are made for the run, or not needed."""
     named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
         'store'))
     return named or None
@@ -183,6 +198,12 @@ def start_processes(launcher: str) -> tuple[int, int]:
         raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
                          f'--launcher pytorch')
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
+    with while_first_works():
+        found = method.make_targets(cfg, images, is_builder=True) if is_builder else None
+    return found if is_builder else method.make_targets(cfg, images, is_builder=False)
 
 
 def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | None,
@@ -212,8 +233,9 @@ def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool, watching: Sequence[Hook] = ()) -> PretrainRunner:
-    """Turn our config's words into the arguments of mmengine's Runner."""
+                 launcher: str, resume: bool, start: Start | None = None,
+                 watching: Sequence[Hook] = ()) -> PretrainRunner:
+    """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
                           world_size=get_world_size(), pin_memory=on_gpu,
@@ -221,13 +243,13 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
-    interval = min(cfg.log_interval, iterations)   # a short run has its line, too
-    every = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs)) * plan.accumulate
+    interval = _lines(cfg, plan)
+    save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
         logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
-        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every,
-                        max_keep_ckpts=cfg.checkpoint.keep, save_last=True),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, save_last=True,
+                        interval=save_steps * plan.accumulate, max_keep_ckpts=cfg.checkpoint.keep),
         timer=None, sampler_seed=None, param_scheduler=None)
     return PretrainRunner(
         model=cfg.model.to_dict(), work_dir=str(folder), train_dataloader=loader,
@@ -236,33 +258,23 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
                       *watching, StopHook(),
+                      *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
         visualizer=cfg.get('visualizer'), env_cfg=cfg.get('env_cfg', dict()),
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
-        provenance=_provenance(cfg, config, plan, dataset),
-        identity={**settings_of(cfg), **settings_of_views(dataset.views),
-                  'global_batch': plan.global_batch, 'steps': plan.steps,
-                  'iterations an update': plan.accumulate, 'seed': cfg.seed,
-                  'images': f'{len(dataset)} (list {dataset.images.digest()})',
-                  MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None})
+        provenance=provenance_of(cfg, config, plan, dataset, start), start=start,
+        identity=identity_of(cfg, plan, dataset, start))
 
 
-def _provenance(cfg: Config, config: str, plan: Plan, dataset: ViewDataset) -> dict[str, Any]:
-    return {'densessl': __version__, 'method': cfg.model.type, 'config': Path(config).stem,
-            'backbone': without_sources(cfg.model.backbone.to_dict()),
-            'mean': list(cfg.normalization.mean), 'std': list(cfg.normalization.std),
-            'channel_order': 'RGB',
-            'data': dataset.images.root.name, 'images': len(dataset), 'epochs': plan.epochs,
-            'steps': plan.steps, 'global_batch': plan.global_batch, 'seed': cfg.seed,
-            'masks': dataset.masks.info.get('generator') if dataset.masks else None,
-            **dataset.images.rule.record(),
-            'torch': str(torch.__version__)}
+def _lines(cfg: Config, plan: Plan) -> int:
+    """Iterations between two lines of the log; a short run logs a line, too."""
+    return min(cfg.log_interval, plan.steps * plan.accumulate)
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
-              changed: list[tuple[str, Any, Any]],
-              overridden: list[str]) -> None:
+              changed: list[tuple[str, Any, Any]], configured: Configured,
+              options: Mapping[str, Any]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
@@ -273,10 +285,14 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
         plan.global_batch // plan.accumulate)
     negatives = '' if number is None else f'{number} negatives an anchor, '
     accumulated = f', {plan.accumulate} iterations an update' if plan.accumulate > 1 else ''
-    log(f'{plan.epochs} epochs = {plan.steps} steps of {plan.global_batch} images '
+    log(f'{plan.epochs:g} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    for line in overridden:
+    for line in lineage(runner.provenance):
+        log(line)
+    for line in configured.about_start(plan.steps):
+        log(line)
+    for line in configured.about_overrides(options):
         log(f'override: {line}')
     notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
     if notes:

@@ -12,7 +12,6 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.errors import UsageError
-from densessl.files import write_atomically
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.masks.find import (
@@ -23,9 +22,9 @@ from densessl.masks.find import (
     settle_rule,
 )
 from densessl.masks.generator import MaskGenerator
-from densessl.masks.preview import GAP, fit, mosaic
 from densessl.masks.store import Masks
 from densessl.pictures import figures
+from densessl.pictures.lettering import write
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.training.config_check import check_config
 from densessl.training.train import dataset_of, masks_folder
@@ -35,7 +34,7 @@ from densessl.views.photometry import ViewPreprocessor
 from densessl.views.photometry_draw import HSV_ADDED, NO_JITTER, NO_SOLARIZE, PARAMETERS
 from densessl.views.sampler import PositionSampler
 
-SIDE, STRIP = 336, 22        # of a panel and of the words below it, in pixels
+SIDE, STRIP, TEXT = 336, 22, 12    # of a panel, of the words below it and of letters, in pixels
 GROUND = (214, 205, 240)     # between patches
 FRAMES = ((64, 156, 255), (255, 140, 40))     # the colors of the two views
 
@@ -47,7 +46,7 @@ class ReadOrMade:
         images: the list that the sheet is of.
         masks: label maps that are there already, or None.
         generator: makes those that are not, or None.
-        changed: the positions of images of which the store's are no longer.
+        changed: the positions of images that have changed since the store's were made.
     """
 
     remedy = 'make it again'
@@ -94,9 +93,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
     rows = [_row(dataset, preprocessor, next(positions))
             for _ in range(min(count, len(images)))]
-    _, pixels = cv2.imencode(path.suffix, mosaic(rows)[..., ::-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, pixels.tobytes())
+    figures.write_picture(path, figures.mosaic(rows))
     return len(rows)
 
 
@@ -137,8 +134,8 @@ def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[i
     for i, (view, mask) in enumerate(zip(views, labels, strict=True)):
         panel = _tiled(seen(view.image[0], preprocessor))
         if mask is not None and mask.shape == panel.shape[:2]:
-            panel = figures.outlined_in_colors(panel, mask, colors,
-                                               scale=max(1, round(SIDE / len(panel))))
+            panel = figures.draw_regions(panel, mask, colors, lines='inside',
+                                         scale=max(1, round(SIDE / len(panel))))
         words = described(batch['photometric'][i][0]) if 'photometric' in batch else ''
         panels.append(_captioned(panel, words, FRAMES[i % len(FRAMES)]))
     return panels
@@ -156,7 +153,7 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
         mask = dataset.masks.read(index, which)
         size = small.shape[1::-1]
         mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        picture = figures.outlined(small, mask, scale=2)
+        picture = figures.draw_regions(small, mask, scale=2, lines='bold')
     else:
         picture = figures.enlarged(small, 2)
     scaled = [tuple(int(x) for x in box) for box in (2 * share * boxes).round()]
@@ -172,19 +169,17 @@ def _tiled(pixels: np.ndarray) -> np.ndarray:
     columns = math.isqrt(len(pixels) - 1) + 1
     blank = np.full_like(pixels[0], GROUND)
     tiles = [*pixels, *[blank] * (-len(pixels) % columns)]
-    grid = mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
-    return grid[:-GAP, :-GAP]    # no gap after the last ones
+    grid = figures.mosaic([tiles[i:i + columns] for i in range(0, len(tiles), columns)], GROUND)
+    return grid[:-figures.GAP, :-figures.GAP]    # no gap after the last ones
 
 
 def _captioned(picture: np.ndarray, words: str, color: figures.Color | None) -> np.ndarray:
     """A panel of fixed size: the picture, as large as fits, and words on a strip below it."""
-    panel = fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
+    panel = figures.fit(picture, SIDE, round(SIDE * (4 / 3 if color is None else 1)))
     strip = np.full((STRIP, panel.shape[1], 3), 255, np.uint8)
     if color is not None:
         cv2.rectangle(strip, (0, 6), (10, 16), color, -1)
-    plain = words.encode('ascii', 'replace').decode()     # what OpenCV can draw
-    cv2.putText(strip, plain, (16 if color is not None else 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
-                figures.INK, 1, cv2.LINE_AA)
+    write(strip, words, 16 if color is not None else 3, 3, figures.INK, TEXT)
     return np.vstack([panel, strip])
 
 

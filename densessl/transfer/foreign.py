@@ -59,7 +59,7 @@ def _layouts() -> list[tuple[TransferTarget, CheckpointLayout]]:
     for name in target_names():
         target = TRANSFER_TARGETS.get(name)()
         found += [(target, layout) for layout in target.checkpoints()]
-    # the more telling first: it names what the others find as well
+    # the most specific first: it names what the others find as well
     return sorted(found, key=lambda entry: not entry[1].requires)
 
 
@@ -87,11 +87,11 @@ def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
 def candidate_layouts(path: Path, tensors: State, asked: str
                 ) -> tuple[list[tuple[TransferTarget, CheckpointLayout]], State, list[str]]:
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
-    every = _layouts()
+    all_layouts = _layouts()
     if asked == AUTO:
-        return every, tensors, []
+        return all_layouts, tensors, []
     if not asked.endswith('.'):
-        named = [(target, layout) for target, layout in every if layout.name == asked]
+        named = [(target, layout) for target, layout in all_layouts if layout.name == asked]
         if not named:
             raise UsageError(
                 f'unknown layout --from {asked}{did_you_mean(asked, layout_names())}; known: '
@@ -107,7 +107,7 @@ def candidate_layouts(path: Path, tensors: State, asked: str
     plain = {(target.name, id(layout.keys)): (target, replace(
         layout, name=f'keys after {asked}', origin='prefix given', method='unknown',
         prefix=re.escape(asked), others=r'(?!)', requires=''))
-        for target, layout in every}
+        for target, layout in all_layouts}
     outside = [key for key in tensors if key not in inside]
     whole = {key.removeprefix(asked) if key.startswith(asked) else
              key[prefix.match(key).end():]: value for key, value in inside.items()}
@@ -127,26 +127,28 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
         else:
             _enter(cfg, parts.backbone, layout, parts, fits, weights)
         return
-    for own in target.layouts():
-        neutral = own.read(parts.backbone)
-        if neutral is None or (layout.families and own.family not in layout.families):
+    for target_layout in target.layouts():
+        neutral = target_layout.read(parts.backbone)
+        if neutral is None or (layout.families and target_layout.family not in layout.families):
             continue
         known = fits.get(weights_hash(neutral))
         if known is not None:
             known.agreeing.append(layout.name)
             return
         try:
-            cfg, state = own.backbone(own.family.shape(neutral)), own.write(neutral)
+            cfg = target_layout.backbone(target_layout.family.shape(neutral))
+            state = target_layout.write(neutral)
         except ODD_SHAPES:
             cfg = state = None
         if cfg is None or state is None:
-            parts.reason = f'{target.name} builds no {own.family.name} of this depth and width'
+            parts.reason = (f'{target.name} builds no {target_layout.family.name} of this depth '
+                            f'and width')
             continue
         _enter(cfg, state, layout, parts, fits, weights_hash(neutral))
         if not parts.reason:
             return
-    parts.reason = parts.reason or (f'its {len(parts.backbone)} tensors are laid out as no '
-                                    f'backbone that is known of {target.name}')
+    parts.reason = parts.reason or (f'its {len(parts.backbone)} tensors match no known '
+                                    f'backbone of {target.name}')
 
 
 def _enter(cfg: dict[str, Any], state: State, layout: CheckpointLayout, parts: Parts,
@@ -164,6 +166,6 @@ def _why_not(path: Path, tensors: State, foreign: Foreign, near: list[tuple[int,
     stems = image_inputs(tensors)
     several = (f'; it has {len(stems)} encoders ({", ".join(stems[:3])}): name the prefix of '
                f'one, such as --from {stems[0].rsplit(".", 2)[0]}.' if len(stems) > 1 else '')
-    return (f'{path} has no layout that is known; its keys begin with {starts_of(list(tensors))}; '
+    return (f'{path} has no known layout; its keys begin with {starts_of(list(tensors))}; '
             f'closest to {max(near)[1]}{several}. Known are {", ".join(layout_names()[1:])}; or '
             f'give the prefix of the backbone’s keys to --from, with a dot at its end')

@@ -17,8 +17,9 @@ from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.engine.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped
+from densessl.normalization import normalize
 from densessl.transfer.foreign_layouts import WRAPPERS, CheckpointLayout, tensors_of
-from densessl.transfer.handoff import KeyTable, compare_keys, normalize, reference_image
+from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.transfer.recorded_input import recorded_input
 from densessl.weights.backbone_file import load_foreign
 from densessl.weights.keymap import State
@@ -55,8 +56,8 @@ class Foreign:
 
 
     def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
-        """The same with what the file says in the place of what the user left open, and the names
-        of that."""
+        """The same, completed by what the file says where the user said nothing; and the names of
+        what was completed."""
         taken = {name: value for name, value in recorded.items() if getattr(self, name) is None}
         return replace(self, **taken), list(taken)
 
@@ -115,7 +116,7 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     if not keys.complete:
         return keys, keys.summary()
     image = normalize(reference_image(layout.image_size), {
-        'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})
+        'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})[None]
     try:
         maps = feature_maps(backbone, image)
     except (AssertionError, RuntimeError, ValueError) as error:

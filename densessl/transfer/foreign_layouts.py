@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.weights.keymap import State
 from densessl.weights.layouts import Family
 
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 # What training scripts and wrappers put before the names of the model itself.
 WRAPPERS = r'(?:(?:state_dict|model|model_state_dict|module|_orig_mod)\.)*'
 
@@ -98,13 +98,13 @@ def tensors_of(content: Mapping[str, Any], path: str = '') -> State:
 def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
     """Tell the backbone's tensors from the others; see :class:`Parts`."""
     parts, raw = Parts(), {}
-    prefix, others = (re.compile(f'{WRAPPERS}(?:{pattern})')
+    prefix, other_keys = (re.compile(f'{WRAPPERS}(?:{pattern})')
                       for pattern in (layout.prefix, layout.others))
     unknown = []
     for key, value in tensors.items():
-        match = None if others.match(key) else prefix.match(key)
+        match = None if other_keys.match(key) else prefix.match(key)
         if match is None:
-            (parts.dropped if others.match(key) else unknown).append(key)
+            (parts.dropped if other_keys.match(key) else unknown).append(key)
             continue
         name = key[match.end():]
         if re.fullmatch(layout.heads, name):
@@ -112,7 +112,7 @@ def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
         elif name not in raw:
             raw[name] = value
         elif raw[name].shape != value.shape or not torch.equal(raw[name], value):
-            parts.reason = f'two different encoders: {key} is there with other values, too'
+            parts.reason = f'two different encoders: {key} is there twice, with different values'
     if layout.requires and not any(re.search(layout.requires, key) for key in tensors):
         parts.reason = f'no key has {layout.requires!r}'
     if unknown:
@@ -121,7 +121,7 @@ def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
         parts.reason = 'no key has its prefix'
     renamed = layout.keys.to_neutral(raw) if layout.keys else raw
     if renamed is None:
-        parts.reason = parts.reason or 'the keys of its backbone are named otherwise'
+        parts.reason = parts.reason or 'the keys of its backbone have other names'
     parts.backbone = renamed or {}
     return parts
 

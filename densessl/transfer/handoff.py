@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import UsageError
+from densessl.normalization import normalize
 from densessl.transfer.translate import neutral_weights
 from densessl.weights.stated_backbone import rebuild
 
@@ -138,9 +139,9 @@ class FeatureCheck:
         if not compared:
             return 'no stage has the size of the pretrained backbone’s'
         first, last = self.numbers[0], self.numbers[-1]
-        which = f'{first}–{last}' if last - first + 1 == compared > 1 else ', '.join(
+        stages = f'{first}–{last}' if last - first + 1 == compared > 1 else ', '.join(
             map(str, self.numbers))
-        text = f'stage{"s" if compared > 1 else ""} {which} of {self.stages} compared'
+        text = f'stage{"s" if compared > 1 else ""} {stages} of {self.stages} compared'
         if self.restrided:
             text += f' (stage {last + 1} is re-strided by the config)'
         return f'{text}, largest relative difference {max(self.differences):.1e}'
@@ -149,8 +150,8 @@ class FeatureCheck:
         """Raise UsageError unless the compared stages agree to :data:`TOLERANCE`."""
         if not self.differences:
             raise UsageError(
-                f'the {target} backbone cannot be compared with the pretrained one: already its '
-                f'first stage has another size or number of channels')
+                f'the {target} backbone cannot be compared with the pretrained one: its first '
+                f'stage already has another size or number of channels')
         if not self.equal:
             stage, difference = next(
                 (number, difference) for number, difference
@@ -169,14 +170,6 @@ def reference_image(size: int = IMAGE_SIZE) -> Tensor:
     return torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
 
 
-def normalize(image: Tensor, meta: Mapping[str, Any]) -> Tensor:
-    """An RGB uint8 image (3, H, W) as pretraining fed it: (1, 3, H, W) float."""
-    mean, std = (torch.tensor(meta[name], dtype=torch.float32).view(3, 1, 1)
-                 for name in ('mean', 'std'))
-    ordered = image.flip(0) if meta['channel_order'] == 'BGR' else image
-    return ((ordered.float() - mean) / std)[None]
-
-
 def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
                      backbone: nn.Module, added: Iterable[str] = ()) -> FeatureCheck:
     """Compare a loaded backbone with the pretrained one, rebuilt from its provenance, on the
@@ -187,31 +180,33 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     """
     source = rebuild(meta, state, 'the file of weights')
     family = neutral_weights(dict(state), meta['backbone']['type'])
-    image = normalize(reference_image(family[0].image_size if family else IMAGE_SIZE), meta)
+    size = family[0].image_size if family else IMAGE_SIZE
+    image = normalize(reference_image(size), meta)[None]
     plain = copy.deepcopy(backbone).cpu().float()
     for path in added:
         plain.set_submodule(path, nn.Identity())
-    ours, theirs = feature_maps(source, image), feature_maps(plain, image)
-    check = FeatureCheck([], len(ours))
-    for a, b in _paired(ours, theirs):
+    pretrained, received = feature_maps(source, image), feature_maps(plain, image)
+    check = FeatureCheck([], len(pretrained))
+    for a, b in _paired(pretrained, received):
         if a.shape != b.shape:
             check.restrided = a.shape[1] == b.shape[1]
             break
-        check.numbers.append(1 + next(i for i, one in enumerate(ours) if one is a))
+        check.numbers.append(1 + next(i for i, one in enumerate(pretrained) if one is a))
         scale = a.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
         check.differences.append(float((a - b).abs().max() / scale))
     return check
 
 
-def _paired(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def _paired(pretrained: tuple[Tensor, ...], received: tuple[Tensor, ...]
+            ) -> list[tuple[Tensor, Tensor]]:
     """Maps of the same stage, finest first. Where the numbers differ, channels tell the stages of
     a pyramid apart; maps of equal channels (a ViT's) are paired from the last backwards."""
-    if len(ours) == len(theirs):
-        return list(zip(ours, theirs, strict=True))
-    pairs, rest = [], list(theirs)
-    for a in reversed(ours):
+    if len(pretrained) == len(received):
+        return list(zip(pretrained, received, strict=True))
+    pairs, rest = [], list(received)
+    for a in reversed(pretrained):
         while rest and rest[-1].shape[1] != a.shape[1] and all(
-                rest[-1].shape[1] != b.shape[1] for b in ours):
+                rest[-1].shape[1] != b.shape[1] for b in pretrained):
             rest.pop()
         if rest and rest[-1].shape[1] == a.shape[1]:
             pairs.append((a, rest.pop()))
@@ -228,4 +223,4 @@ def compare_input(model: nn.Module, meta: Mapping[str, Any], channel_order: str)
     image = reference_image()
     raw = image.flip(0) if channel_order == 'BGR' else image
     seen = model.data_preprocessor({'inputs': [raw]}, False)['inputs'].cpu()
-    return float((seen[..., :IMAGE_SIZE, :IMAGE_SIZE] - normalize(image, meta)).abs().max())
+    return float((seen[..., :IMAGE_SIZE, :IMAGE_SIZE] - normalize(image, meta)[None]).abs().max())

@@ -8,7 +8,7 @@ A tool that imports the models before it reads its config is started through thi
 
     python -m densessl.transfer.mmcv_ops tools/test.py CONFIG CHECKPOINT
 
-mmcv is published as source only. Built by pip without PyTorch at hand it lacks ``mmcv._ext``, on
+mmcv is published as source only. Built by pip without PyTorch it lacks ``mmcv._ext``, on
 which all of ``mmcv.ops`` depends. The bridge is a module of that name. Where the compiled one
 exists, it is used and nothing is replaced.
 """
@@ -70,7 +70,7 @@ class Bridge(ModuleType):
 
 
 def install() -> bool:
-    """Put the bridge in the place of a missing ``mmcv._ext``; once is enough, more is harmless.
+    """Put the bridge in place of a missing ``mmcv._ext``; more than once is harmless.
 
     Returns True if the bridge is in place, False if there is nothing to do: mmcv is not installed,
     or its compiled extension is. mmcv itself is not imported.

@@ -74,11 +74,11 @@ class EngineTarget(TransferTarget):
         """The layers that are registered for all libraries, the library's own, and its backbones,
         since some contain another."""
         whole = (BaseModel, BaseDataPreprocessor, BaseAveragedModel)
-        own = self.models()
+        models = self.models()
         return [*self.backbone_names(), *(
-            name for registry in (own.root, own) for name, cls in registry.module_dict.items()
+            name for registry in (models.root, models) for name, cls in registry.module_dict.items()
             if isinstance(cls, type) and issubclass(cls, nn.Module) and not issubclass(cls, whole)
-            and (registry is not own or _LAYERS.search(cls.__module__)))]
+            and (registry is not models or _LAYERS.search(cls.__module__)))]
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:
         self.prepare()

@@ -32,7 +32,7 @@ _CALL = re.compile(r'(?P<type>[\w.]+)\s*(?:\((?P<arguments>.*)\))?', re.DOTALL)
 _LOADING = ('pretrained', 'weights', 'checkpoint_path', 'init_cfg')   # arguments that fetch weights
 
 
-def parse_network(text: str) -> dict[str, Any]:
+def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
     """``'TARGET.name'`` or ``'TARGET.name(key=value, …)'``, the values plain, as a backbone's
     configuration.
 
@@ -48,11 +48,11 @@ def parse_network(text: str) -> dict[str, Any]:
         if None in arguments or 'type' in arguments:   # **unpacked
             raise ValueError
     except (ValueError, SyntaxError) as error:
-        raise UsageError(f'--as {text}: give TARGET.name, or TARGET.name(key=value, …) with plain '
-                         f'values') from error
+        raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
+                         f'plain values') from error
     loading = next((name for name in _LOADING if arguments.get(name)), None)
     if loading:
-        raise UsageError(f'--as {text}: {loading} would load other weights; leave it out, the '
+        raise UsageError(f'{option} {text}: {loading} would load other weights; leave it out, the '
                          f'weights are those of the file')
     return {'type': match['type'], **arguments}
 
@@ -109,10 +109,11 @@ def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[Ch
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
     library = foreign.network['type'].partition('.')[0]
     if foreign.layout == library:   # its keys, and those that others have for its networks
-        own = TRANSFER_TARGETS.get(library)().checkpoints()
-        return [*published, *(one for one in own if one.network is not None)], tensors, []
-    others, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
-    layouts = [layout for _, layout in others]
+        library_layouts = TRANSFER_TARGETS.get(library)().checkpoints()
+        layouts = [*published, *(one for one in library_layouts if one.network is not None)]
+        return layouts, tensors, []
+    candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
+    layouts = [layout for _, layout in candidates]
     if foreign.layout.endswith('.'):   # the prefix is known: any of these, with the own input
         prefixed = layouts[0]
         layouts = [replace(one, name=prefixed.name, origin=prefixed.origin, others=r'(?!)',

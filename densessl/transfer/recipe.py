@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from densessl.config import check_keys
-from densessl.errors import UsageError
+from densessl.errors import UsageError, check_keys
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ LINES = {   # what ``keep`` can name; the figures are of users' reports
                  'BN that stays frozen cost users, with a frozen stem, about 14 box AP on COCO'),
     'input': Line('mean, std and channel order',
                   'every weight loads, and meets other images than it was trained on: a known '
-                  'cause of low scores, no figure of its own'),
+                  'cause of low scores, without a figure of its own'),
     'stem': Line('the stem',
                  'a ResNetV1c or V1d cannot load a plain ResNet’s stem, which then starts from '
                  'random weights'),
@@ -77,7 +76,7 @@ class Recipe:
         return line not in self.keep
 
     def priced(self, line: str, changes: list[str]) -> list[str]:
-        """``changes`` of ``line`` and, if there are any, what it cost others to go without."""
+        """``changes`` of ``line`` and, if there are any, what leaving it out cost others."""
         why = f'why: {LINES[line].cost} (--keep {line} leaves this as it was)'
         return [*changes, why] if changes else []
 

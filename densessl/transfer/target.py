@@ -19,7 +19,9 @@ from densessl.weights.layouts import Layout
 if TYPE_CHECKING:
     from densessl.labels.class_labels import ClassImages
     from densessl.labels.data_report import DataReport
+    from densessl.labels.label_folder import LabelLayout
     from densessl.transfer.prediction import Prediction
+    from densessl.transfer.published_weights import PublishedWeights
     from densessl.transfer.recipe import Recipe
 
 
@@ -100,6 +102,12 @@ class TransferTarget:
         """
         return [CheckpointLayout(self.name, f'{self.name}’s own keys')]
 
+    def published_weights(self, name: str) -> PublishedWeights | None:
+        """The file of weights that the library publishes for its network ``name``, in a layout of
+        :meth:`own_files`; None if there is none that it could fetch by name. Nothing is downloaded
+        before its ``fetch`` is called."""
+        return None
+
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
         """Paths of the modules that this library puts behind a backbone's feature maps and that
         the network of a translated ``state`` does not have: they start fresh without counting as
@@ -119,6 +127,10 @@ class TransferTarget:
             UsageError: ``root`` does not hold it.
         """
         raise UsageError(f'target {self.name!r} reads no data sets')
+
+    def label_layouts(self) -> list[LabelLayout]:
+        """How the library's data sets lay out images with label maps. What dense probes go by."""
+        return []
 
     # -- fine-tuning: for targets whose configs mmengine's Runner trains ----------------------
 

@@ -29,13 +29,16 @@ class ViewDataset(Dataset):
         uniforms: how many uniform numbers each view carries for the method.
         labels: (N,) class labels of the images, or None.
         unreadable: what is done about images that cannot be read; by default, all but one may be.
+        targets: what each view's target is cut from
+            (:meth:`densessl.method.Method.make_targets`), or None.
     """
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
     def __init__(self, images: ImageList, masks: Masks | None, views: Sequence[AugmentedView],
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None,
-                 unreadable: UnreadableImages | None = None) -> None:
+                 unreadable: UnreadableImages | None = None, targets: Any = None) -> None:
+        self.targets = targets
         self.images, self.masks, self.views = images, masks, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
         self.unreadable = unreadable or UnreadableImages(len(images))
@@ -88,7 +91,7 @@ class ViewDataset(Dataset):
             if self.labels is not None:
                 sample['target'] = [self.labels[i]] * len(self.views)
             return i, sample
-        raise RunFailed(f'{self.unreadable.said()}: none is left')
+        raise RunFailed(f'{self.unreadable.said()}: no image is left')
 
     def draw(self, n: int) -> tuple[np.random.Generator, int]:
         """The generator of the sample at position ``n``, and which of its label maps it takes."""
@@ -105,7 +108,11 @@ class ViewDataset(Dataset):
         reduction = min(each.view.reduction(each.box) for each in drawn) if stored.reducible else 1
         image = stored.pixels(reduction)
         mask = self._mask(i, which, stored.size) if self.masks else None
-        return cut_views(drawn, image, mask, reduction)
+        sample = cut_views(drawn, image, mask, reduction)
+        if self.targets is not None:
+            sample['target'] = [self.targets.cut(i, each.view, each.box, each.flip, stored.size)
+                                for each in drawn]
+        return sample
 
     def _mask(self, i: int, which: int, size: tuple[int, int]) -> np.ndarray:
         """Label map ``which`` of image ``i``; RunFailed if it is missing, damaged or not of

@@ -14,15 +14,16 @@ TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from densessl.bounds import channels, check_section
 from densessl.method import View
-from densessl.views.bounds import check_channels, check_flag
+from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.views.photometry_draw import (
     BLENDED,
     BRIGHTNESS,
@@ -49,21 +50,26 @@ class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch of uint8 views to the device, applies photometry, normalizes.
 
     Args:
-        mean, std: per channel, on the 0–255 scale, in RGB order.
+        mean, std: per channel, on the 0–255 scale, in the order of ``channel_order``.
+        channel_order: ``'RGB'`` or ``'BGR'``, of what the networks see.
 
     Raises:
         UsageError: ``mean`` or ``std`` are not three numbers of that scale.
     """
 
-    def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.395, 57.12, 57.375), non_blocking: bool = True
-                 ) -> None:
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
+                 std: Sequence[float] = IMAGENET_STD, non_blocking: bool = True,
+                 channel_order: str = 'RGB') -> None:
         super().__init__(non_blocking=non_blocking)
-        check_flag('normalization.non_blocking', non_blocking)
-        check_channels('normalization.mean', mean, 0, 255)
-        check_channels('normalization.std', std, 0.01, 255)
-        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1) / 255, persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1) / 255, persistent=False)
+        check_section(
+            'normalization.', dict(non_blocking=non_blocking, mean=mean, std=std,
+                                   channel_order=channel_order),
+            dict(non_blocking=bool, mean=channels(0, 255), std=channels(0.01, 255),
+                 channel_order=Literal['RGB', 'BGR']))
+        self.swaps = channel_order == 'BGR'     # photometry is that of RGB, and comes before
+        for name, values in (('mean', mean), ('std', std)):
+            rgb = torch.tensor(values[::-1] if self.swaps else values).view(1, 3, 1, 1) / 255
+            self.register_buffer(name, rgb, persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, list[View]]:
         """Args: ``data`` of ``densessl.views.collate.collate``. Returns: keyword arguments of
@@ -101,6 +107,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         else:
             image = image.permute(0, 3, 1, 2).float().div_(255)   # channels-last, as memory is
             image = augment(image, rows).sub_(self.mean).div_(self.std)
+        if self.swaps:
+            image = image.flip(1)
         return image.unflatten(0, several)
 
 
@@ -137,8 +145,9 @@ def _on(image: Tensor, values: Tensor, chosen: Tensor, operation: Any) -> None:
     """Apply ``operation(images, values)`` in place to the chosen samples."""
     index = chosen.nonzero()[:, 0]
     if len(index):
-        there = index.to(image.device, non_blocking=True)
-        image[there] = operation(image[there], values[index].to(image.device, non_blocking=True))
+        on_device = index.to(image.device, non_blocking=True)
+        values = values[index].to(image.device, non_blocking=True)
+        image[on_device] = operation(image[on_device], values)
 
 
 def _blend(image: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:

@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from densessl.config import check_keys
-from densessl.errors import UsageError
-from densessl.views.bounds import (
-    check_choice,
-    check_flag,
-    check_number,
-    check_probability,
-    check_range,
-    shown,
-)
+from densessl.bounds import Odd, Range, Share, check_section, pair
+from densessl.errors import UsageError, check_keys, refuse_value
 
 PARAMETERS = ('brightness', 'contrast', 'saturation', 'hue', 'order', 'gray', 'sigma', 'solarize',
               'kernel', 'style')
@@ -82,7 +74,8 @@ def parameters(rng: np.random.Generator, *, jitter: dict[str, Any] | None = None
 
 def brightness_rule(jitter: Mapping[str, Any] | None, style: str) -> str:
     """Whether brightness is added or multiplied: as ``jitter`` says, else as the style has it."""
-    return (jitter or {}).get('brightness_rule', 'add' if style == 'tensorflow' else 'multiply')
+    said = jitter if isinstance(jitter, Mapping) else {}
+    return said.get('brightness_rule', 'add' if style == 'tensorflow' else 'multiply')
 
 
 def check_parameters(*, size: int, style: str, jitter: dict[str, Any] | None, gray: float,
@@ -90,38 +83,31 @@ def check_parameters(*, size: int, style: str, jitter: dict[str, Any] | None, gr
                      solarize: dict[str, float] | None) -> None:
     """Raise UsageError for arguments that :func:`parameters` cannot draw from, or whose numbers
     the kernels are not made for; ``size`` is the side in pixels of what is blurred."""
-    check_choice('style', style, STYLES)
-    check_probability('gray', gray)
-    check_flag('gray_first', gray_first)
-    for name, given, known in (
-            ('jitter', jitter, ('p', 'brightness', 'contrast', 'saturation', 'hue',
-                                'brightness_rule')),
-            ('blur', blur, ('p', 'sigma', 'kernel')), ('solarize', solarize, ('p', 'threshold'))):
+    check_section('', dict(style=style, gray=gray, gray_first=gray_first),
+                  dict(style=Literal[STYLES], gray=Share, gray_first=bool))
+    kernel = Annotated[int, Range(1, max(1, 2 * size - 1)), Odd()]
+    for name, given, kinds, needed in (
+            ('jitter', jitter, _kinds_of_jitter(brightness_rule(jitter, style)), ('p',)),
+            ('blur', blur, {'p': Share, 'sigma': pair(0.01, WIDEST), 'kernel': kernel},
+             ('p', 'sigma')),
+            ('solarize', solarize, {'p': Share, 'threshold': Share}, ('p',))):
         if given is None:
             continue
         if not isinstance(given, Mapping):
-            raise UsageError(f'{name} must be a dict of {", ".join(known)}, not {shown(given)}')
-        check_keys(name, given, known)
-        needed = known[:2] if name == 'blur' else known[:1]
+            refuse_value(name, given, f'a dict of {", ".join(kinds)}')
+        check_keys(name, given, kinds)
         if missing := [key for key in needed if key not in given]:
-            raise UsageError(f'{name} needs {" and ".join(missing)}; it takes {", ".join(known)}')
-        check_probability(f'{name}.p', given['p'])
-    if jitter:
-        _check_jitter(jitter, style)
-    if blur:
-        check_range('blur.sigma', blur['sigma'], 0.01, WIDEST)
-        check_number('blur.kernel', blur.get('kernel', 1), 1, max(1, 2 * size - 1), odd=True)
-    check_probability('solarize.threshold', (solarize or {}).get('threshold', 0.5))
-
-
-def _check_jitter(jitter: Mapping[str, Any], style: str) -> None:
-    rule = brightness_rule(jitter, style)
-    check_choice('jitter.brightness_rule', rule, RULES)
-    if rule == 'add' and style != 'tensorflow':
+            raise UsageError(f'{name} needs {" and ".join(missing)}; it takes {", ".join(kinds)}')
+        check_section(f'{name}.', given, kinds)
+    if brightness_rule(jitter, style) == 'add' and style != 'tensorflow':
         raise UsageError("jitter.brightness_rule 'add' needs style='tensorflow'")
-    for name in ('brightness', 'contrast', 'saturation', 'hue'):
-        most = 0.5 if name == 'hue' else 1 if (name, rule) == ('brightness', 'add') else STRONGEST
-        check_number(f'jitter.{name}', jitter.get(name, 0), 0, most)
+
+
+def _kinds_of_jitter(rule: Any) -> dict[str, Any]:
+    factor = Annotated[float, Range(0, STRONGEST)]
+    return {'p': Share, 'brightness': Share if rule == 'add' else factor, 'contrast': factor,
+            'saturation': factor, 'hue': Annotated[float, Range(0, 0.5)],
+            'brightness_rule': Literal[RULES]}
 
 
 def check_rows(rows: np.ndarray) -> None:

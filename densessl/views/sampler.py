@@ -28,11 +28,11 @@ class PositionSampler(Sampler[Position]):
         self.start = 0   # how many of this rank's samples to leave out
 
     def skip(self, num_samples: int) -> None:
-        """Begin after this rank's first ``num_samples``: resuming costs nothing."""
+        """Begin after this rank's first ``num_samples``; so resuming costs nothing."""
         self.start = num_samples
 
     def __len__(self) -> int:
-        """Endless: mmengine's logger asks where the end of the data is."""
+        """Endless; mmengine's logger asks for a length."""
         return sys.maxsize
 
     def __iter__(self) -> Iterator[Position]:

@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from densessl.errors import RunFailed, UsageError
+from densessl.bounds import Share, check_value
+from densessl.errors import RunFailed
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
 
@@ -31,8 +32,7 @@ class UnreadableImages:
     """
 
     def __init__(self, total: int, share: float = 1.0, path: Path | None = None) -> None:
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-            raise UsageError(f'max_unreadable must be a share of the images, 0 to 1, not {share!r}')
+        check_value('max_unreadable', share, Share)
         self.total, self.share, self.path = total, share, path
         self._known: dict[str, str] = {}
 
@@ -102,7 +102,7 @@ class UnreadableImages:
 
     def _too_many(self, known: dict[str, str]) -> str:
         if len(known) >= self.total:
-            return f'{self.said()}: none is left'
+            return f'{self.said()}: no image is left'
         enough = min(1.0, max(0.05, math.ceil(200 * len(known) / self.total) / 100))
         return (f'{self.said()}, more than max_unreadable={self.share:g} allows: mend them or take '
                 f'them out of the data, or allow more (--cfg-options max_unreadable={enough:g})')

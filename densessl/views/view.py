@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 
-from densessl.views.bounds import (
-    check_choice,
-    check_flag,
-    check_number,
-    check_probability,
-    check_range,
-)
+from densessl.bounds import Share, check_section, check_value, pair, whole
 from densessl.views.crops import CROPS
 from densessl.views.photometry_draw import (
     DEFAULT_STYLE,
@@ -36,6 +30,9 @@ if TYPE_CHECKING:
 REDUCTIONS = (1, 2, 4, 8)
 LARGEST = 4096       # side of a view, in pixels
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
+
+KINDS = {'interpolation': Literal[tuple(INTERPOLATIONS)], 'area': pair(1e-6, 1),
+         'ratio': pair(0.01, 100), 'flip': Share, 'crop': Literal[tuple(CROPS)], 'reduced': bool}
 
 
 class AugmentedView:
@@ -82,22 +79,18 @@ class AugmentedView:
                  jitter: dict[str, Any] | None = None, gray: float = 0.0,
                  gray_first: bool = False, blur: dict[str, Any] | None = None,
                  solarize: dict[str, float] | None = None, reduced: bool | None = None) -> None:
-        check_number('size', size, 1, LARGEST, whole=True)
+        check_value('size', size, whole(1, LARGEST))
         if isinstance(blur, Mapping):
             blur = {'kernel': kernel_of(size), **blur}
         self.photometric = dict(style=style, jitter=jitter, gray=gray, gray_first=gray_first,
                                 blur=blur, solarize=solarize)
         check_parameters(size=size, **self.photometric)
-        check_choice('interpolation', interpolation, INTERPOLATIONS)
-        check_range('area', area, 1e-6, 1)
-        check_range('ratio', ratio, 0.01, 100)
-        check_probability('flip', flip)
         if crop is None:
             crop = 'clipped' if style == 'tensorflow' else 'retried'
-        check_choice('crop', crop, CROPS)
         if reduced is None:
             reduced = style != 'tensorflow'
-        check_flag('reduced', reduced)
+        check_section('', dict(interpolation=interpolation, area=area, ratio=ratio, flip=flip,
+                               crop=crop, reduced=reduced), KINDS)
         self.size, self.area, self.ratio = size, tuple(area), tuple(ratio)
         self.flip, self.reduced = flip, reduced
         self._draw_crop, self._resize = CROPS[crop], resizing(interpolation, style)

@@ -18,14 +18,14 @@ from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance
 from densessl.weights.stored_tensors import check_state, check_tensors, refuse_inflated
 
-RANDOM = 'random'       # in the place of a file: weights that nothing was learned by
+RANDOM = 'random'       # instead of a file: weights that have learned nothing
 SAFETENSORS = '.safetensors'
 CHECKSUM = 'densessl_sha256'    # of the provenance, in the metadata of that format
-# what PyTorch says of objects that are no tensors; of other files it says what it stumbled over
+# what PyTorch says of objects that are not tensors; of other files it says where reading failed
 _OBJECTS = re.compile(
     '[Uu]nsupported (global|GLOBAL|class)|unrecognized function|Can only build')
 # where bytes of something else were taken for instructions, the error's own message says nothing
-_NOISE = 'it is no PyTorch file, or a damaged one'
+_NOISE = 'it is not a PyTorch file, or is damaged'
 
 
 def save_backbone(path: Path, state: State, meta: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def load_backbone_file(path: str | Path) -> tuple[State, dict[str, Any]]:
                          f'auto for weights that come from elsewhere')
     if 'keys' in meta:
         raise UsageError(f'{path} is a copy with the keys of {shown(meta["keys"])}; give the '
-                         f'neutral file it was exported beside, it is translated here')
+                         f'neutral file that it was exported with; it is translated here')
     check_provenance(meta, path)
     check_state(state, path)
     if weights_hash(state) != meta['sha256']:
@@ -93,7 +93,7 @@ def load_weights_only(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = ('it holds Python objects, and opening them would run code of whoever wrote it '
                   '(densessl export --from auto reads the weights beside them)'
-                  if _OBJECTS.search(str(error)) else 'it is no PyTorch file')
+                  if _OBJECTS.search(str(error)) else 'it is not a PyTorch file')
         raise UsageError(f'{path} is refused: {reason}') from error
     return _dict(content, path)
 
@@ -116,11 +116,11 @@ def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
         return _dict(content, path), False
     except pickle.UnpicklingError as error:
         if not _OBJECTS.search(str(error)):
-            raise UsageError(f'{path} is refused: it is no PyTorch file') from error
+            raise UsageError(f'{path} is refused: it is not a PyTorch file') from error
     try:
         return _dict(_load(path, lambda: load_inert(path)), path), True
     except (pickle.UnpicklingError, TypeError, AttributeError, IndexError) as error:
-        raise UsageError(f'{path} is refused: its objects are no plain data '
+        raise UsageError(f'{path} is refused: its objects are not plain data '
                          f'({type(error).__name__}: {error})'.splitlines()[0]) from error
 
 

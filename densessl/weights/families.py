@@ -45,7 +45,7 @@ class ResNetShape:
         width_per_group: channels of a group's 3×3 convolution in layer1.
         width: factor on all channels, the stem's too (SimCLR's 2× and 4×).
         norm_groups: in how many groups its norms normalize, 0 for batch norm; None for group norm
-            as long as that is not known: weights do not tell.
+            while that is not known: weights do not tell.
     """
 
     depth: int | None

@@ -86,8 +86,8 @@ class Layout:
 
     def write(self, neutral: State) -> State | None:
         """A neutral state dict with the library's keys; None if some have no place in it."""
-        own = self.keys.to_own(neutral) if self.keys else dict(neutral)
-        return {**own, **self.buffers(own)} if own and self.buffers else own
+        renamed = self.keys.to_own(neutral) if self.keys else dict(neutral)
+        return {**renamed, **self.buffers(renamed)} if renamed and self.buffers else renamed
 
 
 def read_neutral(state: State, layouts: list[Layout]) -> tuple[Family, State] | None:

@@ -1,4 +1,4 @@
-"""What a file of weights says of its pretraining: types and bounds are checked where it is read."""
+"""What a file of weights says about its pretraining; types and bounds are checked on reading."""
 from __future__ import annotations
 
 import math
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from densessl.bounds import is_count
 from densessl.errors import UsageError, escaped, shown
+from densessl.weights.lineage import LINKS, MOST_LINKS, TEACHER, links_of
 from densessl.weights.stated_backbone import check_stated_backbone
 
 PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
@@ -20,7 +22,7 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
-    """Check the provenance in the file ``path``, which may be anybody's.
+    """Check the provenance in the file ``path``, which anybody may have made.
 
     Raises:
         UsageError: some of :data:`PROVENANCE` is missing, or a value is of the wrong type or
@@ -51,7 +53,8 @@ def describe(meta: Mapping[str, Any]) -> str:
     imported = meta.get('imported')
     origin = (f'imported from {imported.get("file", "?")}' if imported else
               f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
-    return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}')
+    start = ''.join(f', started from {link["file"]}' for link in links_of(meta)[:1])
+    return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}{start}')
 
 
 def _refuse(path: Path, key: str, value: Any, wanted: str) -> None:
@@ -68,10 +71,6 @@ def _is_number(value: Any) -> bool:
         type(value) is float and math.isfinite(value))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2 ** 64
-
-
 def _is_color(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) == 3 and all(
         _is_number(one) and abs(one) <= _LARGEST for one in value)
@@ -79,6 +78,16 @@ def _is_color(value: Any) -> bool:
 
 def _is_list_of_texts(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) <= 1000 and all(map(_is_text, value))
+
+
+def _is_link(value: Any) -> bool:
+    return type(value) is dict and _is_plain(value) and _is_text(value.get('file')) and all(
+        _is_text(value.get(key)) and _HASH.fullmatch(value[key])
+        for key in ('sha256', 'file_sha256'))
+
+
+def _is_chain(value: Any) -> bool:
+    return type(value) in (list, tuple) and len(value) <= MOST_LINKS and all(map(_is_link, value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -103,11 +112,13 @@ def _is_plain(value: Any) -> bool:
 
 _TEXT: Rule = (_is_text, f'a string of at most {MAX_TEXT} characters')
 _TEXTS: Rule = (_is_list_of_texts, 'a list of short strings')
-_COUNT: Rule = (_is_count, 'a whole number from 0 on')
+_COUNT: Rule = (is_count, 'a whole number from 0 on')
 _NUMBER: Rule = (_is_number, 'a finite number')
 _SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
                  '64 hexadecimal digits')
 _RULES: dict[str, Rule] = {
+    LINKS: (_is_chain, f'a list of at most {MOST_LINKS} links to weights'),
+    TEACHER: (_is_link, 'a link to weights'),
     'densessl': _TEXT, 'torch': _TEXT, 'method': _TEXT, 'config': _TEXT, 'data': _TEXT,
     'keys': _TEXT, 'sha256': _SHA256, 'images': _COUNT, 'steps': _COUNT, 'global_batch': _COUNT,
     'epochs': _NUMBER, 'seed': _NUMBER,

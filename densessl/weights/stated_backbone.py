@@ -1,4 +1,4 @@
-"""The backbone that a file of weights states: data, checked before anything is built of it.
+"""The backbone that a file of weights states: data, checked before anything is built from it.
 
 A config is code and may give a builder whatever it likes. A file may not: libraries look up the
 names in an argument wherever Python finds them, and some arguments read or fetch other files.
@@ -45,7 +45,7 @@ def check_stated_backbone(cfg: Any, path: Path) -> None:
 
 
 def build_stated(cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
-    """Build a checked backbone with random weights, of nothing but registered parts.
+    """Build a checked backbone with random weights, from registered parts alone.
 
     Raises:
         UsageError: its arguments do not go together.

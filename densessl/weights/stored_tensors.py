@@ -71,7 +71,7 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
 
 def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in nested containers with its dotted key; containers that are shared count as
-    often as they are met, as they would for whoever goes through them."""
+    often as they are met, as they would for any code that walks through them."""
     stack, count = [('', content, 0)], 0
     while stack:
         at, value, depth = stack.pop()

@@ -70,7 +70,7 @@ def as_regions(values: np.ndarray) -> np.ndarray:
     """(H, W) labels 0..n-1 of (H, W) values or (H, W, 1 to 4) colors, in the order of the values.
 
     Raises:
-        ValueError: another shape, or values that are no whole numbers.
+        ValueError: another shape, or values that are not whole numbers.
     """
     if values.dtype.kind == 'f' and (values == np.rint(values)).all():
         values = values.astype(np.int64)

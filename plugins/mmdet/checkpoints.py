@@ -11,7 +11,14 @@ _PREFIX = r'(?:backbone|encoder_q\.0)\.'
 _OTHERS = (r'encoder_q\.1\.|encoder_k\.|target_net\.|momentum_encoder\.|online_net\.1\.|neck\.|'
            r'head\.|predictor\.|queue|memory_bank\.|data_preprocessor\.')
 
+# parts of detectors and segmenters beside their backbone, and the heads that tell them
+_PARTS = (r'neck\.|data_preprocessor\.|level_embed$|'
+          r'(?:\w+_)?(?:head|encoder|decoder|embed|embedding|fc|norm|generator|encoding)\.')
+_HEADS = r'(?:^|\.)(?:rpn|roi|bbox|mask|panoptic|semantic|decode|auxiliary)_head\.'
+
 CHECKPOINTS = [
+    CheckpointLayout('mmdet', 'open-mmlab/mmdetection, open-mmlab/mmsegmentation',
+                     prefix=r'backbone\.', others=_PARTS, heads=r'(?!)', requires=_HEADS),
     CheckpointLayout('mmselfsup', 'open-mmlab/mmselfsup, open-mmlab/mmpretrain, OpenSelfSup',
                      prefix=_PREFIX, others=_OTHERS, heads=r'(?!)'),
     CheckpointLayout('densecl', 'WXinlong/DenseCL', method='densecl', prefix=_PREFIX,

@@ -1,4 +1,4 @@
-"""Labelled objects as users have them, in any of the layouts that are known; or in the one that
+"""Labelled objects as users have them, in any of the known layouts; or in the one that
 another of MMDetection's own datasets expects."""
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def find_parts(base: Path, leaves: Mapping[str, Any], wanted: Mapping[str, Seque
     for split, leaf in leaves.items():
         found[split] = {}
         for key, patterns in wanted.items():
-            own = leaf.get(key) or (leaf.get('data_prefix') or {}).get(key)
+            configured = leaf.get(key) or (leaf.get('data_prefix') or {}).get(key)
             known = [pattern.format(split) for pattern in patterns]
             found[split][key] = next(
-                (part for part in (own, *known) if part and (base / part).exists()), '')
+                (part for part in (configured, *known) if part and (base / part).exists()), '')
             if not found[split][key]:
                 missing.append(f'{known[1]} (or {known[0]})')
     if missing:

@@ -11,23 +11,28 @@ from densessl.errors import UsageError
 from densessl.finetune.datasets import leaf_datasets
 from densessl.labels.data_root import SPLITS, devkit, listed_images, require
 from densessl.labels.label_folder import visible_files
+from densessl_plugins.mmseg.pixel_layouts import (
+    CITYSCAPES_CLASSES,
+    IDS,
+    TRAIN_IDS,
+    VOC_LISTS,
+    VOC_MAPS,
+    cityscapes_images,
+    cityscapes_map,
+    cityscapes_strays,
+)
 
 VOC_TYPES = ('PascalVOCDataset', 'VocLabels')
 CITYSCAPES_TYPES = ('CityscapesDataset', 'CityscapesFolder')
-LISTS = 'ImageSets/Segmentation'
 AUGMENTED = ('train_aug.txt', 'trainaug.txt')   # the names that users give the list of 10 582
-MAPS = ('SegmentationClassAug', 'SegmentationClass')
+MAPS = ('SegmentationClassAug', VOC_MAPS)
 VOC_LAYOUT = ('expected is VOC2012/ of a VOCdevkit: JPEGImages/NAME.jpg, '
               'SegmentationClass/NAME.png, SegmentationClassAug/NAME.png and '
               'ImageSets/Segmentation/ with train_aug.txt (or trainaug.txt, or train.txt and '
               'aug.txt) and val.txt')
 CITYSCAPES_LAYOUT = ('expected are leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png and '
                      'gtFine/{train,val}/CITY/NAME_gtFine_labelTrainIds.png (or _labelIds.png)')
-IMAGE = '_leftImg8bit.png'
-TRAIN_IDS, IDS = '_gtFine_labelTrainIds.png', '_gtFine_labelIds.png'
-# The ids of the 19 evaluated classes, in the order of their train ids
-# (mcordts/cityscapesScripts, helpers/labels.py); the others have no label.
-EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+EVALUATED = tuple(CITYSCAPES_CLASSES)
 
 
 class VocLabels(PascalVOCDataset):
@@ -62,19 +67,16 @@ class CityscapesFolder(CityscapesDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         images, labels = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
-        return [{'img_path': str(image), 'seg_map_path': str(labels / _counterpart(
+        return [{'img_path': str(image), 'seg_map_path': str(labels / cityscapes_map(
                     image.relative_to(images), self.seg_map_suffix)),
                  'label_map': self.to_train_ids or self.label_map,
                  'reduce_zero_label': self.reduce_zero_label, 'seg_fields': []}
-                for image in _images(images)]
+                for image in cityscapes_images(images)]
 
     def strays(self) -> list[str]:
         """The label maps that no image has."""
         images, labels = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
-        used = {labels / _counterpart(image.relative_to(images), self.seg_map_suffix)
-                for image in _images(images)}
-        return [str(path) for path in visible_files(labels, {'.png'})
-                if path.name.endswith(self.seg_map_suffix) and path not in used]
+        return cityscapes_strays(images, labels, self.seg_map_suffix)
 
 
 def register() -> None:
@@ -95,8 +97,8 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
     leaves = {split: leaf_datasets(cfg[f'{split}_dataloader'].dataset)[0] for split in SPLITS}
     base = devkit(root or leaves['train'].get('data_root') or '', 'VOC2012', 'JPEGImages')
     base = base / 'VOC2012' if (base / 'VOC2012').is_dir() else base
-    require(['JPEGImages', MAPS[1], f'{LISTS}/val.txt'], base, VOC_LAYOUT)
-    lists = {'train': _training_lists(base), 'val': [f'{LISTS}/val.txt']}
+    require(['JPEGImages', MAPS[1], f'{VOC_LISTS}/val.txt'], base, VOC_LAYOUT)
+    lists = {'train': _training_lists(base), 'val': [f'{VOC_LISTS}/val.txt']}
     lines = []
     for split, leaf in leaves.items():
         sets = [{**leaf, 'type': 'VocLabels', 'ann_file': path, 'data_root': str(base),
@@ -126,7 +128,7 @@ def set_cityscapes(cfg: Any, root: str | None) -> list[str]:
             CITYSCAPES_LAYOUT)
     lines = []
     for split, leaf in leaves.items():
-        images = _images(base / 'leftImg8bit' / split)
+        images = cityscapes_images(base / 'leftImg8bit' / split)
         if not images:
             raise UsageError(f'{base / "leftImg8bit" / split} holds no images; '
                              f'{CITYSCAPES_LAYOUT}')
@@ -146,32 +148,23 @@ def _label_map(base: Path, name: str) -> Path:
 
 def _training_lists(base: Path) -> list[str]:
     for name in AUGMENTED:
-        for folder in (LISTS, 'ImageSets/SegmentationAug'):
+        for folder in (VOC_LISTS, 'ImageSets/SegmentationAug'):
             if (base / folder / name).is_file():
                 return [f'{folder}/{name}']
-    parts = [f'{LISTS}/train.txt', f'{LISTS}/aug.txt']
+    parts = [f'{VOC_LISTS}/train.txt', f'{VOC_LISTS}/aug.txt']
     require(parts, base, VOC_LAYOUT)
     return parts
-
-
-def _images(folder: Path) -> list[Path]:
-    return [path for path in visible_files(folder, {'.png'}) if path.name.endswith(IMAGE)]
-
-
-def _counterpart(image: Path, suffix: str) -> Path:
-    """The label map of ``image``, both relative to the folders of their split."""
-    return image.with_name(image.name.removesuffix(IMAGE) + suffix)
 
 
 def _suffix(base: Path, split: str, images: list[Path]) -> str:
     """The kind of label maps that most images have, train ids before ids; which lack theirs is
     found when all files are opened."""
     folder, root = base / 'leftImg8bit' / split, base / 'gtFine' / split
-    there = set(visible_files(root, {'.png'}))
-    count = {suffix: sum(root / _counterpart(image.relative_to(folder), suffix) in there
+    maps = set(visible_files(root, {'.png'}))
+    count = {suffix: sum(root / cityscapes_map(image.relative_to(folder), suffix) in maps
                          for image in images) for suffix in (TRAIN_IDS, IDS)}
     if not any(count.values()):
-        first = _counterpart(images[0].relative_to(base / 'leftImg8bit'), IDS)
+        first = cityscapes_map(images[0].relative_to(base / 'leftImg8bit'), IDS)
         raise UsageError(f'none of the {len(images)} images in {folder} has a label map, such as '
                          f'gtFine/{first}; {CITYSCAPES_LAYOUT}')
     return max(count, key=lambda suffix: count[suffix])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmengine.registry import Registry
 
     from densessl.labels.data_report import DataReport
+    from densessl.labels.label_folder import LabelLayout
     from densessl.weights.layouts import Layout
 
 
@@ -57,17 +58,18 @@ class MMSegmentation(EngineTarget):
 
     def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
                            ) -> Mapping[str, Collection[str] | None]:
-        own = super().backbone_arguments(name, arguments)
+        wrapper_arguments = super().backbone_arguments(name, arguments)
         if name != TIMM:
-            return own
+            return wrapper_arguments
         if arguments.get('pretrained') is not False:    # its own default is to download
             raise UsageError(f'{self.name}.{TIMM} out of a file of weights: its pretrained must '
                              f'be False')
         timm = TRANSFER_TARGETS.get('timm')()
         models, model = timm.backbone_names(), arguments.get('model_name')
-        theirs = timm.backbone_arguments(model, arguments) if model in models else {}
+        model_arguments = timm.backbone_arguments(model, arguments) if model in models else {}
         # It looks norm_layer up in the registry, where a name may be a module
-        return {**dict.fromkeys(theirs.keys() - {'norm_layer'}), **own, 'model_name': models}
+        return {**dict.fromkeys(model_arguments.keys() - {'norm_layer'}), **wrapper_arguments,
+                'model_name': models}
 
     def layer_types(self) -> list[str]:
         # Within another backbone nothing would ask whether it loads.
@@ -76,6 +78,10 @@ class MMSegmentation(EngineTarget):
     def layouts(self) -> list[Layout]:
         from densessl_plugins.mmseg.layouts import LAYOUTS
         return [*super().layouts(), *LAYOUTS]
+
+    def label_layouts(self) -> list[LabelLayout]:
+        from densessl_plugins.mmseg.pixel_layouts import LAYOUTS
+        return LAYOUTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
         from densessl.finetune.datasets import reads, set_root

@@ -67,9 +67,9 @@ class MoCo(Method):
             k = gather(self.encode(x_k, self.target_backbone, self.target_projector))
             k = F.normalize(k[unshuffle], dim=1)                            # (N, D), all processes
         self.new_keys.append(k)
-        own = k[rank() * len(q):][:len(q)]
-        self.show(q, own, negatives=self.queue, trivial=lambda: math.log(len(self.queue) + 1))
-        return {'loss': info_nce(q, own, self.queue, self.temperature)}
+        keys = k[rank() * len(q):][:len(q)]
+        self.show(q, keys, negatives=self.queue, trivial=lambda: math.log(len(self.queue) + 1))
+        return {'loss': info_nce(q, keys, self.queue, self.temperature)}
 
     def encode(self, x: Tensor, backbone: nn.Module, projector: nn.Module) -> Tensor:
         """Encode, normalizing batch statistics within each of ``bn_groups`` groups."""

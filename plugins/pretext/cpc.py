@@ -97,10 +97,10 @@ class RowPredictor(nn.Module):
             raise UsageError(f'steps {self.steps} of cpc: the grid has {rows} rows, so at most '
                              f'{rows - 1} can be predicted')
         context = F.relu(self.context(z))                                  # c, (B, C, n, n)
-        own = self.target(z).permute(0, 2, 3, 1)                           # (B, n, n, D)
-        candidates = gather(own.flatten(0, 2))                             # (N, D)
-        first = rank() * own[..., 0].numel()
-        places = first + torch.arange(own[..., 0].numel(), device=z.device).view(own.shape[:3])
+        codes = self.target(z).permute(0, 2, 3, 1)                           # (B, n, n, D)
+        candidates = gather(codes.flatten(0, 2))                             # (N, D)
+        first = rank() * codes[..., 0].numel()
+        places = first + torch.arange(codes[..., 0].numel(), device=z.device).view(codes.shape[:3])
         return [(predict(context[:, :, :-k]).permute(0, 2, 3, 1).flatten(0, 2), candidates,
                  places[:, k:].flatten()) for k, predict in zip(self.steps, self.maps, strict=True)]
 
@@ -126,7 +126,7 @@ def as_grid(features: Tensor) -> Tensor:
     """(B, n·n, C) patches row by row → (B, C, n, n)."""
     side = math.isqrt(features.shape[1])
     if side * side != features.shape[1]:
-        raise UsageError(f'{features.shape[1]} patches are no square grid')
+        raise UsageError(f'{features.shape[1]} patches do not form a square grid')
     return features.transpose(1, 2).unflatten(2, (side, side))
 
 

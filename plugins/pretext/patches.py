@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from densessl.bounds import check_section, check_value, whole
 from densessl.errors import UsageError
-from densessl.views.bounds import check_number
 from densessl.views.photometry_draw import kernel_of, parameters
 from densessl.views.view import LARGEST, AugmentedView
 
@@ -56,13 +56,11 @@ class PatchGrid(AugmentedView):
                  flip: float = 0.0, jitter: dict[str, float] | None = None, gray: float = 0.0,
                  gray_first: bool = False, blur: dict[str, Any] | None = None,
                  solarize: dict[str, float] | None = None) -> None:
-        check_number('patch', patch, 1, 1024, whole=True)
+        check_value('patch', patch, whole(1, 1024))
         inner = patch if inner is None else inner
-        check_number('inner', inner, 1, patch, whole=True)
-        check_number('grid', grid, 1, LARGEST // patch, whole=True)
-        check_number('shift', shift, 0, 1024, whole=True)
-        check_number('gap', gap, 1 - patch, 1024, whole=True)
-        check_number('resize', resize, 1, LARGEST, whole=True)
+        check_section('', dict(inner=inner, grid=grid, shift=shift, gap=gap, resize=resize), dict(
+            inner=whole(1, patch), grid=whole(1, LARGEST // patch), shift=whole(0, 1024),
+            gap=whole(1 - patch, 1024), resize=whole(1, LARGEST)))
         if isinstance(blur, Mapping):
             blur = {'kernel': kernel_of(patch), **blur}
         side = grid * (patch + shift + gap) - gap

@@ -32,7 +32,7 @@ def permutation_set(tiles: int, number: int) -> np.ndarray:
         if kept.shape == (number, tiles):
             return kept.astype(np.int64)
     except (OSError, ValueError, EOFError):
-        pass   # not there, or a file that is no longer whole: made again
+        pass   # missing, or no longer whole: made again
     chosen = far_apart(tiles, number)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,16 +53,17 @@ def far_apart(tiles: int, number: int) -> np.ndarray:
     Returns:
         (number, tiles) uint8, the identity first.
     """
-    every = np.array(list(itertools.permutations(range(tiles))), np.uint8).T.copy()  # (tiles, n)
-    least = np.full(every.shape[1], tiles, np.uint8)       # distance to the nearest one chosen
-    total = np.zeros(every.shape[1], np.int32)
+    permutations = np.array(list(itertools.permutations(range(tiles))), np.uint8)
+    permutations = permutations.T.copy()                   # (tiles, n)
+    least = np.full(permutations.shape[1], tiles, np.uint8)   # distance to the nearest one chosen
+    total = np.zeros(permutations.shape[1], np.int32)
     chosen = [0]
     while len(chosen) < number:
         distance = np.zeros_like(least)
-        for places, place in zip(every, every[:, chosen[-1]], strict=True):
+        for places, place in zip(permutations, permutations[:, chosen[-1]], strict=True):
             distance += places != place
         np.minimum(least, distance, out=least)
         total += distance
         farthest = np.flatnonzero(least == least.max())
         chosen.append(int(farthest[total[farthest].argmax()]))
-    return every.T[chosen]
+    return permutations.T[chosen]

@@ -86,12 +86,12 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     all_z1, all_z2 = gather(z1), gather(z2)                               # (N, D)
-    own = rank() * len(z1) + torch.arange(len(z1), device=z1.device)      # where ours are among N
+    places = rank() * len(z1) + torch.arange(len(z1), device=z1.device)   # where ours are among N
     losses = []
     for z, same, other in ((z1, all_z1, all_z2), (z2, all_z2, all_z1)):
         logits_ab = (z @ other.T) / temperature                   # (B, N)
         logits_aa = (z @ same.T) / temperature
-        itself = F.one_hot(own, len(same)).bool()
+        itself = F.one_hot(places, len(same)).bool()
         logits_aa = logits_aa.masked_fill(itself, float('-inf'))
-        losses.append(F.cross_entropy(torch.cat([logits_ab, logits_aa], 1), own))
+        losses.append(F.cross_entropy(torch.cat([logits_ab, logits_aa], 1), places))
     return (losses[0] + losses[1]) / 2

@@ -22,6 +22,9 @@ CHECKPOINTS = [
         'dino', 'facebookresearch/dino', method='dino', prefix=r'teacher\.(?:module\.)?backbone\.',
         others=r'student\.|teacher\.(?:module\.)?head\.|dino_loss\.', families=(VIT,)),
     CheckpointLayout(
+        'dinov2', 'facebookresearch/dinov2', method='dinov2', others=r'mask_token$',
+        requires=r'blocks\.0\.ls1\.gamma$'),
+    CheckpointLayout(
         'mae', 'facebookresearch/mae', method='mae', others=r'decoder_|mask_token',
         requires='mask_token', families=(VIT,)),
     CheckpointLayout(

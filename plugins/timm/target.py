@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -17,6 +18,7 @@ from densessl.transfer.foreign_layouts import CheckpointLayout
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from densessl.transfer.published_weights import PublishedWeights
     from densessl.weights.layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
@@ -78,6 +80,28 @@ class Timm(TransferTarget):
         return [CheckpointLayout(
             self.name, f'timm’s own keys of {name}', heads='|'.join([*sorted(heads), _DERIVED]),
             mean=mean, std=std, image_size=cfg['input_size'][-1])]
+
+    def published_weights(self, name: str) -> PublishedWeights | None:
+        from huggingface_hub import hf_hub_download, hf_hub_url
+        from timm.models import get_pretrained_cfg
+        from timm.models._hub import download_cached_file
+
+        from densessl.transfer.published_weights import PublishedWeights
+        cfg = get_pretrained_cfg(name)
+        if cfg is None or not cfg.has_weights:
+            return None
+        terms = cfg.license or ''
+        if not cfg.hf_hub_id:
+            return PublishedWeights(
+                cfg.url, lambda: Path(download_cached_file(cfg.url, check_hash=True)), terms)
+        file = cfg.hf_hub_filename or 'model.safetensors'
+
+        def fetch() -> Path:
+            try:    # without asking the network whether there is a newer one
+                return Path(hf_hub_download(cfg.hf_hub_id, file, local_files_only=True))
+            except OSError:
+                return Path(hf_hub_download(cfg.hf_hub_id, file))
+        return PublishedWeights(hf_hub_url(cfg.hf_hub_id, file), fetch, terms)
 
     def checkpoints(self) -> list[CheckpointLayout]:
         from densessl_plugins.timm.checkpoints import CHECKPOINTS

@@ -17,6 +17,13 @@ CHECKPOINTS = [
     CheckpointLayout(
         'torchvision', 'pytorch/vision, and backbones saved alone by many'),
     CheckpointLayout(
+        'torchvision', 'pytorch/vision, detection', prefix=r'backbone\.body\.',
+        others=r'backbone\.fpn\.|rpn\.|roi_heads\.|head\.', requires=r'backbone\.body\.'),
+    CheckpointLayout(
+        'detr', 'facebookresearch/detr', prefix=r'backbone\.0\.body\.',
+        others=r'(?:transformer|class_embed|bbox_embed|query_embed|input_proj)\.',
+        requires=r'backbone\.0\.body\.'),
+    CheckpointLayout(
         'moco', 'facebookresearch/moco', method='moco', prefix=r'encoder_q\.(?!0\.conv)',
         others=r'encoder_k\.|queue'),
     CheckpointLayout(

@@ -103,5 +103,6 @@ def links_of(model: nn.Module, name: str) -> Iterator[str]:
     elif 'layers' in children:                       # MNASNet
         yield from (f'layers.{child}' for child, _ in model.layers.named_children())
     else:
-        raise UsageError(f'torchvision.{name} is no chain of feature modules and gives no maps; '
-                         f'use a ResNet, ConvNeXt, Swin, ViT, RegNet, EfficientNet or the like')
+        raise UsageError(f'torchvision.{name} is not a chain of feature modules, so it has no '
+                         f'feature maps; use a ResNet, ConvNeXt, Swin, ViT, RegNet, EfficientNet '
+                         f'or the like')

@@ -55,10 +55,10 @@ def _join(name: str, root: Path, parts: tuple[dict[str, Any], ...]) -> ClassImag
     labels = [_labels(part) for part in opened]
     where = [(part, i) for part, found in enumerate(labels) for i in range(len(found))]
     keys = [f'{part}/{i}' for part, i in where]
-    every = np.concatenate(labels)
+    classes = np.concatenate(labels)
     names = getattr(opened[0], 'classes', None) or getattr(opened[0], 'categories', None)
-    count = int(every.max()) + 1
-    return ClassImages(keys, every, [str(one) for one in names] if names and len(names) >= count
+    count = int(classes.max()) + 1
+    return ClassImages(keys, classes, [str(one) for one in names] if names and len(names) >= count
                        else [f'class {i}' for i in range(count)], partial(_read, opened, where))
 
 

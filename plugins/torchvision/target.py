@@ -4,6 +4,7 @@ from __future__ import annotations
 import inspect
 import re
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -17,9 +18,9 @@ from densessl_plugins.torchvision.sets import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from pathlib import Path
 
     from densessl.labels.class_labels import ClassImages
+    from densessl.transfer.published_weights import PublishedWeights
     from densessl.weights.layouts import Layout
 
 
@@ -43,8 +44,9 @@ class Torchvision(TransferTarget):
                            ) -> Mapping[str, Collection[str] | None]:
         builder = _builders()[name]
         named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
-        own = {'width': None, 'norm': GROUPS}
-        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}), **own}
+        variants = {'width': None, 'norm': GROUPS}
+        return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}),
+                **variants}
 
     def own_files(self, name: str, backbone: nn.Module, **kwargs: Any) -> list[CheckpointLayout]:
         from torchvision.models import get_model_weights
@@ -56,6 +58,22 @@ class Torchvision(TransferTarget):
                      for values in (presets.mean, presets.std))
         return [CheckpointLayout(self.name, f'torchvision’s own keys of {name}',
                                  heads='|'.join(sorted(heads)) or r'(?!)', mean=mean, std=std)]
+
+    def published_weights(self, name: str) -> PublishedWeights:
+        import torch
+        from torchvision.models import get_model_weights
+
+        from densessl.transfer.published_weights import PublishedWeights
+        address = get_model_weights(name).DEFAULT.url
+        path = Path(torch.hub.get_dir()) / 'checkpoints' / address.rpartition('/')[2]
+
+        def fetch() -> Path:
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                hashed = re.search(r'-([a-f0-9]{8,})\.', path.name)
+                torch.hub.download_url_to_file(address, str(path), hashed and hashed[1])
+            return path
+        return PublishedWeights(address, fetch)
 
     def read_image_set(self, name: str, root: Path) -> tuple[ClassImages, ClassImages | None]:
         from densessl_plugins.torchvision.sets import read_set
@@ -103,8 +121,8 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
     norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
     if norm is not None:
         if width != 1 or kwargs.get('weights') is not None:
-            raise UsageError(f'torchvision.{name}: norm {norm!r} goes with neither width nor '
-                             f'weights')
+            raise UsageError(f'torchvision.{name}: norm {norm!r} cannot be combined with width '
+                             f'or weights')
         kwargs['norm_layer'] = norm_layer(norm)
     try:
         model = get_model(name, **kwargs)

@@ -21,7 +21,7 @@ def test_exit_codes_and_last_words_come_back(tmp_path):
     seen = []
     run_jobs(jobs, ONE * 2, lambda job, code, seconds: seen.append((job.about, code, seconds > 0)))
     assert sorted(seen) == [('bad', 2, True), ('good', 0, True)]
-    assert "'No-Name' is no plugin name" in last_words(jobs[1].log)
+    assert "'No-Name' is not a plugin name" in last_words(jobs[1].log)
     (tmp_path / 'empty').write_text('\n')
     assert last_words(tmp_path / 'empty') == 'it said nothing'
 
@@ -58,9 +58,9 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path, how):
         'import sys, subprocess\n'
         'from pathlib import Path\n'
         'from densessl.benchmark import processes\n'
-        'code = "import os, threading, time\\n" \\\n'
+        'code = "import os, time\\n" \\\n'
         '       "from densessl.__main__ import end_with_parent\\n" \\\n'
-        '       "threading.Thread(target=end_with_parent, daemon=True).start()\\n" \\\n'
+        '       "end_with_parent()\\n" \\\n'
         '       "print(os.getpid(), flush=True)\\n" \\\n'
         '       "time.sleep(600)"\n'
         'def start(job, slot):\n'

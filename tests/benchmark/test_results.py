@@ -1,6 +1,7 @@
 """What a benchmark says of its scores: no more than the test over seeds allows."""
 import json
 import re
+from pathlib import Path
 
 import cv2
 import pytest
@@ -9,6 +10,7 @@ from densessl.benchmark import tables
 from densessl.benchmark.plan import Benchmark, Run
 from densessl.benchmark.report import LABELS_PLOT, LENGTHS_PLOT, write_report
 from densessl.benchmark.results import collect, save
+from densessl.benchmark.verdict import verdict
 from densessl.errors import UsageError
 
 SCORES = {      # initialization → fraction → scores of three seeds
@@ -150,3 +152,89 @@ def test_a_run_without_the_score_is_a_failed_one(finished, scores, tmp_path):
     assert line['n'] == 2
     save(results, tmp_path)
     assert 'NaN' not in (tmp_path / 'results.json').read_text()
+
+
+LINK = {'file': 'lite0.pth', 'sha256': 'a' * 64, 'file_sha256': 'b' * 64}
+CONTINUED = {'start': {0.1: [30.0, 31.0, 32.0], 0.5: [40.0, 41.0, 43.0], 1.0: [51.0, 54.0, 52.0]},
+             'own': {0.1: [33.0, 34.1, 34.9], 0.5: [40.1, 41.9, 42.1], 1.0: [47.0, 50.1, 47.9]},
+             'random': {0.1: [20.0, 24.0, 22.0], 0.5: [30.0, 31.0, 29.5], 1.0: [40.0, 41.0, 39.0]}}
+
+
+@pytest.fixture
+def continued(tmp_path, monkeypatch):
+    """A finished benchmark of weights that were continued, whose start is beside them."""
+    plain = {'method': 'm', 'backbone': {'type': 'a.b'}}
+    metas = {'o.pth': {**plain, 'sha256': '0' * 64, 'start': [LINK]},
+             'start.pth': {**plain, 'sha256': LINK['sha256']}}
+    monkeypatch.setattr('densessl.benchmark.plan.Weights.load', lambda file: type(
+        'W', (), {'meta': metas[Path(file).name]}))
+    monkeypatch.setattr('densessl.benchmark.starts.load_backbone_file',
+                        lambda path: ({}, metas[Path(path).name]))
+
+    def make(seeds=3, **arguments):
+        plan = Benchmark(config='some/config', backbones={'own': str(tmp_path / 'o.pth')},
+                         fractions=[0.1, 0.5, 1.0], seeds=seeds, folder=tmp_path / 'b',
+                         **arguments)
+        for run in plan.runs():
+            folder = plan.run_folder(run)
+            folder.mkdir(parents=True, exist_ok=True)
+            score = CONTINUED[run.initialization][run.fraction][run.seed]
+            (folder / 'scores.json').write_text(json.dumps(
+                {'scores': {'mIoU': score}, 'iterations': 5, 'seconds': 2}))
+            (folder / 'subset.json').write_text(json.dumps(
+                {'images': [f'{i}.png' for i in range(round(20 * run.fraction))], 'of': 20}))
+        return plan
+    (tmp_path / 'start.pth').touch()
+    return make
+
+
+def test_the_verdict_says_whether_continuing_was_worth_it(continued, tmp_path):
+    results = collect(continued(), {})
+    assert results['starts'] == {'own': 'start'}
+    assert [line['against'] for line in results['from_start']] == ['start'] * 3
+    assert 'for all 9 tests together' in tables.notes(results)[1]     # three initializations' own
+    first, *sentences = verdict(results)
+    assert first == ('own: continuing was worth it at 10 % of the labels; continuing cost '
+                     'something at 100 % of the labels; no difference from its start was shown at '
+                     '50 % of the labels.')
+    assert sentences[0].startswith('10 % (2 images): own gained 3.0 mIoU on its start (lite0.pth) '
+                                   '(95 % interval +2.')
+    assert 'and gained 12.0 mIoU on random weights (95 % interval' in sentences[0]
+    assert sentences[0].endswith(': a difference).')
+    assert 'no difference is shown)' in sentences[1] and sentences[1].endswith(
+        'more seeds may show a small one.')
+    assert 'own lost 4.0 mIoU against its start' in sentences[2] and sentences[2].endswith(
+        'Take the start itself, or continue on more images or for fewer steps.')
+    write_report(results, tmp_path)
+    page, text = (tmp_path / 'report.html').read_text(), (tmp_path / 'results.md').read_text()
+    assert text.index(first) < text.index('| initialization |')
+    assert page.index('continuing was worth it at 10') < page.index('<table')
+    assert '## Differences from the start' in text and 'lite0.pth' in page
+
+
+def test_one_seed_gives_no_verdict(continued):
+    first, *sentences = verdict(collect(continued(seeds=1), {}))
+    assert first == 'own: nothing can be said yet at 10 %, 50 % and 100 % of the labels.'
+    assert all('(one seed: nothing can be said)' in sentence for sentence in sentences)
+
+
+def test_without_a_start_the_verdict_is_about_random_weights(continued):
+    results = collect(continued(use_start=False), {})
+    assert results['from_start'] == [] and 'start' not in results['initializations']
+    first, sentence, *_ = verdict(results)
+    assert first == 'own: pretraining was worth it at 10 %, 50 % and 100 % of the labels.'
+    assert 'start' not in sentence
+
+
+def test_a_start_that_moved_is_said_and_another_in_its_place_is_refused(continued, tmp_path):
+    (tmp_path / 'start.pth').rename(tmp_path / 'elsewhere.pth')
+    results = collect(continued(), {})
+    assert results['starts'] == {} and any(
+        'own started from lite0.pth, which is left out: no start.pth is beside' in note
+        for note in tables.notes(results))
+    (tmp_path / 'start.pth').touch()
+    with pytest.raises(UsageError, match=r'o.pth is not what own started from: lite0.pth, whose '
+                       r'weights have the sha256 aaaaaaaaaaaa…, not 0000'):
+        continued(start=str(tmp_path / 'o.pth'))
+    with pytest.raises(UsageError, match="the name 'start' is taken"):
+        Benchmark(config='c', backbones={'start': 'x.pth'}, fractions=[1.0], folder=tmp_path)

@@ -58,7 +58,7 @@ def naive_recall(labels, truth, tolerance):
 
 
 def test_measures_are_those_of_the_definitions():
-    from masks_quality import boundary_recall, measure, overlap_scores
+    from densessl.masks.quality import boundary_recall, measure, overlap_scores
     for _ in range(5):
         labels, truth = draw(), draw(regions=4)
         asa, under = overlap_scores(labels, truth)
@@ -109,7 +109,8 @@ def test_without_photos_scenes_are_drawn(tmp_path, monkeypatch, capsys):
 
 def test_the_verdict_is_on_time_memory_and_quality():
     import masks
-    from masks_quality import Quality
+
+    from densessl.masks.quality import Quality
     peer = masks.Row([0.3, 0.6], [3.0], [4], [Quality(0.6, 0.5, 0.3)], 100)
     own = masks.Row([0.01, 0.02], [0.1], [5], [Quality(0.604, 0.497, 0.302)], 49)
     rows = {masks.OWN: own, masks.PEER: peer}
@@ -128,7 +129,8 @@ def test_the_verdict_is_on_time_memory_and_quality():
 def test_the_kernel_is_as_good_as_scikit_image_on_photos(tmp_path):
     import mask_pictures
     import masks
-    from masks_quality import measure
+
+    from densessl.masks.quality import measure
     _, some = mask_pictures.pictures(BSDS, 100)
     means = {}
     for name in (masks.OWN, masks.PEER):

@@ -20,7 +20,7 @@ from densessl.demo.sample import write_scenes
 from densessl.demo.scores import ScoreLine, caveat, difference, score_lines, sentence
 from densessl.images.find import find_images
 from densessl.pictures import figures, page
-from densessl.pictures.charts import Series, line_chart, smoothed, ticks
+from densessl.pictures.charts import Series, line_chart, smoothed
 from densessl.training.view_sheet import crops_of
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView
@@ -32,7 +32,7 @@ HALVES = np.repeat(np.array([[0] * 6 + [1] * 6], np.uint8), 8, 0)     # (8, 12)
 # -- pictures -------------------------------------------------------------------------------------
 
 def test_outlines_lie_where_regions_meet():
-    picture = figures.outlined(GRAY, HALVES, scale=3)
+    picture = figures.draw_regions(GRAY, HALVES, scale=3, lines='bold')
     assert picture.shape == (24, 36, 3)
     white = (picture == 255).all(2)
     assert white[:, 17:19].any(1).all()                 # along the border at column 6 · 3
@@ -40,16 +40,22 @@ def test_outlines_lie_where_regions_meet():
 
 
 def test_each_region_is_outlined_inside_in_its_own_color():
-    picture = figures.outlined_in_colors(GRAY, HALVES, {0: (255, 0, 0), 1: (0, 0, 255)}, scale=3)
+    picture = figures.draw_regions(GRAY, HALVES, {0: (255, 0, 0), 1: (0, 0, 255)}, scale=3,
+                                   lines='inside')
     assert tuple(picture[12, 17]) == (255, 0, 0) and tuple(picture[12, 18]) == (0, 0, 255)
     assert tuple(picture[12, 9]) == (90, 90, 90)        # the inside stays as it is
 
 
 def test_class_colors_are_those_of_the_palette_but_for_the_light():
-    picture = figures.colored_classes(GRAY, HALVES, [(250, 0, 0), (0, 250, 0)], scale=2)
+    colors = {0: (250, 0, 0), 1: (0, 250, 0)}
+    picture = figures.draw_regions(GRAY, HALVES, colors, scale=2, fill=0.8)
+    assert picture.shape == (16, 24, 3) and not picture[..., 2].max() > 0.2 * 90
     assert picture[4, 4].argmax() == 0 and picture[4, 20].argmax() == 1
-    unknown = figures.colored_classes(GRAY, np.full((8, 12), 255, np.uint8), [(250, 0, 0)])
-    assert np.ptp(unknown[0, 0]) == 0                   # without a label: no hue
+    colored = np.full((8, 12, 3), (10, 60, 200), np.uint8)
+    unknown = figures.draw_regions(colored, np.full((8, 12), 255, np.uint8), colors, fill=0.8)
+    assert (unknown == colored).all()                   # without a label: as it is
+    with pytest.raises(ValueError, match=r'a mask of shape \(8, 12\) for an image of \(4, 12\)'):
+        figures.draw_regions(GRAY[:4], HALVES)
 
 
 def test_many_regions_have_different_colors():
@@ -102,7 +108,9 @@ def test_true_instances_agree_with_the_label_map(tmp_path):
 @pytest.mark.parametrize(('low', 'high'), [(0, 1), (0.0, 0.05), (3.2, 3.4), (-2, 7), (5, 5),
                                            (0, 0)])
 def test_ticks_are_few_round_and_span_the_data(low, high):
-    found = ticks(low, high)
+    chart = line_chart('loss', [Series('a', [(1, low), (2, high)])], x_name='step')
+    found = [float(text.replace('−', '-'))
+             for text in re.findall('text-anchor: end.*?>([^<]+)</text>', chart)]
     assert found[0] <= low + 1e-9 and found[-1] >= high - 1e-9 and 2 <= len(found) <= 8
     assert len({round(b - a, 9) for a, b in pairwise(found)}) == 1
 
@@ -110,9 +118,22 @@ def test_ticks_are_few_round_and_span_the_data(low, high):
 def test_charts_take_what_runs_leave():
     chart = line_chart('loss', [Series('a', [(1, 3.0), (2, float('nan')), (3, 2.0)]),
                                 Series('b', [(2, 1.0)], 0)], x_name='step')
-    assert chart.count('<polyline') == 2 and 'nan' not in chart
+    lines = re.findall(r'd="M ([^"]*?)"\s+style="fill: none; stroke: var\(--series-(.)\)', chart)
+    assert [(line.count('L'), color) for line, color in lines] == [(1, '1'), (0, '0')]
+    assert 'nan' not in chart
     assert 'no data' in line_chart('loss', [Series('a', [])], x_name='step')
     assert smoothed([(1, 2.0), (2, 4.0), (3, 6.0)], 2) == [(1, 2.0), (2, 3.0), (3, 5.0)]
+
+
+def test_charts_are_in_the_pages_colors_and_say_their_points():
+    chart = line_chart('a < "b"', [Series('<i>', [(1, 3.0), (2, 4.5)], 2, markers=True),
+                                   Series('c', [(1, 1.0), (2, 2.0)], 0)], x_name='$x_1$ & <b>')
+    assert '&lt;i&gt;: 3 at 1</title>' in chart and '&lt;i&gt;: 4.5 at 2</title>' in chart
+    assert 'aria-label="a &lt; &quot;b&quot;"' in chart and '<b>' not in chart
+    assert '$x_1$ &amp; &lt;b&gt;' in chart, 'no formula, and no markup'
+    assert set(re.findall(r'(?:fill|stroke): ([^;"]+)', chart)) == {
+        'none', 'var(--soft)', 'var(--line)', 'var(--series-0)', 'var(--series-2)'}
+    assert_self_contained(chart)
 
 
 def test_curves_of_a_resumed_run_are_joined(tmp_path):
@@ -142,7 +163,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
 
 def assert_self_contained(html: str) -> None:
     assert '<script' not in html and '<link' not in html and '@import' not in html
-    assert not re.search(r'(src|href)\s*=\s*"(?!data:)', html) and 'url(' not in html
+    assert not re.search(r'(src|href)\s*=\s*"(?!data:|#)|url\((?!#)', html)
     for tag in ('section', 'figure', 'table', 'div', 'svg', 'details'):
         assert html.count(f'<{tag}') == html.count(f'</{tag}>'), tag
 

@@ -98,7 +98,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
 def test_negative_seeds_are_refused(tmp_path, capsys):
     assert main(['demo', '--seed', '-1', '--out', str(tmp_path / 'out')]) == 2
-    assert '--seed -1' in capsys.readouterr().err
+    assert '4294967295, not -1' in capsys.readouterr().err
 
 
 def test_the_config_can_be_found_and_its_quick_part_is_smaller():

@@ -101,16 +101,16 @@ def test_only_losses_of_fine_tuning_must_be_finite():
     ([], ['train_dataloader.batch_size=13'], 'global_batch 13 is more than the 12 images'),
     ([], ['global_batch=6'], 'makes 4; leave one of the two out'),
     (['--epochs', '2'], ['schedule.warmup_epochs=2'], 'the whole run has 2 epochs'),
-    (['--epochs', '2'], ['epochs=3'], '--cfg-options epochs and --epochs 2 say different things'),
+    (['--epochs', '2'], ['epochs=3'], '--cfg-options epochs and --epochs 2 contradict each other'),
     ([], ['channels_last=maybe'], "channels_last must be True or False, not 'maybe'"),
     ([], ['sync_bn=1'], 'sync_bn must be True or False, not 1'),
     ([], ['schedule.by_epoch=no'], "schedule.by_epoch must be True or False, not 'no'"),
     ([], ['seed=18446744073709551616'], 'seed must be a whole number'),
-    (['--epochs', '18446744073709551616'], [], '--epochs 18446744073709551616: at least 1 and at'),
+    (['--epochs', '18446744073709551616'], [], '--epochs 18446744073709551616: above 0 and at'),
     ([], ['optim_wrapper.optimizer.momentum=1.5'], 'momentum must be a number of at least 0'),
     ([], ['optim_wrapper.clip_grad.max_norm=0'], 'clip_grad.max_norm must be a number above 0'),
-    ([], ['model.projection=0'], 'model.projection must be a whole number of at least 1'),
-    ([], ['work_dir='], '--cfg-options work_dir and --work-dir run say different things'),
+    ([], ['model.projection=0'], 'model.projection must be a whole number from 1 to 65536'),
+    ([], ['work_dir='], '--cfg-options work_dir and --work-dir run contradict each other'),
 ])
 def test_what_would_do_nothing_is_refused(words, options, message, scenes, surroundings, capsys):
     assert train(scenes, *words, options=options) == 2

@@ -19,7 +19,7 @@ from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.labels import file_facts
 from densessl.labels.file_facts import open_files
-from densessl.labels.pixel_labels import PixelData, find_pixel_labels
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
 
 TWIN = 'downstream/fcn_r18_folder'
 CONFIGS = {'folder': TWIN, 'voc': 'downstream/fcn_r18_voc12aug',
@@ -59,7 +59,7 @@ def test_the_probe_finds_them_too(layout, classes, tmp_path, capsys):
     if layout == 'folder':
         (tmp_path / 'classes.json').write_text(classes)
     planted = plant(pairs[:-1])
-    found = check_data(find_pixel_labels(tmp_path).reports(), progress=False)
+    found = check_data(label_reports(find_pixel_labels(tmp_path)), progress=False)
     said = [str(one) for one in (*found.faults, *found.doubtful)]
     if layout != 'folder':      # there, a map without an image is a finding of the report
         assert len(said) >= len(FAULTS) - 1
@@ -85,7 +85,7 @@ def test_maps_without_an_image_and_hidden_files(classes, tmp_path, capsys):
     code, said, _ = run_check(TWIN, tmp_path, capsys)
     assert code == 2
     assert f'{label.with_name("lost.png")} has no image' in said
-    strays = find_pixel_labels(tmp_path).reports()[0].of_kind('unusable')
+    strays = label_reports(find_pixel_labels(tmp_path))[0].of_kind('unusable')
     assert [one.files for one in strays] == [(str(label.with_name('lost.png')),)]
 
 
@@ -138,7 +138,7 @@ def test_an_id_far_above_the_others_in_hardly_any_map_is_named(planted, shown, t
         assert f'labels.ignore={ids}' in named[name]
     found = checked(tmp_path)
     assert found.faults == [] and len(found.warnings()) == len(shown)      # a run goes on
-    pixels = check_data(find_pixel_labels(tmp_path).reports(), progress=False)
+    pixels = check_data(label_reports(find_pixel_labels(tmp_path)), progress=False)
     assert {Path(one.path).stem for one in pixels.doubtful} == set(shown)
     assert all('--ignore ' in one.words for one in pixels.doubtful)
     (tmp_path / 'classes.json').write_text(json.dumps({'classes': [f'c{i}' for i in range(255)]}))

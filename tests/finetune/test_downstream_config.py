@@ -15,14 +15,15 @@ TWIN = 'downstream/fcn_r18_folder'
 
 
 @pytest.mark.parametrize(('key', 'value', 'words'), [
-    ('train_cfg.max_iters', -3, 'a whole number from 1 on, not -3'),
-    ('train_cfg.max_iters', 'abc', "a whole number from 1 on, not 'abc'"),
-    ('train_dataloader.batch_size', 0, 'from 1 on, not 0'),
-    ('val_dataloader.num_workers', -1, 'from 0 on, not -1'),
+    ('train_cfg.max_iters', -3, 'a whole number from 1 to 2147483648, not -3'),
+    ('train_cfg.max_iters', 'abc', "a whole number from 1 to 2147483648, not 'abc'"),
+    ('train_dataloader.batch_size', 0, 'from 1 to 65536, not 0'),
+    ('val_dataloader.num_workers', -1, 'from 0 to 1024, not -1'),
     ('optim_wrapper.optimizer.lr', 'abc', "a number above 0, not 'abc'"),
     ('optim_wrapper.optimizer.lr', -1, 'a number above 0, not -1'),
-    ('model.data_preprocessor.std', 0, 'numbers above 0'),
-    ('model.data_preprocessor.std', [1.0, 0.0, 1.0], 'numbers above 0'),
+    ('model.data_preprocessor.std', 0, 'a number above 0 or a list'),
+    ('model.data_preprocessor.std', [1.0, 0.0, 1.0], 'a number above 0, not'),
+    ('default_hooks.checkpoint.interval', 0, 'from 1 to 2147483648 or -1, not 0'),
     ('train_cfg', 3, 'a section of keys, not 3'),
     ('train_dataloader.dataset', 3, 'a section of keys, not 3'),
     ('custom_hooks', 3, 'a list of sections, not 3'),
@@ -48,7 +49,7 @@ def test_values_that_are_not_there_are_not_checked():
     ('val_evaluator.type=Foo', 'val_dataloader, val_evaluator or val_cfg of the config cannot'),
     ('param_scheduler.0.milestones=3', 'param_scheduler of the config cannot be built: TypeError'),
     ('custom_hooks=[3]', 'custom_hooks of the config cannot be built: TypeError: hook should be'),
-    ('optim_wrapper.optimizer.type=Foo', 'optim_wrapper.optimizer.type of the config: the name'),
+    ('optim_wrapper.optimizer.type=Foo', 'optim_wrapper.optimizer.type must be the name'),
     ('optim_wrapper.optimizer.momentum=-1', 'optim_wrapper.optimizer.momentum must be a number'),
 ])
 def test_what_the_library_refuses_to_build_is_named(option, words, label_folder, tiny, tmp_path,
@@ -81,7 +82,7 @@ def test_an_error_of_training_keeps_its_kind(label_folder, tiny, tmp_path):
 
 @pytest.mark.parametrize('seed', [-1, 2 ** 32])
 def test_a_seed_that_no_generator_takes(seed, label_folder, tmp_path):
-    with pytest.raises(UsageError, match=f'--seed {seed}: from 0 to 4294967295'):
+    with pytest.raises(UsageError, match=f'--seed must be .* from 0 to 4294967295, not {seed}'):
         finetune(FinetuneRun(TWIN, data_root=label_folder, seed=seed, work_dir=tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
     check_seed(2 ** 32 - 1)

@@ -11,7 +11,7 @@ from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
-from densessl.labels.pixel_labels import find_pixel_labels
+from densessl.labels.pixel_labels import find_pixel_labels, label_reports
 
 SIDES = (48, 64)      # height, width
 
@@ -218,7 +218,7 @@ def test_lists_of_label_maps_may_be_written_as_people_have_them(line, tmp_path):
             line.format(stem, stem) for stem in ('a name', pairs[1][0].stem)))
     cfg, target = read_downstream_config('downstream/fcn_r18_voc12aug')
     target.set_data(cfg, str(tmp_path))
-    for reports in (inspect_labelled(cfg, target)[0], find_pixel_labels(tmp_path).reports()):
+    for reports in (inspect_labelled(cfg, target)[0], label_reports(find_pixel_labels(tmp_path))):
         assert check_data(reports, progress=False).faults == []
         assert [Path(image).stem for image, _ in reports[0].samples] == ['a name', 'train_01']
 

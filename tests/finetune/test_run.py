@@ -56,7 +56,7 @@ def test_without_a_name_a_folder_says_what_is_in_it():
 
 
 @pytest.mark.parametrize(('values', 'words'), [
-    ({'fraction': 0.0}, 'above 0 and at most 1'), ({'seed': -1}, '--seed -1'),
+    ({'fraction': 0.0}, 'above 0 and at most 1'), ({'seed': -1}, '4294967295, not -1'),
     ({'weights': OWN, 'like': OWN}, '--like runs/own.pth is for --backbone random')])
 def test_what_no_run_can_have_is_refused(values, words):
     with pytest.raises(UsageError, match=words):

@@ -201,13 +201,13 @@ def test_of_a_name_that_comes_twice_the_last_counts_and_it_is_said(tmp_path, cap
     images = find_images(tmp_path / 'in')
     assert names_of(images) == ['x/a.jpg', 'x/0.jpg', 'x/1.jpg']
     assert images.data(0) == picture(1)
-    assert '2 members have a name that came before' in capsys.readouterr().err
+    assert '2 members repeat an earlier name' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('data, says', [
-    (b'', 'damaged or no tar file'),
-    (b'hello' * 500, 'damaged or no tar file'),
-    (gzip.compress(content()), 'damaged or no tar file'),
+    (b'', 'damaged or not a tar file'),
+    (b'hello' * 500, 'damaged or not a tar file'),
+    (gzip.compress(content()), 'damaged or not a tar file'),
     (content()[:BIG], 'unexpected end of data'),                       # within an image
     (content()[:BIG + 1024 + 100], 'there is no header at byte'),      # within a header
     (content()[:BIG + 1024] + b'x' * 4096, 'there is no header at byte'),

@@ -204,7 +204,7 @@ def find_again(images):
     (lambda folder: (folder / 'shards.json').write_text('[1]'), 'shards.json cannot be used'),
     (lambda folder: (folder / 'shards.json').write_text('{"format": 7}'), 'its format is 7'),
     (lambda folder: change(folder, shards=[{}]), 'shards.json cannot be used: .* must have'),
-    (lambda folder: change(folder, digest='0'), 'index.npz is of other images than shards.json'),
+    (lambda folder: change(folder, digest='0'), 'index.npz lists other images than shards.json'),
     (lambda folder: change(folder, complete=False), 'unfinished: run the same "densessl make_sh'),
 ])
 def test_a_folder_that_is_not_what_its_index_says_is_refused(copy, damage, says):

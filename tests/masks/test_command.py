@@ -17,8 +17,8 @@ from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.images.image_list import image_size, read_image
 from densessl.job_share import shard_of_job
-from densessl.masks.preview import overlay
 from densessl.masks.store import MaskStore
+from densessl.pictures.figures import draw_regions
 
 RNG = np.random.default_rng(0)
 
@@ -155,7 +155,7 @@ def test_a_preview_leaves_out_what_cannot_be_drawn(folder, capsys):
 def test_regions_are_told_apart_by_color():
     image = np.full((10, 12, 3), 128, np.uint8)
     labels = np.repeat([[0] * 4 + [1] * 4 + [300] * 4], 10, axis=0).astype(np.uint16)
-    picture = overlay(image, labels)
+    picture = draw_regions(image, labels, fill=0.5, lines='thin')
     assert (picture[:, [3, 7]] == 255).all(), 'a white line between two regions'
     colors = [tuple(picture[0, x]) for x in (0, 5, 10)]
     assert len(set(colors)) == 3 and (picture[:, :3] == picture[0, 0]).all()

@@ -14,8 +14,9 @@ from PIL import Image
 from densessl import lock as build_lock
 from densessl.errors import UsageError
 from densessl.images.find import find_images
+from densessl.machine import cores
 from densessl.masks import find as mask_cache
-from densessl.masks.build import cores, make_masks
+from densessl.masks.build import make_masks
 from densessl.masks.check import check_masks
 from densessl.masks.find import store_for_training
 from densessl.masks.store import MaskStore

@@ -134,7 +134,7 @@ def test_training_is_refused_where_nothing_says_how_masks_are_made(folder):
         train_on(folder)
     assert '4 of 5 images have changed' in str(error.value)
     assert '(0.png, 1.png, 3.png, …)' in str(error.value)
-    run_printed_command(str(error.value).split('make theirs again: densessl ')[1])
+    run_printed_command(str(error.value).split('make their masks again: densessl ')[1])
     train_on(folder)
     assert [bright_columns(folder, i) for i in range(5)] == [7, 7, 3, 7, 7]
     with pytest.raises(UsageError, match='1 of 5 images have changed'):
@@ -161,7 +161,7 @@ def test_the_printed_command_can_be_pasted(tmp_path):
     paint(folder / 'in' / '1.png', columns=5)
     with pytest.raises(UsageError) as error:
         train_on(folder)
-    run_printed_command(str(error.value).split('make theirs again: densessl ')[1])
+    run_printed_command(str(error.value).split('make their masks again: densessl ')[1])
     train_on(folder)
 
 

@@ -265,7 +265,7 @@ def test_lists_may_have_flags_spaces_and_suffixes(tmp_path):
 @pytest.mark.parametrize('config', ['retinanet_r18_coco', VOC])
 def test_an_unknown_layout_is_refused_with_those_that_are_known(tmp_path, config):
     write_photo(tmp_path / 'a.jpg')
-    with pytest.raises(UsageError, match='layout that is known') as refused:
+    with pytest.raises(UsageError, match='known layout') as refused:
         set_up(tmp_path, config)
     assert all(word in str(refused.value) for word in ('COCO', 'VOC', 'LabelImg', 'YOLO'))
     with pytest.raises(UsageError, match='no folder'):

@@ -108,7 +108,7 @@ def test_encoders_without_batch_norm_see_a_patch_alone(norm):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match='at most 2 can be predicted'):
         build(steps=(1, 3)).loss(views(1, 3))
-    with pytest.raises(UsageError, match='no square grid'):
+    with pytest.raises(UsageError, match='do not form a square grid'):
         as_grid(torch.zeros(1, 8, 4))
     with pytest.raises(UsageError, match=r'directions must be .* at most 4, not 5'):
         build(directions=5)

@@ -129,7 +129,7 @@ def test_images_of_odd_sizes(height, width):
 @pytest.mark.parametrize('value', [-4000, 1.5, float('nan'), float('inf'), 1e12, 10 ** 30, '3',
                                    True, [3]])
 def test_numbers_of_patches_are_bounded(key, value):
-    with pytest.raises(UsageError, match=rf'^{key} must be a whole number in .*, not '):
+    with pytest.raises(UsageError, match=rf'^{key} must be a whole number from .*, not '):
         PatchGrid(**{'patch': 64, 'grid': 3, 'shift': 21, key: value})
 
 

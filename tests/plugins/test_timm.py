@@ -42,3 +42,22 @@ def test_translation_within_the_resnet_family_only():
     assert counterpart(target, state, {'type': 'torchvision.resnet50'}) == {'type': 'timm.resnet50'}
     with pytest.raises(UsageError, match='no exact translation'):
         translate(target, {'features.0.weight': torch.zeros(1)}, 'torchvision.vgg11')
+
+
+def test_published_weights_are_looked_for_in_its_cache_before_they_are_fetched(monkeypatch):
+    asked = []
+
+    def download(repository, file, local_files_only=False):
+        asked.append(local_files_only)
+        if local_files_only:
+            raise FileNotFoundError('not in the cache')
+        return f'{repository}/{file}'
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
+    target = TRANSFER_TARGETS.get('timm')()
+    published = target.published_weights('vit_small_patch14_dinov2.lvd142m')
+    assert asked == [] and published.license == 'apache-2.0'
+    assert published.address.endswith('timm/vit_small_patch14_dinov2.lvd142m/resolve/main/'
+                                      'model.safetensors')
+    assert str(published.fetch()) == 'timm/vit_small_patch14_dinov2.lvd142m/model.safetensors'
+    assert asked == [True, False]
+    assert target.published_weights('coatnet_0_224') is None

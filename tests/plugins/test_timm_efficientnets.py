@@ -10,10 +10,9 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
+from densessl.normalization import IMAGENET_MEAN, normalize
 from densessl.transfer.foreign import read_foreign
 from densessl.transfer.foreign_file import Foreign
-from densessl.transfer.foreign_layouts import IMAGENET_MEAN
-from densessl.transfer.handoff import normalize
 from densessl.transfer.named_network import read_named
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
@@ -146,6 +145,6 @@ def test_photos_are_classified_by_the_imported_weights():
         left, top = ((side - 224) // 2 for side in image.size)
         pixels = torch.from_numpy(np.array(image.crop((left, top, left + 224, top + 224))))
         with torch.no_grad():
-            guess = model(normalize(pixels.permute(2, 0, 1), meta)).argmax()
+            guess = model(normalize(pixels.permute(2, 0, 1), meta)[None]).argmax()
         right += synsets[guess] == synset
     assert right >= 45    # of 50

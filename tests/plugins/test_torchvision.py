@@ -71,3 +71,18 @@ def test_plain_resnets_of_other_libraries_translate_and_others_do_not(target):
                       ('timm.regnetx_002', 'possible are torchvision backbones')):
         with pytest.raises(UsageError, match=f'no exact translation .* {why}'):
             translate(target, build_backbone({'type': kind}).state_dict(), kind)
+
+
+def test_published_weights_are_looked_for_in_its_cache_before_they_are_fetched(tmp_path,
+                                                                              monkeypatch):
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    fetched = []
+    monkeypatch.setattr('torch.hub.download_url_to_file',
+                        lambda *arguments: fetched.append(arguments))
+    published = TRANSFER_TARGETS.get('torchvision')().published_weights('resnet18')
+    path = tmp_path / 'checkpoints' / published.address.rpartition('/')[2]
+    assert published.fetch() == path
+    (address, file, digest), = fetched
+    assert (address, file) == (published.address, str(path)) and f'-{digest}.pth' in path.name
+    path.touch()
+    assert published.fetch() == path and len(fetched) == 1

@@ -88,7 +88,7 @@ def test_the_recipe_gives_the_downstream_backbone_the_same_norm():
 
 @pytest.mark.parametrize('wrong, message', [
     (dict(type='torchvision.resnet18', norm='batch'), "norm 'batch' .* layer or group"),
-    (dict(type='torchvision.resnet18', norm='layer', width=2), 'neither width nor weights'),
+    (dict(type='torchvision.resnet18', norm='layer', width=2), 'cannot be combined with width'),
     (dict(type='torchvision.convnext_tiny', norm='layer'), 'it is for ResNets')])
 def test_what_has_no_such_norm_is_refused(wrong, message):
     with pytest.raises(UsageError, match=message):

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from densessl.errors import UsageError
 from densessl.finetune.data_check import check_data
-from densessl.labels.pixel_labels import PixelData, find_pixel_labels
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
 from densessl.labels.segmentation import Confusion
 from densessl.probes.dense import (
     Kept,
@@ -176,7 +176,7 @@ def test_voc_is_recognized(tmp_path, below):
     assert image.shape == (3, 64, 96) and label.unique().tolist() == [0, 20, 255]
     (root / 'JPEGImages/2007_2.jpg').unlink()
     with pytest.raises(UsageError, match=r'1 of the 4 .*\n.*2007_2\.jpg is not there'):
-        check_data(find_pixel_labels(tmp_path).reports()).require_usable()
+        check_data(label_reports(find_pixel_labels(tmp_path))).require_usable()
 
 
 def test_cityscapes_is_recognized_and_its_label_ids_translated(tmp_path):
@@ -193,9 +193,9 @@ def test_cityscapes_is_recognized_and_its_label_ids_translated(tmp_path):
 
 
 def test_what_is_no_layout_is_said_in_one_line(tmp_path, label_folder):
-    with pytest.raises(UsageError, match='none of the layouts that are known'):
+    with pytest.raises(UsageError, match='none of the known layouts'):
         find_pixel_labels(tmp_path)
     with pytest.raises(UsageError, match='no folder'):
         find_pixel_labels(tmp_path / 'nowhere')
     with pytest.raises(UsageError, match=r'holds id 255 .*: --ignore 255'):
-        check_data(find_pixel_labels(label_folder, ignore=[]).reports()).require_usable()
+        check_data(label_reports(find_pixel_labels(label_folder, ignore=[]))).require_usable()

@@ -44,9 +44,13 @@ def test_a_dense_probe_of_two_backbones_makes_a_table(backbone18, label_folder, 
     out = tmp_path / 'result.json'
     assert main(['probe', str(backbone18), 'random', '--data', str(label_folder), '--out',
                  str(out), '--size', '96', '--workers', '0']) == 0
-    lines = json.loads(out.read_text())['results']
+    whole = json.loads(out.read_text())
+    lines, (apart,) = whole['results'], whole['differences']
     assert [set(line['iou']) for line in lines] == [{'ground', 'red', 'blue'}] * 2
-    header, *table, written = capsys.readouterr().out.splitlines()[-4:]
+    header, *table, difference, _, written = capsys.readouterr().out.splitlines()[-6:]
+    first, second = (line['scores']['mIoU'] for line in lines)
+    assert apart['difference'] == pytest.approx(second - first, abs=0.02)
+    assert difference.startswith(f'random against {lines[0]["backbone"]}: mIoU ')
     assert header.split() == ['backbone', 'mIoU', 'mAcc', 'aAcc'] and written == str(out)
     assert [line.split()[0] for line in table] == [line['backbone'] for line in lines]
     again = tmp_path / 'again.json'
@@ -62,7 +66,7 @@ def test_a_dense_probe_of_two_backbones_makes_a_table(backbone18, label_folder, 
     (['BACKBONE', '--kind', 'linear', '--epochs', '3'], '--epochs does nothing with --kind linear'),
     (['BACKBONE', '--kind', 'knn', '--size', '8'], '--size 8: at least 32'),
     (['BACKBONE', '--kind', 'finetune', '--lr', '0'], '--lr 0.0: must not be negative or zero'),
-    (['BACKBONE', '--kind', 'dense'], 'none of the layouts that are known'),
+    (['BACKBONE', '--kind', 'dense'], 'none of the known layouts'),
     (['BACKBONE', '--kind', 'dense', '--dataset', 'x.y'], '--dataset names sets of images in'),
     (['BACKBONE', '--kind', 'knn', '--dataset', 'torchvision.CIFAR11'],
      r"did you mean 'torchvision.CIFAR10'"),
@@ -104,7 +108,8 @@ def test_probing_changes_nothing_in_the_backbone(backbone18, classes):
 
 def test_accuracy_per_class_weighs_classes_equally():
     labels = np.array([0, 0, 0, 1])
-    assert accuracies(torch.tensor([0, 0, 0, 0]), labels) == {'top1': 75.0, 'per class': 50.0}
+    found = accuracies(torch.tensor([0, 0, 0, 0]), labels)
+    assert found['scores'] == {'top1': 75.0, 'per class': 50.0}
     assert most_frequent(np.array([1, 1, 0]), labels) == 25.0
 
 

@@ -249,7 +249,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     (['demo/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
      'need at least 2 images; a process has 1'),
     (['demo/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
-     "max_unreadable must be a number of at least 0 and at most 1, not 'few'"),
+     "max_unreadable must be a number from 0 to 1, not 'few'"),
     (['downstream/fcn_r18_folder', '--data', '{scenes}'],
      'is a downstream config: densessl finetune'),
 ], ids=lambda value: ' '.join(value)[-40:] if isinstance(value, list) else '')

@@ -58,12 +58,13 @@ def test_sheet_has_a_row_a_sample_and_is_the_same_again(config, scenes, tmp_path
 def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
     """Panels show the pixels and region outlines of the run's first samples, in their order."""
     shown = []
-    outlined = view_sheet.figures.outlined_in_colors
+    draw_regions = view_sheet.figures.draw_regions
 
-    def spy(image, labels, colors, *, scale):
-        shown.append((image, labels))
-        return outlined(image, labels, colors, scale=scale)
-    monkeypatch.setattr(view_sheet.figures, 'outlined_in_colors', spy)
+    def spy(image, labels, *colors, lines, **given):
+        if lines == 'inside':
+            shown.append((image, labels))
+        return draw_regions(image, labels, *colors, lines=lines, **given)
+    monkeypatch.setattr(view_sheet.figures, 'draw_regions', spy)
     assert main(['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '2']) == 0
     cfg = load_config('demo/detcon_r18')
     images = find_images(scenes)

@@ -126,9 +126,9 @@ def test_a_backbone_file_that_is_none_is_one_clear_line(checkpoint18, backbone18
     for name, content in noise.items():
         (tmp_path / f'{name}.bin').write_bytes(content)
     for path, words in ((tmp_path / 'missing.pth', 'no file'), (tmp_path, 'it is a folder'),
-                        *((path, 'bin is refused: it is no PyTorch file')
+                        *((path, 'bin is refused: it is not a PyTorch file')
                           for path in tmp_path.glob('*.bin')),
-                        (tmp_path / 'text.pth', 'it is no PyTorch file'),
+                        (tmp_path / 'text.pth', 'it is not a PyTorch file'),
                         (tmp_path / 'cut.pth', 'cut.pth'),
                         (checkpoint18, 'densessl export'),
                         (written(tmp_path / 'e.pth', edited), 'damaged or was edited')):

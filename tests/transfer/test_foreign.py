@@ -156,7 +156,7 @@ def broken(change):
     (broken(lambda s: s.update({'bn1.weight': torch.full((64,), torch.nan)})), 'auto',
      'infinities or NaN'),
     (broken(lambda s: s.update({'attention.weight': torch.zeros(2)})), 'auto',
-     'no layout that is known'),
+     'no known layout'),
     ({**under('encoder_q.', Q), **under('module.encoder_q.', K)}, 'moco', 'two different encoders'),
     (Q, 'moco', 'does not fit --from moco: 120 keys have no place in it'),
     (Q, 'mocco', "did you mean 'moco'"),

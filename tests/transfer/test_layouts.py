@@ -11,9 +11,10 @@ from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
 from densessl.finetune.runner import HandoffHook
 from densessl.finetune.weights import Weights
+from densessl.normalization import normalize
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.export import export_backbone
-from densessl.transfer.handoff import compare_features, compare_keys, normalize, reference_image
+from densessl.transfer.handoff import compare_features, compare_keys, reference_image
 from densessl.transfer.mmengine_layouts import channels_inside, channels_outside
 from densessl.transfer.translate import counterpart, neutral_weights, translate
 from densessl.weights.keymap import KeyMap, Rename
@@ -115,7 +116,7 @@ def test_torchvisions_layouts_in_small(kind, to):
     assert compare_keys(own, {'': theirs}, added).complete
     for path in added:
         theirs.set_submodule(path, nn.Identity())
-    image = normalize(reference_image(448 if kind == 'swin' else 224), META)
+    image = normalize(reference_image(448 if kind == 'swin' else 224), META)[None]
     pairs = list(zip(feature_maps(ours, image), feature_maps(theirs, image), strict=True))
     assert all((a - b).abs().max() <= 1e-5 * a.abs().max() for a, b in pairs)
     family, neutral = neutral_weights(own, f'{to}.any')

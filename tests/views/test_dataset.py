@@ -135,7 +135,7 @@ def test_a_broken_image_is_replaced_by_the_next(data, capfd):
     assert '2.jpg: ' in capfd.readouterr().err
     for i in range(len(SIZES)):
         data.images.path(i).write_bytes(b'')
-    with pytest.raises(RuntimeError, match=r'5 of 5 images cannot be read: .*none is left'):
+    with pytest.raises(RuntimeError, match=r'5 of 5 images cannot be read: .*no image is left'):
         data[7, 2]
 
 

@@ -174,9 +174,7 @@ def test_the_blurs_kernel_is_a_tenth_of_the_view(size, kernel):
 
 @pytest.mark.parametrize('config, crop, style', [
     ('byol_r50', clipped_crop, draw.HSV_ADDED), ('detcon_r50', clipped_crop, draw.HSV_ADDED),
-    ('detcon_coco_r50', clipped_crop, draw.HSV_ADDED),
     ('detcon_s_r50', clipped_crop, draw.HSV_ADDED),
-    ('detcon_s_coco_r50', clipped_crop, draw.HSV_ADDED),
     ('simclr_r50', distorted_box, draw.HSV_SCALED), ('moco_v2_r50', draw_crop, draw.BLENDED)])
 def test_published_configs_have_the_style_of_their_authors(config, crop, style):
     for arguments in load_config(config).views:

@@ -224,7 +224,7 @@ def run_folder(tmp_path):
 
 
 def test_predict_executes_the_config_that_its_run_recorded(run_folder, tmp_path):
-    with pytest.raises(UsageError, match=r'own\.py is no downstream config'):
+    with pytest.raises(UsageError, match=r'own\.py is not a downstream config'):
         open_finetuned(run_folder)
     assert (tmp_path / 'own').exists() and not (tmp_path / 'newer').exists()
 

@@ -55,8 +55,8 @@ def settle_sizes(images: list[dict[str, Any]], objects: Mapping[Any, Sequence[di
 
     Objects tell which frame a file with other sizes means: those that reach out of one of the two
     were drawn on the other. Where none does, the other images of the file decide; and where these
-    do not either, a size with sides swapped is taken for that of the stored image, which tools
-    write who ignore EXIF data, with objects drawn on the displayed one, which people see.
+    do not either, a size with sides swapped is taken for that of the stored image, as written
+    by tools that ignore EXIF data, with objects drawn on the displayed one, which people see.
 
     Args:
         objects: annotations by image id. folder: of the images.
@@ -96,7 +96,7 @@ def _misplaced(frames: list[Frame], folder: Path, log: FindingLog) -> list[Frame
     for swapped, mended, fault in ((True, TURNED, ON_STORED), (False, RESIZED, ON_OTHER)):
         group = [frame for frame in frames if frame.swapped == swapped]
         verdicts = [frame.verdict() for frame in group]
-        # who cannot tell follows those who can
+        # images that cannot tell follow those that can
         unsure = (True not in verdicts and False in verdicts) if swapped else (
             True not in verdicts or False in verdicts)
         for frame, verdict in zip(group, verdicts, strict=True):

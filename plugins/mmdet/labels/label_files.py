@@ -39,14 +39,14 @@ def labelled_images(images: Path, labels: Path, suffix: str, listed: Path | None
     Raises:
         UsageError: a name in the list has no image.
     """
-    every = files_by_stem(images, EXTENSIONS)
-    of_image = {stem: paths[0] for stem, paths in every.items()}
+    all_images = files_by_stem(images, EXTENSIONS)
+    of_image = {stem: paths[0] for stem, paths in all_images.items()}
     of_label = {stem: paths[0] for stem, paths in files_by_stem(labels, {suffix}).items()}
     if listed is None:
         for stem, path in of_label.items():
             if stem not in of_image and not _is_list(path):
                 log.add('have no image of the same name', str(path), 'unusable', 'label files')
-            for twin in every.get(stem, ())[1:]:
+            for twin in all_images.get(stem, ())[1:]:
                 log.add('have the name of another image, whose label file is meant', str(twin),
                         'unusable', 'images')
         return [(path, of_label.get(stem)) for stem, path in of_image.items()]
@@ -56,7 +56,7 @@ def labelled_images(images: Path, labels: Path, suffix: str, listed: Path | None
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a text file is one of those that lie beside labels and are none."""
+    """Whether a text file is one that lies beside labels without being one."""
     return path.name in ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'README.txt',
                          'README.roboflow.txt', 'README.dataset.txt')
 
@@ -92,14 +92,14 @@ def year_lists(year: Path) -> tuple[str, str]:
     """The lists for training and validation of one year: ``trainval`` and ``test`` if both are
     there, else ``train`` and ``val``; '' for one that is not there."""
     main = year / 'ImageSets' / 'Main'
-    there = {name: str(main / f'{name}.txt') for name in ('trainval', 'test', 'train', 'val')
+    lists = {name: str(main / f'{name}.txt') for name in ('trainval', 'test', 'train', 'val')
              if (main / f'{name}.txt').is_file()}
-    labelled = 'test' in there and _labelled(year, there['test'])
-    if labelled and ('trainval' in there or 'train' in there):
-        return there.get('trainval') or there['train'], there['test']
-    if 'train' in there and 'val' in there:
-        return there['train'], there['val']
-    return there.get('trainval') or there.get('train') or there.get('val') or '', ''
+    labelled = 'test' in lists and _labelled(year, lists['test'])
+    if labelled and ('trainval' in lists or 'train' in lists):
+        return lists.get('trainval') or lists['train'], lists['test']
+    if 'train' in lists and 'val' in lists:
+        return lists['train'], lists['val']
+    return lists.get('trainval') or lists.get('train') or lists.get('val') or '', ''
 
 
 def _labelled(year: Path, listed: str) -> bool:

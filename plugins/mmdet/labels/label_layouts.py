@@ -21,6 +21,7 @@ KNOWN = (
     'VOCdevkit with VOC2007/, VOC2012/ or another year: Annotations/, ImageSets/Main/, '
     'JPEGImages/); XML files beside images or in a folder of their own (LabelImg); YOLO '
     '(images/{train,val}/ and labels/{train,val}/NAME.txt, data.yaml or classes.txt)')
+Configured = dict[str, dict[str, str]]    # split → key → path, as the config has them
 PARTS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test')}
 _FOLDERS = ('', 'annotations', 'labels', 'train', 'val', 'valid', 'validation', 'test')
 _NOT_OBJECTS = re.compile(r'caption|keypoint|panoptic|stuff|image_info|deprecated', re.I)
@@ -45,33 +46,34 @@ class FoundLayout:
                    f'validation', train.using(part='train'), train.using(part='val'))
 
 
-def find_layout(root: Path, own: dict[str, dict[str, str]]) -> FoundLayout:
+def find_layout(root: Path, configured: Configured) -> FoundLayout:
     """What is below ``root``.
 
     Args:
-        own: by split, what the config calls its JSON file (``ann_file``) and its folder of images
-            (``img``); they come first.
+        configured: by split, what the config calls its JSON file (``ann_file``) and its folder of
+            images (``img``); they come first.
 
     Raises:
-        UsageError: none of the layouts that are known; the message lists them.
+        UsageError: none of the known layouts; the message lists them.
     """
     if not root.is_dir():
         raise UsageError(f'no folder {root}; expected is one of these layouts: {KNOWN}')
-    found = _coco(root, own) or _devkit(root) or _yolo(root) or _xml(root)
+    found = _coco(root, configured) or _devkit(root) or _yolo(root) or _xml(root)
     if found is not None:
         return found
-    raise UsageError(f'{root} has no annotations in a layout that is known. Known are: {KNOWN}')
+    raise UsageError(f'{root} has no annotations in a known layout. Known are: {KNOWN}')
 
 
 # -- COCO ---------------------------------------------------------------------------------------
 
-def _coco(root: Path, own: dict[str, dict[str, str]]) -> FoundLayout | None:
-    named = {split: name for split in PARTS for name in [own.get(split, {}).get('ann_file')]
+def _coco(root: Path, configured: Configured) -> FoundLayout | None:
+    named = {split: name for split in PARTS for name in [configured.get(split, {}).get('ann_file')]
              if name and (root / name).is_file()}
     files = named if len(named) == len(PARTS) else {**_json_files(root), **named}
     if 'train' not in files:
         return None
-    sources = {split: LabelSource('coco', str(_image_folder(root, path, split, own)), str(path))
+    sources = {split: LabelSource(
+                   'coco', str(_image_folder(root, path, split, configured)), str(path))
                for split, name in files.items() for path in [root / name]}
     words = 'COCO' + ('' if 'val' in sources else f', the one file {files["train"]}')
     return FoundLayout.of(words, sources['train'], sources.get('val'))
@@ -99,13 +101,13 @@ def _names(word: str, name: str) -> bool:
 def _is_coco(path: Path) -> bool:
     with path.open('rb') as file:
         start = file.read(1 << 16)
-    # in a larger file the keys may be anywhere; what it is says the reader
+    # in a larger file the keys may be anywhere; the reader says what it is
     return len(start) == 1 << 16 or all(key in start for key in (b'"images"', b'"annotations"'))
 
 
-def _image_folder(root: Path, path: Path, split: str, own: dict[str, dict[str, str]]) -> Path:
+def _image_folder(root: Path, path: Path, split: str, configured: Configured) -> Path:
     """Where the images of a JSON are: the first folder that has one that it names."""
-    tried = [root / name for name in _image_folders(split, own)]
+    tried = [root / name for name in _image_folders(split, configured)]
     others = [word for other, words in PARTS.items() if other != split for word in words]
     tried += [path.parent, root, path.parent / 'images', *sorted(
         folder for base in (root, root / 'images') if base.is_dir()
@@ -135,8 +137,8 @@ def _first_names(path: Path) -> list[str]:
     return [name.replace('\\', '/') for name in names]
 
 
-def _image_folders(split: str, own: dict[str, dict[str, str]]) -> list[str]:
-    name = own.get(split, {}).get('img')
+def _image_folders(split: str, configured: Configured) -> list[str]:
+    name = configured.get(split, {}).get('img')
     return ([name] if name else []) + [
         pattern.format(word) for word in PARTS[split]
         for pattern in ('{}2017', 'images/{}', 'images/{}2017', '{}/images', '{}')]

@@ -147,7 +147,7 @@ def _xml(source: LabelSource, log: FindingLog) -> Content:
     for image, label, listed in _labelled(source, '.xml', log):
         if label is not None:
             pairs.append((image, label))
-        elif source.part != 'val':      # who is not labelled is in no part; said once
+        elif source.part != 'val':      # images without labels are in neither part; reported once
             log.add('have no XML file', str(image), 'unusable' if listed else 'expected',
                     'images')
     return xml_content(_part(pairs, source), Path(source.images), log)

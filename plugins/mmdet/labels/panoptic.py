@@ -90,8 +90,8 @@ class PanopticScores(CocoPanopticMetric):
         MMLogger.get_current_instance().info('\n' + said.getvalue())
         kinds = {bool(self.categories[one['category_id']]['isthing'])
                  for one in _segments(self._coco_api.dataset)}
-        there = {'th': True in kinds, 'st': False in kinds}
-        return {key: value if there.get(key.rpartition('_')[2], bool(kinds)) else math.nan
+        occurs = {'th': True in kinds, 'st': False in kinds}
+        return {key: value if occurs.get(key.rpartition('_')[2], bool(kinds)) else math.nan
                 for key, value in scores.items()}
 
 

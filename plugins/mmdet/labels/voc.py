@@ -90,8 +90,8 @@ def register() -> None:
 
 
 def is_devkit(root: str | None) -> bool:
-    """Whether a folder, or the VOCdevkit in it, has a year of VOC; of None, which is the config's
-    own folder, it is said."""
+    """Whether a folder, or the VOCdevkit in it, has a year of VOC; True for None, the config's own
+    folder."""
     return root is None or bool(year_folders(Path(root)))
 
 
@@ -105,25 +105,25 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
     Raises:
         UsageError: lists, annotations or images are not there; the message says which.
     """
-    every = [leaf for split in SPLITS
+    leaves = [leaf for split in SPLITS
              for leaf in leaf_datasets(cfg[f'{split}_dataloader'].dataset)]
-    base = devkit(root or every[0].get('data_root') or '', 'VOC2007', 'VOC2012')
-    wanted = {path: None for leaf in every for path in _paths(leaf)}   # in order, each once
+    base = devkit(root or leaves[0].get('data_root') or '', 'VOC2007', 'VOC2012')
+    wanted = {path: None for leaf in leaves for path in _paths(leaf)}   # in order, each once
     years = {Path(path).parts[0] for path in wanted}
     found = year_folders(base)
     if found and not years <= {year.name for year in found}:
-        every = _take_years(cfg, found)
+        leaves = _take_years(cfg, found)
     else:
         require(list(wanted), base, LAYOUT)
-        for leaf in every:
+        for leaf in leaves:
             listed, annotations, images = (str(base / path) for path in _paths(leaf))
             leaf.labels = LabelSource('xml', str(base), [[images, annotations, listed]]).config()
-    parts = [load_labels(LabelSource.of(leaf.labels)) for leaf in every]
+    parts = [load_labels(LabelSource.of(leaf.labels)) for leaf in leaves]
     names = {name for part in parts for name in part.classes()}
     if not names:
         raise UsageError(f'the annotations in {base} hold no objects')
     classes = CLASSES if names <= set(CLASSES) else tuple(sorted(names))
-    for leaf in every:
+    for leaf in leaves:
         leaf.update(type='VocFolder', data_root=str(base), metainfo={'classes': classes})
     for evaluator in evaluators(cfg):
         if evaluator.get('type') == 'VOCMetric':
@@ -132,12 +132,12 @@ def set_voc(cfg: Any, root: str | None) -> list[str]:
     set_classes(cfg.model, len(classes))
     shown = ', '.join(classes[:6]) + (', …' if len(classes) > 6 else '')
     lines = [f'{", ".join(one[2] for one in leaf.labels["labels"])}: {part.images} images, '
-             f'{part.objects} objects' for leaf, part in zip(every, parts, strict=True)]
+             f'{part.objects} objects' for leaf, part in zip(leaves, parts, strict=True)]
     return [*lines, f'{len(classes)} classes ({shown})']
 
 
 def _take_years(cfg: Any, years: list[Path]) -> list[Any]:
-    """Put the lists of ``years`` in the place of the config's; the two data sets."""
+    """Replace the lists of the config by those of ``years``; return the two data sets."""
     leaves = []
     for at, split in enumerate(SPLITS):
         parts = [[str(year / 'JPEGImages'), str(year / 'Annotations'), year_lists(year)[at]]

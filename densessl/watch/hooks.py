@@ -11,7 +11,6 @@ from densessl.errors import UsageError
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import METHODS
-from densessl.training.plan import Plan
 from densessl.watch.alarms import queue_alarms
 from densessl.watch.health import HealthHook
 from densessl.watch.labelled import ProbeSettings, probe_settings, read_labelled
@@ -40,28 +39,25 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
                           keep_best=bool(cfg.checkpoint.get('keep_best')))
 
 
-def watch_hooks(cfg: Config, plan: Plan, method: type[Method], images: int,
-                probe: ProbeSettings | None, *, is_first: bool) -> list[Hook]:
+def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, *, lines: int,
+                images: int, global_batch: int, start: str | None, is_first: bool) -> list[Hook]:
     """What watches a run; the labelled images of a probe are read by the first process.
 
     Args:
-        images: of the data set. is_first: whether this is the first process.
+        lines: iterations between two lines of the log. images: of the data set.
+        global_batch: images an update. start: the weights that the run starts from.
+        is_first: whether this is the first process.
 
     Raises:
         UsageError: the labelled images cannot be used.
     """
-    interval = min(cfg.log_interval, plan.steps * plan.accumulate)
-    hooks: list[Hook] = [HealthHook(interval, queue_alarms(
-        queue=_queue(cfg, plan, method), global_batch=plan.global_batch, images=images))]
+    queue = None if method.batch_negatives else METHODS.build(cfg.model.to_dict()).negatives(
+        global_batch)
+    hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
+                                                        images=images))]
     if probe is not None:
         data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
-        hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=interval,
-                               keep_best=bool(cfg.checkpoint.get('keep_best'))))
+        hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=lines,
+                               keep_best=bool(cfg.checkpoint.get('keep_best')),
+                               start=start or 'random weights'))
     return hooks
-
-
-def _queue(cfg: Config, plan: Plan, method: type[Method]) -> int | None:
-    """How many negatives a method keeps from earlier steps."""
-    if method.batch_negatives:
-        return None
-    return METHODS.build(cfg.model.to_dict()).negatives(plan.global_batch // plan.accumulate)

@@ -1,0 +1,43 @@
+"""Distillation into a ResNet-18 at the size of a laptop: 128 px views.
+
+    densessl train demo/distill_r18 --data any/folder/of/images --epochs 10 \
+        --cfg-options model.teacher=weights.pth
+
+The teacher is any file that `densessl train --init` takes, or TARGET.name for the weights that a
+library publishes (docs/continue.md). Features averaged over region masks are compared as well by
+
+    --cfg-options model.type=distill_regions "masks=dict(type='felzenszwalb', scale=200,
+        sigma=0.8, min_size=100)"
+
+Cost      the teacher's forward pass beside the student's step.
+"""
+_base_ = ['../_base_/pretrain.py']
+
+data = None                    # give --data
+
+# One view: teacher and student see the same pixels, and crops need not be large to show the same.
+views = [dict(
+    size=128, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.1)]
+
+model = dict(
+    type='distill',
+    backbone=dict(type='torchvision.resnet18'),
+    teacher=None,              # give it
+    cosine=0.9, l1=0.1)        # weights of the two terms (Theia's code, train_rvfm.py)
+
+epochs = 10
+global_batch = 32
+schedule = dict(type='cosine', base_lr=1e-3, reference_batch=32, warmup_epochs=1)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='ExcludeBiasAndNorm',
+    optimizer=dict(type='AdamW', weight_decay=0.01))
+sync_bn = True
+train_dataloader = dict(num_workers=1)
+log_interval = 10
+checkpoint = dict(every_epochs=5)
+
+# What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
+continuing = dict(
+    heads_first=0.1, layer_decay=0.7, rate=0.3, freeze=None, follow_norms=True)

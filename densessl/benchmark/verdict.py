@@ -1,0 +1,101 @@
+"""Was it worth it? The first lines of a benchmark: what each of the own weights gained or lost
+against what they started from and against random weights, in sentences."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from densessl.benchmark import tables
+from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.weights.lineage import links_of
+
+Line = dict[str, Any]
+# What to do, by what the comparison is with and what came out of it.
+ADVICE = {
+    ('start', 'lower'): 'Take the start itself, or continue on more images or for fewer steps',
+    ('start', 'no difference shown'): 'The start itself is the cheaper choice; more images may '
+                                      'make a difference, and more seeds may show a small one',
+    (RANDOM, 'lower'): 'Train from random weights, or pretrain on more images',
+    (RANDOM, 'no difference shown'): 'With this many labels random weights do as well so far; '
+                                     'pretrain on more images or for longer, or use more seeds',
+}
+
+
+def verdict(results: dict[str, Any]) -> list[str]:
+    """Sentences about each of the own weights: first whether it was worth it at all, then one for
+    each number of labels. Empty as long as there is nothing to compare."""
+    lines = []
+    for name in own_names(results):
+        start = results['starts'].get(name)
+        told = [(fraction, _line(results, 'from_start', name, fraction) if start else None,
+                 _line(results, 'comparisons', name, fraction))
+                for fraction in results['fractions']]
+        told = [(fraction, *both) for fraction, *both in told if any(both)]
+        if told:
+            lines.append(_headline(name, start, told))
+            lines += [_sentence(results, name, start, *one) for one in told]
+    return lines
+
+
+def own_names(results: dict[str, Any]) -> list[str]:
+    """The initializations that the verdict is about: neither random, supervised nor a start."""
+    others = {RANDOM, SUPERVISED, *results['starts'].values()}
+    return [name for name in results['initializations'] if name not in others]
+
+
+def _line(results: dict[str, Any], kind: str, name: str, fraction: float) -> Line | None:
+    length = tables.main_length(results)
+    return next((line for line in results[kind] if (line['initialization'], line['fraction'],
+                 line['length']) == (name, fraction, length)), None)
+
+
+def _headline(name: str, start: str | None,
+              told: Sequence[tuple[float, Line | None, Line | None]]) -> str:
+    """Whether it was worth it, by the start if there is one, else by random weights."""
+    what = 'continuing' if start else 'pretraining'
+    against = 'its start' if start else 'random weights'
+    by_verdict: dict[str, list[str]] = {}
+    for fraction, with_start, with_random in told:
+        line = with_start or with_random
+        by_verdict.setdefault(line['verdict'], []).append(tables.percent(fraction))
+    parts = [text.format(_listed(by_verdict[key])) for key, text in (
+        ('higher', f'{what} was worth it at {{}} of the labels'),
+        ('lower', f'{what} cost something at {{}} of the labels'),
+        ('no difference shown', f'no difference from {against} was shown at {{}} of the labels'))
+        if key in by_verdict]
+    unknown = [percent for key, percents in by_verdict.items()
+               if key not in ('higher', 'lower', 'no difference shown') for percent in percents]
+    if unknown:
+        parts.append(f'nothing can be said yet at {_listed(unknown)} of the labels')
+    return f'{name}: {"; ".join(parts)}.'
+
+
+def _sentence(results: dict[str, Any], name: str, start: str | None, fraction: float,
+              with_start: Line | None, with_random: Line | None) -> str:
+    score = results['score']
+    parts = []
+    if with_start:
+        link = links_of(results['initializations'][name])[0]
+        parts.append(_words(with_start, score, f'its start ({link["file"]})'))
+    if with_random:
+        parts.append(_words(with_random, score, 'random weights'))
+    advice = ADVICE.get(('start', with_start['verdict']) if with_start
+                        else (RANDOM, with_random['verdict']))
+    return (f'{tables.labels(results, fraction)}: {name} {", and ".join(parts)}.'
+            + (f' {advice}.' if advice else ''))
+
+
+def _words(line: Line, score: str, whom: str) -> str:
+    """``'gained 2.1 mIoU on random weights (95 % interval +0.4 to +3.8: a difference)'``."""
+    difference, half = line['difference'], line['half_width']
+    moved = (f'gained {difference:.1f} {score} on' if difference > 0 else
+             f'lost {-difference:.1f} {score} against')
+    if half is None:
+        return f'{moved} {whom} ({line["reason"]})'
+    known = 'a difference' if line['verdict'] in ('higher', 'lower') else 'no difference is shown'
+    return (f'{moved} {whom} (95 % interval {tables.signed(difference - half)} to '
+            f'{tables.signed(difference + half)}: {known})')
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)

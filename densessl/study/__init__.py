@@ -1,0 +1,1 @@
+"""Studies: declarative files of pretrainings × data × evaluations × seeds, and their evidence."""

@@ -1,0 +1,129 @@
+"""The curves of a study: score against CPU time, against labels and against length."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from densessl.files import atomic_path
+from densessl.study.results import key_of
+from densessl.study.tables import labels
+
+GRAY = '#7a828e'
+COLORS = ('#1f66d1', '#c2571a', '#177245', '#8a3fb5', '#b3261e', '#00838f', '#a07800')
+MARKERS = 'oD^vP*X'
+Point = tuple[float, float, float]      # x, mean, half of the interval
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; a ``quiet`` one is the baseline, gray and dashed."""
+
+    name: str
+    points: Sequence[Point]
+    quiet: bool = False
+
+
+def write_curves(results: Mapping[str, Any], folder: Path, stem: str = '') -> dict[str, Path]:
+    """Draw what there is to draw: title → picture.
+
+    Args:
+        stem: what the names of the files begin with.
+    """
+    drawn: dict[str, Path] = {}
+    for number, name in enumerate(dict.fromkeys(one['evaluation'] for one in results['columns'])):
+        columns = [one for one in results['columns'] if one['evaluation'] == name]
+        for kind, (title, lines, x_name, logarithmic) in _charts(results, columns).items():
+            if sum(len(line.points) > 1 for line in lines):
+                path = folder / f'{stem}{kind}-{number + 1}.png'
+                draw(path, title, lines, x_name, columns[0]['scores'][0], logarithmic)
+                drawn[title] = path
+    return drawn
+
+
+def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str,
+         logarithmic: bool) -> None:
+    """One chart as a PNG: points with their intervals, a line through each curve's."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(6.4, 4.2), dpi=160, layout='constrained')
+    axes = figure.subplots()
+    loud = [line.name for line in lines if not line.quiet]
+    for line in (one for one in lines if one.points):
+        x, mean, half = zip(*sorted(line.points), strict=True)
+        place = loud.index(line.name) if not line.quiet else 0
+        axes.errorbar(x, mean, half, label=line.name, capsize=3, markersize=5, linewidth=1.6,
+                      color=GRAY if line.quiet else COLORS[place % len(COLORS)],
+                      marker='s' if line.quiet else MARKERS[place % len(MARKERS)],
+                      linestyle='--' if line.quiet else '-')
+    if logarithmic:
+        axes.set_xscale('log')
+        ticks = sorted({x for line in lines for x, *_ in line.points})
+        axes.set_xticks(ticks, [f'{x:.3g}' for x in ticks])
+        axes.minorticks_off()
+    axes.set_title(title, fontsize=10, loc='left')
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+    axes.grid(axis='y', color='#dfe3e8')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as unfinished:
+        figure.savefig(unfinished, format='png', facecolor='white')
+
+
+def _charts(results: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]
+            ) -> dict[str, tuple[str, list[Line], str, bool]]:
+    name, most = columns[0]['evaluation'], max(one['fraction'] for one in columns)
+    usual = 1.0 if any(one['length'] == 1 for one in columns) else max(
+        one['length'] for one in columns)
+    full = [one for one in columns if one['fraction'] == most]
+    count = {one['fraction']: _images(results, one) for one in columns}
+    return {
+        'labels': (f'{name}: score by labels', _lines(
+            results, [one for one in columns if one['length'] == usual],
+            lambda column: count[column['fraction']]), 'labelled training images', True),
+        'length': (f'{name}, {labels(results, full[0])}: score by length', _lines(
+            results, full, lambda column: column['length']), 'length of fine-tuning, × its own',
+            True),
+        'compute': (f'{name}, {labels(results, full[0])}: score by pretraining', _by_compute(
+            results, next(one for one in full if one['length'] == usual)),
+            'CPU-minutes of pretraining, as measured', True)}
+
+
+def _images(results: Mapping[str, Any], column: Mapping[str, Any]) -> float | None:
+    return next((cell['labelled_images'] for cell in results['cells']
+                 if key_of(cell) == key_of(column) and cell.get('labelled_images')), None)
+
+
+def _lines(results: Mapping[str, Any], columns: Sequence[Mapping[str, Any]],
+           x_of: Callable[[Mapping[str, Any]], float | None]) -> list[Line]:
+    lines = []
+    for row in results['rows']:
+        points = [(x_of(column), *found) for column in columns
+                  if (found := _found(results, row['row'], column)) and x_of(column)]
+        lines.append(Line(row['row'], points, row['cpu_minutes'] is None
+                          and row['epochs'] is None))
+    return lines
+
+
+def _by_compute(results: Mapping[str, Any], column: Mapping[str, Any]) -> list[Line]:
+    """Rows of one name and several CPU times are a curve."""
+    lines = []
+    for name in dict.fromkeys(row['name'] for row in results['rows'] if row['cpu_minutes']):
+        points = []
+        for row in (one for one in results['rows'] if one['name'] == name):
+            cost = [line['cpu_seconds_of_training'] + line['cpu_seconds_of_masks']
+                    for line in results['weights'] if line['row'] == row['row']]
+            found = _found(results, row['row'], column)
+            if cost and found:
+                points.append((sum(cost) / len(cost) / 60, *found))
+        lines.append(Line(name, points))
+    return lines
+
+
+def _found(results: Mapping[str, Any], row: str, column: Mapping[str, Any]
+           ) -> tuple[float, float] | None:
+    line = next((one for one in results['summary'] if one['row'] == row
+                 and key_of(one) == key_of(column) and one['score'] == column['scores'][0]), None)
+    return None if line is None else (line['mean'], line['half_width'] or 0.0)

@@ -1,0 +1,198 @@
+"""Reading a study's YAML file: every key and value is checked before anything is done."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from densessl.bounds import Filled, NotNegative, Range, check_value
+from densessl.config import check_keys
+from densessl.errors import UsageError, did_you_mean, shown
+from densessl.study.plan import RANDOM, Evaluation, Published, Source, Study, Weights
+
+Text = Annotated[str, Filled()]
+Minutes = Annotated[float, Range(above=0, most=10 ** 7)]
+Length = Annotated[float, Range(above=0, most=10 ** 4)]
+Seed = Annotated[int, Range(0, 2 ** 32 - 1)]
+
+FILE = {'name': Text, 'title': Text, 'question': Text, 'device': Literal['cpu', 'any'],
+        'threads': Annotated[int, Range(1, 2 ** 10)], 'seeds': Sequence[Seed], 'data': dict,
+        'pretraining': dict, 'pretrainings': dict, 'evaluations': dict, 'against': Text,
+        'calibration': tuple[Annotated[int, Range(1, 10 ** 4)], Annotated[int, Range(1, 10 ** 4)]],
+        'published_in': Text, 'readme': bool,
+        'masks_on': Text}
+SOURCE = {'what': Text, 'url': Text, 'label_maps_of': Text, 'classes': Sequence[Text]}
+PRETRAINING = {
+    'config': Text, 'weights': Text, 'backbone': Text, 'like': Text,
+    'data': Text | Sequence[Text], 'cpu_minutes': Minutes | Sequence[Minutes],
+    'epochs': Minutes, 'options': dict, 'masks': dict, 'minutes': NotNegative,
+    'seeds': Sequence[Seed], 'same_weights': bool, 'published': Published, 'note': Text}
+EVALUATION = {
+    'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'data': Text,
+    'fractions': Sequence[Text | float], 'lengths': Sequence[Length], 'scores': Sequence[Text],
+    'arguments': dict, 'options': dict, 'minutes': NotNegative}
+OF_PROBES = ('size', 'square', 'stage', 'ignore', 'map', 'decay', 'neighbors', 'temperature')
+
+
+def read_study(path: str | Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        UsageError: it is none; the message names the key, the choices and the remedy.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f'cannot read the study {path}: '
+                         f'{getattr(error, "strerror", None) or "not UTF-8"}') from error
+    except (yaml.YAMLError, RecursionError) as error:
+        where = getattr(error, 'problem_mark', None)
+        raise UsageError(f'{path} is not YAML: {getattr(error, "problem", None) or "nesting"}'
+                         + (f' in line {where.line + 1}' if where else '')) from error
+    try:
+        return study_of(content, path.stem)
+    except UsageError as error:
+        raise UsageError(f'{path}: {error}') from error
+
+
+def study_of(content: Any, stem: str) -> Study:
+    """The study that ``content`` describes as a file would, named ``stem`` if it has no name.
+
+    Raises:
+        UsageError: as :func:`read_study`.
+    """
+    _check('the study', content, FILE, needs=('data', 'pretrainings', 'evaluations'))
+    for part in ('data', 'pretrainings', 'evaluations'):
+        if not content[part]:
+            raise UsageError(f'{part} is empty: name at least one')
+    name = content.get('name', stem)
+    if not re.fullmatch(r'[\w-]+', name):
+        raise UsageError(f'name {shown(name)}: letters, digits, - and _ only')
+    sources = {str(key): _source(str(key), value, content['data'])
+               for key, value in content['data'].items()}
+    common = content.get('pretraining', {})
+    _check('pretraining', common, PRETRAINING)
+    weights = [one for key, value in content['pretrainings'].items()
+               for one in _weights(str(key), value, common, sources)]
+    evaluations = [one for key, value in content['evaluations'].items()
+                   for one in _evaluations(str(key), value, sources)]
+    names = [one.name for one in weights]
+    for one in weights:
+        _among(f'pretrainings.{one.name}.like', one.like, names)
+        for key in one.published:
+            _among(f'pretrainings.{one.name}.published', key, [one.name for one in evaluations])
+    _among('against', content.get('against'), names)
+    _among('masks_on', content.get('masks_on'), sources)
+    first, second = content.get('calibration', (2, 10))
+    if second <= first:
+        raise UsageError(f'calibration [{first}, {second}]: the second run must have more steps')
+    return Study(
+        name, content.get('title', name), content.get('question', ''),
+        content.get('device', 'cpu'), content.get('threads', 1),
+        tuple(dict.fromkeys(content.get('seeds', [0]))), sources, tuple(weights),
+        tuple(evaluations), content.get('against'), (first, second),
+        content.get('published_in', ''), content.get('readme', False),
+        content.get('masks_on'))
+
+
+def _source(name: str, value: Any, all_of_them: Mapping[str, Any]) -> Source:
+    value = {'what': value} if isinstance(value, str) else value or {}
+    _check(f'data.{name}', value, SOURCE)
+    if not re.fullmatch(r'[\w.-]+', name):
+        raise UsageError(f'data.{name}: a name has letters, digits and . - _ only')
+    _among(f'data.{name}.label_maps_of', value.get('label_maps_of'), all_of_them)
+    return Source(name, value.get('what', ''), value.get('url', ''), value.get('label_maps_of'),
+                  tuple(value.get('classes', ())))
+
+
+def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[str, Source]
+             ) -> list[Weights]:
+    where = f'pretrainings.{name}'
+    _check(where, value, PRETRAINING)
+    if ('config' in value) + ('weights' in value) != 1 and not (
+            'config' in common and 'weights' not in value):
+        raise UsageError(f'{where}: give config (it is pretrained) or weights (random, or the '
+                         f'name of a file in data), and not both')
+    if 'weights' in value:
+        if value['weights'] != RANDOM:
+            _among(f'{where}.weights', value['weights'], [RANDOM, *sources])
+        elif 'backbone' not in value:
+            raise UsageError(f'{where}: random weights need a backbone: TARGET.NAME')
+        return [Weights(name, **{key: value[key] for key in (
+            'weights', 'backbone', 'like', 'minutes', 'published', 'note') if key in value})]
+    given = {**common, **value, 'options': {**common.get('options', {}),
+                                            **value.get('options', {})}}
+    for key in ('epochs', 'cpu_minutes'):    # what a row says outweighs what all have
+        if key in value:
+            given = {k: v for k, v in given.items()
+                     if k in value or k not in ('epochs', 'cpu_minutes')}
+    if ('epochs' in given) == ('cpu_minutes' in given):
+        raise UsageError(f'{where}: give epochs or cpu_minutes, and not both')
+    data = given.pop('data', ())
+    data = (data,) if isinstance(data, str) else tuple(data)
+    if not data:
+        raise UsageError(f'{where}: data is missing: what is it pretrained on?')
+    for one in data:
+        _among(f'{where}.data', one.partition('/')[0], sources)
+    budgets = given.pop('cpu_minutes', None)
+    budgets = budgets if isinstance(budgets, list) else [budgets]
+    seeds = tuple(given.pop('seeds')) if 'seeds' in given else None
+    return [Weights(name, data=data, cpu_minutes=minutes, seeds=seeds, **given)
+            for minutes in budgets]
+
+
+def _evaluations(name: str, value: Any, sources: Mapping[str, Source]) -> list[Evaluation]:
+    where = f'evaluations.{name}'
+    _check(where, value, EVALUATION, needs=('data',))
+    if ('probe' in value) == ('finetune' in value):
+        raise UsageError(f'{where}: give probe (dense, linear or knn) or finetune (a downstream '
+                         f'config), and not both')
+    _among(f'{where}.data', value['data'].partition('/')[0], sources)
+    check_keys(f'{where}.arguments', value.get('arguments', {}), OF_PROBES)
+    of_the_other = 'options' if 'probe' in value else 'arguments'
+    if of_the_other in value:
+        raise UsageError(f'{where}.{of_the_other} does nothing here: a probe takes arguments, '
+                         f'fine-tuning takes options')
+    if 'probe' in value and 'lengths' in value:
+        raise UsageError(f'{where}.lengths does nothing here: probes are solved, not trained')
+    fractions = [_fraction(f'{where}.fractions', one) for one in value.get('fractions', [1])]
+    scores = tuple(value.get('scores', ('mIoU',)))
+    given = {key: value[key] for key in ('data', 'probe', 'finetune', 'arguments', 'options',
+                                         'minutes') if key in value}
+    return [Evaluation(name, fraction=fraction, length=length, scores=scores, **given)
+            for length, fraction in product(value.get('lengths', [1.0]), fractions)]
+
+
+def _fraction(where: str, value: Any) -> float:
+    try:
+        fraction = float(Fraction(str(value)))
+    except (ValueError, ZeroDivisionError):
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise UsageError(f'{where}: {shown(value)} must be above 0 and at most 1, such as 1/8')
+    return fraction
+
+
+def _check(where: str, value: Any, kinds: Mapping[str, Any], needs: Sequence[str] = ()) -> None:
+    """Check the keys of a part of the file and their values."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f'{where} must be keys with values, not {shown(value)}; keys: '
+                         f'{", ".join(kinds)}')
+    check_keys(where, value, kinds)
+    for key in needs:
+        if key not in value:
+            raise UsageError(f'{where} has no {key}: it must say that')
+    for key, one in value.items():
+        check_value(f'{where}: {key}', one, kinds[key])
+
+
+def _among(where: str, name: str | None, known: Any) -> None:
+    if name is not None and name not in known:
+        raise UsageError(f'{where}: {shown(name)} is not in the file{did_you_mean(name, known)}; '
+                         f'there are: {", ".join(dict.fromkeys(map(str, known)))}')

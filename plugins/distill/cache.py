@@ -1,0 +1,117 @@
+"""A teacher's features of whole, unaugmented images, computed once and kept on the disk; what a
+view shows of them is cut out by its crop and flip."""
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.device import get_device
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from densessl.files import cache_root, require_cache, write_atomically
+from densessl.images.image_list import ImageList
+from densessl.pixels.decode import UnreadableImage
+from densessl.progress import Progress
+from densessl.views.view import AugmentedView
+from densessl_plugins.distill.teacher import Teacher
+
+FOLDER = 'teachers'     # in the cache
+PATCHES = 2             # samples a side of a cell, when maps are cut
+
+
+class CachedFeatures:
+    """The features of a teacher by image.
+
+    Args:
+        images: the unlabelled images.
+        teacher: whose features.
+        side: the short side in pixels at which it sees an image; both sides become multiples of
+            its stride.
+    """
+
+    def __init__(self, images: ImageList, teacher: Teacher, side: int) -> None:
+        key = f'{images.root} {images.digest()} {images.rule} {teacher.link["sha256"]} ' \
+              f'{teacher.stage} {side}'
+        digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
+        self.folder = cache_root() / FOLDER / f'{images.root.name[:80] or "images"}-{digest}'
+        self.side, self.stride = side, teacher.stride
+
+    def cut(self, i: int, view: AugmentedView, box: tuple[int, int, int, int], flip: bool,
+            size: tuple[int, int]) -> np.ndarray:
+        """What a view shows of the features of image ``i``: (C, s, s) float16, s of the teacher's
+        cells in the view.
+
+        Args:
+            box: top, left, height and width of the view's crop of the image. size: (H, W) of that.
+        """
+        whole = torch.from_numpy(np.load(self.path(i))).float()[None]         # (1, C, h, w)
+        cells = max(1, round(view.size / self.stride))
+        part = cut_map(whole, box, size, cells)
+        return (part.flip(-1) if flip else part)[0].half().numpy()
+
+    def path(self, i: int) -> Path:
+        """Where the features of image ``i`` are."""
+        return self.folder / f'{i // 1000:04d}' / f'{i:07d}.npy'
+
+    def build(self, images: ImageList, teacher: Teacher) -> int:
+        """Compute what is not there, or older than its image; return how many that were."""
+        require_cache()
+        teacher.module.to(get_device())
+        made = 0
+        with Progress('teacher', len(images)) as progress:
+            for i in range(len(images)):
+                made += self._make(i, images, teacher)
+                progress.update(i + 1)
+        return made
+
+    def _make(self, i: int, images: ImageList, teacher: Teacher) -> bool:
+        path = self.path(i)
+        try:
+            if path.is_file() and path.stat().st_mtime >= os.stat(images.path(i)).st_mtime:
+                return False
+        except OSError:     # in a shard, whose index tells of changes
+            if path.is_file():
+                return False
+        try:
+            pixels = images.read(i)
+        except UnreadableImage:     # training passes over it, too, and says so
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, _npy(teacher.whole(self._resized(pixels))), flush=False)
+        return True
+
+    def _resized(self, pixels: np.ndarray) -> np.ndarray:
+        scale = self.side / min(pixels.shape[:2])
+        height, width = (max(1, round(side * scale / self.stride)) * self.stride
+                         for side in pixels.shape[:2])
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        return cv2.resize(pixels, (width, height), interpolation=how)
+
+
+def cut_map(whole: Tensor, box: tuple[int, int, int, int], size: tuple[int, int], cells: int
+            ) -> Tensor:
+    """A part of a map on a grid of its own, averaged over :data:`PATCHES` bilinear samples a side.
+
+    Args:
+        whole: (1, C, h, w) of an image of ``size`` (H, W) pixels; box: top, left, height, width in
+            pixels of that.
+
+    Returns:
+        (1, C, cells, cells).
+    """
+    top, left, height, width = box
+    y, x = whole.shape[-2] / size[0], whole.shape[-1] / size[1]
+    corners = torch.tensor([[0, left * x, top * y, (left + width) * x, (top + height) * y]])
+    return roi_align(whole, corners, (cells, cells), sampling_ratio=PATCHES, aligned=True)
+
+
+def _npy(features: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, features.half().cpu().numpy())
+    return buffer.getvalue()
