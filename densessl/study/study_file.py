@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from densessl.bounds import Filled, NotNegative, Range, check_value
-from densessl.config import check_keys
 from densessl.errors import UsageError, did_you_mean, shown
 from densessl.study.plan import RANDOM, Evaluation, Published, Source, Study, Weights
 

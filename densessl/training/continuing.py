@@ -21,8 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl.backbone_parts import parameters_by_stage
 from densessl.bounds import Range, Share, check_value
-from densessl.config import check_keys
-from densessl.errors import UsageError
+from densessl.errors import UsageError, check_keys
 from densessl.method import TARGET, Method
 from densessl.training.hooks import micro_batches
 

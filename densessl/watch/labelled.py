@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from densessl.bounds import NotNegative, Range, check_value
-from densessl.config import check_keys
-from densessl.errors import UsageError
+from densessl.errors import UsageError, check_keys
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.labels.coco_pixels import find_coco_files, read_coco_pixels

@@ -139,7 +139,7 @@ def test_features_that_are_not_finite_and_unknown_stages_are_said(label_folder):
 
 
 @pytest.mark.parametrize('section, message', [
-    ({'data': 'x', 'size': 3}, 'probe.size must be a whole number of at least 32'),
+    ({'data': 'x', 'size': 3}, 'probe.size must be a whole number from 32 to 8192, not 3'),
     ({'data': 'x', 'interval': 0}, 'probe.interval must be'),
     ({'data': 'x', 'sise': 3}, "unknown key 'sise' in probe"),
     (7, 'probe must be text or a dict or None, not 7'),
