@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from densessl.bounds import Filled, NotNegative, Range, check_value
-from densessl.errors import UsageError, did_you_mean, shown
+from densessl.errors import UsageError, check_keys, did_you_mean, shown
 from densessl.study.plan import RANDOM, Evaluation, Published, Source, Study, Weights
 
 Text = Annotated[str, Filled()]

@@ -98,7 +98,7 @@ class ProbeHook(Hook):
         seconds = time.perf_counter() - began
         self.seconds = self.seconds or seconds
         start = next((line['mIoU'] for line in self.lines if line['step'] == 0), None)
-        best = max((line['mIoU'] for line in self.lines), default=-1.0)
+        best = max((line['mIoU'] for line in self.lines if line['step']), default=-1.0)
         line = {'step': done, 'mIoU': round(scores.mIoU, 4),
                 'propagation': round(scores.propagation, 4),
                 'start': round(scores.mIoU, 4) if done == 0 else start,
@@ -108,7 +108,7 @@ class ProbeHook(Hook):
         runner.logger.info(_words(line, self.start_words))
         runner.visualizer.add_scalars({f'probe/{name}': line[name] for name in
                                        ('mIoU', 'propagation')}, step=done)
-        if self.keep_best and done and line['mIoU'] > best:
+        if self.keep_best and done and line['mIoU'] > best:     # of equals the first
             runner.save_checkpoint(runner.work_dir, BEST, by_epoch=False)
             runner.logger.info(f'probe: {BEST} is of this step, the best so far')
         runner.train_loop.aside += time.perf_counter() - began

@@ -10,6 +10,7 @@ from runs import TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from densessl.cli import main
+from densessl.config import find_config
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.method import View
 from densessl.registry import METHODS
@@ -33,6 +34,13 @@ def train(scenes, folder, *more, config='demo/detcon_r18', epochs=1, options=TIN
                  str(epochs), *more, '--cfg-options', *options])
 
 
+def derived(folder, name, line):
+    """A config that inherits the one of that name and changes a line."""
+    path = folder / 'derived.py'
+    path.write_text(f"_base_ = [{str(find_config(name))!r}]\n{line}\n")
+    return str(path)
+
+
 def alarms(folder):
     return [line['name'] for line in read_lines(folder / 'alarms.jsonl')
             if line['name'] != 'waiting']       # which a busy machine may raise
@@ -42,11 +50,11 @@ def alarms(folder):
 def probed(scenes, label_folder, tmp_path):
     folder = tmp_path / 'probed'
     assert train(scenes, folder, '--probe', str(label_folder), options=[
-        *TINY, 'probe.interval=2', 'probe.size=64', 'checkpoint.keep_best=True']) == 0
+        *TINY, 'probe.interval=2', 'probe.size=128', 'checkpoint.keep_best=True']) == 0
     return folder
 
 
-def test_a_probed_run_has_the_same_bits_and_writes_what_it_sees(probed, scenes, tmp_path, caplog):
+def test_a_probed_run_has_the_same_bits_and_writes_what_it_sees(probed, scenes, tmp_path):
     assert train(scenes, tmp_path / 'plain') == 0
     one, two = (read_checkpoint(folder / 'iter_3.pth') for folder in (probed, tmp_path / 'plain'))
     assert one['state_dict'].keys() == two['state_dict'].keys()
@@ -79,7 +87,7 @@ def test_a_probed_run_has_the_same_bits_and_writes_what_it_sees(probed, scenes, 
 def test_a_resumed_run_goes_on_with_its_lines(probed, scenes, label_folder):
     before = read_lines(probed / 'probes.jsonl')
     assert train(scenes, probed, '--resume', '--probe', str(label_folder), epochs=1, options=[
-        *TINY, 'probe.interval=2', 'probe.size=64']) == 0
+        *TINY, 'probe.interval=2', 'probe.size=128']) == 0
     assert read_lines(probed / 'probes.jsonl') == before
     assert [line['step'] for line in read_lines(probed / 'health.jsonl')] == [2]
 
@@ -150,17 +158,10 @@ class Unguarded(BYOL):
 
 
 def test_a_network_that_collapses_is_told_of(scenes, tmp_path):
-    config = tmp_path / 'unguarded.py'
-    config.write_text("_base_ = ['demo/byol_r18.py']\n".replace('demo/', f'{demo_configs()}/')
-                      + "model = dict(_delete_=True, type='unguarded', "
-                        "backbone=dict(type='torchvision.resnet18'))\n")
-    assert train(scenes, tmp_path / 'run', config=str(config), epochs=15, options=SMALL) == 0
+    config = derived(tmp_path, 'demo/byol_r18', "model = dict(_delete_=True, type='unguarded', "
+                     "backbone=dict(type='torchvision.resnet18'))")
+    assert train(scenes, tmp_path / 'run', config=config, epochs=15, options=SMALL) == 0
     assert {'projections', 'collapse', 'rank'} & set(alarms(tmp_path / 'run'))
-
-
-def demo_configs():
-    from densessl.config import find_config
-    return find_config('demo/byol_r18').parent
 
 
 def test_a_temperature_far_too_low_is_told_of(scenes, tmp_path):
@@ -170,8 +171,8 @@ def test_a_temperature_far_too_low_is_told_of(scenes, tmp_path):
 
 
 def test_masks_of_one_region_are_told_of(scenes, tmp_path):
-    assert train(scenes, tmp_path / 'run', epochs=2, options=[
-        *TINY, 'masks.type=whole_image']) == 0
+    config = derived(tmp_path, 'demo/detcon_r18', "masks = dict(_delete_=True, type='whole_image')")
+    assert train(scenes, tmp_path / 'run', config=config, epochs=2) == 0
     found = read_lines(tmp_path / 'run' / 'alarms.jsonl')
     alarm = next(line for line in found if line['name'] == 'regions')
     assert alarm['step'] == 4 and 'a view has 1.00 regions' in alarm['text'] and alarm['mend']
