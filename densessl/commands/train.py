@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', help='folder of images or tar shards, text file of paths, or '
                         'COCO JSON')
     parser.add_argument('--masks', help='a mask store to use instead of making one')
+    parser.add_argument('--probe', metavar='DATA', help='labelled images on which to watch the '
+                        'features while they are trained: a folder of label maps, PASCAL VOC, '
+                        'Cityscapes, or COCO JSON')
     parser.add_argument('--work-dir', help='where checkpoints and logs go '
                         '(default: work_dirs/<config>)')
     parser.add_argument('--resume', action='store_true',
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
               resume=args.resume, epochs=args.epochs, launcher=args.launcher,
-              options=parse_options(args.cfg_options),
+              options=parse_options(args.cfg_options), probe=args.probe,
               allow_smaller_negatives=args.allow_smaller_negatives,
               pixels=pixel_arguments(args), init=_init(args), quiet=args.quiet)
     except Interrupted as stop:

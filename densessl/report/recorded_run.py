@@ -13,8 +13,7 @@ from densessl.finetune.run_folder import SCORES, read_scores
 from densessl.report.curves import Points, read_curves
 from densessl.training.picture_hook import INDEX, PICTURES
 from densessl.training.run_record import RECORD
-
-HEALTH, PROBES, ALARMS = 'health.jsonl', 'probes.jsonl', 'alarms.jsonl'
+from densessl.watch.record import ALARMS, HEALTH, PROBES, read_lines
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def read_run(folder: Path, name: str | None = None) -> RecordedRun:
     facts = _read_object(folder / RECORD) or {}
     begun = facts.get('begun')
     figures = dict(read_curves(folder, since=begun if isinstance(begun, str) else ''))
-    health, alarms, probes = (_read_lines(folder / file) for file in (HEALTH, ALARMS, PROBES))
+    health, alarms, probes = (_lines_of(folder / file) for file in (HEALTH, ALARMS, PROBES))
     for line in health or ():
         for key, value in line.items():
             if key != 'step' and isinstance(value, (int, float)):
@@ -119,21 +118,9 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]] | None:
-    """The whole lines of a file of JSON lines that have a ``step``; None if there is no file."""
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return None
-    lines = []
-    for line in text.splitlines():
-        try:
-            content = parse_json(line)
-        except ValueError:      # the last line of a run that was killed
-            continue
-        if isinstance(content, dict) and _is_number(content.get('step')):
-            lines.append(content)
-    return lines
+def _lines_of(path: Path) -> list[dict[str, Any]] | None:
+    """What :func:`read_lines` says; None if there is no such file."""
+    return read_lines(path) if path.is_file() else None
 
 
 def _is_number(value: Any) -> bool:

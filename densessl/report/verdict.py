@@ -8,7 +8,7 @@ from typing import Any
 
 from densessl.report.curves import Points
 from densessl.report.recorded_run import RecordedRun
-from densessl.training.health import COLLAPSED
+from densessl.watch.alarms import COLLAPSED
 
 HEALTHY, LEARNING, UNHEALTHY, UNKNOWN = 'Healthy', 'Look closer', 'Not healthy', 'Cannot tell'
 SLOW = {'waiting', 'queue'}     # alarms of runs that learn all the same

@@ -16,11 +16,12 @@ from mmengine.runner import LogProcessor, Runner
 from torch import Tensor
 
 from densessl.engine.finite import not_finite, require_finite_weights
+from densessl.watch.alarms import WAITING
 
 # not among the values of a line as they are
 TOLD_OTHERWISE = {'lr', 'time', 'data_time', 'images_per_s', 'memory', 'step', 'iter', 'epoch',
                   'eta'}
-WAITING = 0.05    # share of the time waiting for data, above which more workers are advised
+FILE_ONLY = {'file_only': True}     # of a record that is not for the console
 
 
 class LogValuesHook(RuntimeInfoHook):
@@ -29,7 +30,8 @@ class LogValuesHook(RuntimeInfoHook):
     and are read together, once a logging interval; what is logged are means over the interval:
 
     * the losses, over processes too; ``lr``; ``images_per_s`` over all processes;
-    * ``time``, the seconds an iteration; ``data_time``, those of it spent waiting for data.
+    * ``time``, the seconds an iteration; ``data_time``, those of it spent waiting for data. What
+      a probe takes is not training and in neither.
 
     Args:
         interval: iterations between two readings, the logger's interval.
@@ -39,12 +41,13 @@ class LogValuesHook(RuntimeInfoHook):
     def __init__(self, interval: int, batch_size: int) -> None:
         self.interval, self.batch_size = interval, batch_size
         self.pending: list[dict[str, Tensor]] = []
-        self.since = self.waited = self.spent = 0.0
+        self.since = self.waited = self.aside = self.spent = 0.0
         self.timed = 0      # iterations in `spent`
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self.since, self.waited = time.perf_counter(), runner.train_loop.waited
+        self.aside = runner.train_loop.aside
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Nothing: mmengine's hook would copy the history of the learning rate."""
@@ -66,7 +69,8 @@ class LogValuesHook(RuntimeInfoHook):
     def _read(self, runner: Runner) -> None:
         values = self._losses(runner)        # waits for the device, so the time is the device's
         now, waited = time.perf_counter(), runner.train_loop.waited
-        seconds, count = now - self.since, len(self.pending)
+        aside = runner.train_loop.aside
+        seconds, count = now - self.since - (aside - self.aside), len(self.pending)
         values |= {'lr': runner.optim_wrapper.get_lr()['lr'][0], 'time': seconds / count,
                    'data_time': (waited - self.waited) / count,
                    'images_per_s': count * self.batch_size * get_world_size() / seconds}
@@ -76,7 +80,7 @@ class LogValuesHook(RuntimeInfoHook):
         self.spent, self.timed = self.spent + seconds, self.timed + count
         left = runner.max_iters - runner.iter - 1
         runner.message_hub.update_info('eta', self.spent / self.timed * left)
-        self.pending, self.since, self.waited = [], now, waited
+        self.pending, self.since, self.waited, self.aside = [], now, waited, aside
 
     def _losses(self, runner: Runner) -> dict[str, float]:
         """The mean of each of the method's values over the interval and the processes."""
@@ -104,11 +108,18 @@ class WaitingLogProcessor(LogProcessor):
         super().__init__(window_size=1, by_epoch=False)   # what is logged are means already
         self.workers = workers
         self.lines, self.advised = 0, False
+        self.health: dict[str, float] = {}      # what goes to every backend, too, but not in the
+                                                # line: a terminal has room for no more
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
                            ) -> tuple[dict[str, Any], str]:
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         line = readable_line(runner, tag)
+        if self.health:
+            tag |= self.health
+            words = '  '.join(f'{name}: {value:.4g}' for name, value in self.health.items())
+            runner.logger.info(f'health: {words}', extra=FILE_ONLY)
+            self.health = {}
         if not tag.get('time'):
             return tag, line
         tag['waiting'] = tag['data_time'] / tag['time']

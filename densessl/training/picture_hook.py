@@ -77,7 +77,7 @@ class PictureHook(Hook):
             self.images = _normalized(np.stack(pixels), self.preprocessor)
         self.index |= {'images': names, 'steps': self._drawn_steps(),
                        'input': pixels[0].shape[0] if pixels else 0}
-        self._spent(begun)
+        self._spent(runner, begun)
         if runner.iter == 0:
             self._draw(runner, 0)
 
@@ -102,7 +102,7 @@ class PictureHook(Hook):
         steps = self._drawn_steps()
         draw_steps(self.folder, steps)
         self.index['steps'] = steps
-        self._spent(begun)
+        self._spent(runner, begun)
 
     def _samples(self, runner: Runner) -> tuple[list[str], list[np.ndarray]]:
         """Names and pixels (S, S, 3) of the first samples of the run that can be read, whose
@@ -144,8 +144,10 @@ class PictureHook(Hook):
     def _drawn_steps(self) -> list[int]:
         return sorted(int(path.stem.split('_')[1]) for path in self.folder.glob('features_*.npy'))
 
-    def _spent(self, begun: float) -> None:
-        self.index['seconds'] = self.index.get('seconds', 0) + time.perf_counter() - begun
+    def _spent(self, runner: Runner, begun: float) -> None:
+        seconds = time.perf_counter() - begun
+        runner.train_loop.aside += seconds      # it is not training
+        self.index['seconds'] = self.index.get('seconds', 0) + seconds
         write_json(self.folder / INDEX, self.index)
 
 

@@ -1,7 +1,7 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.hooks import Hook
 from torch import distributed
 
 from densessl.config import load_config
@@ -29,7 +30,6 @@ from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.health import CollapseHook
 from densessl.training.hooks import StepHook
 from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
@@ -50,6 +50,8 @@ from densessl.training.start import check_start, find_start, keep
 from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
+from densessl.watch.hooks import settle_probe, watch_hooks
+from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -57,7 +59,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          init: Mapping[str, Any] | None = None, quiet: bool = False) -> Path:
+          init: Mapping[str, Any] | None = None, probe: str | None = None,
+          quiet: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -74,6 +77,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
+        probe: labelled images to probe on while training; the config's ``probe.data`` if None.
         quiet: say nothing but warnings.
 
     Returns:
@@ -92,6 +96,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
+    settings = settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
@@ -106,7 +111,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
                              say=rank == 0 and not quiet)
             return _train(configured, config, options, images, masks, folder, launcher=launcher,
-                          resume=resume, rank=rank, processes=processes,
+                          resume=resume, rank=rank, processes=processes, probe=settings,
                           allow_smaller_negatives=allow_smaller_negatives, quiet=quiet)
     finally:
         if distributed.is_initialized():
@@ -119,7 +124,8 @@ def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool, quiet: bool) -> Path:
+           processes: int, allow_smaller_negatives: bool, probe: ProbeSettings | None,
+           quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
@@ -136,7 +142,12 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
+    watching = watch_hooks(
+        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
+        is_first=rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start,
+                          watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
     if rank == 0:
         write_record(folder, runner.provenance, plan, dataset,
@@ -221,7 +232,8 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
 
 
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
+                 launcher: str, resume: bool, start: Start | None = None,
+                 watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -230,7 +242,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
-    interval = min(cfg.log_interval, iterations)   # a short run logs a line, too
+    interval = _lines(cfg, plan)
     save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
@@ -244,7 +256,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(interval), StopHook(),
+                      *watching, StopHook(),
                       PictureHook(dataset_of(cfg, dataset.images, dataset.masks),
                                   cfg.normalization.to_dict(), cfg.get('pictures', 0),
                                   iterations, resume=resume),
@@ -255,6 +267,11 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
         provenance=provenance_of(cfg, config, plan, dataset, start), start=start,
         identity=identity_of(cfg, plan, dataset, start))
+
+
+def _lines(cfg: Config, plan: Plan) -> int:
+    """Iterations between two lines of the log; a short run logs a line, too."""
+    return min(cfg.log_interval, plan.steps * plan.accumulate)
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
