@@ -15,7 +15,7 @@ from densessl.images.find import find_images
 from densessl.images.image_list import read_image
 from densessl.masks.store import MaskStore
 from densessl.pictures import figures, page
-from densessl.training.train import dataset_of
+from densessl.training.run_data import dataset_of
 from densessl.training.view_sheet import FRAMES, crops_of, seen
 from densessl.transfer.prediction import Instances
 from densessl.views.collate import collate

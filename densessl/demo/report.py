@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from densessl.demo import gallery
-from densessl.demo.curves import read_curves
 from densessl.demo.demo import BOTH, PRETRAINED, Demo, stage_name
 from densessl.demo.scores import (
     caveat,
@@ -21,6 +20,7 @@ from densessl.machine import machine_facts, versions
 from densessl.pictures import page
 from densessl.pictures.charts import Series, line_chart, smoothed
 from densessl.progress import duration
+from densessl.report.curves import read_curves
 
 
 def write_demo_report(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[str, float]) -> int:

@@ -161,7 +161,7 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
+    from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')

@@ -18,11 +18,12 @@ class PretrainLoop(IterBasedTrainLoop):
 
     Attributes:
         waited: seconds spent waiting for batches so far.
+        aside: seconds spent on other things than training so far, such as a probe.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.waited = 0.0
+        self.waited = self.aside = 0.0
 
     def run(self) -> Any:
         """Train; return the model."""

@@ -177,6 +177,8 @@ def _for_console(record: logging.LogRecord) -> bool:
     """Whether a message is for the console: not the dumps of environment, config and hooks (of
     several lines), mmengine's warnings of its own deprecated file layer, nor that a checkpoint is
     about to be saved."""
+    if getattr(record, 'file_only', False):
+        return False
     text = record.getMessage()
     return '\n' not in text and not any(word in text for word in (
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))

@@ -34,19 +34,20 @@ REQUIRED: dict[str, Any] = {
     'global_batch': Images, 'log_interval': Steps, 'seed': Seed,
     'uniforms': whole(1, 2 ** 12)}
 OPTIONAL: dict[str, Any] = {
-    **START, 'continuing': dict | None,
+    **START, 'continuing': dict | None, 'probe': str | dict | None,
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
     'process_timeout': Annotated[float, Range(above=0, most=10 ** 5)],
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
     'tf32': TF32, 'cudnn_benchmark': bool, 'deterministic': bool,
     'gradient_checkpointing': bool, 'compile': bool | dict | None,
+    'pictures': Annotated[int, Range(0, 16)],
     'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
     'work_dir': Annotated[str, Filled()] | None}
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
-    'checkpoint': {'every_epochs': Positive, 'keep': Steps},
+    'checkpoint': {'every_epochs': Positive, 'keep': Steps, 'keep_best': bool},
     'schedule': {'type': TypeName, 'base_lr': NotNegative,
                  'reference_batch': whole(1, 2 ** 31 - 1),
                  'warmup_epochs': NotNegative, 'by_epoch': bool,

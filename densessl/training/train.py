@@ -1,14 +1,16 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
 from torch import distributed
 from torch.distributed import Store
 
@@ -30,14 +32,15 @@ from densessl.masks.find import settle_rule, store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
-from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.hooks import CollapseHook, StepHook
+from densessl.training.hooks import StepHook
+from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
+from densessl.training.picture_hook import PictureHook
 from densessl.training.plan import (
     PATIENCE,
     Plan,
@@ -46,12 +49,15 @@ from densessl.training.plan import (
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.training.run_data import dataset_of, masks_folder
 from densessl.training.run_facts import identity_of, provenance_of
+from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.training.start import check_start, find_start, keep
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
-from densessl.views.view import view_class_of
+from densessl.watch.hooks import settle_probe, watch_hooks
+from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -59,7 +65,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          init: Mapping[str, Any] | None = None) -> Path:
+          init: Mapping[str, Any] | None = None, probe: str | None = None,
+          quiet: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -76,6 +83,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
+        probe: labelled images to probe on while training; the config's ``probe.data`` if None.
+        quiet: say nothing but warnings.
 
     Returns:
         The final checkpoint.
@@ -89,13 +98,11 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-
-    def folder_of(cfg: Config) -> Path:
-        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-
+    folder_of = partial(_folder, work_dir, config)
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
+    settings = settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
@@ -110,9 +117,10 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             if launch.rank == 0:
                 remove_leftovers(folder)
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=launch.rank == 0)
+                             say=launch.rank == 0 and not quiet)
             return _train(configured, config, options, images, masks, folder, launch, store,
-                          resume=resume, allow_smaller_negatives=allow_smaller_negatives)
+                          resume=resume, probe=settings, quiet=quiet,
+                          allow_smaller_negatives=allow_smaller_negatives)
     except PeersLost:
         lost = True     # a group would wait for them to be destroyed together
         raise
@@ -121,9 +129,13 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             distributed.destroy_process_group()
 
 
+def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
+    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+
+
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
-           allow_smaller_negatives: bool) -> Path:
+           allow_smaller_negatives: bool, probe: ProbeSettings | None, quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
@@ -140,16 +152,28 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
+    watching = watch_hooks(
+        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
+        is_first=launch.rank == 0)
     runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
-                          configured.start)
+                          configured.start, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
+    if launch.rank == 0:
+        write_record(folder, runner.provenance, plan, dataset,
+                     begun=begun_before(folder, resume) or runner.timestamp)
     if configured.start and launch.rank == 0:
         keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
-          missing_named(launch, store)):
-        runner.train()
+    live = show_live(runner, quiet=quiet)
+    try:
+        with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
+              missing_named(launch, store)):
+            runner.train()
+    finally:
+        if live:
+            live.close()
     if said := unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
     checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
@@ -180,11 +204,6 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
     return images
 
 
-def masks_folder(cfg: Config, masks: str | None) -> str | None:
-    """The masks that the user names; None if they are made for the run, or not needed."""
-    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
-        'store'))
-    return named or None
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
@@ -211,16 +230,9 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return found
 
 
-def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
-               unreadable: UnreadableImages | None = None) -> ViewDataset:
-    """The samples that a run with ``cfg`` sees; ``masks`` gives the masks, if there are any."""
-    view_class = view_class_of(METHODS.get(cfg.model.type))
-    return ViewDataset(images, masks, [view_class(**view) for view in cfg.views],
-                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
-
-
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
+                 launcher: str, resume: bool, start: Start | None = None,
+                 watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -229,7 +241,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
-    interval = min(cfg.log_interval, iterations)   # a short run logs a line, too
+    interval = _lines(cfg, plan)
     save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
@@ -243,8 +255,11 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(interval),
+                      *watching,
                       StopHook(timedelta(minutes=cfg.get('process_timeout', PATIENCE))),
+                      PictureHook(dataset_of(cfg, dataset.images, dataset.masks),
+                                  cfg.normalization.to_dict(), cfg.get('pictures', 0),
+                                  iterations, resume=resume),
                       *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
@@ -252,6 +267,11 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         randomness=dict(seed=cfg.seed), experiment_name=experiment_name(folder), cfg=cfg,
         provenance=provenance_of(cfg, config, plan, dataset, start), start=start,
         identity=identity_of(cfg, plan, dataset, start))
+
+
+def _lines(cfg: Config, plan: Plan) -> int:
+    """Iterations between two lines of the log; a short run logs a line, too."""
+    return min(cfg.log_interval, plan.steps * plan.accumulate)
 
 
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,

@@ -13,7 +13,6 @@ import torch
 from mmengine import Config
 from mmengine.structures import InstanceData, PixelData
 
-from densessl.demo.curves import read_curves
 from densessl.demo.gallery import true_instances
 from densessl.demo.predictions import KeepPredictions, read_instances, read_label_map
 from densessl.demo.sample import write_scenes
@@ -30,6 +29,7 @@ from densessl.demo.scores import (
 from densessl.images.find import find_images
 from densessl.pictures import figures, page
 from densessl.pictures.charts import Series, line_chart, smoothed
+from densessl.report.curves import read_curves
 from densessl.training.view_sheet import crops_of
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView

@@ -10,9 +10,9 @@ from densessl.cli import main
 from densessl.config import load_config
 from densessl.engine.stop import SAME_REQUEST, StopHook
 from densessl.errors import Interrupted, RunFailed, UsageError
+from densessl.features.geometry import spread
 from densessl.training.config_check import REQUIRED, check_config
 from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.hooks import spread
 from densessl.training.log import LogValuesHook
 
 WRONG = {

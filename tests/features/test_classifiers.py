@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from densessl.probes.classifiers import choose_decay, fit_linear, standardization
-from densessl.probes.knn import knn_classify
+from densessl.features.classifiers import choose_decay, fit_linear, standardization
+from densessl.features.knn import knn_classify
 
 
 def naive_knn(features, labels, queries, classes, neighbors, temperature):

@@ -33,12 +33,13 @@ class LinearClassifier:
 
 
 def fit_linear(features: Tensor, labels: Tensor, *, classes: int, decay: float,
-               start: LinearClassifier | None = None) -> LinearClassifier:
+               start: LinearClassifier | None = None, iterations: int = ITERATIONS
+               ) -> LinearClassifier:
     """Solve logistic regression on features (N, C) with labels (N,).
 
     Args:
         decay: λ, of the weights of standardized features; the bias has none.
-        start: a solution for another λ to begin from.
+        start: a solution for another λ to begin from. iterations: of L-BFGS, at most.
     """
     mean, std = standardization(features)
     inputs = (features - mean) / std
@@ -47,7 +48,7 @@ def fit_linear(features: Tensor, labels: Tensor, *, classes: int, decay: float,
     if start is not None:
         weight, bias = start.weight.clone(), start.bias.clone()
     weight.requires_grad_(), bias.requires_grad_()
-    solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, tolerance_grad=1e-6,
+    solver = torch.optim.LBFGS([weight, bias], max_iter=iterations, tolerance_grad=1e-6,
                                tolerance_change=1e-10, history_size=20,
                                line_search_fn='strong_wolfe')
 
