@@ -27,8 +27,8 @@ from densessl.backbones import build_backbone
 from densessl.config import load_config
 from densessl.ema import ema_update, target_of
 from densessl.images.image_list import ImageList
-from densessl.training.optim import LARS
-from densessl.training.plan import make_plan
+from densessl.planning.optim import LARS
+from densessl.planning.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset
 from densessl.views.sampler import Position

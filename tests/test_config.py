@@ -5,7 +5,7 @@ import pytest
 
 from densessl.config import find_config, load_config, parse_options
 from densessl.errors import UsageError
-from densessl.training.config_check import check_config
+from densessl.planning.config_check import check_config
 
 
 @pytest.mark.parametrize('name', ['detcon_r50', 'configs/detcon_r50.py', 'detcon_r50.py'])

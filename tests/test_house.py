@@ -23,8 +23,8 @@ ORDER = [
     'overrides', 'hookspecs', 'plugins', 'registry', 'backbones', 'backbone_parts', 'config',
     # the product's sentence
     'pixels', 'images', 'labels', 'pictures', 'masks', 'shards', 'views',
-    'engine', 'devices', 'weights', 'transfer', 'export', 'training',
-    'finetune', 'probes', 'benchmark', 'study', 'demo',
+    'engine', 'devices', 'weights', 'transfer', 'export', 'features', 'watch', 'planning',
+    'training', 'finetune', 'probes', 'report', 'benchmark', 'study', 'demo',
     'commands', 'cli', '__main__']
 FILES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
          for path in (ROOT / 'densessl').rglob('*.py')}

@@ -11,7 +11,7 @@ from densessl.errors import UsageError
 from densessl.finetune.downstream_config import arguments_in, check_values, read_downstream_config
 from densessl.finetune.schedule import check_warmups
 from densessl.overrides import apply_overrides, leaves, replaced_overrides, settle_types
-from densessl.training.configured import configure, refuse_twice_said
+from densessl.planning.configured import configure, refuse_twice_said
 
 TWIN, DETECTOR = 'downstream/fcn_r18_folder', 'downstream/faster_rcnn_c4_r18_voc'
 ADAMW = {'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.betas': [0.9, 0.99]}

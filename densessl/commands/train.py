@@ -109,7 +109,7 @@ def _find_batch(args: argparse.Namespace) -> int:
 
 def _dry_run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
-    from densessl.training.dry_run import dry_run
+    from densessl.planning.dry_run import dry_run
     if not args.dry_run:
         raise UsageError(f'--processes {args.processes} goes with --dry-run; a run has as many as '
                          f'its launcher starts')

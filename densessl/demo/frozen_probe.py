@@ -9,9 +9,9 @@ from torch.utils.data import Subset
 
 from densessl.backbones import feature_stages
 from densessl.demo.demo import PRETRAINED, RANDOM, Demo
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels
 from densessl.probes.dense import dense_probe
 from densessl.probes.frozen import architecture_of, load_measured
-from densessl.probes.pixel_labels import PixelData, find_pixel_labels
 
 SCORE = 'mIoU'
 

@@ -155,3 +155,20 @@ def missing_named(launch: Launch, store: Store | None) -> Iterator[None]:
 def _named(launch: Launch, ranks: list[int]) -> str:
     more = f' and {len(ranks) - NAMED} more' if len(ranks) > NAMED else ''
     return ', '.join(map(launch.place, ranks[:NAMED])) + more
+
+
+@contextmanager
+def together(launch: Launch, minutes: float) -> Iterator[tuple[Launch, Store | None]]:
+    """The processes of a run: they meet before it, wait ``minutes`` at most for each other, and
+    part after it; those that are gone are named."""
+    store = meet(launch, timedelta(minutes=minutes))
+    lost = False
+    try:
+        with missing_named(launch, store):
+            yield launch, store
+    except PeersLost:
+        lost = True     # a group would wait for them to be destroyed together
+        raise
+    finally:
+        if distributed.is_initialized() and not lost:
+            distributed.destroy_process_group()

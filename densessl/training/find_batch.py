@@ -21,8 +21,8 @@ from densessl.devices.prefetch import DeviceBatches
 from densessl.environment import is_out_of_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.method import Method
+from densessl.planning.configured import configure
 from densessl.registry import METHODS
-from densessl.training.configured import configure
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import make_views, view_class_of

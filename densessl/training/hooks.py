@@ -19,7 +19,7 @@ class StepHook(Hook):
     seed before it, the method's ``after_step`` after it.
 
     Args:
-        factor: factor of the base learning rate at a step (:mod:`densessl.training.plan`).
+        factor: factor of the base learning rate at a step (:mod:`densessl.planning.plan`).
         seed: the run's seed.
         steps: number of steps of the run.
     """

@@ -10,7 +10,7 @@ from mmengine.dist import get_world_size
 from densessl.errors import UsageError
 from densessl.files import read_json_object, write_json
 from densessl.machine import machine_facts, versions
-from densessl.training.plan import Plan
+from densessl.planning.plan import Plan
 from densessl.views.dataset import ViewDataset
 
 RECORD = 'pretraining.json'     # in a work folder

@@ -31,18 +31,17 @@ from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError, escaped
 from densessl.export.start import Start
 from densessl.method import Method
+from densessl.planning.decisive_settings import MASKS_MADE, as_views_have_it, changes
+from densessl.planning.start import StartsFromWeights
 from densessl.registry import METHODS
-from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
-from densessl.training.start import StartsFromWeights
 from densessl.views.photometry import ViewPreprocessor
 from densessl.weights.lineage import hashes_in
 
 
 def experiment_name(folder: str | Path) -> str:
-    """A unique name for a run in ``folder``. mmengine keeps loggers and visualizers by name for
-    the life of the process and makes names from the time in seconds: a run that starts within
-    the same second would write into the other's files."""
+    """A unique name for a run in ``folder``. mmengine keeps loggers by name for the life of the
+    process, with the time in seconds: two runs of one second would share their files."""
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
@@ -66,8 +65,7 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
 
     def build_model(self, model: dict[str, Any]) -> Method:
-        """Build the method, and give it what brings its batches to the device: that is the
-        engine's, so no method's signature carries it."""
+        """Build the method; what brings its batches to the device is not in its signature."""
         with building('model'):
             method = METHODS.build(model)
         method.data_preprocessor = ViewPreprocessor(**self.cfg.normalization)

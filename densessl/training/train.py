@@ -11,14 +11,13 @@ from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from torch import distributed
 from torch.distributed import Store
 
 from densessl.config import load_config
 from densessl.devices.backends import Backends
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.launch import Launch, read_launch
-from densessl.engine.meeting import PeersLost, meet, missing_named
+from densessl.engine.meeting import missing_named, together
 from densessl.engine.stop import StopHook
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
@@ -32,16 +31,10 @@ from densessl.masks.find import settle_rule, store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
-from densessl.signals import given_back_after_failure
-from densessl.training.configured import Configured, configure, refuse_twice_said
-from densessl.training.continuing import Continuing, ContinuingHook
-from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.hooks import StepHook
-from densessl.training.live import show_live
-from densessl.training.log import LogValuesHook, WaitingLogProcessor
-from densessl.training.loop import PretrainLoop
-from densessl.training.picture_hook import PictureHook
-from densessl.training.plan import (
+from densessl.planning.configured import Configured, configure, refuse_twice_said
+from densessl.planning.continuing import Continuing, ContinuingHook
+from densessl.planning.decisive_settings import changes, settings_of
+from densessl.planning.plan import (
     PATIENCE,
     Plan,
     choose_row,
@@ -49,11 +42,17 @@ from densessl.training.plan import (
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.planning.start import check_start, find_start, keep
+from densessl.signals import given_back_after_failure
+from densessl.training.hooks import StepHook
+from densessl.training.live import show_live
+from densessl.training.log import LogValuesHook, WaitingLogProcessor
+from densessl.training.loop import PretrainLoop
+from densessl.training.picture_hook import PictureHook
 from densessl.training.run_data import dataset_of, masks_folder
 from densessl.training.run_facts import identity_of, provenance_of
 from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.training.start import check_start, find_start, keep
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
@@ -82,7 +81,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
-        init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
+        init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
         probe: labelled images to probe on while training; the config's ``probe.data`` if None.
         quiet: say nothing but warnings.
 
@@ -108,25 +107,17 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     if configured.start:
         check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
-    launch = read_launch(launcher)
-    lost = False
-    store = meet(launch, timedelta(minutes=configured.cfg.get('process_timeout', PATIENCE)))
-    try:
-        with missing_named(launch, store), run_lock(folder, is_holder=launch.rank == 0):
-            _check_folder(folder, resume)
-            if launch.rank == 0:
-                remove_leftovers(folder)
-            images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=launch.rank == 0 and not quiet)
-            return _train(configured, config, options, images, masks, folder, launch, store,
-                          resume=resume, probe=settings, quiet=quiet,
-                          allow_smaller_negatives=allow_smaller_negatives)
-    except PeersLost:
-        lost = True     # a group would wait for them to be destroyed together
-        raise
-    finally:
-        if distributed.is_initialized() and not lost:
-            distributed.destroy_process_group()
+    minutes = configured.cfg.get('process_timeout', PATIENCE)
+    with (together(read_launch(launcher), minutes) as (launch, store),
+          run_lock(folder, is_holder=launch.rank == 0)):
+        _check_folder(folder, resume)
+        if launch.rank == 0:
+            remove_leftovers(folder)
+        images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
+                         say=launch.rank == 0 and not quiet)
+        return _train(configured, config, options, images, masks, folder, launch, store,
+                      resume=resume, probe=settings, quiet=quiet,
+                      allow_smaller_negatives=allow_smaller_negatives)
 
 
 def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:

@@ -26,7 +26,7 @@ from densessl.masks.store import Masks
 from densessl.pictures import figures
 from densessl.pictures.lettering import write
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.training.config_check import check_config
+from densessl.planning.config_check import check_config
 from densessl.training.run_data import dataset_of, masks_folder
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset

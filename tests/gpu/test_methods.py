@@ -9,8 +9,8 @@ import pytest
 import torch
 from batches import batch_for, total
 
+from densessl.planning.optim import LARS, ExcludeBiasAndNorm
 from densessl.registry import METHODS
-from densessl.training.optim import LARS, ExcludeBiasAndNorm
 
 pytestmark = pytest.mark.gpu
 # Relative. In float32 rounding puts some activations on the other side of a kink: on one CPU, by

@@ -18,8 +18,8 @@ from densessl.masks.build import make_masks
 from densessl.masks.find import cache_folder, settle_rule, store_for_training
 from densessl.masks.store import MaskStore
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.planning.config_check import check_config
 from densessl.registry import MASK_GENERATORS
-from densessl.training.config_check import check_config
 
 MINMAX = PixelRule('minmax')
 

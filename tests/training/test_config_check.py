@@ -11,8 +11,8 @@ from densessl.config import load_config
 from densessl.engine.stop import SAME_REQUEST, StopHook
 from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.features.geometry import spread
-from densessl.training.config_check import REQUIRED, check_config
-from densessl.training.decisive_settings import changes, settings_of
+from densessl.planning.config_check import REQUIRED, check_config
+from densessl.planning.decisive_settings import changes, settings_of
 from densessl.training.log import LogValuesHook
 
 WRONG = {

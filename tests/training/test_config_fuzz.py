@@ -12,7 +12,7 @@ from mmengine import Config
 
 from densessl.config import config_folders, load_config
 from densessl.errors import RunFailed, UsageError, shown
-from densessl.training import configured
+from densessl.planning import configured
 from densessl.training import train as training
 
 SMALL = sorted(path.stem for path in (config_folders()[0] / 'small').glob('*_r18.py'))

@@ -15,8 +15,8 @@ from densessl.cli import main
 from densessl.config import config_folders, load_config
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
+from densessl.planning.continuing import OFF, Continuing, check_continuing, freeze, scale_rates
 from densessl.registry import METHODS
-from densessl.training.continuing import OFF, Continuing, check_continuing, freeze, scale_rates
 from densessl.weights.backbone_file import save_backbone
 
 RESNET, SMALL_ONE = {'type': 'torchvision.resnet18'}, {'type': 'timm.test_resnet'}
@@ -188,7 +188,7 @@ def test_every_pretraining_config_has_a_recipe_of_continuing():
 
 @pytest.mark.parametrize('name', ['byol', 'detcon', 'moco'])
 def test_batch_norms_that_keep_their_statistics(name):
-    from densessl.training.continuing import _kept_norms
+    from densessl.planning.continuing import _kept_norms
     method = METHODS.build(dict(type=name, backbone=SMALL_ONE, **SMALL.get(name, {})))
     assert len(list(_kept_norms(method, Continuing()))) == 0
     assert len(list(_kept_norms(method, Continuing(follow_norms=False)))) == 2 * 15

@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from densessl.planning import optim as lars  # noqa: F401  register what configs name
 from densessl.registry import METHODS
-from densessl.training import optim as lars  # noqa: F401  register what configs name
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import AugmentedView, make_views, view_class_of

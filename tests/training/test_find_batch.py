@@ -6,8 +6,8 @@ import torch
 
 from densessl.cli import main
 from densessl.devices.memory import GIB, CountedMemory, limited_memory
+from densessl.planning.configured import configure
 from densessl.training import find_batch as finding
-from densessl.training.configured import configure
 from densessl.training.find_batch import Trial, find_batch, largest
 
 pytestmark = pytest.mark.usefixtures('surroundings')

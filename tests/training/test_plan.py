@@ -7,7 +7,7 @@ import pytest
 from mmengine import Config
 
 from densessl.errors import UsageError
-from densessl.training.plan import by_epoch, choose_row, constant, cosine, make_plan, step
+from densessl.planning.plan import by_epoch, choose_row, constant, cosine, make_plan, step
 
 
 def config(**changes):

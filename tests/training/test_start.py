@@ -16,8 +16,8 @@ from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
 from densessl.export.export import export_backbone
 from densessl.export.start import place, read_start
+from densessl.planning.start import begin, find_start
 from densessl.registry import METHODS
-from densessl.training.start import begin, find_start
 from densessl.transfer.handoff import normalize, reference_image
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.training.config_check import check_config
-from densessl.training.decisive_settings import as_views_have_it, changes, settings_of_views
+from densessl.planning.config_check import check_config
+from densessl.planning.decisive_settings import as_views_have_it, changes, settings_of_views
 from densessl.views import photometry as ph
 from densessl.views import photometry_draw as draw
 from densessl.views.collate import collate

@@ -25,10 +25,9 @@ from densessl.errors import (
 )
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.registry import MASK_GENERATORS, METHODS
-from densessl.training import optim  # noqa: F401  it registers what configs name
-from densessl.training.continuing import check_continuing
-from densessl.training.schema import (
+from densessl.planning import optim  # noqa: F401  it registers what configs name
+from densessl.planning.continuing import check_continuing
+from densessl.planning.schema import (
     NEEDED,
     OPTIONAL,
     REQUIRED,
@@ -37,6 +36,7 @@ from densessl.training.schema import (
     TypeName,
     check_wrapper,
 )
+from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import view_class_of
 

@@ -17,8 +17,8 @@ from densessl.bounds import (
 )
 from densessl.devices.backends import TF32
 from densessl.errors import check_keys
-from densessl.training.plan import MOST_EPOCHS
-from densessl.training.start import CONFIG_KEYS as START
+from densessl.planning.plan import MOST_EPOCHS
+from densessl.planning.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 TypeName = Annotated[str, Name()]

@@ -20,8 +20,8 @@ from densessl.export.start import Start, place, read_start
 from densessl.method import Method
 from densessl.overrides import leaves
 from densessl.pixels.pixel_rule import KEYS as RULE_KEYS
+from densessl.planning.continuing import Continuing, freeze, scale_rates
 from densessl.registry import METHODS
-from densessl.training.continuing import Continuing, freeze, scale_rates
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl.weights.lineage import KEPT
 

@@ -17,11 +17,11 @@ from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
+from densessl.planning.config_check import check_config
+from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
+from densessl.planning.plan import SCHEDULE_KEYS, SCHEDULES, choose_row
+from densessl.planning.start import follow
 from densessl.registry import MASK_GENERATORS, METHODS
-from densessl.training.config_check import check_config
-from densessl.training.continuing import TABLE, about_continuing, apply_continuing
-from densessl.training.plan import SCHEDULE_KEYS, SCHEDULES, choose_row
-from densessl.training.start import follow
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
               'optim_wrapper.optimizer': OPTIMIZERS}

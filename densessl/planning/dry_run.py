@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from densessl.engine.launch import Launch, read_launch
+from densessl.planning.configured import configure
+from densessl.planning.plan import Plan, make_plan, refuse_small_batches
 from densessl.registry import METHODS
-from densessl.training.configured import configure
-from densessl.training.plan import Plan, make_plan, refuse_small_batches
 
 
 def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: int | None = None,
