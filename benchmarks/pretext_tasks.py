@@ -2,8 +2,8 @@
 
     python -c "from pathlib import Path; from densessl.demo.sample import write_scenes; \\
         write_scenes(Path('scenes'), unlabelled=600, train=1, val=200)"
-    densessl train demo/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation --epochs 4 \\
-        --cfg-options views.0.size=64
+    densessl train small/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation \\
+        --epochs 4 --cfg-options views.0.size=64
     python benchmarks/pretext_tasks.py runs/rotation/iter_150.pth --images scenes/images/val \\
         --cfg-options views.0.size=64
 
@@ -33,7 +33,7 @@ def accuracy(checkpoint: str, images: str, options: list[str], batch: int, seed:
     many images that were."""
     content = read_checkpoint(checkpoint)
     about = content['meta']['densessl']
-    cfg = load_config(f'demo/{about["config"]}', parse_options(options))
+    cfg = load_config(f'small/{about["config"]}', parse_options(options))
     method = METHODS.build(cfg.model.to_dict())
     method.load_state_dict(content['state_dict'])
     method.eval()

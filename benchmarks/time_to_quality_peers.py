@@ -50,7 +50,7 @@ from densessl.__main__ import end_with_parent
 from densessl.backbones import build_backbone, feature_stage
 from densessl.images.find import find_images
 from densessl.masks.store import MaskStore
-from densessl.training.configured import configure
+from densessl.planning.configured import configure
 
 SAVE_EVERY = 120.0      # seconds of CPU time
 WARMUP = 0.1            # share of the time

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from densessl.config import load_config
 from densessl.images.image_list import ImageList
 from densessl.method import Method, View
+from densessl.planning.plan import make_plan
 from densessl.registry import METHODS
-from densessl.training.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.photometry import ViewPreprocessor

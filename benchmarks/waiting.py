@@ -30,8 +30,8 @@ from densessl.images.image_list import ImageList
 from densessl.machine import machine_facts
 from densessl.masks.store import MaskStore
 from densessl.method import Method, View
+from densessl.planning.plan import make_plan
 from densessl.registry import METHODS
-from densessl.training.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset
 from densessl.views.view import AugmentedView

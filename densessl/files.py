@@ -28,8 +28,7 @@ GRACE = 60.0           # seconds for which an unfinished file is left alone
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
 # what a run alone writes into its work folder
-_OF_RUNS = re.compile(r'(?:iter|epoch|best)_.+\.pth|start\.pth|last_checkpoint|'
-                      r'(?:run|subset|scores)\.json')
+_OF_RUN = re.compile(r'((iter|epoch|best)_.+|start)\.pth|last_checkpoint|(run|subset|scores)\.json')
 
 
 def cache_root() -> Path:
@@ -276,7 +275,7 @@ def remove_leftovers(folder: Path) -> None:
     command may be writing there now (an export beside a checkpoint) is left to it."""
     for path in folder.iterdir():
         match = _LEFTOVER.fullmatch(path.name)
-        if match is None or (match['pid'] and not _OF_RUNS.fullmatch(match['name'])
+        if match is None or (match['pid'] and not _OF_RUN.fullmatch(match['name'])
                              and Path('/proc', match['pid']).exists()):
             continue
         if path.is_dir() and not path.is_symlink():

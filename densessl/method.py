@@ -1,6 +1,7 @@
 """The contract of a pretraining method, and the hook that drives its ``after_step``."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +35,17 @@ class View:
     regions: int | None = None
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a loss compared in one step, without gradients; see :meth:`Method.show`."""
+
+    queries: Tensor
+    keys: Tensor
+    ids: tuple[Tensor, Tensor] | None = None
+    negatives: Tensor | None = None
+    trivial: Callable[[], Tensor | float] | None = None
+
+
 class Method(BaseModel):
     """A pretraining method: encoders, heads, loss and target update in one readable file.
 
@@ -65,6 +77,23 @@ class Method(BaseModel):
 
     backbone: nn.Module
 
+    watcher: Callable[[Compared], None] | None = None
+    """Who is shown what :meth:`loss` compares; nobody if None."""
+
+    def show(self, queries: Tensor, keys: Tensor, *, ids: tuple[Tensor, Tensor] | None = None,
+             negatives: Tensor | None = None,
+             trivial: Callable[[], Tensor | float] | None = None) -> None:
+        """Called in :meth:`loss`: show what it compares to whoever watches the run. A method that
+        does not is watched by its backbone alone.
+
+        Args:
+            queries, keys: (B, D), or (B, R, D) of regions: those of one image are positives.
+            ids: (B, R) of both: then only regions of the same id are.
+            negatives: (Q, D) normalized, if others than the keys of other images.
+            trivial: gives the value of the loss if nothing is told apart (ln N), if there is one.
+        """
+        if self.watcher is not None:
+            self.watcher(Compared(queries.detach(), keys.detach(), ids, negatives, trivial))
     @classmethod
     def check_run(cls, cfg: Any) -> None:
         """Called with the whole config before a run starts: refuse, by UsageError, what its parts

@@ -11,8 +11,8 @@ import yaml
 from mmengine import Config
 
 from densessl.config import load_config
+from densessl.planning.plan import choose_row
 from densessl.registry import METHODS
-from densessl.training.plan import choose_row
 
 HERE = Path(__file__).parent
 HEAD = """# What is as its authors released it, and what is not

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from densessl.backbones import build_backbone
-from densessl.transfer.export import export_backbone
+from densessl.export.export import export_backbone
 
 
 def provenance(backbone, **changes):

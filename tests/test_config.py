@@ -5,13 +5,21 @@ import pytest
 
 from densessl.config import find_config, load_config, parse_options
 from densessl.errors import UsageError
-from densessl.training.config_check import check_config
+from densessl.planning.config_check import check_config
 
 
 @pytest.mark.parametrize('name', ['detcon_r50', 'configs/detcon_r50.py', 'detcon_r50.py'])
 def test_configs_are_found_by_name_from_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_config(name).name == 'detcon_r50.py'
+
+
+@pytest.mark.parametrize('name', ['demo/detcon_r18', 'configs/demo/simclr_r18.py'])
+def test_a_former_name_goes_on_working(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = find_config(name)
+    assert found.parent.name == 'small' and found.stem in name
+    assert find_config('demo/demo').parent.name == 'demo'
 
 
 def test_a_path_comes_before_a_name(tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ from torch import nn
 from densessl.backbones import build_backbone
 from densessl.config import load_config
 from densessl.ema import cosine_tau
+from densessl.export.export import export_backbone
 from densessl.method import Method, View
 from densessl.registry import METHODS
-from densessl.training.health import CollapseHook
 from densessl.training.runner import PretrainRunner
-from densessl.transfer.export import export_backbone
 from densessl.views.photometry import ViewPreprocessor
+from densessl.watch.alarms import Alarms
+from densessl.watch.health import HealthHook
 
 BACKBONE = dict(type='torchvision.resnet18')
 
@@ -61,7 +62,7 @@ class Older(Method):
 @pytest.mark.parametrize('name', ['older', 'rotation'])
 def test_the_engine_sets_the_preprocessor_of_what_it_builds(name, monkeypatch):
     monkeypatch.setitem(METHODS.module_dict, 'older', Older)
-    cfg = load_config('demo/rotation_r18', {'normalization.mean': (51, 102, 204)})
+    cfg = load_config('small/rotation_r18', {'normalization.mean': (51, 102, 204)})
     built = PretrainRunner.build_model(SimpleNamespace(cfg=cfg), dict(type=name, backbone=BACKBONE))
     assert isinstance(built.data_preprocessor, ViewPreprocessor)
     assert (255 * built.data_preprocessor.mean).flatten().tolist() == [51, 102, 204]
@@ -148,18 +149,16 @@ def test_export_takes_out_the_backbone(method, tmp_path):
 def test_a_collapsed_batch_is_reported(method):
     """The hook sees the backbone of every method; images that look all the same are reported.
     (They look the same from all four sides: a method may turn them, or compare parts of them.)"""
-    hook, messages = CollapseHook(interval=1), []
-    runner = SimpleNamespace(
-        model=method, iter=0, message_hub=SimpleNamespace(update_scalar=lambda *_: None),
-        logger=SimpleNamespace(warning=messages.append))
-    hook.before_train(runner)
+    hook = HealthHook(interval=1)
+    hook.watch(method)
+    hook.look = True
     for views, collapsed in ((views_of(method), False), (views_of(method), True)):
         if collapsed:   # one image, repeated in both views
             same = symmetric(views[0].image)
             views = [replace(v, image=same.expand_as(v.image)) for v in views]
-        hook.before_train_iter(runner, 0)
         with torch.no_grad():
             method.loss(views)
-        hook.after_train_iter(runner, 0)
-        assert bool(messages) == collapsed
-    assert 'collapsing' in messages[0]
+        figures = {name: float(value) for name, value in hook.figures(method).items()}
+        alarms = [alarm for alarm in Alarms(1).judge(1, figures) if alarm.name == 'collapse']
+        assert bool(alarms) == collapsed
+    assert 'collapsing' in alarms[0].text

@@ -13,9 +13,9 @@ from torch import nn
 
 from densessl.config import find_config, load_config
 from densessl.ema import cosine_tau
+from densessl.planning.config_check import check_config
+from densessl.planning.plan import choose_row, make_plan
 from densessl.registry import METHODS
-from densessl.training.config_check import check_config
-from densessl.training.plan import choose_row, make_plan
 
 IMAGENET = 1_281_167
 COCO = 118_287

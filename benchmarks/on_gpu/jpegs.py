@@ -10,11 +10,11 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from densessl.config import load_config
+from densessl.cores import cores
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
-from densessl.machine import cores
 from densessl.masks.find import Masks, store_for_training
-from densessl.training.plan import make_plan
+from densessl.planning.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.view import AugmentedView

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from densessl.export.export import export_backbone
 from densessl.images.find import find_images
 from densessl.probes.frozen import RANDOM
 from densessl.probes.probe import Probe, run_probe
 from densessl.training.train import train
-from densessl.transfer.export import export_backbone
 from on_gpu.jpegs import workers_of
 from on_gpu.models import quietly
 from on_gpu.record import Row

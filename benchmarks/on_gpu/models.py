@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from densessl.config import load_config
 from densessl.images.image_list import ImageList
 from densessl.method import Method
-from densessl.training.plan import make_plan
+from densessl.planning.plan import make_plan
 from densessl.training.runner import PretrainRunner
 from densessl.training.train import build_runner
 from densessl.views.collate import collate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
-    from densessl.transfer.export import Exported
-    from densessl.transfer.foreign_file import Foreign
+    from densessl.export.export import Exported
+    from densessl.export.foreign_file import Foreign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from densessl.backbones import spelled
-    from densessl.transfer.export import export_backbone
+    from densessl.export.export import export_backbone
     from densessl.weights.lineage import lineage
     from densessl.weights.provenance import describe
     done = export_backbone(args.checkpoint, args.out, args.to, args.overwrite, _foreign(args),
@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _foreign(args: argparse.Namespace) -> Foreign | None:
-    from densessl.transfer.foreign_file import Foreign
-    from densessl.transfer.named_network import parse_network
+    from densessl.export.foreign_file import Foreign
+    from densessl.export.named_network import parse_network
     about: dict[str, Any] = {name: getattr(args, name) for name in ('mean', 'std', 'channel_order')
              if getattr(args, name) is not None}
     if args.network is not None:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from densessl.config import parse_options
     from densessl.errors import UsageError
-    from densessl.training.configured import configure
+    from densessl.planning.configured import configure
     from densessl.training.view_sheet import write_sheet
 
     if args.number < 1:

@@ -14,8 +14,8 @@ from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean, refuse_value
 from densessl.finetune.schedule import check_warmups, scale_schedule
 from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
+from densessl.planning.schema import check_wrapper
 from densessl.registry import TRANSFER_TARGETS
-from densessl.training.schema import check_wrapper
 from densessl.transfer.target import TransferTarget
 
 _STEPS = whole(1, 2 ** 31)

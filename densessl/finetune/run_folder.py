@@ -20,7 +20,7 @@ from densessl.files import (
     write_json,
 )
 from densessl.lock import RUNNING
-from densessl.training.decisive_settings import changes, leaves_of
+from densessl.planning.decisive_settings import changes, leaves_of
 
 SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run

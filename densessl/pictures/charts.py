@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 480, 250                         # of the drawing; the page scales it
 # Colors that stand for those of the page, which change with its theme
-SOFT, LINE, SERIES = '#010101', '#010102', ('#010110', '#010111', '#010112')
+SOFT, LINE, SERIES = '#010101', '#010102', tuple(f'#01011{i}' for i in range(7))
 THEME = {SOFT: 'var(--soft)', LINE: 'var(--line)',
          **{color: f'var(--series-{i})' for i, color in enumerate(SERIES)}}
 STYLE = {
@@ -33,7 +33,7 @@ class Series:
 
     Attributes:
         points: (x, y) in the order of x.
-        color: number of the page's series color: 0 is the quiet one.
+        color: number of the page's series color: 0 is the quiet one, 6 that of what is wrong.
         markers: whether every point is drawn.
         faint: drawn thin and pale, and left out of the legend.
     """

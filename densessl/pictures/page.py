@@ -14,10 +14,13 @@ from densessl.files import write_text
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1a1d24;
   --soft: #5c6470; --line: #dfe3e8; --accent: #1f66d1; --series-0: #8a93a0;
-  --series-1: #1f66d1; --series-2: #c2571a; --good: #177245; --bad: #b3261e; }
+  --series-1: #1f66d1; --series-2: #c2571a; --series-3: #8e44ad;
+  --series-4: #a67c00; --series-5: #0e8a8a; --series-6: #b3261e; --good: #177245; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --page: #101216; --card: #191c22; --ink: #e8eaee;
   --soft: #9aa3b0; --line: #2c313a; --accent: #76a9ff; --series-0: #8f99a8; --series-1: #76a9ff;
-  --series-2: #f0965a; --good: #6fcf97; --bad: #ff8a80; } }
+  --series-2: #f0965a; --series-3: #cf9be8;
+  --series-4: #e5c35a; --series-5: #5cd0d0; --series-6: #ff8a80; --good: #6fcf97;
+  --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink);

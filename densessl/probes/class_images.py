@@ -16,8 +16,8 @@ from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage
 from densessl.images.range_survey import with_rule
 from densessl.labels.class_labels import ClassImages, class_labels
+from densessl.labels.pixel_labels import layout_of_pixel_labels
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-from densessl.probes.pixel_labels import layout_of_pixel_labels
 from densessl.views.view import AugmentedView
 
 HELD_OUT = 0.2                      # of each class, where a data set has no split of its own

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from densessl.backbones import finest_first
 from densessl.errors import UsageError
+from densessl.features.classifiers import DECAYS, choose_decay, fit_linear
+from densessl.features.knn import NEIGHBORS, TEMPERATURE, knn_classify
 from densessl.probes.class_images import (
     CentralCrops,
     ClassImages,
@@ -21,10 +23,8 @@ from densessl.probes.class_images import (
     RandomCrops,
     held_out,
 )
-from densessl.probes.classifiers import DECAYS, choose_decay, fit_linear
 from densessl.probes.differences import COUNTS
 from densessl.probes.frozen import Measured
-from densessl.probes.knn import NEIGHBORS, TEMPERATURE, knn_classify
 
 BATCH = 64          # images at a time in the extraction of features
 
@@ -51,7 +51,7 @@ def extract_pooled(backbone: Measured, images: ClassImages, size: int, workers: 
 def knn_probe(backbone: Measured, train: ClassImages, val: ClassImages, size: int, *,
               neighbors: int = NEIGHBORS, temperature: float = TEMPERATURE, workers: int = 0
               ) -> dict[str, Any]:
-    """Accuracies of :func:`densessl.probes.knn.knn_classify` in percent."""
+    """Accuracies of :func:`densessl.features.knn.knn_classify` in percent."""
     if neighbors < 1:
         raise UsageError(f'--neighbors {neighbors}: at least 1')
     features, queries = (extract_pooled(backbone, part, size, workers) for part in (train, val))

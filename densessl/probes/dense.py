@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset
 
+from densessl.features.classifiers import SPREAD
 from densessl.labels.label_ids import IGNORED
-from densessl.probes.classifiers import SPREAD
+from densessl.labels.segmentation import Confusion
 from densessl.probes.differences import COUNTS
 from densessl.probes.frozen import Measured
-from densessl.probes.segmentation import Confusion
 
 ITERATIONS = 100    # of L-BFGS
 DECAY = 1e-3        # λ of mean cross-entropy + λ/2 · ‖W‖², of standardized features

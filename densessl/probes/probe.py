@@ -16,6 +16,7 @@ import torch
 import densessl
 from densessl.backbones import feature_stages
 from densessl.errors import RunFailed, UsageError, message_of
+from densessl.export.named_network import parse_network
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
 from densessl.finetune.datasets import choose
@@ -32,7 +33,6 @@ from densessl.probes.classify import (
 from densessl.probes.dense import dense_probe
 from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
-from densessl.transfer.named_network import parse_network
 
 KINDS = {   # what --kind can name, and what it measures
     'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',
@@ -161,7 +161,7 @@ def _figures(scores: dict[str, float], label: str) -> dict[str, float]:
 
 def _dense(probe: Probe, rule: PixelRule, say: Callable[[str], None]
            ) -> tuple[Measure, dict[str, Any], PixelRule]:
-    from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
+    from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
     if probe.dataset:
         raise UsageError('--dataset names sets of images in classes; --kind dense finds the '
                          'layout of --data itself')

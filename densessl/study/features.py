@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from skimage import data as photos
 
+from densessl.export.named_network import parse_network
 from densessl.files import atomic_path
 from densessl.probes.frozen import Measured, load_measured
 from densessl.study.cells import Place
 from densessl.study.graph import Graph, row_name
 from densessl.study.plan import RANDOM, Study
-from densessl.transfer.named_network import parse_network
 
 SHOWN = ('chelsea', 'coffee', 'rocket')     # photos in the public domain that scikit-image brings
 SIDE = 448      # pixels of their short side, a multiple of every stride

@@ -10,11 +10,11 @@ from typing import Any
 from densessl.errors import UsageError
 from densessl.files import write_text
 from densessl.images.find import find_images
+from densessl.planning.configured import configure
+from densessl.planning.decisive_settings import leaves_of, settings_of
 from densessl.registry import METHODS
 from densessl.study.cells import Cell, Command, Place, Run, options_of
 from densessl.study.plan import Source, Weights
-from densessl.training.configured import configure
-from densessl.training.decisive_settings import leaves_of, settings_of
 
 CHECKPOINTS = 8     # of a pretraining: what is lost by a kill is an eighth of it
 OURS = {'train_dataloader.num_workers': 0, 'checkpoint.keep': 1}

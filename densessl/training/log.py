@@ -5,17 +5,24 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import RuntimeInfoHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
 from torch import Tensor
 
 from densessl.engine.finite import not_finite, require_finite_weights
+from densessl.watch.alarms import WAITING
 
-WAITING = 0.05    # share of the time waiting for data, above which more workers are advised
+# not among the values of a line as they are
+TOLD_OTHERWISE = {'lr', 'time', 'data_time', 'images_per_s', 'memory', 'step', 'iter', 'epoch',
+                  'eta'}
+FILE_ONLY = {'file_only': True}     # of a record that is not for the console
 
 
 class LogValuesHook(RuntimeInfoHook):
@@ -23,8 +30,10 @@ class LogValuesHook(RuntimeInfoHook):
     iteration and append to histories whose copying grows with the run. Losses stay on the device
     and are read together, once a logging interval; what is logged are means over the interval:
 
-    * the losses, over processes too; ``lr``; ``images_per_s`` over all processes;
-    * ``time``, the seconds an iteration; ``data_time``, those of it spent waiting for data.
+    * the losses, over processes too; ``lr``; ``images_per_s`` over all processes; ``grad_norm``
+      where gradients are clipped by their norm;
+    * ``time``, the seconds an iteration; ``data_time``, those of it spent waiting for data. What
+      a probe takes is not training and in neither.
 
     Args:
         interval: iterations between two readings, the logger's interval.
@@ -34,12 +43,15 @@ class LogValuesHook(RuntimeInfoHook):
     def __init__(self, interval: int, batch_size: int) -> None:
         self.interval, self.batch_size = interval, batch_size
         self.pending: list[dict[str, Tensor]] = []
-        self.since = self.waited = self.spent = 0.0
+        self.norms: list[Tensor] = []       # of clipped gradients, one an update
+        self.since = self.waited = self.aside = self.spent = 0.0
         self.timed = 0      # iterations in `spent`
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        keep_norms(runner.optim_wrapper, self.norms)
         self.since, self.waited = time.perf_counter(), runner.train_loop.waited
+        self.aside = runner.train_loop.aside
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Nothing: mmengine's hook would copy the history of the learning rate."""
@@ -61,7 +73,8 @@ class LogValuesHook(RuntimeInfoHook):
     def _read(self, runner: Runner) -> None:
         values = self._losses(runner)        # waits for the device, so the time is the device's
         now, waited = time.perf_counter(), runner.train_loop.waited
-        seconds, count = now - self.since, len(self.pending)
+        aside = runner.train_loop.aside
+        seconds, count = now - self.since - (aside - self.aside), len(self.pending)
         values |= {'lr': runner.optim_wrapper.get_lr()['lr'][0], 'time': seconds / count,
                    'data_time': (waited - self.waited) / count,
                    'images_per_s': count * self.batch_size * get_world_size() / seconds}
@@ -71,7 +84,8 @@ class LogValuesHook(RuntimeInfoHook):
         self.spent, self.timed = self.spent + seconds, self.timed + count
         left = runner.max_iters - runner.iter - 1
         runner.message_hub.update_info('eta', self.spent / self.timed * left)
-        self.pending, self.since, self.waited = [], now, waited
+        self.pending, self.since, self.waited, self.aside = [], now, waited, aside
+        self.norms.clear()
 
     def _losses(self, runner: Runner) -> dict[str, float]:
         """The mean of each of the method's values over the interval and the processes."""
@@ -81,10 +95,23 @@ class LogValuesHook(RuntimeInfoHook):
         table = torch.stack([row[name].float() for row in self.pending for name in names])
         means = table.view(-1, len(names)).mean(0)
         all_reduce(means, 'mean')   # each process sees the loss of its own images
-        means = means.tolist()
-        if not all(map(math.isfinite, means)):
+        if self.norms:
+            means = torch.cat([means, torch.stack(self.norms).float().mean()[None]])
+        values = dict(zip([*names, 'grad_norm'], means.tolist(), strict=False))
+        if not all(math.isfinite(values[name]) for name in names):
             raise not_finite(runner)
-        return dict(zip(names, means, strict=True))
+        return values
+
+
+def keep_norms(wrapper: OptimWrapper, norms: list[Tensor]) -> None:
+    """Have a wrapper that clips gradients by their norm append the norm to ``norms``, where
+    mmengine's reads it from the device in every update."""
+    if getattr(wrapper, 'clip_func', None) is not torch.nn.utils.clip_grad_norm_:
+        return
+
+    def clip(*args: Any, **kwargs: Any) -> None:
+        norms.append(torch.nn.utils.clip_grad_norm_(*args, **kwargs).detach())
+    wrapper.clip_func = clip
 
 
 class WaitingLogProcessor(LogProcessor):
@@ -99,15 +126,23 @@ class WaitingLogProcessor(LogProcessor):
         super().__init__(window_size=1, by_epoch=False)   # what is logged are means already
         self.workers = workers
         self.lines, self.advised = 0, False
+        self.health: dict[str, float] = {}      # what goes to every backend, too, but not in the
+                                                # line: a terminal has room for no more
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
                            ) -> tuple[dict[str, Any], str]:
-        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
+        line = readable_line(runner, tag)
+        if self.health:
+            tag |= self.health
+            words = '  '.join(f'{name}: {value:.4g}' for name, value in self.health.items())
+            runner.logger.info(f'health: {words}', extra=FILE_ONLY)
+            self.health = {}
         if not tag.get('time'):
             return tag, line
         tag['waiting'] = tag['data_time'] / tag['time']
         self.lines += 1
-        line = f'{line}  waiting for data: {tag["waiting"]:.0%}'
+        line += f'  waiting for data {tag["waiting"]:.0%}'
         # not by the first line: the workers were still starting
         if tag['waiting'] > WAITING and self.lines > 1 and not self.advised:
             self.advised = True
@@ -120,6 +155,25 @@ class WaitingLogProcessor(LogProcessor):
             return ''
         return (f' (more workers may help: train_dataloader.num_workers={self.workers}, and there '
                 f'are {cores} cores a process)')
+
+
+def readable_line(runner: Runner, tag: Mapping[str, Any]) -> str:
+    """A line of the log: how far the run is, the loss and the method's other values, the rate of
+    learning, the speed and the time that is left."""
+    step, steps = runner.iter + 1, runner.max_iters
+    words = [f'step {step:>{len(str(steps))}}/{steps}']
+    words += [f'{name} {value:.4g}' for name, value in tag.items()
+              if isinstance(value, (int, float)) and name not in TOLD_OTHERWISE]
+    if 'lr' in tag:
+        words.append(f'lr {tag["lr"]:.3g}')
+    if 'images_per_s' in tag:
+        words.append(f'{tag["images_per_s"]:.3g} images/s')
+    if 'memory' in tag:
+        words.append(f'{tag["memory"]:,} MB')
+    left = runner.message_hub.get_info('eta') if 'time' in tag else None
+    if left is not None and step < steps:
+        words.append(f'{timedelta(seconds=round(left))} left')
+    return '  '.join(words)
 
 
 def write_any_name(handler: logging.FileHandler) -> None:

@@ -9,16 +9,16 @@ from mmengine import Config
 
 from densessl import __version__
 from densessl.backbones import without_sources
+from densessl.export.start import Start
 from densessl.masks.metadata import spell
-from densessl.training.continuing import TABLE
-from densessl.training.decisive_settings import (
+from densessl.planning.continuing import TABLE
+from densessl.planning.decisive_settings import (
     MASKS_MADE,
     leaves_of,
     settings_of,
     settings_of_views,
 )
-from densessl.training.plan import Plan
-from densessl.transfer.start import Start
+from densessl.planning.plan import Plan
 from densessl.views.dataset import ViewDataset
 from densessl.weights.lineage import LINKS
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
-from densessl.dist import synchronize_batch_norm
+from densessl.devices.backends import Backends
+from densessl.devices.compilation import checked_options, compile_backbones
+from densessl.devices.placement import placed
 from densessl.engine.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
@@ -28,21 +29,19 @@ from densessl.engine.guard import GuardedRunner, building
 from densessl.engine.restore import check_optimizer, checked_meta, going_on
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError, escaped
+from densessl.export.start import Start
 from densessl.method import Method
+from densessl.planning.decisive_settings import MASKS_MADE, as_views_have_it, changes
+from densessl.planning.start import StartsFromWeights
 from densessl.registry import METHODS
-from densessl.training.compilation import checked_options, compile_backbones
-from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
-from densessl.training.start import StartsFromWeights
-from densessl.transfer.start import Start
 from densessl.views.photometry import ViewPreprocessor
 from densessl.weights.lineage import hashes_in
 
 
 def experiment_name(folder: str | Path) -> str:
-    """A unique name for a run in ``folder``. mmengine keeps loggers and visualizers by name for
-    the life of the process and makes names from the time in seconds: a run that starts within
-    the same second would write into the other's files."""
+    """A unique name for a run in ``folder``. mmengine keeps loggers by name for the life of the
+    process, with the time in seconds: two runs of one second would share their files."""
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
@@ -66,8 +65,7 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
 
     def build_model(self, model: dict[str, Any]) -> Method:
-        """Build the method, and give it what brings its batches to the device: that is the
-        engine's, so no method's signature carries it."""
+        """Build the method; what brings its batches to the device is not in its signature."""
         with building('model'):
             method = METHODS.build(model)
         method.data_preprocessor = ViewPreprocessor(**self.cfg.normalization)
@@ -76,20 +74,22 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
         self.freeze_loaded(model)
-        model = model.to(get_device())
-        if self.cfg.get('channels_last', True):   # as the views are
-            model = model.to(memory_format=torch.channels_last)
+        model, notes = placed(model, self.cfg)
+        for note in notes:
+            self.logger.info(note)
         if not self.distributed:
             return model
-        if self.cfg.get('sync_bn', False):
-            model = synchronize_batch_norm(model, get_device())
-        on_gpu = get_device() == 'cuda'
+        devices = [torch.cuda.current_device()] if get_device() == 'cuda' else None
         with warnings.catch_warnings():   # torch is renaming broadcast_buffers
             warnings.simplefilter('ignore', FutureWarning)
             return MMDistributedDataParallel(
-                module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
-                broadcast_buffers=False,
+                module=model, device_ids=devices, broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def train(self) -> nn.Module:
+        """Train, with the backends' settings that the config says; return the model."""
+        with Backends.of(self.cfg).applied():
+            return super().train()
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbones, where mmengine would compile the whole of ``train_step``."""
@@ -175,6 +175,8 @@ def _for_console(record: logging.LogRecord) -> bool:
     """Whether a message is for the console: not the dumps of environment, config and hooks (of
     several lines), mmengine's warnings of its own deprecated file layer, nor that a checkpoint is
     about to be saved."""
+    if getattr(record, 'file_only', False):
+        return False
     text = record.getMessage()
     return '\n' not in text and not any(word in text for word in (
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))

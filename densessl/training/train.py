@@ -1,20 +1,27 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 from mmengine.device import get_device
-from mmengine.dist import get_rank, get_world_size, init_dist
-from torch import distributed
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from torch.distributed import Store
 
 from densessl.config import load_config
+from densessl.devices.backends import Backends
 from densessl.dist import check_launcher, while_first_works
+from densessl.engine.launch import Launch, read_launch
+from densessl.engine.meeting import missing_named, together
 from densessl.engine.stop import StopHook
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
+from densessl.export.start import Start
 from densessl.files import remove_leftovers, require_work_folder, work_folder
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
@@ -24,29 +31,32 @@ from densessl.masks.find import settle_rule, store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
-from densessl.registry import METHODS
-from densessl.signals import given_back_after_failure
-from densessl.training.configured import Configured, configure, refuse_twice_said
-from densessl.training.continuing import Continuing, ContinuingHook
-from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.health import CollapseHook
-from densessl.training.hooks import StepHook
-from densessl.training.log import LogValuesHook, WaitingLogProcessor
-from densessl.training.loop import PretrainLoop
-from densessl.training.plan import (
+from densessl.planning.configured import Configured, configure, refuse_twice_said
+from densessl.planning.continuing import Continuing, ContinuingHook
+from densessl.planning.decisive_settings import changes, settings_of
+from densessl.planning.plan import (
+    PATIENCE,
     Plan,
     choose_row,
     make_plan,
     refuse_small_batches,
     require_enough_images,
 )
+from densessl.planning.start import check_start, find_start, keep
+from densessl.signals import given_back_after_failure
+from densessl.training.hooks import StepHook
+from densessl.training.live import show_live
+from densessl.training.log import LogValuesHook, WaitingLogProcessor
+from densessl.training.loop import PretrainLoop
+from densessl.training.picture_hook import PictureHook
+from densessl.training.run_data import dataset_of, masks_folder
 from densessl.training.run_facts import identity_of, provenance_of
+from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
-from densessl.training.start import check_start, find_start, keep
-from densessl.transfer.start import Start
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
-from densessl.views.view import view_class_of
+from densessl.watch.hooks import settle_probe, watch_hooks
+from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -54,7 +64,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           work_dir: str | None = None, resume: bool = False, epochs: float | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
-          init: Mapping[str, Any] | None = None) -> Path:
+          init: Mapping[str, Any] | None = None, probe: str | None = None,
+          quiet: bool = False) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -70,75 +81,90 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         allow_smaller_negatives: accept gradient accumulation although negatives and batch
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
-        init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
+        init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
+        probe: labelled images to probe on while training; the config's ``probe.data`` if None.
+        quiet: say nothing but warnings.
 
     Returns:
         The final checkpoint.
 
     Raises:
         UsageError: wrong config, data, masks or work folder; another run is at work in it.
-        RunFailed: a checkpoint could not be written.
+        RunFailed: a checkpoint could not be written, or other processes are gone.
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-
-    def folder_of(cfg: Config) -> Path:
-        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-
+    folder_of = partial(_folder, work_dir, config)
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
+    settings = settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
         check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
-    rank, processes = start_processes(launcher)
-    try:
-        with run_lock(folder, is_holder=rank == 0):
-            _check_folder(folder, resume)
-            if rank == 0:
-                remove_leftovers(folder)
-            images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=rank == 0)
-            return _train(configured, config, options, images, masks, folder, launcher=launcher,
-                          resume=resume, rank=rank, processes=processes,
-                          allow_smaller_negatives=allow_smaller_negatives)
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+    minutes = configured.cfg.get('process_timeout', PATIENCE)
+    with (together(read_launch(launcher), minutes) as (launch, store),
+          run_lock(folder, is_holder=launch.rank == 0)):
+        _check_folder(folder, resume)
+        if launch.rank == 0:
+            remove_leftovers(folder)
+        images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
+                         say=launch.rank == 0 and not quiet)
+        return _train(configured, config, options, images, masks, folder, launch, store,
+                      resume=resume, probe=settings, quiet=quiet,
+                      allow_smaller_negatives=allow_smaller_negatives)
+
+
+def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
+    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
-           masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool) -> Path:
+           masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
+           allow_smaller_negatives: bool, probe: ProbeSettings | None, quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
     labels = class_labels(images) if method.needs_labels else None
     if labels is not None:
         cfg.model.num_classes = int(labels.max()) + 1
-    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
+    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=launch.processes)
     published = load_config(config)
     choose_row(published, epochs)
-    refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
+    refuse_small_batches(cfg, method, plan, launch.processes, allow_smaller_negatives)
     unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                   folder / UNREADABLE)
-    if rank == 0:
+    if launch.rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start)
+    dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
+    watching = watch_hooks(
+        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
+        is_first=launch.rank == 0)
+    runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
+                          configured.start, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
-    if configured.start and rank == 0:
+    if launch.rank == 0:
+        write_record(folder, runner.provenance, plan, dataset,
+                     begun=begun_before(folder, resume) or runner.timestamp)
+    if configured.start and launch.rank == 0:
         keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
-        runner.train()
+    live = show_live(runner, quiet=quiet)
+    try:
+        with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
+              missing_named(launch, store)):
+            runner.train()
+    finally:
+        if live:
+            live.close()
     if said := unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
     checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
@@ -169,25 +195,6 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
     return images
 
 
-def masks_folder(cfg: Config, masks: str | None) -> str | None:
-    """The masks that the user names; None if they are made for the run, or not needed."""
-    named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
-        'store'))
-    return named or None
-
-
-def start_processes(launcher: str) -> tuple[int, int]:
-    """Initialize the process group of a launcher; return (rank, number of processes)."""
-    if launcher == 'none':
-        return 0, 1
-    if get_device() == 'cuda':
-        init_dist(launcher, backend='nccl')
-    elif launcher == 'pytorch':   # mmengine's would set a CUDA device
-        distributed.init_process_group('gloo')
-    else:
-        raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
-                         f'--launcher pytorch')
-    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
@@ -214,16 +221,9 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
     return found
 
 
-def dataset_of(cfg: Config, images: ImageList, masks: Any, labels: Any = None,
-               unreadable: UnreadableImages | None = None) -> ViewDataset:
-    """The samples that a run with ``cfg`` sees; ``masks`` gives the masks, if there are any."""
-    view_class = view_class_of(METHODS.get(cfg.model.type))
-    return ViewDataset(images, masks, [view_class(**view) for view in cfg.views],
-                       seed=cfg.seed, uniforms=cfg.uniforms, labels=labels, unreadable=unreadable)
-
-
 def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, folder: Path,
-                 launcher: str, resume: bool, start: Start | None = None) -> PretrainRunner:
+                 launcher: str, resume: bool, start: Start | None = None,
+                 watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
     on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
@@ -232,7 +232,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
     iterations = plan.steps * plan.accumulate
-    interval = min(cfg.log_interval, iterations)   # a short run logs a line, too
+    interval = _lines(cfg, plan)
     save_steps = max(1, round(cfg.checkpoint.every_epochs * plan.steps / plan.epochs))
     hooks = dict(
         runtime_info=LogValuesHook(interval, plan.batch_size),
@@ -246,7 +246,11 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      CollapseHook(interval), StopHook(),
+                      *watching,
+                      StopHook(timedelta(minutes=cfg.get('process_timeout', PATIENCE))),
+                      PictureHook(dataset_of(cfg, dataset.images, dataset.masks),
+                                  cfg.normalization.to_dict(), cfg.get('pictures', 0),
+                                  iterations, resume=resume),
                       *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
@@ -256,13 +260,19 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         identity=identity_of(cfg, plan, dataset, start))
 
 
+def _lines(cfg: Config, plan: Plan) -> int:
+    """Iterations between two lines of the log; a short run logs a line, too."""
+    return min(cfg.log_interval, plan.steps * plan.accumulate)
+
+
 def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
               changed: list[tuple[str, Any, Any]], configured: Configured,
               options: Mapping[str, Any]) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
-        f'parameters, on {get_device()}')
+        f'parameters, on {get_device()}'
+        + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
     log(f'{len(dataset)} images of {dataset.images.root}'
         + (f', masks of {dataset.masks.root}' if dataset.masks else ''))
     number = getattr(runner.model, 'module', runner.model).negatives(

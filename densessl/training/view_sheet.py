@@ -26,8 +26,8 @@ from densessl.masks.store import Masks
 from densessl.pictures import figures
 from densessl.pictures.lettering import write
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.training.config_check import check_config
-from densessl.training.train import dataset_of, masks_folder
+from densessl.planning.config_check import check_config
+from densessl.training.run_data import dataset_of, masks_folder
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
@@ -91,7 +91,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
-    rows = [_row(dataset, preprocessor, next(positions))
+    rows = [sample_panels(dataset, preprocessor, next(positions))
             for _ in range(min(count, len(images)))]
     figures.write_picture(path, figures.mosaic(rows))
     return len(rows)
@@ -113,8 +113,14 @@ def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> Re
     return ReadOrMade(images, found, generator, changed)
 
 
-def _row(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
-         ) -> list[np.ndarray]:
+def sample_panels(dataset: ViewDataset, preprocessor: ViewPreprocessor, position: tuple[int, int]
+                  ) -> list[np.ndarray]:
+    """A sample as pictures (H, W, 3): the image with its regions and the crops of its views, then
+    each view as the network gets it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     n, wanted = position
     try:
         index, sample = dataset.sample(position)

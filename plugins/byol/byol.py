@@ -58,6 +58,7 @@ class BYOL(Method):
                 y = self.target_backbone(view.image)[-1].mean((2, 3))
                 targets.append(self.target_projector(y))                     # z'_ξ
         (p1, p2), (z1, z2) = predictions, targets
+        self.show(p1, z2)
         return {'loss': cosine_regression(p1, z2) + cosine_regression(p2, z1)}   # both orders
 
     def after_step(self, step: int, max_steps: int) -> None:

@@ -12,7 +12,7 @@ from densessl.ema import copy_weights, cosine_tau, ema_update
 from densessl.errors import UsageError
 from densessl.heads import mlp, pool_regions
 from densessl.method import Method, View
-from densessl_plugins.detcon.loss import detcon_nce
+from densessl_plugins.detcon.loss import detcon_chance, detcon_nce
 from densessl_plugins.detcon.regions import Regions, draw_regions
 
 
@@ -75,6 +75,8 @@ class DetConB(Method):
             ids.append(drawn)
         (p1, p2), (z1, z2) = ([x.unflatten(0, ids[0].shape) for x in xs]
                               for xs in (predictions, targets))              # (B, R, D)
+        self.show(p1, z2, ids=tuple(ids),
+                  trivial=lambda: detcon_chance(*ids, self.local_negatives))
         loss = detcon_nce(p1, p2, z1, z2, *ids, self.temperature, self.local_negatives)
         return {'loss': loss}
 

@@ -9,7 +9,7 @@ from densessl.backbones import build_backbone, feature_stage
 from densessl.bounds import Temperature, Width
 from densessl.heads import pool_regions
 from densessl.method import Method, View
-from densessl_plugins.detcon.loss import detcon_nce
+from densessl_plugins.detcon.loss import detcon_chance, detcon_nce
 from densessl_plugins.detcon.regions import Regions, draw_regions
 
 
@@ -57,6 +57,8 @@ class DetConS(Method):
             projections.append(self.projector(pooled).unflatten(0, drawn.shape))
             ids.append(drawn)
         z1, z2 = projections                                                 # (B, R, D)
+        self.show(z1, z2, ids=tuple(ids),
+                  trivial=lambda: detcon_chance(*ids, self.local_negatives))
         return {'loss': detcon_nce(z1, z2, z1, z2, *ids, self.temperature, self.local_negatives)}
 
     def negatives(self, global_batch: int) -> int:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from densessl.dist import gather, rank
+from densessl.dist import gather, rank, world_size
 from densessl.precision import full_precision
 from densessl_plugins.detcon.in_blocks import sum_in_blocks
 
@@ -63,3 +63,22 @@ def detcon_nce(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target
     loss1 = sum_in_blocks(contrast, (q1, ids1, ids2, image), (all_z1, all_z2), bytes_an_image)
     loss2 = sum_in_blocks(contrast, (q2, ids2, ids1, image), (all_z2, all_z1), bytes_an_image)
     return loss1 / ids1.numel() + loss2 / ids1.numel()
+
+
+def detcon_chance(ids1: Tensor, ids2: Tensor, local_negatives: bool = True) -> Tensor:
+    """What :func:`detcon_nce` is if all regions have the same features: the mean of weight · ln of
+    the number of candidates, summed over the two orders of the views.
+
+    Args:
+        ids1, ids2: (B, R) region ids of the two views.
+    """
+    regions = ids1.shape[1]
+    images = len(ids1) * world_size()
+    total = 0
+    for ids, other in ((ids1, ids2), (ids2, ids1)):
+        positives = (ids[:, :, None] == other[:, None]).sum(2)                  # (B, R)
+        times = (ids[:, :, None] == ids[:, None]).sum(2)
+        candidates = (2 * images * regions - times if local_negatives else
+                      2 * (images - 1) * regions + positives)
+        total = total + ((positives > 0) / times * candidates.clamp(min=1).log()).mean()
+    return total

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_stage, feature_stages, finest_first
 from densessl.errors import UsageError
+from densessl.export.start import Start, read_start
 from densessl.transfer.handoff import normalize
-from densessl.transfer.start import Start, read_start
 from densessl.weights.stated_backbone import rebuild
 
 

@@ -1,6 +1,7 @@
 """MoCo v1 and v2 (arXiv 1911.05722, 2003.04297): Algorithm 1 with shuffled BN."""
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -67,6 +68,7 @@ class MoCo(Method):
             k = F.normalize(k[unshuffle], dim=1)                            # (N, D), all processes
         self.new_keys.append(k)
         keys = k[rank() * len(q):][:len(q)]
+        self.show(q, keys, negatives=self.queue, trivial=lambda: math.log(len(self.queue) + 1))
         return {'loss': info_nce(q, keys, self.queue, self.temperature)}
 
     def encode(self, x: Tensor, backbone: nn.Module, projector: nn.Module) -> Tensor:

@@ -1,6 +1,7 @@
 """SimCLR (arXiv 2002.05709): encoder f, projection head g, NT-Xent."""
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stages
 from densessl.bounds import Range, Temperature, Width
-from densessl.dist import gather, rank
+from densessl.dist import gather, rank, world_size
 from densessl.errors import UsageError
 from densessl.method import Method, View
 from densessl.precision import full_precision
@@ -47,6 +48,7 @@ class SimCLR(Method):
         # one pass, as released: batch norms see both views together
         images = torch.cat([view.image for view in views])                # (2B, 3, H, W)
         z1, z2 = self.projector(self.backbone(images)[-1].mean((2, 3))).chunk(2)   # (B, D) each
+        self.show(z1, z2, trivial=lambda: 2 * math.log(2 * len(z1) * world_size() - 1))
         # the release sums what Eq. 1 averages; batch norms, which LARS does not adapt, feel it
         return {'loss': 2 * nt_xent(z1, z2, self.temperature)}
 

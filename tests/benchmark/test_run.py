@@ -156,7 +156,7 @@ def test_wrong_arguments_end_before_any_run(arguments, words, label_folder, tmp_
 
 def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label_folder, tiny,
                                                           tmp_path, runs_here):
-    from densessl.transfer.export import export_backbone
+    from densessl.export.export import export_backbone
     for name, words in (('torchvision.regnet_y_400mf', 'no exact translation'),
                         ('timm.convnext_atto', r'TIMMBackbone; .*is a ResNet')):
         path = export_backbone(make_checkpoint({'type': name})).path
@@ -167,7 +167,7 @@ def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label
 
 def test_random_weights_have_the_network_and_input_of_the_backbones(
         backbone18, make_checkpoint, label_folder, tiny, tmp_path, runs_here):
-    from densessl.transfer.export import export_backbone
+    from densessl.export.export import export_backbone
     own = export_backbone(make_checkpoint({'type': 'mmseg.ResNetV1c', 'depth': 18})).path
     tiny = {**tiny, 'train_cfg.max_iters': 1, 'model.backbone.type': 'ResNetV1c'}
     backbones = {'own': str(own), 'other': str(backbone18)}

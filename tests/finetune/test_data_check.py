@@ -19,7 +19,7 @@ from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.labels import file_facts
 from densessl.labels.file_facts import open_files
-from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
 
 TWIN = 'downstream/fcn_r18_folder'
 CONFIGS = {'folder': TWIN, 'voc': 'downstream/fcn_r18_voc12aug',

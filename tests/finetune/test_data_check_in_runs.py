@@ -16,7 +16,7 @@ from densessl.finetune.datasets import take_fraction
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
 from densessl.finetune.run import FinetuneRun
-from densessl.probes.pixel_labels import PixelData, find_pixel_labels
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels
 
 TWIN = 'downstream/fcn_r18_folder'
 

@@ -15,6 +15,7 @@ from densessl.benchmark.plan import Benchmark, Run
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.errors import RunFailed
+from densessl.export.export import export_backbone
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import (
     LoadDisplayedImage,
@@ -26,7 +27,6 @@ from densessl.finetune.image_loading import (
 from densessl.finetune.sample_failures import NamedFailures
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-from densessl.transfer.export import export_backbone
 
 
 def load(path, **options):
@@ -142,7 +142,7 @@ def twelve(tmp_path_factory):
 
 
 def test_from_pretraining_to_pictures(twelve, tmp_path, tiny, capsys):
-    run = ['train', 'demo/simclr_r18', '--data', str(twelve / 'images' / 'train'), '--work-dir',
+    run = ['train', 'small/simclr_r18', '--data', str(twelve / 'images' / 'train'), '--work-dir',
            str(tmp_path / 'run'), '--epochs', '1', '--cfg-options', 'views.0.size=64',
            'views.1.size=64', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0']
     assert main([*run, 'value_range=minmax']) == 0

@@ -7,11 +7,11 @@ import torch
 
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights, apply_recipe, fit_backbone, likeness, network_of
-from densessl.transfer.export import export_backbone
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -148,7 +148,7 @@ def test_weights_without_a_translation_leave_no_trace(make_checkpoint, label_fol
 
 @pytest.mark.parametrize(('change', 'words'), [
     ({'config': 'downstream/fcn_r18_foldr'}, 'did you mean'),
-    ({'config': 'demo/detcon_r18'}, 'is not a downstream config'),
+    ({'config': 'small/detcon_r18'}, 'is not a downstream config'),
     ({'weights': 'nowhere.pth'}, 'no file nowhere.pth'),
     ({'data_root': None}, '--data-root is needed'),
     ({'data_root': 'nowhere'}, 'no folder nowhere'),

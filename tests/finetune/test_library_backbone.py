@@ -10,11 +10,11 @@ from mmengine.registry import MODELS
 import densessl
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights, fit_backbone
-from densessl.transfer.export import export_backbone
 from densessl.transfer.library_backbone import LibraryBackbone, check_channels, register
 from densessl.weights.backbone_file import load_backbone_file
 

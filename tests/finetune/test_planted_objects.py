@@ -11,7 +11,7 @@ from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
-from densessl.probes.pixel_labels import find_pixel_labels, label_reports
+from densessl.labels.pixel_labels import find_pixel_labels, label_reports
 
 SIDES = (48, 64)      # height, width
 

@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 
 from densessl.cli import main
 from densessl.labels.label_ids import IGNORED
-from densessl.probes.pixel_labels import find_pixel_labels
+from densessl.labels.pixel_labels import find_pixel_labels
 
 HEIGHT, WIDTH = 20, 30
 

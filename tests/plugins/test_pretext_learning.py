@@ -30,7 +30,7 @@ def scenes(tmp_path_factory):
 def test_learns_well_above_chance(twin, scenes, tmp_path, monkeypatch, tmp_path_factory):
     monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
     options, epochs, chance, reached = TASKS[twin]
-    assert main(['train', f'demo/{twin}', '--data', str(scenes), '--work-dir', str(tmp_path),
+    assert main(['train', f'small/{twin}', '--data', str(scenes), '--work-dir', str(tmp_path),
                  '--epochs', str(epochs), '--cfg-options', 'log_interval=1',
                  'train_dataloader.num_workers=0', *options]) == 0
     log, = tmp_path.glob('*/vis_data/scalars.json')

@@ -10,10 +10,10 @@ from PIL import Image
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.errors import UsageError
+from densessl.export.foreign import read_foreign
+from densessl.export.foreign_file import Foreign
+from densessl.export.named_network import read_named
 from densessl.normalization import IMAGENET_MEAN, normalize
-from densessl.transfer.foreign import read_foreign
-from densessl.transfer.foreign_file import Foreign
-from densessl.transfer.named_network import read_named
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 slow = pytest.mark.slow

@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from densessl.errors import UsageError
 from densessl.finetune.data_check import check_data
+from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
+from densessl.labels.segmentation import Confusion
 from densessl.probes.dense import (
     Kept,
     channel_statistics,
@@ -19,8 +21,6 @@ from densessl.probes.dense import (
     solve_head,
 )
 from densessl.probes.frozen import Measured
-from densessl.probes.pixel_labels import PixelData, find_pixel_labels, label_reports
-from densessl.probes.segmentation import Confusion
 
 CPU = torch.device('cpu')
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from densessl.labels.segmentation import Confusion
 from densessl.probes.differences import differences, paired_difference, score, words
-from densessl.probes.segmentation import Confusion
 
 
 def maps(seed, images=40, classes=3, wrong=0.3):

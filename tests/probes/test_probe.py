@@ -8,9 +8,9 @@ from probes.test_class_images import draw_classes
 
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
 from densessl.probes.classify import accuracies, most_frequent
 from densessl.probes.frozen import architecture_of, load_measured
-from densessl.transfer.export import export_backbone
 
 SMALL = ['--size', '32', '--workers', '0']
 
@@ -136,7 +136,7 @@ def test_accuracy_per_class_weighs_classes_equally():
 
 def test_a_backbone_file_that_does_not_fit_says_so(backbone18, tmp_path):
     content = torch.load(backbone18, weights_only=True)
-    from densessl.transfer.export import save_backbone
+    from densessl.export.export import save_backbone
     content['meta']['backbone'] = {'type': 'torchvision.resnet34'}
     save_backbone(tmp_path / 'odd.pth', content['state_dict'], content['meta'])
     with pytest.raises(UsageError, match='does not fit the backbone that it names'):

@@ -20,8 +20,9 @@ STUDY = {
     'pretraining': {'data': 'photos', 'cpu_minutes': 2},
     'pretrainings': {'random': {'weights': 'random', 'backbone': 'torchvision.resnet18',
                                 'like': 'own'},
-                     'own': {'config': 'demo/detcon_s_r18'},
-                     'other': {'config': 'demo/simclr_r18', 'options': {'model.temperature': 0.2}}},
+                     'own': {'config': 'small/detcon_s_r18'},
+                     'other': {'config': 'small/simclr_r18',
+                               'options': {'model.temperature': 0.2}}},
     'evaluations': {'probe': {'probe': 'dense', 'data': 'road', 'fractions': ['1/8', 1],
                               'arguments': {'ignore': [11]}},
                     'maps': {'probe': 'dense', 'data': 'maps'}}}
@@ -74,9 +75,9 @@ def test_identity_is_what_decides_the_result(place, tmp_path):
     renamed = {**STUDY['pretrainings'], 'new name': STUDY['pretrainings']['other']}
     del renamed['other']
     assert ids(Pretraining, pretrainings=renamed) == ids(Pretraining)
-    same = {'config': 'demo/detcon_s_r18', 'options': {'model.temperature': 0.1}}   # what it is
+    same = {'config': 'small/detcon_s_r18', 'options': {'model.temperature': 0.1}}   # what it is
     assert ids(Pretraining, pretrainings={**STUDY['pretrainings'], 'own': same}) == ids(Pretraining)
-    other = {'config': 'demo/detcon_s_r18', 'options': {'model.temperature': 0.3}}
+    other = {'config': 'small/detcon_s_r18', 'options': {'model.temperature': 0.3}}
     changed = {**STUDY['pretrainings'], 'own': other}
     assert ids(Masks, pretrainings=changed) == ids(Masks)
     assert len(set(ids(Pretraining, pretrainings=changed)) & set(ids(Pretraining))) == 2

@@ -10,9 +10,9 @@ from densessl.cli import main
 from densessl.config import load_config
 from densessl.engine.stop import SAME_REQUEST, StopHook
 from densessl.errors import Interrupted, RunFailed, UsageError
-from densessl.training.config_check import REQUIRED, check_config
-from densessl.training.decisive_settings import changes, settings_of
-from densessl.training.health import spread
+from densessl.features.geometry import spread
+from densessl.planning.config_check import REQUIRED, check_config
+from densessl.planning.decisive_settings import changes, settings_of
 from densessl.training.log import LogValuesHook
 
 WRONG = {
@@ -59,7 +59,7 @@ def test_a_wrong_value_gets_one_line(option, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path / 'cache'))
     (tmp_path / 'in').mkdir()
     Image.new('RGB', (40, 40)).save('in/a.png')
-    assert main(['train', 'demo/detcon_r18', '--data', 'in', '--cfg-options', option]) == 2
+    assert main(['train', 'small/detcon_r18', '--data', 'in', '--cfg-options', option]) == 2
     error, = capsys.readouterr().err.strip().splitlines()[-1:]
     assert error.startswith('densessl train: ') and WRONG[option] in error
     assert not list(tmp_path.glob('work_dirs/*/iter_*'))
@@ -67,19 +67,20 @@ def test_a_wrong_value_gets_one_line(option, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('key', REQUIRED)
 def test_what_is_missing_is_named(key):
-    cfg = load_config('demo/detcon_r18')
+    cfg = load_config('small/detcon_r18')
     cfg.pop(key)
     with pytest.raises(UsageError, match=f'it has no {key}'):
         check_config(cfg, 'mine')
 
 
 def test_settings_say_what_was_changed():
-    was = settings_of(load_config('demo/detcon_r18'))
-    now = settings_of(load_config('demo/detcon_r18', {
-        'model.temperature': 0.2, 'views.0.area': (0.5, 1.0), 'model.hard': False}))
+    recipe = load_config('small/detcon_r18')
+    was = settings_of(recipe)
+    now = settings_of(load_config('small/detcon_r18', {
+        'model.temperature': 0.9, 'views.0.area': (0.5, 0.9), 'model.hard': False}))
     assert changes(was, was) == []
-    assert changes(was, now) == [('model.temperature', 0.1, 0.2),
-                                 ('views.0.area', '[0.2, 1.0]', '[0.5, 1.0]'),
+    assert changes(was, now) == [('model.temperature', recipe.model.temperature, 0.9),
+                                 ('views.0.area', str(list(recipe.views[0].area)), '[0.5, 0.9]'),
                                  ('model.hard', None, False)]
 
 

@@ -15,8 +15,8 @@ from densessl.cli import main
 from densessl.config import config_folders, load_config
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
+from densessl.planning.continuing import OFF, Continuing, check_continuing, freeze, scale_rates
 from densessl.registry import METHODS
-from densessl.training.continuing import OFF, Continuing, check_continuing, freeze, scale_rates
 from densessl.weights.backbone_file import save_backbone
 
 RESNET, SMALL_ONE = {'type': 'torchvision.resnet18'}, {'type': 'timm.test_resnet'}
@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 
 
 def train(scenes, weights, folder, *more, options=()):
-    return main(['train', 'demo/byol_r18', '--data', str(scenes), '--work-dir', str(folder),
+    return main(['train', 'small/byol_r18', '--data', str(scenes), '--work-dir', str(folder),
                  '--epochs', '2', '--init', str(weights), *more, '--cfg-options', *TINY,
                  'model.backbone=None', *options])
 
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(more, options, words, scen
 
 @pytest.mark.usefixtures('surroundings')
 def test_without_weights_the_recipe_is_none_of_the_run(scenes, tmp_path, capsys):
-    command = ['train', 'demo/byol_r18', '--data', str(scenes), '--work-dir', 'run', '--epochs',
+    command = ['train', 'small/byol_r18', '--data', str(scenes), '--work-dir', 'run', '--epochs',
                '1']
     assert main([*command, '--freeze', '1', '--cfg-options', *TINY]) == 2
     assert '--freeze is for stages that are loaded: give the weights with --init' in (
@@ -188,7 +188,7 @@ def test_every_pretraining_config_has_a_recipe_of_continuing():
 
 @pytest.mark.parametrize('name', ['byol', 'detcon', 'moco'])
 def test_batch_norms_that_keep_their_statistics(name):
-    from densessl.training.continuing import _kept_norms
+    from densessl.planning.continuing import _kept_norms
     method = METHODS.build(dict(type=name, backbone=SMALL_ONE, **SMALL.get(name, {})))
     assert len(list(_kept_norms(method, Continuing()))) == 0
     assert len(list(_kept_norms(method, Continuing(follow_norms=False)))) == 2 * 15

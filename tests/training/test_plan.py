@@ -7,8 +7,7 @@ import pytest
 from mmengine import Config
 
 from densessl.errors import UsageError
-from densessl.training.plan import choose_row, make_plan
-from densessl.training.schedules import by_epoch, constant, cosine, step
+from densessl.planning.plan import by_epoch, choose_row, constant, cosine, make_plan, step
 
 
 def config(**changes):

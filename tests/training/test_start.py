@@ -14,11 +14,11 @@ from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
+from densessl.export.start import place, read_start
+from densessl.planning.start import begin, find_start
 from densessl.registry import METHODS
-from densessl.training.start import begin, find_start
-from densessl.transfer.export import export_backbone
 from densessl.transfer.handoff import normalize, reference_image
-from densessl.transfer.start import place, read_start
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 
 pytestmark = pytest.mark.usefixtures('surroundings')
@@ -67,7 +67,7 @@ def foreign(tmp_path_factory):
 
 
 def train(scenes, folder, *more, options=(), network=('model.backbone=None',)):
-    return main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
+    return main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
                  '--epochs', '1', *more, '--cfg-options', *TINY, *network, *options])
 
 

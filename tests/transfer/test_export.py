@@ -8,7 +8,7 @@ import torchvision
 from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.transfer.export import export_backbone, load_backbone_file, weights_hash
+from densessl.export.export import export_backbone, load_backbone_file, weights_hash
 from densessl.weights.backbone_file import save_backbone
 
 

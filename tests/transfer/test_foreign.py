@@ -10,8 +10,8 @@ from published_layouts import HEAD, LAYOUTS, K, Q, numbered, resnet18, under, wr
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.transfer.foreign import read_foreign
-from densessl.transfer.foreign_file import Foreign
+from densessl.export.foreign import read_foreign
+from densessl.export.foreign_file import Foreign
 from densessl.weights.backbone_file import load_backbone_file
 
 

@@ -11,8 +11,8 @@ import torch
 from published_layouts import LAYOUTS, Q, written
 
 from densessl.errors import UsageError
-from densessl.transfer.foreign import read_foreign
-from densessl.transfer.foreign_file import Foreign
+from densessl.export.foreign import read_foreign
+from densessl.export.foreign_file import Foreign
 
 
 @pytest.fixture

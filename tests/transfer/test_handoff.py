@@ -9,10 +9,10 @@ from torch import nn
 
 from densessl.backbones import build_backbone
 from densessl.errors import UsageError
+from densessl.export.export import load_backbone_file
 from densessl.finetune.runner import HandoffHook
 from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.export import load_backbone_file
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 
 

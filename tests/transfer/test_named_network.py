@@ -7,8 +7,8 @@ import torchvision
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.transfer.foreign_file import Foreign
-from densessl.transfer.named_network import parse_network, read_named
+from densessl.export.foreign_file import Foreign
+from densessl.export.named_network import parse_network, read_named
 from densessl.weights.backbone_file import load_backbone_file
 
 slow = pytest.mark.slow

@@ -13,10 +13,10 @@ from small_runs import provenance
 from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.errors import UsageError, shown
+from densessl.export.export import export_backbone
+from densessl.export.foreign import Foreign, read_foreign
 from densessl.files import MAX_NESTING, parse_json
 from densessl.finetune.predict import open_finetuned
-from densessl.transfer.export import export_backbone
-from densessl.transfer.foreign import Foreign, read_foreign
 from densessl.weights.backbone_file import (
     load_backbone_file,
     load_foreign,

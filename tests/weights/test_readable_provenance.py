@@ -7,8 +7,8 @@ from densessl.backbones import without_sources
 from densessl.bounds import parameters_of
 from densessl.config import config_folders
 from densessl.errors import UsageError
+from densessl.export.export import export_backbone
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.export import export_backbone
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import load_backbone_file
 from densessl.weights.stated_backbone import build_stated, check_stated_backbone

@@ -1,0 +1,1 @@
+"""From anybody's weights to a ``backbone.pth`` that says where it is from, and to a start."""

@@ -1,0 +1,179 @@
+"""What is common to all imports of other people's weights: what the user says of them, opening the
+file, trying the weights on the network they are for, and provenance."""
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from densessl import __version__
+from densessl.backbones import feature_maps, spelled
+from densessl.engine.checkpoint_file import has_checksum
+from densessl.errors import UsageError, escaped
+from densessl.export.recorded_input import recorded_input
+from densessl.normalization import normalize
+from densessl.transfer.foreign_layouts import WRAPPERS, CheckpointLayout, tensors_of
+from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
+from densessl.weights.backbone_file import load_foreign
+from densessl.weights.keymap import State
+
+AUTO = 'auto'
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What the user says of a foreign checkpoint.
+
+    Attributes:
+        layout: ``'auto'``, the name of a layout, or the prefix of the backbone's keys with its
+            dot at the end.
+        network: ``dict(type='TARGET.name', …)``, the network that it is
+            (:mod:`densessl.export.named_network`); told by its shapes if None.
+        mean, std: of the pixels 0 … 255, three each; the layout's own if None.
+        channel_order: ``'RGB'`` or ``'BGR'``; the layout's own if None.
+    """
+
+    layout: str = AUTO
+    network: dict[str, Any] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('mean', 'std'):
+            values = getattr(self, name)
+            if values is not None and (len(values) != 3 or not all(map(math.isfinite, values))
+                                       or (name == 'std' and min(values) <= 0)):
+                raise UsageError(f'--{name} {values}: three numbers for pixels of 0 … 255'
+                                 + (' above 0' if name == 'std' else ''))
+
+
+    def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
+        """The same, completed by what the file says where the user said nothing; and the names of
+        what was completed."""
+        taken = {name: value for name, value in recorded.items() if getattr(self, name) is None}
+        return replace(self, **taken), list(taken)
+
+
+@dataclass
+class Found:
+    """A layout that fits, the backbone it is and its weights in its library's keys."""
+
+    layout: CheckpointLayout
+    backbone: dict[str, Any]
+    state: State
+    dropped: list[str]
+    agreeing: list[str]   # names of all the layouts that find these very weights
+
+
+def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
+    """All tensors of a foreign checkpoint, whether there were Python objects beside them, and what
+    it says of its input (:func:`~densessl.export.recorded_input.recorded_input`).
+
+    Raises:
+        UsageError: not readable without running code, written by densessl, or without tensors.
+    """
+    content, shells = load_foreign(path)
+    meta = content.get('meta')
+    if isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta):
+        raise UsageError(f'{path} was written by densessl; leave out --from')
+    tensors = tensors_of(content)
+    if not tensors:
+        raise UsageError(f'{path} holds no named tensors' + (
+            ', but Python objects: if one is the model, save model.state_dict() instead'
+            if shells else ''))
+    return tensors, shells, recorded_input(content, tensors)
+
+
+def single_precision(state: State) -> State:
+    """``state`` with all its floating-point values in float32."""
+    return {key: value.float() if value.is_floating_point() else value
+            for key, value in state.items()}
+
+
+def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
+                ) -> tuple[KeyTable, str]:
+    """Load ``state`` and run it on an image; return where each key is and what is wrong, if
+    anything. Old files lack the counters of BN batches, which nothing is computed with: they are
+    added to ``state``."""
+    owned = backbone.state_dict()
+    state.update({key: value for key, value in owned.items()
+                  if key.endswith('num_batches_tracked') and key not in state
+                  and key.replace('num_batches_tracked', 'running_mean') in state})
+    backbone.load_state_dict({key: value for key, value in state.items()
+                              if key in owned and owned[key].shape == value.shape}, strict=False)
+    keys = compare_keys(state, {'': backbone})
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        return keys, f'{broken[0]} holds infinities or NaN'
+    if not keys.complete:
+        return keys, keys.summary()
+    image = normalize(reference_image(layout.image_size), {
+        'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})[None]
+    try:
+        maps = feature_maps(backbone, image)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return keys, (f'it does not take an image of {layout.image_size}×{layout.image_size} '
+                      f'pixels: {str(error).strip().splitlines()[-1]}')
+    finite = all(torch.isfinite(map_).all() for map_ in maps)
+    return keys, '' if finite else 'it computes infinities or NaN on an image'
+
+
+def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: Sequence[str]
+            ) -> tuple[dict[str, Any], list[str]]:
+    """The provenance of what was found, and the lines about it.
+
+    Args:
+        recorded: what of ``foreign`` the file itself says.
+    """
+    lines = [f'{"built" if foreign.network else "detected"}: {" or ".join(found.agreeing)} '
+             f'({found.layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
+    if found.dropped:
+        lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
+                     f'({starts_of(found.dropped)})')
+    if not has_checksum(path):
+        lines.append('checksum: the file carries none, so damage to it would not be noticed')
+    if shells:
+        lines.append('left aside: Python objects beside the weights; nothing of them was run')
+    facts = _provenance(path, found, foreign, lines)
+    if recorded:
+        lines.append(f'read from the file: {", ".join(recorded)}')
+        facts['imported']['recorded'] = list(recorded)
+    return facts, lines
+
+
+def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]
+                ) -> dict[str, Any]:
+    layout = found.layout
+    mean, std = foreign.mean or layout.mean, foreign.std or layout.std
+    order = foreign.channel_order or layout.channel_order
+    assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
+    lines.append(f'input: mean {_numbers(mean)}, std {_numbers(std)} of pixels 0 … 255, {order}'
+                 + (f'; assumed: {", ".join(assumed)} (set them with --mean --std '
+                    f'--channel-order)' if assumed else ''))
+    return {'densessl': __version__, 'method': layout.method, 'backbone': found.backbone,
+            'mean': list(mean), 'std': list(std), 'channel_order': order,
+            'torch': str(torch.__version__),
+            'imported': {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
+                         'file_sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+                         'dropped': len(found.dropped), 'assumed': assumed}}
+
+
+def starts_of(keys: list[str]) -> str:
+    """How keys begin, wrappers and the tensors' own names aside: at most four ways."""
+    starts = list(dict.fromkeys(
+        '.'.join((path[:-1] or path)[:2])
+        for path in (key[re.match(WRAPPERS, key).end():].split('.') for key in keys)))
+    return escaped(', '.join(start[:100] for start in starts[:4])) + (
+        ', …' if len(starts) > 4 else '')
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ' '.join(f'{value:g}' for value in values)

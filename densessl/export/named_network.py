@@ -1,0 +1,140 @@
+"""Import weights into the network that the user names, whatever its family."""
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from densessl.backbones import build_backbone, spelled
+from densessl.errors import UsageError
+from densessl.export.foreign import candidate_layouts
+from densessl.export.foreign_file import (
+    AUTO,
+    Foreign,
+    Found,
+    account,
+    foreign_tensors,
+    single_precision,
+    starts_of,
+    try_weights,
+)
+from densessl.registry import TRANSFER_TARGETS
+from densessl.transfer.foreign_layouts import CheckpointLayout, Parts, sort_tensors
+from densessl.transfer.handoff import KeyTable
+from densessl.weights.backbone_file import weights_hash
+from densessl.weights.keymap import State
+
+_CALL = re.compile(r'(?P<type>[\w.]+)\s*(?:\((?P<arguments>.*)\))?', re.DOTALL)
+_LOADING = ('pretrained', 'weights', 'checkpoint_path', 'init_cfg')   # arguments that fetch weights
+
+
+def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
+    """``'TARGET.name'`` or ``'TARGET.name(key=value, …)'``, the values plain, as a backbone's
+    configuration.
+
+    Raises:
+        UsageError: it is neither, or an argument would load weights.
+    """
+    match = _CALL.fullmatch(text.strip())
+    try:
+        call = ast.parse(f'f({match["arguments"] or ""})', mode='eval').body if match else None
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
+            raise ValueError
+        arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        if None in arguments or 'type' in arguments:   # **unpacked
+            raise ValueError
+    except (ValueError, SyntaxError) as error:
+        raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
+                         f'plain values') from error
+    loading = next((name for name in _LOADING if arguments.get(name)), None)
+    if loading:
+        raise UsageError(f'{option} {text}: {loading} would load other weights; leave it out, the '
+                         f'weights are those of the file')
+    return {'type': match['type'], **arguments}
+
+
+@dataclass
+class _Trial:
+    """What came of a layout: where the keys are, and why it does not fit, if it does not."""
+
+    found: Found
+    keys: KeyTable = field(default_factory=KeyTable)
+    reason: str = ''
+
+
+def read_named(path: Path, foreign: Foreign
+               ) -> tuple[State, dict[str, Any], list[str], KeyTable]:
+    """Fill the network that ``foreign`` names from a checkpoint of it.
+
+    Returns:
+        Its weights, its provenance, lines that say what was built, dropped and assumed, and the
+        table of keys.
+
+    Raises:
+        UsageError: the file is not readable without running code; the network cannot be built;
+            tensors are missing, left over or of another shape; it fails on an image.
+    """
+    tensors, shells, recorded = foreign_tensors(path)
+    foreign, taken = foreign.completed_by(recorded)
+    cfg = foreign.network
+    backbone = build_backbone(cfg)
+    arguments = {key: value for key, value in cfg.items() if key != 'type'}
+    library, _, name = cfg['type'].partition('.')
+    published = TRANSFER_TARGETS.get(library)().own_files(name, backbone, **arguments)
+    candidates, tensors, dropped = _candidates(path, tensors, foreign, published)
+    trials = [_try(layout, published, tensors, backbone, cfg) for layout in candidates]
+    fits = {weights_hash(trial.found.state): trial for trial in reversed(trials)
+            if not trial.reason}
+    if len(fits) > 1:
+        names = ', '.join(trial.found.layout.name for trial in fits.values())
+        raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
+    if not fits:
+        best = max(trials, key=lambda trial: len(trial.keys.loaded))   # the library's own first
+        raise UsageError(f'{path} does not fill {spelled(cfg)}, read as '
+                         f'{best.found.layout.name}: {best.reason}; its keys begin with '
+                         f'{starts_of(list(tensors))}'
+                         + ('' if foreign.layout == AUTO else
+                            '; --from auto tries the other layouts, too'))
+    trial, = fits.values()
+    trial.found.dropped += dropped
+    return trial.found.state, *account(path, trial.found, foreign, shells, taken), trial.keys
+
+
+def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[CheckpointLayout]
+                ) -> tuple[list[CheckpointLayout], State, list[str]]:
+    """The layouts to try, the tensors to try them on, and the keys that are out already."""
+    library = foreign.network['type'].partition('.')[0]
+    if foreign.layout == library:   # its keys, and those that others have for its networks
+        library_layouts = TRANSFER_TARGETS.get(library)().checkpoints()
+        layouts = [*published, *(one for one in library_layouts if one.network is not None)]
+        return layouts, tensors, []
+    candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
+    layouts = [layout for _, layout in candidates]
+    if foreign.layout.endswith('.'):   # the prefix is known: any of these, with the own input
+        prefixed = layouts[0]
+        layouts = [replace(one, name=prefixed.name, origin=prefixed.origin, others=r'(?!)',
+                           prefix=prefixed.prefix) for one in published]
+    return [*(published if foreign.layout == AUTO else []), *layouts], tensors, dropped
+
+
+def _try(layout: CheckpointLayout, published: list[CheckpointLayout], tensors: State,
+         backbone: nn.Module, cfg: dict[str, Any]) -> _Trial:
+    parts = sort_tensors(tensors, layout)
+    state = _backbone_part(parts, published, set(backbone.state_dict()))
+    trial = _Trial(Found(layout, cfg, state, parts.dropped, [layout.name]), reason=parts.reason)
+    if not parts.reason:
+        trial.found.state = single_precision(state)
+        trial.keys, trial.reason = try_weights(backbone, trial.found.state, layout)
+    return trial
+
+
+def _backbone_part(parts: Parts, published: list[CheckpointLayout], owned: set[str]) -> State:
+    """Without the heads of the whole network, which go to ``parts.dropped``."""
+    heads = '|'.join(f'(?:{layout.heads})' for layout in published)
+    out = [key for key in parts.backbone if key not in owned and re.fullmatch(heads, key)]
+    parts.dropped += out
+    return {key: value for key, value in parts.backbone.items() if key not in out}

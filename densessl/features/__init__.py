@@ -1,0 +1,1 @@
+"""What can be said of features without knowing where they come from."""

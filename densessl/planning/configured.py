@@ -1,0 +1,133 @@
+"""The config of a pretraining run as it will be: with its overrides and its recipe's row, checked.
+"""
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine import Config
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+from densessl.bounds import parameters_of
+from densessl.config import load_config
+from densessl.errors import UsageError
+from densessl.export.start import Start
+from densessl.method import Method
+from densessl.overrides import apply_overrides, replaced_overrides, settle_types
+from densessl.planning.config_check import check_config
+from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
+from densessl.planning.plan import SCHEDULE_KEYS, SCHEDULES, choose_row
+from densessl.planning.start import follow
+from densessl.registry import MASK_GENERATORS, METHODS
+
+REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
+              'optim_wrapper.optimizer': OPTIMIZERS}
+
+FLAGS = {'init_as': 'as', 'init_from': 'from', f'{TABLE}.freeze': 'freeze'}    # named otherwise
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A checked config.
+
+    Attributes:
+        notes: what of the published config was left out for an override's sake, a line each.
+        start: weights to start from, if those are not random.
+        followed: what of the config follows them, a line each.
+    """
+
+    cfg: Config
+    method: type[Method]
+    epochs: float
+    notes: tuple[str, ...]
+    start: Start | None = None
+    followed: tuple[str, ...] = ()
+
+    def about_overrides(self, options: Mapping[str, Any]) -> list[str]:
+        """What the user is told of overrides that something else took the place of."""
+        open_ones = {key: value for key, value in options.items()
+                     if not (self.start and key == 'model.backbone' and value is None)}
+        return [*self.notes, *replaced_overrides(self.cfg, open_ones)]
+
+    def about_start(self, steps: int) -> list[str]:
+        """What the user is told of the weights to start from, and of the recipe for them."""
+        return [f'start: {line}' for line in (
+            [*self.start.lines, *self.followed] if self.start else [])] + [
+            f'continuing: {line}' for line in (
+                about_continuing(self.cfg, steps) if self.start else [])]
+
+
+def configure(config: str, options: Mapping[str, Any] | None = None, epochs: float | None = None,
+              said: Mapping[str, Any] | None = None,
+              start_of: Callable[[Config], Start | None] = lambda cfg: None) -> Configured:
+    """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;
+    what the command line says outweighs the row. It follows the weights to start from.
+
+    Args:
+        said: keys of the config that the command line has arguments for.
+        start_of: finds the weights that a config names.
+
+    Raises:
+        UsageError: what is wrong first, by its key.
+    """
+    options = dict(options or {})
+    published = load_config(config)
+    cfg = load_config(config, options)
+    cfg.merge_from_dict(dict(said or {}))
+    start = start_of(cfg)
+    if start is None:
+        if f'{TABLE}.freeze' in (said or {}):
+            raise UsageError('--freeze is for stages that are loaded: give the weights with --init')
+        cfg.pop(TABLE, None)
+    followed = follow(cfg, start, options) if start else []
+    if cfg.get('deterministic') is True:    # cuBLAS asks for it, once, in the first product
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    notes = settle_types(cfg, published, options, _arguments_of)
+    check_config(cfg, config)
+    epochs = choose_row(cfg, epochs)
+    if start:
+        apply_continuing(cfg)
+    apply_overrides(cfg, {key: value for key, value in options.items()
+                          if start or not key.startswith(f'{TABLE}.')})
+    if start:       # what the overrides say was found to agree with it
+        follow(cfg, start, options)
+    notes += settle_types(cfg, published, options, _arguments_of)
+    return Configured(cfg, check_config(cfg, config), epochs, tuple(dict.fromkeys(notes)), start,
+                      tuple(followed))
+
+
+def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    """Refuse an override of what an argument of the command says as well.
+
+    Args:
+        said: key of the config → the argument's value, None if it was not given.
+    """
+    for key, value in said.items():
+        clash = next((option for option in options if f'{option}.'.startswith(f'{key}.')), None)
+        if clash is not None and value is not None and options[clash] != value:
+            flag = FLAGS.get(key, key.replace('_', '-'))
+            raise UsageError(f'--cfg-options {clash} and --{flag} {value} contradict each '
+                             f'other: leave one of them out')
+
+
+def _arguments_of(path: str, kind: str) -> set[str] | None:
+    if path == 'schedule':
+        return _of_schedule(SCHEDULES.get(kind))
+    try:
+        cls = REGISTRIES[path].get(kind) if path in REGISTRIES else None
+    except (UsageError, ImportError, ValueError):      # no such type: the check says so
+        return None
+    if not isinstance(cls, type):
+        return None
+    parameters = parameters_of(cls)
+    known = set(parameters) - {'self', 'params'}
+    return None if '**' in parameters else known | ({'store'} if path == 'masks' else set())
+
+
+def _of_schedule(schedule: Callable[..., float] | None) -> set[str] | None:
+    if schedule is None:
+        return None
+    return SCHEDULE_KEYS - {'milestones', 'gamma'} | set(inspect.signature(schedule).parameters)

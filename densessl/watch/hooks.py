@@ -1,0 +1,63 @@
+"""The hooks by which a run is watched, from its config."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine import Config
+from mmengine.hooks import Hook
+
+from densessl.errors import UsageError
+from densessl.method import Method
+from densessl.pixels.pixel_rule import PixelRule
+from densessl.registry import METHODS
+from densessl.watch.alarms import queue_alarms
+from densessl.watch.health import HealthHook
+from densessl.watch.labelled import ProbeSettings, probe_settings, read_labelled
+from densessl.watch.probe_hook import ProbeHook
+
+
+def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
+                 ) -> ProbeSettings | None:
+    """Put ``--probe`` into ``cfg``, and read what that says; None if there is to be no probe.
+
+    Args:
+        options: the user's overrides by dotted key. data: of ``--probe``.
+
+    Raises:
+        UsageError: both say different things, or what they say is not allowed.
+    """
+    if data is not None:
+        said = options.get('probe.data', data)
+        if said != data:
+            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} say different '
+                             f'things: leave one of them out')
+        section = cfg.get('probe')
+        cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
+    section = cfg.get('probe')
+    return probe_settings(section.to_dict() if isinstance(section, Config) else section,
+                          keep_best=bool(cfg.checkpoint.get('keep_best')))
+
+
+def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, *, lines: int,
+                images: int, global_batch: int, start: str | None, is_first: bool) -> list[Hook]:
+    """What watches a run; the labelled images of a probe are read by the first process.
+
+    Args:
+        lines: iterations between two lines of the log. images: of the data set.
+        global_batch: images an update. start: the weights that the run starts from.
+        is_first: whether this is the first process.
+
+    Raises:
+        UsageError: the labelled images cannot be used.
+    """
+    queue = None if method.batch_negatives else METHODS.build(cfg.model.to_dict()).negatives(
+        global_batch)
+    hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
+                                                        images=images))]
+    if probe is not None:
+        data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
+        hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=lines,
+                               keep_best=bool(cfg.checkpoint.get('keep_best')),
+                               start=start or 'random weights'))
+    return hooks
