@@ -23,7 +23,7 @@ def test_a_study_pretrains_scores_and_goes_on(tmp_path):
         'pretraining': {'data': 'scenes/unlabelled', 'cpu_minutes': 0.4, 'options': TINY},
         'pretrainings': {
             'random': {'weights': 'random', 'backbone': 'torchvision.resnet18', 'like': 'own'},
-            'own': {'config': 'demo/detcon_s_r18'}},
+            'own': {'config': 'small/detcon_s_r18'}},
         'evaluations': {
             'probe': {'probe': 'dense', 'data': 'scenes', 'fractions': ['1/2'],
                       'arguments': {'size': 64}},
