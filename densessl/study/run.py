@@ -95,7 +95,8 @@ class Runner:
             if broken:
                 self.waiting.remove(cell)
                 self.failed[cell.id] = f'{NEEDS} {broken[0].label}'
-            elif all(one.id in self.done for one in cell.after) and self._fits(cell):
+            elif all(one.id in self.done for one in cell.after) and (
+                    self.budget is None or self._fits(cell)):
                 self.waiting.remove(cell)
                 work = self._work(cell)
                 if work is not None:
@@ -103,13 +104,14 @@ class Runner:
         return None
 
     def _fits(self, cell: Cell) -> bool:
-        """Whether it, and the first cell that makes something of it, will end within the budget."""
-        if self.budget is None:
-            return True
-        then = [self.estimates.minutes(one) for one in self.waiting
+        """Whether the first score that comes of it will be there within the budget."""
+        spent = (time.monotonic() - self.started) / 60
+        return spent + self._minutes_to_score(cell) <= self.budget
+
+    def _minutes_to_score(self, cell: Cell) -> float:
+        then = [self._minutes_to_score(one) for one in self.waiting
                 if cell.id in (before.id for before in one.after)]
-        needed = self.estimates.minutes(cell) + min(then, default=0.0)
-        return (time.monotonic() - self.started) / 60 + needed <= self.budget
+        return self.estimates.minutes(cell) + min(then, default=0.0)
 
     def _work(self, cell: Cell) -> Work | None:
         folder = cell.folder(self.place)
@@ -162,6 +164,9 @@ class Runner:
             found = cell.outcome(place, work.runs)
         except (UsageError, RunFailed) as error:
             self._fail(cell, str(error))
+            return
+        except (LookupError, ValueError, OSError) as error:     # the others go on
+            self._fail(cell, f'what it left cannot be read ({type(error).__name__}: {error})')
             return
         write_json(cell.folder(place) / RECORD, {
             'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'status': DONE,

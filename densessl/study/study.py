@@ -95,8 +95,8 @@ class AtWork:
         room = [Slot(None, self.study.threads)] * self.at_once if cpu else slots(self.jobs)
         runner = Runner(self.graph, self.place, room, budget=self.budget, say=self.say,
                         environment={'CUDA_VISIBLE_DEVICES': ''} if cpu else {})
-        for name in sources_of(self.study):
-            self.say(f'data {name}: {self.place.path(name)}')
+        for name in filter(self.place.paths.get, sources_of(self.study)):
+            self.say(f'data {name}: {self.place.paths[name]}')
         self.say(f'{len(self.graph.order)} cells, {len(runner.done)} of them done already; '
                  f'{len(room)} at once')
         try:
