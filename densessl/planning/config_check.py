@@ -25,7 +25,7 @@ from densessl.errors import (
 )
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.planning import optim  # noqa: F401  it registers what configs name
+from densessl.planning import optimizers  # noqa: F401  it registers what configs name
 from densessl.planning.continuing import check_continuing
 from densessl.planning.schema import (
     NEEDED,
