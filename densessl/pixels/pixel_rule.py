@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 
 MINMAX, PERCENTILE = 'minmax', 'percentile'
 KEYS = ('value_range', 'bands')
@@ -147,11 +147,11 @@ def _checked_range(value: Any) -> Any:
     listed = list(value) if isinstance(value, (list, tuple)) else []
     numbers = listed[1:] if listed[:1] == [PERCENTILE] else listed
     if len(numbers) != 2 or not all(_is_number(number) for number in numbers):
-        raise UsageError(f'value_range must be {_TAKES}, not {value!r}')
+        raise UsageError(f'value_range must be {_TAKES}, not {shown(value)}')
     if not numbers[0] < numbers[1]:
-        raise UsageError(f'value_range {value!r}: the second number must be above the first')
+        raise UsageError(f'value_range {shown(value)}: the second number must be above the first')
     if len(listed) == 3 and not 0 <= numbers[0] < numbers[1] <= 100:
-        raise UsageError(f'value_range {value!r}: percentiles are from 0 to 100')
+        raise UsageError(f'value_range {shown(value)}: percentiles are from 0 to 100')
     return tuple(listed)
 
 
@@ -163,7 +163,7 @@ def _checked_bands(value: Any) -> tuple[int, ...] | None:
                 for band in listed)
     if len(listed) not in (1, 3) or not whole:
         raise UsageError(f'bands must be the numbers, from 1, of three bands or of one, such as '
-                         f'(3, 2, 1), not {value!r}')
+                         f'(3, 2, 1), not {shown(value)}')
     return tuple(listed)
 
 
