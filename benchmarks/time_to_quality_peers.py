@@ -5,9 +5,9 @@ and losses: one row of ``time_to_quality.py``, in a process of its own.
         --seed 0 --out FOLDER [--masks STORE]
 
 What is taken from our config is what makes the runs comparable: backbone, side of the views,
-batch, optimizer, peak learning rate, weight decay and the width of the heads. The cosine of the
-learning rate runs over the CPU time, so every run is annealed when its time is up; the start of
-the process counts. A run that was stopped goes on from ``state.pth``.
+batch, optimizer, peak learning rate, warm-up, weight decay and the width of the heads. The cosine
+of the learning rate runs over the CPU time, so every run is annealed when its time is up; the
+start of the process counts. A run that was stopped goes on from ``state.pth``.
 """
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from lightly.models.modules import (
 )
 from lightly.models.utils import (
     deactivate_requires_grad,
+    get_weight_decay_parameters,
     pool_masked,
     select_most_similar,
     update_momentum,
@@ -53,7 +54,6 @@ from densessl.masks.store import MaskStore
 from densessl.planning.configured import configure
 
 SAVE_EVERY = 120.0      # seconds of CPU time
-WARMUP = 0.1            # share of the time
 REGIONS, IDS = 16, 256  # of an image that are drawn; that a mask may have
 QUEUE, MOMENTUM = 4096, 0.99
 Batch = list[Any]
@@ -233,10 +233,13 @@ def train(args: argparse.Namespace) -> None:
     model = METHODS[args.method](cfg)
     size, batch = cfg.views[0].size, cfg.global_batch
     peak = cfg.schedule.base_lr * batch / cfg.schedule.reference_batch
+    warmup = max(cfg.schedule.warmup_epochs / cfg.epochs, 1e-6)
+    decayed, others = get_weight_decay_parameters([model])
+    given = cfg.optim_wrapper.optimizer
     optimizer = torch.optim.SGD(
-        [one for one in model.parameters() if one.requires_grad], peak,
-        momentum=cfg.optim_wrapper.optimizer.get('momentum', 0.9),
-        weight_decay=cfg.optim_wrapper.optimizer.get('weight_decay', 1e-4))
+        [{'params': [one for one in decayed if one.requires_grad]},
+         {'params': [one for one in others if one.requires_grad], 'weight_decay': 0.0}],
+        peak, momentum=given.momentum, weight_decay=given.weight_decay)
     args.out.mkdir(parents=True, exist_ok=True)
     state, step, before = args.out / 'state.pth', 0, 0.0
     if state.exists():
@@ -250,8 +253,8 @@ def train(args: argparse.Namespace) -> None:
         if share >= 1:
             break
         for group in optimizer.param_groups:
-            group['lr'] = peak * (share / WARMUP if share < WARMUP else 0.5 * (
-                1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP))))
+            group['lr'] = peak * (share / warmup if share < warmup else 0.5 * (
+                1 + math.cos(math.pi * (share - warmup) / (1 - warmup))))
         loss = model.loss(views)
         optimizer.zero_grad()
         loss.backward()

@@ -33,6 +33,22 @@ def test_one_slot_runs_one_at_a_time_in_order(tmp_path):
     assert order == [(0, 0), (1, 0)]
 
 
+def test_a_job_says_what_it_and_its_children_took(tmp_path):
+    """Also those that run at the same time, and a script in the place of a command."""
+    script = tmp_path / 'spin.py'
+    script.write_text('import subprocess, sys, time\n'
+                      'while time.process_time() < float(sys.argv[1]): pass\n'
+                      'if len(sys.argv) == 2:\n'
+                      '    subprocess.run([sys.executable, __file__, sys.argv[1], "child"])\n')
+    jobs = [Job([str(script), wanted], tmp_path / f'{wanted}.log', float(wanted),
+                {'DENSESSL_ANYTHING': '1'}) for wanted in ('0.2', '0.6')]
+    codes = []
+    run_jobs(jobs, ONE * 2, lambda job, code, seconds: codes.append(code))
+    assert codes == [0, 0]
+    for job in jobs:
+        assert 2 * job.about <= job.cpu_seconds < 2 * job.about + 0.3
+
+
 def test_slots_are_devices_or_shares_of_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
