@@ -39,6 +39,7 @@ from densessl.training.schema import (
 )
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import view_class_of
+from densessl.watch.labelled import read_settings
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
@@ -76,6 +77,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
     checked_options(cfg.get('compile'))
+    read_settings(cfg.get('probe'))
     return method
 
 
