@@ -2,8 +2,8 @@
 
     python -c "from pathlib import Path; from densessl.demo.sample import write_scenes; \\
         write_scenes(Path('scenes'), unlabelled=600, train=1, val=200)"
-    densessl train demo/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation --epochs 4 \\
-        --cfg-options views.0.size=64
+    densessl train small/rotation_r18 --data scenes/unlabelled --work-dir runs/rotation \\
+        --epochs 4 --cfg-options views.0.size=64
     python benchmarks/pretext_tasks.py runs/rotation/iter_150.pth --images scenes/images/val \\
         --cfg-options views.0.size=64
 

@@ -72,7 +72,7 @@ def workers_of(pid: int) -> list[int]:
 
 def train(listed: Path, work_dir: Path, method: str, workers: int) -> dict[str, float]:
     """Start a run, wait for its first step, look at its workers, end it."""
-    arguments = ['train', 'demo/simclr_r18', '--data', str(listed), '--work-dir', str(work_dir),
+    arguments = ['train', 'small/simclr_r18', '--data', str(listed), '--work-dir', str(work_dir),
                  '--epochs', '1', '--cfg-options', 'views.0.size=64', 'views.1.size=64',
                  'train_dataloader.batch_size=16', f'train_dataloader.num_workers={workers}',
                  'log_interval=1', f"env_cfg={{'mp_cfg': {{'mp_start_method': '{method}'}}}}"]

@@ -37,8 +37,8 @@ from densessl.study.study_file import study_of
 
 PEERS = Path(__file__).with_name('time_to_quality_peers.py')
 DATA = ('imagenet_sample', 'coco256', 'camvid/images/train')
-OURS = {'SimCLR': 'demo/simclr_r18', 'DetCon-S': 'demo/detcon_s_r18', 'BYOL': 'demo/byol_r18',
-        'DetCon-B': 'demo/detcon_r18'}
+OURS = {'SimCLR': 'small/simclr_r18', 'DetCon-S': 'small/detcon_s_r18', 'BYOL': 'small/byol_r18',
+        'DetCon-B': 'small/detcon_r18'}
 THEIRS = {  # row → its name in the loop, and the config of ours that it has the numbers of
     'SimCLR': ('simclr', 'SimCLR'), 'DetCon-S': ('detcon_s', 'DetCon-S'),
     'BYOL': ('byol', 'BYOL'), 'DenseCL': ('densecl', 'SimCLR')}

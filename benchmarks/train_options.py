@@ -72,7 +72,7 @@ class Clock(Hook):
 
 def step_time(options: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
     """Median CPU milliseconds of a step."""
-    cfg = load_config('demo/detcon_r18', {
+    cfg = load_config('small/detcon_r18', {
         'views.0.size': args.size, 'views.1.size': args.size, 'train_dataloader.num_workers': 0,
         'train_dataloader.batch_size': args.batch, 'visualizer': None, **options})
     clock = Clock()
@@ -80,7 +80,7 @@ def step_time(options: dict[str, Any], args: argparse.Namespace, folder: Path) -
     plan = make_plan(cfg, epochs=1, images=length, processes=1)
     cfg.checkpoint.every_epochs = 2
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        runner = build_runner(cfg, 'demo/detcon_r18', plan, OneSample(cfg, length), folder, 'none',
+        runner = build_runner(cfg, 'small/detcon_r18', plan, OneSample(cfg, length), folder, 'none',
                               False)
         runner.register_hook(clock)
         runner.train()

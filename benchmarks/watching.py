@@ -1,6 +1,6 @@
 """What watching a run costs, as shares of its own time.
 
-    python benchmarks/watching.py IMAGES LABELLED [--config demo/detcon_r18] [--epochs 1]
+    python benchmarks/watching.py IMAGES LABELLED [--config small/detcon_r18] [--epochs 1]
 
 A run is trained as ``densessl train --probe`` does, and the seconds within the hooks that watch it
 are counted: at a line of the log, in the iterations between, and in probes. Shares are of the time
@@ -43,7 +43,7 @@ def timed(cls: type, name: str, label: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images'), parser.add_argument('labelled')
-    parser.add_argument('--config', default='demo/detcon_r18')
+    parser.add_argument('--config', default='small/detcon_r18')
     parser.add_argument('--epochs', type=int, default=1)
     parser.add_argument('--log-interval', type=int, default=50)
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """The ``densessl`` command; ``tools/NAME.py`` are thin doors to the same functions.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no traceback;
-``--debug`` shows it).
+``--debug`` shows it), 75 stopped by SIGUSR1 and to be started again.
 """
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import traceback
 from importlib import import_module
 
+from densessl.cores import share_cores
 from densessl.environment import explain
 from densessl.errors import RunFailed, UsageError, escaped, message_of
 
@@ -35,6 +36,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    share_cores()
     logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':

@@ -14,6 +14,8 @@ from densessl.errors import UsageError, did_you_mean
 from densessl.overrides import apply_overrides
 from densessl.plugins import load_plugins
 
+FORMER = {'demo/': 'small/'}     # folders whose configs moved; the old names go on working
+
 
 def config_folders() -> list[Path]:
     """Folders searched by name: densessl's own configs, then those of plugins."""
@@ -24,7 +26,7 @@ def config_folders() -> list[Path]:
 
 
 def find_config(name: str) -> Path:
-    """The config file for a path, or for a name such as ``demo/detcon_r18``.
+    """The config file for a path, or for a name such as ``small/detcon_r18``.
 
     Raises:
         UsageError: there is none; the message lists close names.
@@ -32,9 +34,12 @@ def find_config(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     wanted = name.removesuffix('.py').removeprefix('configs/')
-    for folder in config_folders():
-        if (folder / f'{wanted}.py').is_file():
-            return folder / f'{wanted}.py'
+    moved = [new + wanted.removeprefix(old) for old, new in FORMER.items()
+             if wanted.startswith(old)]
+    for candidate in [wanted, *moved]:
+        for folder in config_folders():
+            if (folder / f'{candidate}.py').is_file():
+                return folder / f'{candidate}.py'
     known = sorted(str(path.relative_to(folder).with_suffix('')) for folder in config_folders()
                    for path in folder.rglob('*.py') if not path.name.startswith('_'))
     known = [name for name in known if not name.startswith('_')]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules._functions import SyncBatchNorm as SyncBatchNormOfTorch
 
 from densessl.errors import UsageError
 
@@ -32,6 +33,9 @@ def check_launcher(launcher: str, command: str) -> None:
     if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UsageError(f'--launcher pytorch needs torchrun: torchrun --nproc_per_node N '
                          f'tools/{command}.py CONFIG --launcher pytorch')
+    if launcher == 'slurm' and 'SLURM_STEP_NUM_TASKS' not in os.environ:
+        raise UsageError(f'--launcher slurm needs srun, which starts every process: srun python '
+                         f'tools/{command}.py CONFIG --launcher slurm')
     if launcher != 'none':
         return
     for name, variable in _SIZES.items():
@@ -160,11 +164,56 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(var, m)
 
 
+class _OfEqualBatches(SyncBatchNormOfTorch):
+    """torch's synchronized batch norm on GPUs, for equal batches: torch's looks in every layer
+    which processes have an empty one, and waits for the device to learn it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None,
+                running_mean: Tensor | None, running_var: Tensor | None, eps: float,
+                momentum: float, group: Any, processes: int) -> Tensor:
+        if not any(x.is_contiguous(memory_format=memory_format) for memory_format in (
+                torch.channels_last, torch.channels_last_3d)):
+            x = x.contiguous()
+        local = torch.cat(torch.batch_norm_stats(x, eps))                       # (2·C,)
+        parts = [torch.empty_like(local) for _ in range(processes)]
+        dist.all_gather(parts, local, group)
+        means, inverse_deviations = torch.stack(parts).chunk(2, 1)              # (W, C) each
+        counts = torch.full((processes,), x.numel() // x.shape[1], dtype=local.dtype,
+                            device=x.device)
+        mean, invstd = torch.batch_norm_gather_stats_with_counts(
+            x, means, inverse_deviations, running_mean, running_var, momentum, eps, counts)
+        ctx.save_for_backward(x, weight, mean, invstd, counts.to(torch.int32))
+        ctx.process_group = group
+        return torch.batch_norm_elemt(x, weight, bias, mean, invstd, eps)
+
+
+class DeviceSyncBatchNorm(nn.SyncBatchNorm):
+    """Batch norm over the batches of all ranks, on GPUs; equal batches are assumed, and the host
+    never waits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world_size() == 1 or self.momentum is None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        running_mean, running_var = None, None
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            running_mean, running_var = self.running_mean, self.running_var
+        return _OfEqualBatches.apply(input, self.weight, self.bias, running_mean, running_var,
+                                     self.eps, self.momentum, dist.group.WORLD, world_size())
+
+
 def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
-    """Replace every batch norm in ``module`` by one synchronized over ranks: torch's on a GPU,
-    :class:`SyncBatchNorm` elsewhere. Parameters and statistics are kept."""
+    """Replace every batch norm in ``module`` by one synchronized over ranks:
+    :class:`DeviceSyncBatchNorm` on a GPU, :class:`SyncBatchNorm` elsewhere. Parameters and
+    statistics are kept."""
     if device_type == 'cuda':
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        for norm in module.modules():
+            if type(norm) is nn.SyncBatchNorm:
+                norm.__class__ = DeviceSyncBatchNorm
+        return module
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) is not SyncBatchNorm:
         new = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
                             module.track_running_stats)

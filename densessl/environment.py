@@ -38,12 +38,12 @@ _PEER = re.compile(r'connection (was )?(closed|reset) by (remote )?peer|connecti
 _WRITER = re.compile(r'PytorchStreamWriter failed|unexpected pos|file write failed')
 _WORKER = re.compile(r'DataLoader worker .*(killed by signal|exited unexpectedly)')
 _ALLOCATOR = re.compile(r'DefaultCPUAllocator|out of memory|std::bad_alloc|'
-                        r'unable to allocate|cannot allocate memory', re.IGNORECASE)
+                        r'unable to allocate|cannot allocate memory|_ALLOC_FAILED', re.IGNORECASE)
 
 
 def is_of_machine(error: BaseException) -> bool:
     """Whether an error says that the machine ran out of memory, disk or files."""
-    return (isinstance(error, MemoryError) or _is_out_of_memory(error)
+    return (isinstance(error, MemoryError) or is_out_of_memory(error)
             or (isinstance(error, OSError) and error.errno in {**FULL, **OTHERS}))
 
 
@@ -56,11 +56,11 @@ def explain(error: BaseException) -> UsageError | RunFailed | None:
             return UsageError(f'{named}{REFUSED[error.errno]}')
         told = {**FULL, **OTHERS}.get(error.errno)
         return RunFailed(f'{named}{told or error.strerror or error}')
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         asked = re.search(r'allocate (\d+) bytes|[Tt]ried to allocate ([\d.]+ \w+)', str(error))
         much = f' ({asked[0]})' if asked else ''
         return RunFailed(f'there is not enough memory{much}: {MEMORY}')
-    if _is_lost_peer(error):
+    if is_lost_peer(error):
         return RunFailed('another process of this run has ended, so this one cannot continue: '
                          'its own last line says why')
     if isinstance(error, RuntimeError) and _WORKER.search(str(error)):
@@ -112,15 +112,16 @@ def saying(last: object) -> Iterator[None]:
         kept = last() if known is not None else ''
         if not kept:
             raise
-        raise RunFailed(f'{known}; {kept}') from error
+        raise type(known)(f'{known}; {kept}') from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory, the host's or a device's, is full."""
     return isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError' or (
         isinstance(error, RuntimeError) and bool(_ALLOCATOR.search(str(error))))
 
 
-def _is_lost_peer(error: BaseException) -> bool:
+def is_lost_peer(error: BaseException) -> bool:
     """Whether a collective operation failed because another process no longer answers."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = str(error)

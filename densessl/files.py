@@ -28,7 +28,7 @@ GRACE = 60.0           # seconds for which an unfinished file is left alone
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
 # what a run alone writes into its work folder
-_OF_RUNS = re.compile(r'(?:iter|epoch|best)_.+\.pth|(?:start|best)\.pth|last_checkpoint|'
+_OF_RUNS = re.compile(r'(?:(?:iter|epoch|best)_.+|start|best)\.pth|last_checkpoint|'
                       r'(?:run|subset|scores)\.json|(?:health|probes|alarms)\.jsonl')
 
 

@@ -8,11 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import densessl
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+from densessl.cores import cores
 
 
 def machine_facts() -> dict[str, str]:

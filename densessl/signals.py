@@ -19,7 +19,8 @@ from functools import cache
 from multiprocessing.util import register_after_fork
 from typing import Any, ClassVar
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM,       # and that of schedulers, which Windows has not
+           *([signal.SIGUSR1] if hasattr(signal, 'SIGUSR1') else []))
 OUTLIVING = 'outlives signals'      # the thread of a process that does
 
 
@@ -76,7 +77,9 @@ def outlive_signals() -> None:
     it alone sends SIGTERM. Calling this again is harmless."""
     if any(thread.name == OUTLIVING for thread in threading.enumerate()):
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in NUMBERS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     if not hasattr(signal, 'sigwaitinfo'):      # macOS
         return
     parent = os.getppid()

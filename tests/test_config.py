@@ -14,6 +14,14 @@ def test_configs_are_found_by_name_from_anywhere(name, tmp_path, monkeypatch):
     assert find_config(name).name == 'detcon_r50.py'
 
 
+@pytest.mark.parametrize('name', ['demo/detcon_r18', 'configs/demo/simclr_r18.py'])
+def test_a_former_name_goes_on_working(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = find_config(name)
+    assert found.parent.name == 'small' and found.stem in name
+    assert find_config('demo/demo').parent.name == 'demo'
+
+
 def test_a_path_comes_before_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'detcon_r50').write_text('')

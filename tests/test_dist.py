@@ -11,6 +11,7 @@ from gloo import WORLD, half, on_two_processes
 from torch import distributed, nn
 
 from densessl.dist import (
+    DeviceSyncBatchNorm,
     SyncBatchNorm,
     check_launcher,
     gather,
@@ -71,14 +72,15 @@ def test_synchronized_batch_norm_equals_the_whole_batch():
         torch.testing.assert_close(parts[0][i] + parts[1][i], whole[i])
 
 
-def test_conversion_keeps_parameters_statistics_and_flags():
+@pytest.mark.parametrize('device, kind', [('cpu', SyncBatchNorm), ('cuda', DeviceSyncBatchNorm)])
+def test_conversion_keeps_parameters_statistics_and_flags(device, kind):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm1d(4)))
     model[1].running_mean.fill_(2.0)
     model[1].weight.requires_grad_(False)
     model.eval()
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    converted = synchronize_batch_norm(model, 'cpu')
-    assert isinstance(converted[1], SyncBatchNorm) and isinstance(converted[2][0], SyncBatchNorm)
+    converted = synchronize_batch_norm(model, device)
+    assert type(converted[1]) is kind and type(converted[2][0]) is kind
     assert not converted[1].training and not converted[1].weight.requires_grad
     assert all(torch.equal(state[key], value) for key, value in converted.state_dict().items())
 
@@ -130,11 +132,12 @@ def test_gather_keeps_the_order_of_channels_last_images():
         assert torch.equal(part, torch.cat([whole, whole + 100]))
 
 
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
 @pytest.mark.parametrize('shape', [(3,), (2, 3, 4)])
-def test_alone_it_is_the_ordinary_batch_norm(shape):
+def test_alone_it_is_the_ordinary_batch_norm(shape, device):
     x = torch.randn(4, *shape)
     plain = nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
-    torch.testing.assert_close(synchronize_batch_norm(nn.Sequential(plain), 'cpu')[0](x),
+    torch.testing.assert_close(synchronize_batch_norm(nn.Sequential(plain), device)[0](x),
                                type(plain)(shape[0])(x))
 
 

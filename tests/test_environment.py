@@ -64,7 +64,7 @@ def test_other_errors_stay_errors(monkeypatch):
                                    ['--work-dir', ' '], ['--data=']])
 def test_an_empty_argument_is_not_the_present_folder(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(['train', 'demo/byol_r18', *words]) == 2
+    assert main(['train', 'small/byol_r18', *words]) == 2
     assert capsys.readouterr().err.count('\n') == 1 and not any(tmp_path.iterdir())
 
 

@@ -62,7 +62,7 @@ class Older(Method):
 @pytest.mark.parametrize('name', ['older', 'rotation'])
 def test_the_engine_sets_the_preprocessor_of_what_it_builds(name, monkeypatch):
     monkeypatch.setitem(METHODS.module_dict, 'older', Older)
-    cfg = load_config('demo/rotation_r18', {'normalization.mean': (51, 102, 204)})
+    cfg = load_config('small/rotation_r18', {'normalization.mean': (51, 102, 204)})
     built = PretrainRunner.build_model(SimpleNamespace(cfg=cfg), dict(type=name, backbone=BACKBONE))
     assert isinstance(built.data_preprocessor, ViewPreprocessor)
     assert (255 * built.data_preprocessor.mean).flatten().tolist() == [51, 102, 204]

@@ -81,10 +81,10 @@ def test_a_part_of_the_model_gets_another_type(published):
     ({'custom_imports.imports': ['x']}, 'custom_imports: modules are imported when'),
     ({'work_dir': 'x'}, 'add --work-dir'), ({'load_from': 'x'}, 'add --backbone'),
     ({'randomness.seed': 1}, 'add --seed'), ({'launcher': 'none'}, 'add --launcher'),
-    ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval of the config: a whole'),
-    ({'default_hooks.checkpoint.max_keep_ckpts': 0}, 'max_keep_ckpts of the config: a whole'),
-    ({'default_hooks.logger.interval': 0}, 'logger.interval of the config: a whole number from 1'),
-    ({'train_dataloader.batch_size': 10 ** 12}, 'batch_size of the config: a whole number up to'),
+    ({'default_hooks.checkpoint.interval': 0}, 'checkpoint.interval must be a whole'),
+    ({'default_hooks.checkpoint.max_keep_ckpts': 0}, 'max_keep_ckpts must be a whole'),
+    ({'default_hooks.logger.interval': 0}, 'logger.interval must be a whole number from 1'),
+    ({'train_dataloader.batch_size': 10 ** 12}, 'batch_size must be a whole number from 1 to 655'),
     ({'param_scheduler': [{'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False,
                            'begin': 0, 'end': 10 ** 6}]}, 'the warm-up is longer than the run of'),
 ])
@@ -95,19 +95,19 @@ def test_what_no_type_takes_is_refused_with_the_closest(options, words, publishe
 
 
 def test_pretraining_takes_them_too():
-    done = configure('demo/simclr_r18', {**ADAMW, 'optim_wrapper.clip_grad.max_norm': 5})
+    done = configure('small/simclr_r18', {**ADAMW, 'optim_wrapper.clip_grad.max_norm': 5})
     assert done.cfg.optim_wrapper.optimizer.betas == [0.9, 0.99]
     assert done.notes == ('optim_wrapper.optimizer.momentum=0.9 is left out: AdamW does not take '
                           'it',)
-    done = configure('demo/detcon_r18', {'model.type': 'simclr', 'model.projection': 64})
+    done = configure('small/detcon_r18', {'model.type': 'simclr', 'model.projection': 64})
     assert 'num_regions' not in done.cfg.model and len(done.notes) == 3, done.notes
-    done = configure('demo/detcon_r18', {'masks': {'type': 'grid', 'rows': 3}})
+    done = configure('small/detcon_r18', {'masks': {'type': 'grid', 'rows': 3}})
     assert done.cfg.masks == {'type': 'grid', 'rows': 3} and len(done.notes) == 3
-    assert configure('demo/byol_r18', {'visualizer': None}).cfg.visualizer is None
+    assert configure('small/byol_r18', {'visualizer': None}).cfg.visualizer is None
     with pytest.raises(UsageError, match="did you mean 'betas'"):
-        configure('demo/simclr_r18', {**ADAMW, 'optim_wrapper.optimizer.betta': 1})
+        configure('small/simclr_r18', {**ADAMW, 'optim_wrapper.optimizer.betta': 1})
     with pytest.raises(UsageError, match="unknown key 'num_regions' in model"):
-        configure('demo/detcon_r18', {'model.type': 'simclr', 'model.num_regions': 4,
+        configure('small/detcon_r18', {'model.type': 'simclr', 'model.num_regions': 4,
                                       'model.projection': 64})
 
 
@@ -137,16 +137,16 @@ def test_options_are_left_as_they_were():
 def test_what_the_command_says_too_must_agree():
     refuse_twice_said({'epochs': 5}, {'epochs': 5, 'data': None})
     refuse_twice_said({'masks.scale': 5}, {'masks': None})
-    with pytest.raises(UsageError, match=r'--cfg-options masks\.scale and --masks x say different'):
+    with pytest.raises(UsageError, match=r'--cfg-options masks\.scale and --masks x contradict'):
         refuse_twice_said({'masks.scale': 5}, {'masks': 'x'})
-    with pytest.raises(UsageError, match='--cfg-options epochs and --epochs 3 say different'):
+    with pytest.raises(UsageError, match='--cfg-options epochs and --epochs 3 contradict'):
         refuse_twice_said({'epochs': 5}, {'epochs': 3})
 
 
 @pytest.mark.parametrize('value', [5, -0.5, None, 'maybe', [1]])
 def test_a_section_in_a_list_is_overridden_by_a_section_alone(value):
     with pytest.raises(UsageError, match=r'--cfg-options views\.0: it must be a section of keys'):
-        load_config('demo/detcon_r18', {'views.0': value})
+        load_config('small/detcon_r18', {'views.0': value})
     with pytest.raises(UsageError, match=r'pipeline\.0: it must be a section of keys'):
         load_config('downstream/fcn_r18_folder', {'test_dataloader.dataset.pipeline.0': value})
 

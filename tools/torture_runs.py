@@ -22,16 +22,16 @@ from densessl.registry import MASK_GENERATORS
 STEPS = 6
 # method → config, and what makes it small beyond the size of its views
 METHODS = {
-    'detcon': ('demo/detcon_r18', ['model.projection=[16,8]', 'model.num_regions=4']),
-    'detcon_s': ('demo/detcon_s_r18', ['model.projection=8', 'model.num_regions=4']),
-    'simclr': ('demo/simclr_r18', ['model.projection=8']),
-    'moco': ('demo/moco_r18', ['model.queue=16']),
-    'byol': ('demo/byol_r18', []),
-    'supervised': ('demo/supervised_r18', []),
-    'rotation': ('demo/rotation_r18', []),
-    'relative_location': ('demo/relative_location_r18', ['model.hidden=16']),
-    'jigsaw': ('demo/jigsaw_r18', ['model.permutations=4', 'model.code=8']),
-    'cpc': ('demo/cpc_r18', ['model.hidden=8', 'model.blocks=1']),
+    'detcon': ('small/detcon_r18', ['model.projection=[16,8]', 'model.num_regions=4']),
+    'detcon_s': ('small/detcon_s_r18', ['model.projection=8', 'model.num_regions=4']),
+    'simclr': ('small/simclr_r18', ['model.projection=8']),
+    'moco': ('small/moco_r18', ['model.queue=16']),
+    'byol': ('small/byol_r18', []),
+    'supervised': ('small/supervised_r18', []),
+    'rotation': ('small/rotation_r18', []),
+    'relative_location': ('small/relative_location_r18', ['model.hidden=16']),
+    'jigsaw': ('small/jigsaw_r18', ['model.permutations=4', 'model.code=8']),
+    'cpc': ('small/cpc_r18', ['model.hidden=8', 'model.blocks=1']),
 }
 FINETUNE, BENCHMARK = 'finetune', 'benchmark'
 FINETUNE_OPTIONS = [

@@ -78,11 +78,11 @@ class Losses(Hook):
 def curve(setting: Setting, options: dict[str, Any]) -> list[float]:
     """Losses of DetCon-B on ResNet-18, from the same weights on the same batches."""
     size, steps, batches, side = (4, 6, 2, 64) if setting.small else (64, 90, 8, 128)
-    cfg = load_config('demo/detcon_r18', {
+    cfg = load_config('small/detcon_r18', {
         'views.0.size': side, 'views.1.size': side, 'train_dataloader.num_workers': 0,
         'visualizer': None, 'schedule.warmup_epochs': 0, 'schedule.base_lr': 0.01, **options})
     made = [make_batch(cfg, size, seed=seed, pinned=setting.on_gpu) for seed in range(batches)]
-    runner = make_runner(cfg, 'demo/detcon_r18', made, steps, setting.work('curves'))
+    runner = make_runner(cfg, 'small/detcon_r18', made, steps, setting.work('curves'))
     losses = Losses()
     runner.register_hook(losses)
     setting.release()
@@ -155,7 +155,7 @@ def train(setting: Setting, launch: list[str], data: Path, folder: Path, *argume
     """A few steps of SimCLR on ResNet-18, by the command."""
     side = 64 if setting.small else 96
     return subprocess.run(
-        [sys.executable, *launch, str(ROOT / 'tools' / 'train.py'), 'demo/simclr_r18', '--data',
+        [sys.executable, *launch, str(ROOT / 'tools' / 'train.py'), 'small/simclr_r18', '--data',
          str(data), '--work-dir', str(folder), '--epochs', '1', *arguments, '--cfg-options',
          f'views.0.size={side}', f'views.1.size={side}', f'global_batch={BATCH}', 'sync_bn=True',
          'train_dataloader.num_workers=0', 'schedule.warmup_epochs=0', 'schedule.base_lr=0.001',

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from densessl.machine import cores, machine_facts, versions
+from densessl.cores import cores
+from densessl.machine import machine_facts, versions
 
 GIB = 2 ** 30
 

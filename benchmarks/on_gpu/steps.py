@@ -33,18 +33,26 @@ COMPILED: dict[str, dict[str, Any]] = {'compile=True': {'compile': True}}
 
 
 class Stopwatch(Hook):
-    """Times the iterations of a run after the first ``warmup``, without the last, which logs."""
+    """Times the iterations of a run after the first ``warmup``, without the last, which logs (and
+    then mmengine begins to measure the peak of the memory anew).
+
+    Attributes:
+        times: seconds at the start of the first and after the last of them.
+        peak: the most bytes allocated until then.
+    """
 
     priority = 'VERY_HIGH'
 
     def __init__(self, setting: Setting, warmup: int) -> None:
         self.setting, self.warmup = setting, warmup
         self.times: list[float] = []
+        self.peak = 0
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         if runner.iter in (self.warmup, runner.max_iters - 1):
             self.setting.synchronize()
             self.times.append(time.perf_counter())
+            self.peak = self.setting.peak()
 
 
 def numbers(setting: Setting) -> tuple[int, int, int]:
@@ -52,8 +60,10 @@ def numbers(setting: Setting) -> tuple[int, int, int]:
     return (SMALL_BATCH, SMALL_STEPS, 1) if setting.small else (BATCH, STEPS, WARMUP)
 
 
-def train(setting: Setting, method: str, options: dict[str, Any]) -> tuple[Any, Any, float]:
-    """Run training steps; returns the runner, its batch and the seconds a step takes."""
+def train(setting: Setting, method: str, options: dict[str, Any]
+          ) -> tuple[Any, Any, float, int]:
+    """Run training steps; returns the runner, its batch, the seconds a step takes, and the peak of
+    the memory in bytes."""
     size, steps, warmup = numbers(setting)
     cfg = config_of(setting, method, options)
     batch = make_batch(cfg, size, pinned=setting.on_gpu)
@@ -64,14 +74,14 @@ def train(setting: Setting, method: str, options: dict[str, Any]) -> tuple[Any, 
     setting.release()
     quietly(runner.train)
     start, end = watch.times
-    return runner, batch, (end - start) / steps
+    return runner, batch, (end - start) / steps, watch.peak
 
 
 def step(setting: Setting, method: str) -> list[Row]:
     """A method at batch 256 in bfloat16: ours, a bare loop, the shares of a step, its memory."""
     steps = numbers(setting)[1]
-    runner, batch, ours = train(setting, method, BFLOAT16)
-    peak, size = setting.peak(), len(batch['image'][0])
+    runner, batch, ours, peak = train(setting, method, BFLOAT16)
+    size = len(batch['image'][0])
     bare = BareLoop(runner.model, runner.optim_wrapper.optimizer, bfloat16=True)
     torch.backends.cudnn.benchmark = runner.cfg.get('cudnn_benchmark', False)    # as in the run
     turns = [timed(setting, bare, batch, steps) for _ in range(2)]

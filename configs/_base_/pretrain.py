@@ -21,7 +21,12 @@ probe = dict(
     decay=1e-3,              # λ of the probe's weights
     ignore=(255,), map=None)  # of label maps: ids without label, and id → id that is meant
 channels_last = True     # memory format of the networks and of the views
+tf32 = 'convolutions'    # GPUs round factors to 10 bits there; True: in matrix products, too
+cudnn_benchmark = True   # GPUs keep the fastest of cuDNN's algorithms, which runs may find differ
+deterministic = False    # True: the same bits in every run on the same GPU, more slowly
+process_timeout = 30     # minutes that a process waits for the others before the run ends
 max_unreadable = 0.01    # share of the images that may turn out unreadable before the run stops
+gradient_checkpointing = False   # True: blocks are computed again in the backward pass, not kept
 # compile = True or dict(…), arguments of torch.compile: the backbone's forward pass; off if unset,
 # not False here, since mmengine would not let a config put a dict in its place
 train_dataloader = dict(

@@ -41,7 +41,7 @@ def _print_scores(demo: object, measured: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from densessl.demo.scores import difference, score_lines
+    from densessl.demo.scores import difference, finding, mean, score_lines
     table = Table(title='measured on the validation scenes', title_justify='left', box=None,
                   header_style='bold', pad_edge=False)
     for name, justify in (('model', 'left'), ('score', 'left'), ('random weights', 'right'),
@@ -49,9 +49,10 @@ def _print_scores(demo: object, measured: dict) -> None:
                           ('difference', 'right')):
         table.add_column(name, justify=justify)
     for line in score_lines(demo, measured):
-        table.add_row(line.model, line.score, f'{line.random:.1f}', f'{line.pretrained:.1f}',
+        table.add_row(line.model, line.score, mean(line.random), mean(line.pretrained),
                       difference(line))
     print()
     Console(highlight=False).print(table)
+    print(f'\n{finding(demo, measured)}')
     if demo.quick:
         print('A quick run: these scores show that everything works, and nothing else.')

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.engine.requeue import ended, requeued_at_any_time
 from densessl.errors import Interrupted
 
 
@@ -52,21 +52,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
-    stopped it."""
+    stopped it, 75 if it is to be started again."""
     from densessl.config import parse_options
+    from densessl.dist import launched_rank
     from densessl.finetune.finetune import finetune
     from densessl.finetune.run import FinetuneRun
     from densessl.finetune.weights import Weights
     from densessl.pixels.pixel_rule import PixelRule
     try:
-        finetune(FinetuneRun(
-            args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,
-            options=parse_options(args.cfg_options), keep=args.keep, freeze=args.freeze,
-            like=Weights.load(args.like) if args.like else None,
-            pixels=PixelRule.of(pixel_arguments(args)), allow_partial=args.allow_partial,
-            work_dir=args.work_dir), resume=args.resume, overwrite=args.overwrite,
-            launcher=args.launcher, check=args.check)
+        with requeued_at_any_time():
+            finetune(FinetuneRun(
+                args.config, Weights.named(args.backbone), args.data_root, args.fraction, args.seed,
+                options=parse_options(args.cfg_options), keep=args.keep, freeze=args.freeze,
+                like=Weights.load(args.like) if args.like else None,
+                pixels=PixelRule.of(pixel_arguments(args)), allow_partial=args.allow_partial,
+                work_dir=args.work_dir), resume=args.resume, overwrite=args.overwrite,
+                launcher=args.launcher, check=args.check)
     except Interrupted as stop:
-        print(f'densessl finetune: {stop}', file=sys.stderr)
-        return 1
+        return ended(stop, 'finetune', launched_rank(args.launcher))
     return 0

@@ -144,7 +144,7 @@ def _generator(args: argparse.Namespace) -> MaskGenerator:
 
 def _workers(args: argparse.Namespace) -> int | None:
     """How many processes; those that torchrun started on this machine share its cores."""
-    from densessl.machine import cores
+    from densessl.cores import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
 

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
-from densessl.errors import Interrupted
+from densessl.engine.requeue import ended, requeued_at_any_time
+from densessl.errors import Interrupted, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--find-batch', action='store_true',
+                        help='find the largest batch that fits the GPU by real steps on synthetic '
+                        'views, print it with images/s, and write nothing')
+    parser.add_argument('--memory-limit', type=float, metavar='GIB',
+                        help='with --find-batch: use no more; on a CPU, count the tensors of a '
+                        'step')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what starts the processes of the run (docs/clusters.md)')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='print ranks, addresses, batches and negatives, and start nothing')
+    parser.add_argument('--processes', metavar='NODESxPROCESSES',
+                        help='with --dry-run: how many there would be, such as 2x8')
 
 
 def number(text: str) -> float:
@@ -52,18 +63,53 @@ def number(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; exit code 1 if a signal stopped it."""
+    """Train; exit code 1 if a signal stopped it, 75 if it is to be started again."""
     from densessl.config import parse_options
+    if args.find_batch or args.memory_limit is not None:
+        return _find_batch(args)
+    if args.dry_run or args.processes is not None:
+        return _dry_run(args)
+    from densessl.dist import launched_rank
     from densessl.training.train import train
     try:
-        train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
-              resume=args.resume, epochs=args.epochs, launcher=args.launcher,
-              options=parse_options(args.cfg_options), probe=args.probe,
-              allow_smaller_negatives=args.allow_smaller_negatives,
-              pixels=pixel_arguments(args), init=_init(args))
+        with requeued_at_any_time():
+            train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
+                  resume=args.resume, epochs=args.epochs, launcher=args.launcher,
+                  options=parse_options(args.cfg_options), probe=args.probe,
+                  allow_smaller_negatives=args.allow_smaller_negatives,
+                  pixels=pixel_arguments(args), init=_init(args))
     except Interrupted as stop:
-        print(f'densessl train: {stop}', file=sys.stderr)
-        return 1
+        return ended(stop, 'train', launched_rank(args.launcher))
+    return 0
+
+
+def _find_batch(args: argparse.Namespace) -> int:
+    from densessl.config import parse_options
+    from densessl.training.find_batch import find_batch
+    if not args.find_batch:
+        raise UsageError(f'--memory-limit {args.memory_limit:g} goes with --find-batch')
+    if args.dry_run:
+        raise UsageError('--find-batch and --dry-run: one at a time')
+    if args.launcher != 'none':
+        raise UsageError(f'--find-batch with --launcher {args.launcher}: one process finds the '
+                         f'batch of one GPU; leave --launcher out')
+    find_batch(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
+               memory_limit=args.memory_limit)
+    return 0
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from densessl.config import parse_options
+    from densessl.training.dry_run import dry_run
+    if not args.dry_run:
+        raise UsageError(f'--processes {args.processes} goes with --dry-run; a run has as many as '
+                         f'its launcher starts')
+    if args.processes is not None and args.launcher == 'none':
+        raise UsageError(f'--processes {args.processes} needs a launcher: --launcher pytorch, '
+                         f'slurm or mpi')
+    dry_run(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
+            launcher=args.launcher, layout=args.processes,
+            allow_smaller_negatives=args.allow_smaller_negatives)
     return 0
 
 

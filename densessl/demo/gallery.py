@@ -4,13 +4,13 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
+from densessl.demo.demo import BOTH, Demo
 from densessl.demo.predictions import read_instances, read_label_map
-from densessl.demo.run import PRETRAINED, RANDOM
 from densessl.images.find import find_images
 from densessl.images.image_list import read_image
 from densessl.masks.store import MaskStore
@@ -21,9 +21,6 @@ from densessl.transfer.prediction import Instances
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
-
-if TYPE_CHECKING:
-    from densessl.demo.run import Demo
 
 SIDE = 384                                           # pixels of a panel's longer side
 CERTAIN = 0.3                                        # score of the objects that are drawn
@@ -61,7 +58,7 @@ def prediction_gallery(demo: Demo, part: Any) -> str:
     """Validation scenes: image, truth, and the predictions from both weights."""
     classes = json.loads((demo.sample / 'classes.json').read_text())
     drawn = _drawn_classes if part.draw == 'classes' else _drawn_instances
-    folders = [demo.finetuning(part, weights) for weights in (RANDOM, PRETRAINED)]
+    folders = [demo.finetuning(part, weights) for weights in BOTH]
     lines = [page.rows(drawn(demo, name, folders, classes), columns=4, phone=2)
              for name in demo.shown()]
     names = classes['classes'] if part.draw == 'classes' else classes['things']
@@ -94,7 +91,7 @@ def _drawn_classes(demo: Demo, name: str, folders: list[Path], classes: dict[str
                       scale=2, fill=0.78)
     panels = [page.picture(figures.enlarged(image, 2), 'scene'),
               page.picture(colored(truth), 'truth')]
-    for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
+    for weights, folder in zip(BOTH, folders, strict=True):
         labels = read_label_map(folder, name)
         if labels is None:
             panels.append(page.paragraph('no prediction was kept', 'soft'))
@@ -118,7 +115,7 @@ def _drawn_instances(demo: Demo, name: str, folders: list[Path], classes: dict[s
 
     panels = [page.picture(figures.enlarged(image, 3), 'scene'),
               panel(true_instances(demo.sample, name), 'truth')]
-    for weights, folder in zip((RANDOM, PRETRAINED), folders, strict=True):
+    for weights, folder in zip(BOTH, folders, strict=True):
         found = read_instances(folder, name)
         found = found.above(CERTAIN) if found else Instances(*[np.zeros((0, 4), int)] * 4)
         panels.append(panel(found, f'from {demo.label(weights)} weights: {len(found.labels)} '

@@ -2,27 +2,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from densessl.demo import gallery
 from densessl.demo.curves import read_curves
-from densessl.demo.run import PRETRAINED, RANDOM, stage_name
-from densessl.demo.scores import caveat, difference, score_lines, sentence
+from densessl.demo.demo import BOTH, PRETRAINED, Demo, stage_name
+from densessl.demo.scores import (
+    caveat,
+    difference,
+    finding,
+    mean,
+    probe_sentence,
+    score_lines,
+    sentence,
+)
 from densessl.machine import machine_facts, versions
 from densessl.pictures import page
 from densessl.pictures.charts import Series, line_chart, smoothed
 from densessl.progress import duration
-
-if TYPE_CHECKING:
-    from densessl.demo.run import Demo
 
 
 def write_demo_report(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[str, float]) -> int:
     """Write ``demo.report``; return its size in bytes.
 
     Args:
-        measured: what each fine-tuning run wrote down, by ``densessl.demo.run.stage_name``.
+        measured: what each measurement wrote down, by the name of its stage.
         seconds: how long each stage took, by its name.
     """
     sections = [_head(demo, measured), _scores(demo, measured)]
@@ -41,35 +46,41 @@ def _head(demo: Demo, measured: Mapping[str, Any]) -> str:
     quick = (page.paragraph('Quick run: everything is so small that the scores mean nothing.',
                             'bad') if demo.quick else '')
     return ('<header><h1>Does pretraining without labels help? One small measurement</h1>'
+            + quick + page.paragraph(finding(demo, measured), 'lead') + page.tiles([
+                (mean(first.random), f'{first.score}, {first.model} of random weights', False),
+                (mean(first.pretrained), f'{first.score}, {first.model} of {name} weights', True),
+                (difference(first), 'difference', False)])
             + page.paragraph(
                 f'{name} pretrained a backbone on {sample.unlabelled} drawn scenes without any '
-                f'label. It was then fine-tuned on {sample.train} labelled scenes, beside the same '
-                f'network from random weights.', 'lead') + quick + page.tiles([
-                    (f'{first.random:.1f}', f'{first.score}, {first.model} from random weights',
-                     False),
-                    (f'{first.pretrained:.1f}', f'{first.score}, {first.model} from {name} '
-                     f'weights', True),
-                    (difference(first), 'difference', False)]) + '</header>')
+                f'label. {sample.train} others have labels, and {sample.val} more are scored. '
+                f'The same network from random weights stands beside it.') + '</header>')
 
 
 def _scores(demo: Demo, measured: Mapping[str, Any]) -> str:
-    lines = [(line.model, line.score, f'{line.random:.1f}', f'{line.pretrained:.1f}',
+    lines = [(line.model, line.score, _each(line.random), _each(line.pretrained),
               difference(line)) for line in score_lines(demo, measured)]
     header = ('model', 'score', 'random', demo.cfg.pretraining.name, 'difference')
     return page.section('Scores', page.table(header, lines, numbers=(2, 3, 4)),
+                        page.paragraph(probe_sentence(demo, measured)),
                         *(page.paragraph(sentence(demo, part, measured))
                           for part in demo.cfg.finetuning),
                         page.paragraph(caveat(demo), 'soft'))
 
 
+def _each(scores: Sequence[float]) -> str:
+    """The mean, and of several repetitions each."""
+    several = f' ({", ".join(f"{score:.1f}" for score in scores)})' if len(scores) > 1 else ''
+    return mean(scores) + several
+
+
 def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
     curves = {weights: read_curves(demo.finetuning(part, weights))
-              for weights in (RANDOM, PRETRAINED)}
+              for weights in BOTH}
 
     def series(key: str, *, window: int = 1, markers: bool = False, scale: float = 1
                ) -> list[Series]:
         lines = []
-        for color, weights in enumerate((RANDOM, PRETRAINED)):
+        for color, weights in enumerate(BOTH):
             points = [(x, scale * y) for x, y in curves[weights].get(key, [])]
             lines.append(Series(f'from {demo.label(weights)} weights', smoothed(points, window),
                                 color, markers))
@@ -80,7 +91,9 @@ def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
                          from_zero=True)
               + line_chart('Training loss, mean of 5 readings', series('loss', window=5),
                            x_name='iteration', from_zero=True))
-    return page.section(f'{part.name}: {part.task}', f'<div class="charts">{charts}</div>',
+    first = (page.paragraph('Curves and pictures are of the first repetition.', 'soft')
+             if part.repeats > 1 else '')
+    return page.section(f'{part.name}: {part.task}', first, f'<div class="charts">{charts}</div>',
                         '<h3>What it predicts</h3>',
                         page.paragraph('The first validation scenes, not chosen by result.',
                                        'soft'), gallery.prediction_gallery(demo, part))

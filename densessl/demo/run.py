@@ -1,64 +1,20 @@
-"""The whole way on a built-in sample: draw, mask, pretrain, export, fine-tune twice, report."""
+"""The whole way on a built-in sample: draw, mask, pretrain, export, probe, fine-tune, report."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine import Config
-
-from densessl.config import load_config
+from densessl.demo.demo import BOTH, PRETRAINED, PROBE, Demo, read_demo_config, stage_name
 from densessl.demo.stages import Stages
-from densessl.errors import Interrupted, UsageError, check_keys
-from densessl.weights.backbone_file import RANDOM
+from densessl.errors import Interrupted, UsageError
 
-CONFIG = 'demo/demo'
-KEYS = {'sample', 'pretraining', 'finetuning', 'pictures', 'quick'}
-PRETRAINED = 'pretrained'
 SMALL = 100     # images for which starting worker processes takes longer than the work
-
-
-@dataclass
-class Demo:
-    """One run of the demo and where its parts are.
-
-    Attributes:
-        cfg: what to do, as ``configs/demo/demo.py`` says it, with ``quick`` applied.
-        folder: everything is kept here.
-        seed: of the sample, the pretraining and the fine-tuning.
-        quick: whether this is the short way, whose scores mean nothing.
-    """
-
-    cfg: Config
-    folder: Path
-    seed: int = 0
-    quick: bool = False
-
-    def __post_init__(self) -> None:
-        self.sample, self.masks = self.folder / 'sample', self.folder / 'masks'
-        self.pretraining = self.folder / 'pretraining'
-        self.backbone, self.report = self.folder / 'backbone.pth', self.folder / 'report.html'
-        self.options = {**self.cfg.pretraining.options, 'seed': self.seed}
-        self.method = load_config(self.cfg.pretraining.config, self.options)
-
-    def finetuning(self, part: Any, weights: str) -> Path:
-        """The work folder of a fine-tuning run."""
-        return self.folder / 'finetuning' / f'{Path(part.config).name}-{weights}'
-
-    def label(self, weights: str) -> str:
-        """What is printed for ``RANDOM`` or ``PRETRAINED``."""
-        return self.cfg.pretraining.name if weights == PRETRAINED else weights
-
-    def shown(self) -> list[str]:
-        """The names of the validation scenes whose predictions are kept for the report."""
-        images = sorted((self.sample / 'images' / 'val').iterdir())
-        return [path.stem for path in images[:self.cfg.pictures.predictions]]
 
 
 def run_demo(out: str | Path | None = None, *, quick: bool = False, seed: int = 0,
              fresh: bool = False) -> tuple[Demo, dict[str, Any]]:
-    """Run the demo; return what it was and, by :func:`stage_name`, what was measured.
+    """Run the demo; return what it was and, by the name of the stage, what was measured.
 
     A run that was stopped is continued by the same call; what is done is not done again.
 
@@ -74,21 +30,13 @@ def run_demo(out: str | Path | None = None, *, quick: bool = False, seed: int = 
     """
     folder = Path(out or ('work_dirs/demo_quick' if quick else 'work_dirs/demo'))
     demo = Demo(read_demo_config(quick), folder, seed, quick)
-    stages = Stages(folder, total=5 + 2 * len(demo.cfg.finetuning), fresh=fresh)
+    runs = len(BOTH) * sum(part.repeats for part in demo.cfg.finetuning)
+    stages = Stages(folder, total=6 + runs, fresh=fresh)
     prepare_backbone(demo, stages)
-    measured = finetune_all(demo, stages)
+    measured = {PROBE: probe(demo, stages), **finetune_all(demo, stages)}
     stages.run('report', 'write the report', lambda _: write_report(demo, stages, measured),
                owns=['report.html'], again=True)
     return demo, measured
-
-
-def read_demo_config(quick: bool) -> Config:
-    """The demo's config, with its ``quick`` part merged into the rest if asked for."""
-    cfg = load_config(CONFIG)
-    check_keys(CONFIG, (key for key in cfg if not key.startswith('_')), KEYS)
-    if quick:
-        cfg.merge_from_dict(cfg.quick.to_dict())
-    return cfg
 
 
 def prepare_backbone(demo: Demo, stages: Stages) -> None:
@@ -113,8 +61,8 @@ def prepare_backbone(demo: Demo, stages: Stages) -> None:
 
 def draw_sample(demo: Demo) -> dict[str, Any]:
     """Draw the scenes."""
+    from densessl.cores import cores
     from densessl.demo.sample import write_scenes
-    from densessl.machine import cores
     sample = demo.cfg.sample
     try:
         write_scenes(demo.sample, unlabelled=sample.unlabelled, train=sample.train, val=sample.val,
@@ -139,10 +87,12 @@ def make_region_masks(demo: Demo) -> dict[str, Any]:
 def pretrain(demo: Demo, *, resume: bool) -> dict[str, Any]:
     """Pretrain; goes on where an attempt with the same settings was stopped."""
     from densessl.training.train import train
+    options = {key: value for key, value in demo.options.items()
+               if not key.startswith('masks.')}      # the masks are made
     try:
         checkpoint = train(demo.cfg.pretraining.config, data=str(demo.sample / 'unlabelled'),
                            masks=str(demo.masks), work_dir=str(demo.pretraining), resume=resume,
-                           epochs=demo.cfg.pretraining.epochs, options=demo.options)
+                           epochs=demo.cfg.pretraining.epochs, options=options)
     except Interrupted as stop:     # it has saved a checkpoint; the other stages just end
         raise KeyboardInterrupt from stop
     return {'checkpoint': checkpoint.name}
@@ -158,35 +108,44 @@ def export(demo: Demo) -> dict[str, Any]:
     return {'provenance': export_backbone(checkpoint, demo.backbone, overwrite=True).meta}
 
 
+def probe(demo: Demo, stages: Stages) -> dict[str, Any]:
+    """Probe the frozen features of both weights; return the scores."""
+    from densessl.demo.frozen_probe import probe_scenes
+    settings = demo.cfg.probe
+    return stages.run(
+        PROBE, f'probe the frozen features of both weights, {settings.repeats} times',
+        lambda _: probe_scenes(demo), settings=[settings.to_dict(), demo.seed],
+        after=['sample', 'export'])
+
+
 def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
     """Fine-tune every downstream model from both weights; return what each run wrote down of
     itself, by :func:`stage_name`."""
     measured = {}
     for part in demo.cfg.finetuning:
-        for weights in (RANDOM, PRETRAINED):
-            name = stage_name(part, weights)
-            folder = str(demo.finetuning(part, weights).relative_to(demo.folder))
-            measured[name] = stages.run(
-                name, f'fine-tune {part.name} ({part.task}) from {demo.label(weights)} weights',
-                lambda _, part=part, weights=weights: finetune_one(demo, part, weights),
-                settings=[part.to_dict(), demo.cfg.pictures.predictions, demo.seed],
-                after=['sample', 'export'] if weights == PRETRAINED else ['sample'],
-                owns=[folder], needs=[f'{folder}/scores.json'])
+        for repeat in range(part.repeats):
+            for weights in BOTH:
+                name = stage_name(part, weights, repeat)
+                folder = str(demo.finetuning(part, weights, repeat).relative_to(demo.folder))
+                settings = {key: value for key, value in part.to_dict().items() if key != 'repeats'}
+                times = f', {repeat + 1} of {part.repeats}' if part.repeats > 1 else ''
+                measured[name] = stages.run(
+                    name, f'fine-tune {part.name} ({part.task}) from {demo.label(weights)} '
+                    f'weights{times}',
+                    lambda _, run=(part, weights, repeat): finetune_one(demo, *run),
+                    settings=[settings, demo.cfg.pictures.predictions, demo.seed_of(repeat)],
+                    after=['sample', 'export'] if weights == PRETRAINED else ['sample'],
+                    owns=[folder], needs=[f'{folder}/scores.json'])
     return measured
 
 
-def stage_name(part: Any, weights: str) -> str:
-    """The name of the stage that fine-tunes ``part``, such as ``'NAME from random'``."""
-    return f'{part.name} from {weights}'
-
-
-def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
+def finetune_one(demo: Demo, part: Any, weights: str, repeat: int) -> dict[str, Any]:
     """Fine-tune and score; return what the run wrote down of itself."""
     from densessl.demo.predictions import KeepPredictions
     from densessl.finetune.finetune import finetune
     from densessl.finetune.run import FinetuneRun
     from densessl.finetune.weights import Weights
-    folder = demo.finetuning(part, weights)
+    folder = demo.finetuning(part, weights, repeat)
     options = {
         **part.options,
         'custom_hooks': [dict(type=KeepPredictions.__name__, names=demo.shown())],
@@ -195,7 +154,8 @@ def finetune_one(demo: Demo, part: Any, weights: str) -> dict[str, Any]:
     try:
         finetune(FinetuneRun(
             part.config, Weights.load(demo.backbone) if weights == PRETRAINED else None,
-            demo.sample, part.fraction, demo.seed, options, work_dir=folder), overwrite=True)
+            demo.sample, part.fraction, demo.seed_of(repeat), options, work_dir=folder),
+            overwrite=True)
     except Interrupted as stop:     # runs of a minute begin anew
         raise KeyboardInterrupt from stop
     return json.loads((folder / 'scores.json').read_text())

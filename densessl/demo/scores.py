@@ -1,66 +1,121 @@
-"""The demo's scores side by side, and in one plain sentence."""
+"""The demo's scores side by side, and what they say in one plain sentence."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
-if TYPE_CHECKING:
-    from densessl.demo.run import Demo
+import numpy as np
+
+from densessl.benchmark.statistics import PairedTest, paired_test
+from densessl.demo.demo import BOTH, PRETRAINED, PROBE, RANDOM, Demo, stage_name
 
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One headline score of one downstream model, from both weights."""
+    """One headline score from both weights, repetition by repetition."""
 
     model: str
     task: str
     score: str
-    random: float
-    pretrained: float
+    random: Sequence[float]
+    pretrained: Sequence[float]
+
+    @cached_property
+    def test(self) -> PairedTest:
+        """Pretrained − random, and its 95 % interval if there are several repetitions."""
+        return paired_test(self.pretrained, self.random)
+
+    @property
+    def finding(self) -> int:
+        """1: pretraining helped, −1: it did harm, 0: neither can be told from the repetitions."""
+        width = self.test.half_width
+        if width is None or abs(self.test.difference) <= width:
+            return 0
+        return 1 if self.test.difference > 0 else -1
 
 
 def score_lines(demo: Demo, measured: Mapping[str, Any]) -> list[ScoreLine]:
-    """The headline scores in the order of the demo's config.
+    """The headline scores: the probe's, then in the order of the demo's config.
 
     Args:
-        measured: what each fine-tuning run wrote down, by ``densessl.demo.run.stage_name``.
+        measured: what each measurement wrote down, by the name of its stage.
     """
-    from densessl.demo.run import PRETRAINED, RANDOM, stage_name
-    lines = []
+    probed = measured[PROBE]['scores']
+    lines = [ScoreLine('frozen features', 'a linear probe of every pixel', 'mIoU',
+                       probed[RANDOM], probed[PRETRAINED])]
     for part in demo.cfg.finetuning:
-        random, pretrained = (measured[stage_name(part, weights)]['scores']
-                              for weights in (RANDOM, PRETRAINED))
-        lines += [ScoreLine(part.name, part.task, name, random[name], pretrained[name])
-                  for name in part.scores]
+        found = {weights: [measured[stage_name(part, weights, repeat)]['scores']
+                           for repeat in range(part.repeats)] for weights in BOTH}
+        lines += [ScoreLine(part.name, part.task, name, *(
+            [scores[name] for scores in found[weights]] for weights in BOTH))
+            for name in part.scores]
     return lines
 
 
+def mean(scores: Sequence[float]) -> str:
+    """The mean of some scores, as it is printed."""
+    return f'{np.mean(scores):.1f}'
+
+
 def difference(line: ScoreLine) -> str:
-    """``+4.2``, ``−0.3`` or ``0.0``: pretrained minus random, of the figures as printed."""
-    change = round(line.pretrained, 1) - round(line.random, 1)
-    return f'{change:+.1f}'.replace('-', '−') if abs(change) > 0.04 else '0.0'
+    """``+4.2 ± 1.1``, or ``−0.3`` of a single repetition: pretrained minus random, of the means
+    as printed."""
+    change = float(mean(line.pretrained)) - float(mean(line.random))
+    text = f'{change:+.1f}'.replace('-', '−') if abs(change) > 0.04 else '0.0'
+    width = line.test.half_width
+    return text if width is None else f'{text} ± {width:.1f}'
+
+
+def finding(demo: Demo, measured: Mapping[str, Any]) -> str:
+    """What was found, whatever it is, in one sentence."""
+    lines = score_lines(demo, measured)
+    helped, harmed = (sum(line.finding == sign for line in lines) for sign in (1, -1))
+    figures = '; '.join(
+        f'{line.model}, {line.score}: {mean(line.pretrained)} against {mean(line.random)} from '
+        f'random weights ({difference(line)})' for line in lines)
+    number = f'{len(lines)} measurements'
+    if helped == len(lines):
+        words = f'Pretraining without labels helped in each of {number}'
+    elif harmed == len(lines):
+        words = f'Pretraining without labels did harm in each of {number}'
+    elif not helped and not harmed:
+        words = ('Pretraining without labels made no difference that can be told from chance, in '
+                 + number)
+    else:
+        parts = [f'{verb} in {count}' for verb, count in (
+            ('helped', helped), ('did harm', harmed),
+            ('made no difference that can be told from chance', len(lines) - helped - harmed))
+            if count]
+        words = f'Of {number}, pretraining without labels {", ".join(parts)}'
+    return f'{words}: {figures}.'
 
 
 def sentence(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
-    """What was measured for one downstream model, in words that claim no more than that."""
-    from densessl.demo.run import RANDOM, stage_name
-    sample, name = demo.cfg.sample, demo.cfg.pretraining.name
+    """How one downstream model was measured, in words that claim no more than that."""
+    sample = demo.cfg.sample
     labelled = max(1, round(part.fraction * sample.train))
     iterations = measured[stage_name(part, RANDOM)]['iterations']
-    figures = '; '.join(
-        f'{line.score} {line.random:.1f} from random weights, {line.pretrained:.1f} from {name} '
-        f'weights ({difference(line)})' for line in score_lines(demo, measured)
-        if line.model == part.name)
-    return (f'{part.name}, fine-tuned on {labelled} labelled scenes for {iterations} iterations '
-            f'and scored on {sample.val} others: {figures}.')
+    times = '' if part.repeats == 1 else f', {part.repeats} times with seeds of their own'
+    return (f'{part.name}: fine-tuned on {labelled} labelled scenes for {iterations} iterations '
+            f'and scored on {sample.val} others{times}, from both weights alike.')
+
+
+def probe_sentence(demo: Demo, measured: Mapping[str, Any]) -> str:
+    """How the frozen features were measured."""
+    settings = demo.cfg.probe
+    return (f'Frozen features: a 1×1 convolution fitted to {measured[PROBE]["scenes"]} labelled '
+            f'scenes and scored on {demo.cfg.sample.val} others, {settings.repeats} times with '
+            f'scenes drawn anew and new random weights. Nothing else is trained.')
 
 
 def caveat(demo: Demo) -> str:
     """What the scores do not tell."""
     if demo.quick:
-        return ('This was a quick run: everything is so small that its scores only show that the '
-                'pipeline works.')
-    return (f'Data, settings and seed ({demo.seed}) were the same for both; only the initial '
-            f'weights differ. It is one run of one seed: how much the figures vary from seed to '
-            f'seed was not measured, and drawn scenes are not your images.')
+        return ('This was a quick run: everything is so small that its scores show only that the '
+                'way works.')
+    return (f'Data and settings were the same for both; only the initial weights differ. ± is '
+            f'half of the 95 % interval of the difference over the repetitions (paired t-test). '
+            f'There was one pretraining of one seed ({demo.seed}), whose own variation is not in '
+            f'it; --seed N makes another. Drawn scenes are not your images.')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from densessl.engine.checkpoint_file import note_newest
-from densessl.errors import Interrupted
+from densessl.engine.requeue import SIGNAL, stopped_by
 from densessl.signals import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
@@ -27,19 +28,23 @@ def micro_batches(runner: Runner) -> int:
 
 
 class StopHook(Hook):
-    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption): finish the iteration, save a
-    checkpoint, stop. A second signal stops at once, if it is not one of the several that
-    launchers send at once.
+    """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption), or on SIGUSR1 (the job's time is
+    nearly up): finish the iteration, save a checkpoint, stop. A second signal stops at once, if it
+    is not one of the several that launchers send at once.
 
     Of several processes each may be signalled at another time, or only one of them, but all must
     stop after the same iteration. They tell one another through a group of their own on the CPU:
     what is asked in one iteration is exchanged while the next one runs, so that nobody waits for
     the device or for the others.
+
+    Args:
+        patience: how long a process waits for the others; None: as torch has it.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
+    def __init__(self, patience: timedelta | None = None) -> None:
+        self.patience = patience
         self.asked, self.since = 0, 0.0
         self.signals = ProcessSignals(self._ask)
         self.group: Any = None
@@ -48,13 +53,13 @@ class StopHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if get_world_size() > 1:
-            self.group = distributed.new_group(backend='gloo')
+            self.group = distributed.new_group(backend='gloo', timeout=self.patience)
         self.signals.take()
 
     def _ask(self, number: int, frame: Any) -> None:
         if not self.asked:
             self.asked, self.since = number, time.monotonic()
-        elif time.monotonic() - self.since > SAME_REQUEST:
+        elif number != SIGNAL and time.monotonic() - self.since > SAME_REQUEST:
             self.signals.give_back()
             signal.raise_signal(number)
 
@@ -69,7 +74,7 @@ class StopHook(Hook):
         words = self.save(runner, done)
         if self.group:   # when one process leaves, the launcher kills the others
             distributed.barrier(self.group)
-        raise Interrupted(words)
+        raise stopped_by(int(self.flag[0]) if self.group else self.asked, words)
 
     def save(self, runner: Runner, done: int) -> str:
         """Save a checkpoint; return what the user is told."""

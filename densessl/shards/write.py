@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 import densessl
+from densessl.cores import cores
 from densessl.errors import UsageError
 from densessl.files import write_json
 from densessl.images.image_list import ImageList
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.lock import BuildLock
-from densessl.machine import cores
 from densessl.masks.find import open_masks, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.masks.metadata import SKIPPED, spell, write_skipped

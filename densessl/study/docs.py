@@ -25,6 +25,7 @@ Written by `densessl study FILE --write-docs` from the results in `studies/resul
 typed by hand. [studies.md](studies.md) says how to run a study, and what its words mean. The
 studies' development data are small: what is shown is what these figures show, no more.
 """
+NOTHING = 'Nothing is kept there yet.\n'
 
 
 def write_docs(root: Path, own: Mapping[str, Any] | None, features: Path | None) -> list[Path]:
@@ -63,7 +64,7 @@ def write_docs(root: Path, own: Mapping[str, Any] | None, features: Path | None)
     drawn = {one['study']: _pictures(one, pictures) for one in every}
     sections = [study_markdown(one, drawn[one['study']]) for one in every]
     written.append(docs / 'evidence.md')
-    write_text(written[-1], '\n'.join([INTRODUCTION, *sections]))
+    write_text(written[-1], '\n'.join([INTRODUCTION, *(sections or [NOTHING])]))
     written.append(readme)
     write_text(readme, _with_table(readme.read_text(encoding='utf-8'), every, drawn))
     return written

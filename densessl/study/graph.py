@@ -10,7 +10,7 @@ from densessl.study.evaluating import Finetuning, Probe, Scoring
 from densessl.study.mask_quality import MaskQuality
 from densessl.study.plan import RANDOM, Evaluation, Study, Weights, share
 from densessl.study.pretraining import Calibration, Pretraining
-from densessl.study.recipe import LabelMaps, Masks, Recipe
+from densessl.study.recipe import DrawnLabels, Masks, Recipe
 
 
 @dataclass
@@ -52,7 +52,7 @@ class _Builder:
     def __init__(self, study: Study, place: Place) -> None:
         self.study, self.place = study, place
         self.recipes: dict[int, Recipe] = {}
-        self.made = {name: LabelMaps(f'label maps of {source.label_maps_of}', source=source,
+        self.made = {name: DrawnLabels(f'label maps of {source.label_maps_of}', source=source,
                                      digest=place.digest(source.label_maps_of))
                      for name, source in study.sources.items() if source.label_maps_of}
         place.paths.update({name: cell.made(place) for name, cell in self.made.items()})

@@ -93,12 +93,12 @@ def masks_command(masks: Mapping[str, Any], images: Path, out: Path, place: Plac
 
 
 @dataclass(frozen=True)
-class LabelMaps(Cell):
+class DrawnLabels(Cell):
     """Label maps drawn from annotations in COCO's format."""
 
     source: Source = field(kw_only=True)
     digest: str | None = field(kw_only=True)
-    kind = 'label_maps'
+    kind = 'drawn_labels'
 
     @property
     def settings(self) -> dict[str, Any]:

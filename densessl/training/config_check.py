@@ -73,11 +73,15 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     if 'blur_kernel' in cfg.normalization:
         raise UsageError('normalization.blur_kernel is now a key of each view, blur=dict(…, '
                          'kernel=…); left out, it is a tenth of the side of the view, odd')
+    if 'cudnn_benchmark' in cfg.get('env_cfg', {}):
+        raise UsageError('env_cfg.cudnn_benchmark has no effect: it is a key of its own, '
+                         'cudnn_benchmark')
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
     ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
-    checked_options(cfg.get('compile'))
     read_settings(cfg.get('probe'))
+    if checked_options(cfg.get('compile')) is not None and cfg.get('gradient_checkpointing'):
+        raise UsageError('gradient_checkpointing and compile do not go together: leave one out')
     return method
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import RuntimeInfoHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
 from torch import Tensor
 
@@ -24,7 +25,8 @@ class LogValuesHook(RuntimeInfoHook):
     iteration and append to histories whose copying grows with the run. Losses stay on the device
     and are read together, once a logging interval; what is logged are means over the interval:
 
-    * the losses, over processes too; ``lr``; ``images_per_s`` over all processes;
+    * the losses, over processes too; ``lr``; ``images_per_s`` over all processes; ``grad_norm``
+      where gradients are clipped by their norm;
     * ``time``, the seconds an iteration; ``data_time``, those of it spent waiting for data. What
       a probe takes is not training and in neither.
 
@@ -36,11 +38,13 @@ class LogValuesHook(RuntimeInfoHook):
     def __init__(self, interval: int, batch_size: int) -> None:
         self.interval, self.batch_size = interval, batch_size
         self.pending: list[dict[str, Tensor]] = []
+        self.norms: list[Tensor] = []       # of clipped gradients, one an update
         self.since = self.waited = self.aside = self.spent = 0.0
         self.timed = 0      # iterations in `spent`
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        keep_norms(runner.optim_wrapper, self.norms)
         self.since, self.waited = time.perf_counter(), runner.train_loop.waited
         self.aside = runner.train_loop.aside
 
@@ -76,6 +80,7 @@ class LogValuesHook(RuntimeInfoHook):
         left = runner.max_iters - runner.iter - 1
         runner.message_hub.update_info('eta', self.spent / self.timed * left)
         self.pending, self.since, self.waited, self.aside = [], now, waited, aside
+        self.norms.clear()
 
     def _losses(self, runner: Runner) -> dict[str, float]:
         """The mean of each of the method's values over the interval and the processes."""
@@ -85,10 +90,23 @@ class LogValuesHook(RuntimeInfoHook):
         table = torch.stack([row[name].float() for row in self.pending for name in names])
         means = table.view(-1, len(names)).mean(0)
         all_reduce(means, 'mean')   # each process sees the loss of its own images
-        means = means.tolist()
-        if not all(map(math.isfinite, means)):
+        if self.norms:
+            means = torch.cat([means, torch.stack(self.norms).float().mean()[None]])
+        values = dict(zip([*names, 'grad_norm'], means.tolist(), strict=False))
+        if not all(math.isfinite(values[name]) for name in names):
             raise not_finite(runner)
-        return dict(zip(names, means, strict=True))
+        return values
+
+
+def keep_norms(wrapper: OptimWrapper, norms: list[Tensor]) -> None:
+    """Have a wrapper that clips gradients by their norm append the norm to ``norms``, where
+    mmengine's reads it from the device in every update."""
+    if getattr(wrapper, 'clip_func', None) is not torch.nn.utils.clip_grad_norm_:
+        return
+
+    def clip(*args: Any, **kwargs: Any) -> None:
+        norms.append(torch.nn.utils.clip_grad_norm_(*args, **kwargs).detach())
+    wrapper.clip_func = clip
 
 
 class WaitingLogProcessor(LogProcessor):

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop
 
+from densessl.training.prefetch import DeviceBatches
+
 
 class PretrainLoop(IterBasedTrainLoop):
     """Iterations over an endless sampler, with the time that was spent waiting for data.
@@ -31,13 +33,20 @@ class PretrainLoop(IterBasedTrainLoop):
         model = self.runner.model
         method = getattr(model, 'module', model)
         model.train()
+        device = next(model.parameters()).device
+        fetch = (DeviceBatches(self._fetch, device, self._max_iters - self._iter).next
+                 if device.type == 'cuda' else self._fetch)
         while self._iter < self._max_iters and not self.stop_training:
             if not (model.training and method.backbone.training):
                 model.train()
-            start = time.perf_counter()
-            batch = next(self.dataloader_iterator)
-            self.waited += time.perf_counter() - start
-            self.run_iter(batch)
+            self.run_iter(fetch())
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return model
+
+    def _fetch(self) -> dict[str, Any]:
+        """The next batch on the host, with the time that it is waited for."""
+        start = time.perf_counter()
+        batch = next(self.dataloader_iterator)
+        self.waited += time.perf_counter() - start
+        return batch

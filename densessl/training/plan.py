@@ -15,6 +15,7 @@ from densessl.registry import METHODS
 from densessl.training.schedules import SCHEDULES, Schedule, by_epoch
 
 MOST_EPOCHS = 10 ** 6
+PATIENCE = 30        # minutes that a process waits for the others
 SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
                  'gamma'}
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
-from densessl.dist import synchronize_batch_norm
 from densessl.engine.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
@@ -30,9 +28,11 @@ from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError, escaped
 from densessl.method import Method
 from densessl.registry import METHODS
+from densessl.training.backends import Backends
 from densessl.training.compilation import checked_options, compile_backbones
 from densessl.training.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.training.log import write_any_name
+from densessl.training.placement import placed
 from densessl.training.start import StartsFromWeights
 from densessl.transfer.start import Start
 from densessl.views.photometry import ViewPreprocessor
@@ -76,20 +76,22 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
         self.freeze_loaded(model)
-        model = model.to(get_device())
-        if self.cfg.get('channels_last', True):   # as the views are
-            model = model.to(memory_format=torch.channels_last)
+        model, notes = placed(model, self.cfg)
+        for note in notes:
+            self.logger.info(note)
         if not self.distributed:
             return model
-        if self.cfg.get('sync_bn', False):
-            model = synchronize_batch_norm(model, get_device())
-        on_gpu = get_device() == 'cuda'
+        devices = [torch.cuda.current_device()] if get_device() == 'cuda' else None
         with warnings.catch_warnings():   # torch is renaming broadcast_buffers
             warnings.simplefilter('ignore', FutureWarning)
             return MMDistributedDataParallel(
-                module=model, device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
-                broadcast_buffers=False,
+                module=model, device_ids=devices, broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def train(self) -> nn.Module:
+        """Train, with the backends' settings that the config says; return the model."""
+        with Backends.of(self.cfg).applied():
+            return super().train()
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbones, where mmengine would compile the whole of ``train_step``."""

@@ -16,6 +16,7 @@ from densessl.bounds import (
     whole,
 )
 from densessl.errors import check_keys
+from densessl.training.backends import TF32
 from densessl.training.plan import MOST_EPOCHS
 from densessl.training.start import CONFIG_KEYS as START
 
@@ -36,8 +37,11 @@ OPTIONAL: dict[str, Any] = {
     **START, 'continuing': dict | None, 'probe': str | dict | None,
     'data': str | None, 'value_range': Any, 'bands': Any, 'max_unreadable': Share,
     'masks': dict | None, 'recipe': Mapping[Epochs, dict] | None,
+    'process_timeout': Annotated[float, Range(above=0, most=10 ** 5)],
     'sync_bn': bool, 'find_unused_parameters': bool, 'channels_last': bool,
-    'compile': bool | dict | None, 'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
+    'tf32': TF32, 'cudnn_benchmark': bool, 'deterministic': bool,
+    'gradient_checkpointing': bool, 'compile': bool | dict | None,
+    'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
     'work_dir': Annotated[str, Filled()] | None}
 SECTIONS: dict[str, dict[str, Any]] = {

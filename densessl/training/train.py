@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
 from mmengine.device import get_device
-from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from torch import distributed
+from torch.distributed import Store
 
 from densessl.config import load_config
 from densessl.dist import check_launcher, while_first_works
@@ -27,13 +29,17 @@ from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.registry import METHODS
 from densessl.signals import given_back_after_failure
+from densessl.training.backends import Backends
 from densessl.training.configured import Configured, configure, refuse_twice_said
 from densessl.training.continuing import Continuing, ContinuingHook
 from densessl.training.decisive_settings import changes, settings_of
 from densessl.training.hooks import StepHook
+from densessl.training.launch import Launch, read_launch
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
+from densessl.training.meeting import PeersLost, meet, missing_named
 from densessl.training.plan import (
+    PATIENCE,
     Plan,
     choose_row,
     make_plan,
@@ -48,7 +54,6 @@ from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.views.view import view_class_of
 from densessl.watch.hooks import settle_probe, watch_hooks
-from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -61,8 +66,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
     Args:
         config: path or name of a pretraining config.
-        data: folder of images or tar shards, text file of paths or COCO JSON; the config's ``data``
-            if None.
+        data: folder of images or tar shards, text file of paths, COCO JSON; the config's if None.
         masks: a mask store to use; if None the config's, or one is made in the cache.
         work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
         resume: go on from the newest checkpoint in ``work_dir``.
@@ -73,81 +77,78 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             statistics come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.training.start.CONFIG_KEYS`.
-        probe: labelled images to probe the features on while they are trained; the config's
-            ``probe.data`` if None.
+        probe: labelled images to watch the features on; the config's ``probe.data`` if None.
 
     Returns:
         The final checkpoint.
 
     Raises:
         UsageError: wrong config, data, masks or work folder; another run is at work in it.
-        RunFailed: a checkpoint could not be written.
+        RunFailed: a checkpoint could not be written, or other processes are gone.
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-
-    def folder_of(cfg: Config) -> Path:
-        return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
-
     configured = configure(config, options, epochs, init,
-                           lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
+                           lambda cfg: find_start(cfg, _folder(cfg, config, work_dir),
+                                                  resume=resume))
     configured.cfg.update(pixels or {})
-    settings = settle_probe(configured.cfg, options, probe)
-    folder = folder_of(configured.cfg)
-    require_work_folder(folder)
-    if configured.start:
-        check_start(configured.start, configured.cfg)
-    configured.method.check_run(configured.cfg)
-    rank, processes = start_processes(launcher)
+    settle_probe(configured.cfg, options, probe)
+    folder = _folder(configured.cfg, config, work_dir)
+    _check_start(configured, folder)
+    launch = read_launch(launcher)
+    lost = False
+    store = meet(launch, timedelta(minutes=configured.cfg.get('process_timeout', PATIENCE)))
     try:
-        with run_lock(folder, is_holder=rank == 0):
+        with missing_named(launch, store), run_lock(folder, is_holder=launch.rank == 0):
             _check_folder(folder, resume)
-            if rank == 0:
+            if launch.rank == 0:
                 remove_leftovers(folder)
             images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                             say=rank == 0)
-            return _train(configured, config, options, images, masks, folder, launcher=launcher,
-                          resume=resume, rank=rank, processes=processes, probe=settings,
-                          allow_smaller_negatives=allow_smaller_negatives)
+                             say=launch.rank == 0)
+            return _train(configured, config, options, images, masks, folder, launch, store,
+                          resume=resume, allow_smaller_negatives=allow_smaller_negatives)
+    except PeersLost:
+        lost = True     # a group would wait for them to be destroyed together
+        raise
     finally:
-        if distributed.is_initialized():
+        if distributed.is_initialized() and not lost:
             distributed.destroy_process_group()
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
-           masks: str | None, folder: Path, *, launcher: str, resume: bool, rank: int,
-           processes: int, allow_smaller_negatives: bool, probe: ProbeSettings | None) -> Path:
+           masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
+           allow_smaller_negatives: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    region_masks, images = _masks(cfg, method, images, masks, is_builder=rank == 0)
+    region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
     labels = class_labels(images) if method.needs_labels else None
     if labels is not None:
         cfg.model.num_classes = int(labels.max()) + 1
-    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=processes)
+    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=launch.processes)
     published = load_config(config)
     choose_row(published, epochs)
-    refuse_small_batches(cfg, method, plan, processes, allow_smaller_negatives)
+    refuse_small_batches(cfg, method, plan, launch.processes, allow_smaller_negatives)
     unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                   folder / UNREADABLE)
-    if rank == 0:
+    if launch.rank == 0:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    dataset.targets = _targets(cfg, method, images, is_builder=rank == 0)
-    watching = watch_hooks(
-        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
-        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
-        is_first=rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launcher, resume, configured.start,
-                          watching)
+    dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
+    watching = watch_hooks(cfg, method, lines=_lines(cfg, plan), images=len(images),
+                           global_batch=plan.global_batch, is_first=launch.rank == 0,
+                           start=configured.start and configured.start.file.name)
+    runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
+                          configured.start, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
-    if configured.start and rank == 0:
+    if configured.start and launch.rank == 0:
         keep(configured.start, folder)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    with given_back_after_failure(Interrupted), saying(lambda: _kept(folder)):
+    with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
+          missing_named(launch, store)):
         runner.train()
     if said := unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
@@ -159,6 +160,18 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
 def _kept(folder: Path) -> str:
     newest = newest_checkpoint(folder)
     return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
+
+
+def _folder(cfg: Config, config: str, work_dir: str | None) -> Path:
+    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+
+
+def _check_start(configured: Configured, folder: Path) -> None:
+    """What can be known to be wrong before the processes of a run meet."""
+    require_work_folder(folder)
+    if configured.start:
+        check_start(configured.start, configured.cfg)
+    configured.method.check_run(configured.cfg)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -184,20 +197,6 @@ def masks_folder(cfg: Config, masks: str | None) -> str | None:
     named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
         'store'))
     return named or None
-
-
-def start_processes(launcher: str) -> tuple[int, int]:
-    """Initialize the process group of a launcher; return (rank, number of processes)."""
-    if launcher == 'none':
-        return 0, 1
-    if get_device() == 'cuda':
-        init_dist(launcher, backend='nccl')
-    elif launcher == 'pytorch':   # mmengine's would set a CUDA device
-        distributed.init_process_group('gloo')
-    else:
-        raise UsageError(f'--launcher {launcher} needs GPUs; on CPUs use torchrun and '
-                         f'--launcher pytorch')
-    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
@@ -257,7 +256,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         train_cfg=dict(type=PretrainLoop, max_iters=iterations),
         default_hooks=hooks, resume=resume, launcher=launcher, default_scope='mmengine',
         custom_hooks=[StepHook(plan.factor, cfg.seed, plan.steps),
-                      *watching, StopHook(),
+                      *watching,
+                      StopHook(timedelta(minutes=cfg.get('process_timeout', PATIENCE))),
                       *([ContinuingHook(Continuing.of(cfg), plan.steps)] if start else []),
                       *cfg.get('custom_hooks', [])],
         log_processor=WaitingLogProcessor(cfg.train_dataloader.num_workers),
@@ -267,8 +267,7 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
         identity=identity_of(cfg, plan, dataset, start))
 
 
-def _lines(cfg: Config, plan: Plan) -> int:
-    """Iterations between two lines of the log; a short run logs a line, too."""
+def _lines(cfg: Config, plan: Plan) -> int:    # iterations; a short run logs a line, too
     return min(cfg.log_interval, plan.steps * plan.accumulate)
 
 
@@ -278,7 +277,8 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     log = runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
-        f'parameters, on {get_device()}')
+        f'parameters, on {get_device()}'
+        + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
     log(f'{len(dataset)} images of {dataset.images.root}'
         + (f', masks of {dataset.masks.root}' if dataset.masks else ''))
     number = getattr(runner.model, 'module', runner.model).negatives(

@@ -126,9 +126,13 @@ class FeatureCheck:
     """Largest relative difference of each compared stage, finest first."""
 
     differences: list[float]
-    stages: int             # of the pretrained backbone
-    restrided: bool = False   # the stage after the compared ones has another size in the target
-    numbers: list[int] = field(default_factory=list)   # of the compared stages, from 1
+    stages: int             # of the pretrained backbone: the number of its last
+    numbers: list[int] = field(default_factory=list)   # of the compared stages, its library's own
+    restrided_stage: int | None = None    # the first that has another size in the target
+
+    @property
+    def restrided(self) -> bool:
+        return self.restrided_stage is not None
 
     @property
     def equal(self) -> bool:
@@ -143,7 +147,7 @@ class FeatureCheck:
             map(str, self.numbers))
         text = f'stage{"s" if compared > 1 else ""} {stages} of {self.stages} compared'
         if self.restrided:
-            text += f' (stage {last + 1} is re-strided by the config)'
+            text += f' (stage {self.restrided_stage} is re-strided by the config)'
         return f'{text}, largest relative difference {max(self.differences):.1e}'
 
     def require_equal(self, target: str) -> None:
@@ -161,7 +165,9 @@ class FeatureCheck:
                 f'stage {stage} differs by {difference:.1e} of its largest '
                 f'activation (rounding stays under {TOLERANCE:.0e}). Likely causes: '
                 f"style='caffe' (the stride is in another convolution), another stem or "
-                f'downsampling, another normalization, activation or group count')
+                f'downsampling, another dilation (libraries differ in which convolutions of a '
+                f'stage they dilate in the place of its stride: pretrain the network that is '
+                f'fine-tuned), another normalization, activation or group count')
 
 
 def reference_image(size: int = IMAGE_SIZE) -> Tensor:
@@ -186,12 +192,15 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     for path in added:
         plain.set_submodule(path, nn.Identity())
     pretrained, received = feature_maps(source, image), feature_maps(plain, image)
-    check = FeatureCheck([], len(pretrained))
+    numbers = getattr(source, 'stage_numbers', range(1, len(pretrained) + 1))
+    check = FeatureCheck([], numbers[-1])
     for a, b in _paired(pretrained, received):
+        number = next(n for n, one in zip(numbers, pretrained, strict=True) if one is a)
         if a.shape != b.shape:
-            check.restrided = a.shape[1] == b.shape[1]
+            if a.shape[1] == b.shape[1]:
+                check.restrided_stage = number
             break
-        check.numbers.append(1 + next(i for i, one in enumerate(pretrained) if one is a))
+        check.numbers.append(number)
         scale = a.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
         check.differences.append(float((a - b).abs().max() / scale))
     return check

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.bounds import parameters_of
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.foreign_layouts import CheckpointLayout
@@ -49,6 +49,7 @@ _BESIDE_BACKBONE = (
     r'data_preprocessor)\b|(?:ema_state_dict|optimizer|message_hub)\.')
 
 
+DILATIONS = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}   # by the output stride
 _LAYERS = re.compile(r'\.(layers|utils|backbones)\.')     # modules of such libraries
 
 
@@ -68,7 +69,9 @@ class EngineTarget(TransferTarget):
 
     def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
                            ) -> Mapping[str, Collection[str] | None]:
-        return dict.fromkeys(parameters_of(self.models().module_dict[name]).keys() - {'**', 'self'})
+        parameters = parameters_of(self.models().module_dict[name])
+        own = {'output_stride'} if _is_strided(parameters) else set()
+        return dict.fromkeys({*parameters, *own} - {'**', 'self'})
 
     def layer_types(self) -> list[str]:
         """The layers that are registered for all libraries, the library's own, and its backbones,
@@ -88,6 +91,8 @@ class EngineTarget(TransferTarget):
             close = ', '.join(get_close_matches(name, names, n=5, cutoff=0.4))
             raise UsageError(f'unknown {self.name} backbone {name!r}; close to it: '
                              f'{close or "nothing"}; all of them: {", ".join(names)}')
+        if 'output_stride' in kwargs:
+            kwargs = with_strides(f'{self.name}.{name}', parameters_of(cls), **kwargs)
         # Downstream defaults are for weights that are there already; pretraining makes them.
         trainable = {key: value for key, value in (('frozen_stages', -1), ('norm_eval', False))
                      if key in parameters_of(cls)}
@@ -195,6 +200,39 @@ class EngineTarget(TransferTarget):
     def prediction(self, sample: Any) -> Prediction:
         """What a data element of the library's models says about one image."""
         return Prediction.of(sample)
+
+
+def with_strides(name: str, parameters: Mapping[str, Any], *, output_stride: Any,
+                 **arguments: Any) -> dict[str, Any]:
+    """The arguments of a ResNet whose ``output_stride`` is given: its last stages take stride 1
+    and as much dilation, as these libraries' own configs write it.
+
+    Args:
+        name: the backbone's ``'TARGET.name'``, for messages.
+        parameters: arguments of its class and their defaults.
+        output_stride: how many input pixels a cell of the last map spans.
+        arguments: those that are given.
+
+    Raises:
+        UsageError: no such network, another stride than 8, 16 and 32, or strides given twice.
+    """
+    if not _is_strided(parameters):
+        raise UsageError(f'{name} takes no output_stride: it is for ResNets of four stages')
+    if type(output_stride) is not int or output_stride not in DILATIONS:
+        raise UsageError(f'{name}: output_stride {shown(output_stride)}; choices: '
+                         f'{", ".join(map(str, DILATIONS))}')
+    if twice := [key for key in ('strides', 'dilations') if key in arguments]:
+        raise UsageError(f'{name}: give output_stride or {" and ".join(twice)}, not both')
+    dilations = DILATIONS[output_stride]
+    strides = tuple(1 if dilation > 1 else stride for stride, dilation
+                    in zip(parameters['strides'], dilations, strict=True))
+    return {**arguments, 'strides': strides, 'dilations': dilations}
+
+
+def _is_strided(parameters: Mapping[str, Any]) -> bool:
+    """Whether a backbone's class has four stages whose strides and dilations are arguments."""
+    return all(type(parameters.get(key)) is tuple and len(parameters[key]) == 4
+               for key in ('strides', 'dilations'))
 
 
 def plain_stem(backbone: Any) -> list[str]:

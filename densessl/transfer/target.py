@@ -40,6 +40,8 @@ class TransferTarget:
         Returns:
             A module whose ``forward`` maps (B, 3, H, W) to a tuple of feature maps
             (B, C_i, H_i, W_i), finest first, and whose ``state_dict`` has the library's own keys.
+            Its ``stage_numbers``, if it has such an attribute, say which of the library's own
+            stages each map is of; without it they count from 1.
 
         Raises:
             UsageError: unknown name; the message lists close ones.

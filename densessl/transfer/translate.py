@@ -58,8 +58,19 @@ def counterpart(target: TransferTarget, state: State, source: Mapping[str, Any]
         neutral = layout.read(state)
         if neutral is not None:
             shape = with_groups(layout.family.shape(neutral), source)
-            return None if shape is None else layout.backbone(shape)
+            found = None if shape is None else layout.backbone(shape)
+            return found and _as_strided(target, found, source)
     return None
+
+
+def _as_strided(target: TransferTarget, found: dict[str, Any], source: Mapping[str, Any]
+                ) -> dict[str, Any]:
+    """``found`` with the output stride that ``source`` states, which weights do not tell."""
+    stated = source.get('output_stride')
+    name = found['type'].partition('.')[2]
+    if stated is None or 'output_stride' not in target.backbone_arguments(name, found):
+        return found
+    return {**found, 'output_stride': stated}
 
 
 def neutral_weights(state: State, source: str) -> tuple[Family, State] | None:

@@ -13,9 +13,11 @@ TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-res
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
@@ -75,16 +77,15 @@ class ViewPreprocessor(BaseDataPreprocessor):
         """Args: ``data`` of ``densessl.views.collate.collate``. Returns: keyword arguments of
         ``Method.forward``."""
         device = self.mean.device
+        data = moved(data, device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return {'views': [self._view(data, i, device) for i in range(len(data['image']))]}
+            return {'views': [self._view(data, i) for i in range(len(data['image']))]}
 
-    def _view(self, data: dict[str, Any], i: int, device: torch.device) -> View:
-        def moved(name: str) -> Tensor | None:
-            return data[name][i].to(device, non_blocking=True) if name in data else None
-        image = self.photometry(moved('image'), data['photometric'][i])
-        mask = moved('mask')
-        return View(image=image, mask=None if mask is None else mask.int(),
-                    uniforms=moved('uniforms'), target=moved('target'),
+    def _view(self, data: dict[str, Any], i: int) -> View:
+        mask, uniforms, target = (data[name][i] if name in data else None
+                                  for name in ('mask', 'uniforms', 'target'))
+        return View(image=self.photometry(data['image'][i], data['photometric'][i]),
+                    mask=None if mask is None else mask.int(), uniforms=uniforms, target=target,
                     regions=data.get('regions'))
 
     def photometry(self, image: Tensor, rows: Tensor) -> Tensor:
@@ -99,20 +100,32 @@ class ViewPreprocessor(BaseDataPreprocessor):
         """
         several = image.shape[:-3]
         image = image.flatten(0, -4)
-        rows = rows.repeat_interleave(len(image) // len(rows), 0)
+        repeats = len(image) // len(rows)
         if image.device.type == 'cpu':
             # imported here: it takes a third of a second, which a GPU can do without
             from densessl.views.photometry_cpu import augment_and_normalize
-            image = augment_and_normalize(image, rows, self.mean, self.std)
+            image = augment_and_normalize(image, rows.repeat_interleave(repeats, 0),
+                                          self.mean, self.std)
         else:
-            image = image.permute(0, 3, 1, 2).float().div_(255)   # channels-last, as memory is
-            image = augment(image, rows).sub_(self.mean).div_(self.std)
+            # planes for the operations, which read one channel at a time, then channels-last again
+            image = image.permute(0, 3, 1, 2).to(torch.float32,
+                                                 memory_format=torch.contiguous_format).div_(255)
+            image = augment(image, rows.numpy().repeat(repeats, 0)).sub_(self.mean).div_(self.std)
+            image = image.contiguous(memory_format=torch.channels_last)
         if self.swaps:
             image = image.flip(1)
         return image.unflatten(0, several)
 
 
-def augment(image: Tensor, rows: Tensor) -> Tensor:
+def moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The tensors of a collated batch on ``device``, but for the photometric parameters, of which
+    the host decides what the device does. Nobody waits where they leave from pinned memory."""
+    return {key: [tensor.to(device, non_blocking=True) for tensor in views]
+            if isinstance(views, list) and key != 'photometric' else views
+            for key, views in batch.items()}
+
+
+def augment(image: Tensor, rows: Tensor | np.ndarray) -> Tensor:
     """Apply photometry to a batch.
 
     Args:
@@ -123,31 +136,59 @@ def augment(image: Tensor, rows: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) float in [0, 1].
     """
-    _on(image, rows, rows[:, GRAY] == GRAY_BEFORE, lambda x, _: grayscale(x))
-    orders = torch.tensor(ORDERS)[rows[:, ORDER].long().clamp(min=0)]   # (B, 4) which op is when
-    for turn in range(4):
-        for style, column in ((style, column) for style, jitter in JITTERS.items()
-                              for column in jitter):
-            chosen = ((orders[:, turn] == column) & (rows[:, ORDER] != NO_JITTER)
-                      & (rows[:, STYLE] == style))
-            _on(image, rows[:, column], chosen, JITTERS[style][column])
-    _on(image, rows, rows[:, GRAY] == GRAY_AFTER, lambda x, _: grayscale(x))
-    kinds = rows[:, [KERNEL, STYLE]]
-    for kind in kinds[rows[:, SIGMA] > 0].unique(dim=0):
-        kernel, mirrored = int(kind[0]), bool(kind[1] == BLENDED)
-        _on(image, rows[:, SIGMA], (rows[:, SIGMA] > 0) & (kinds == kind).all(1),
-            lambda x, s, k=kernel, m=mirrored: blur(x, s, k, mirrored=m))
-    _on(image, rows[:, SOLARIZE], rows[:, SOLARIZE] <= 1, solarize)
+    turns = _turns(np.asarray(rows))
+    if not turns:
+        return image
+    sizes = [len(index) for _, index, _ in turns]
+    where, values = (
+        _sent(np.concatenate(parts), image.device).split(sizes)
+        for parts in ([index for _, index, _ in turns], [some for _, _, some in turns]))
+    for (operation, _, _), index, some in zip(turns, where, values, strict=True):
+        if len(index) == len(image):
+            image.copy_(operation(image, some))
+        else:
+            image.index_copy_(0, index, operation(image.index_select(0, index), some))
     return image
 
 
-def _on(image: Tensor, values: Tensor, chosen: Tensor, operation: Any) -> None:
-    """Apply ``operation(images, values)`` in place to the chosen samples."""
-    index = chosen.nonzero()[:, 0]
-    if len(index):
-        on_device = index.to(image.device, non_blocking=True)
-        values = values[index].to(image.device, non_blocking=True)
-        image[on_device] = operation(image[on_device], values)
+Turn = tuple[Callable[[Tensor, Tensor], Tensor], np.ndarray, np.ndarray]
+
+
+def _turns(rows: np.ndarray) -> list[Turn]:
+    """The operations on a batch one after the other: each with the samples (k,) int64 that it
+    touches, and the value (k,) float32 of each of them."""
+    turns: list[Turn] = []
+
+    def then(operation: Callable[[Tensor, Tensor], Tensor], chosen: np.ndarray, column: int
+             ) -> None:
+        index = np.flatnonzero(chosen)
+        if len(index):
+            turns.append((operation, index, rows[index, column]))
+
+    gray, style, sigma = rows[:, GRAY], rows[:, STYLE], rows[:, SIGMA]
+    then(_as_gray, gray == GRAY_BEFORE, GRAY)
+    orders = np.array(ORDERS)[rows[:, ORDER].astype(int).clip(min=0)]   # (B, 4): which op is when
+    orders[rows[:, ORDER] == NO_JITTER] = -1
+    for turn in range(4):
+        for kind in np.unique(style):
+            for column, operation in JITTERS[kind].items():
+                then(operation, (orders[:, turn] == column) & (style == kind), column)
+    then(_as_gray, gray == GRAY_AFTER, GRAY)
+    for kernel, kind in np.unique(rows[sigma > 0][:, [KERNEL, STYLE]], axis=0):
+        then(partial(blur, kernel=int(kernel), mirrored=bool(kind == BLENDED)),
+             (sigma > 0) & (rows[:, KERNEL] == kernel) & (style == kind), SIGMA)
+    then(solarize, rows[:, SOLARIZE] <= 1, SOLARIZE)
+    return turns
+
+
+def _sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device, for which nobody waits: it leaves from memory that is pinned."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else tensor
+
+
+def _as_gray(image: Tensor, _: Tensor) -> Tensor:
+    return grayscale(image)
 
 
 def _blend(image: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:

@@ -61,7 +61,9 @@ def all_pairs(features: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (B·8, 2·C), and each neighbor's class (B·8,): its index in :data:`NEIGHBORS`.
     """
-    neighbors = features[:, list(NEIGHBORS)]                               # (B, 8, C)
-    middle = features[:, MIDDLE:MIDDLE + 1].expand_as(neighbors)
+    # by slices: a list of indices would go to the device first, which is waited for
+    before, middle, after = features.split([MIDDLE, 1, len(NEIGHBORS) - MIDDLE], 1)
+    neighbors = torch.cat([before, after], 1)                              # (B, 8, C)
+    middle = middle.expand_as(neighbors)
     places = torch.arange(len(NEIGHBORS), device=features.device).repeat(len(features))
     return torch.cat([middle, neighbors], 2).flatten(0, 1), places

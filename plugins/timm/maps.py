@@ -1,6 +1,7 @@
 """timm models that return their feature maps under their own keys."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ class MapsMixin:
     """Turns a timm model into one that returns its maps; the keys stay as they are."""
 
     map_indices: tuple[int, ...]
+    stage_numbers: tuple[int, ...]    # of the maps, as timm counts a network's stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.forward_intermediates(
@@ -31,9 +33,20 @@ def as_maps(model: nn.Module) -> nn.Module:
     last = {info['reduction']: index for index, info in enumerate(model.feature_info)
             if info['reduction'] >= FINEST_STRIDE}
     model.map_indices = tuple(last.values())
+    model.stage_numbers = tuple(_stage_numbers(model.feature_info, model.map_indices))
     model.prune_intermediate_layers(list(model.map_indices), prune_norm=False, prune_head=True)
     model.__class__ = _maps_class(type(model))
     return model
+
+
+def _stage_numbers(feature_info: Any, indices: tuple[int, ...]) -> Iterator[int]:
+    """The number of the stage that each map ends. A dilated network has stages of one stride, of
+    which only the last map is kept."""
+    stages = [index for index, info in enumerate(feature_info)
+              if info['reduction'] >= FINEST_STRIDE]
+    same = len({feature_info[index]['reduction'] for index in stages}) == 1     # a ViT's blocks
+    for position, index in enumerate(indices):
+        yield 1 + (position if same else stages.index(index))
 
 
 @cache

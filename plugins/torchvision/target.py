@@ -44,7 +44,7 @@ class Torchvision(TransferTarget):
                            ) -> Mapping[str, Collection[str] | None]:
         builder = _builders()[name]
         named = [*parameters_of(_network_of(builder)), *inspect.signature(builder).parameters]
-        variants = {'width': None, 'norm': GROUPS}
+        variants = {'width': None, 'norm': GROUPS, 'output_stride': None}
         return {**dict.fromkeys({*named} - {'self', 'kwargs', '**', 'progress', 'weights'}),
                 **variants}
 
@@ -109,6 +109,7 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
     from torchvision.models import ResNet, get_model, list_models
 
     from densessl_plugins.torchvision.norms import norm_layer
+    from densessl_plugins.torchvision.strides import set_output_stride
     from densessl_plugins.torchvision.wide import widen
     models = list_models(module=torchvision.models)
     if name not in models:
@@ -119,6 +120,10 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
         kwargs.setdefault('num_classes', 1)   # the classifier is dropped: keep it small
     width = kwargs.pop('width', 1)   # of ResNets: all channels times this
     norm = kwargs.pop('norm', None)  # of ResNets: instead of batch norm
+    output_stride = kwargs.pop('output_stride', None)   # of ResNets: of the last map
+    if output_stride is not None and kwargs.get('replace_stride_with_dilation'):
+        raise UsageError(f'torchvision.{name}: give output_stride or replace_stride_with_dilation, '
+                         f'not both')
     if norm is not None:
         if width != 1 or kwargs.get('weights') is not None:
             raise UsageError(f'torchvision.{name}: norm {norm!r} cannot be combined with width '
@@ -132,4 +137,6 @@ def _whole_model(name: str, kwargs: dict[str, Any]) -> nn.Module:
         raise UsageError(f'torchvision.{name} takes no norm {norm!r}: it is for ResNets')
     if width != 1:
         widen(model, width, zero_init_residual=kwargs.get('zero_init_residual', False))
+    if output_stride is not None:
+        set_output_stride(model, name, output_stride)
     return model

@@ -17,7 +17,16 @@ from densessl.demo.curves import read_curves
 from densessl.demo.gallery import true_instances
 from densessl.demo.predictions import KeepPredictions, read_instances, read_label_map
 from densessl.demo.sample import write_scenes
-from densessl.demo.scores import ScoreLine, caveat, difference, score_lines, sentence
+from densessl.demo.scores import (
+    ScoreLine,
+    caveat,
+    difference,
+    finding,
+    mean,
+    probe_sentence,
+    score_lines,
+    sentence,
+)
 from densessl.images.find import find_images
 from densessl.pictures import figures, page
 from densessl.pictures.charts import Series, line_chart, smoothed
@@ -170,28 +179,77 @@ def assert_self_contained(html: str) -> None:
 
 # -- scores and predictions -----------------------------------------------------------------------
 
-def demo_of(quick: bool = False) -> SimpleNamespace:
-    part = dict(name='FCN', task='segmentation', scores=['mIoU'], fraction=0.5)
+def demo_of(quick: bool = False, repeats: int = 3) -> SimpleNamespace:
+    part = dict(name='FCN', task='segmentation', scores=['mIoU'], fraction=0.5, repeats=repeats)
     return SimpleNamespace(seed=7, quick=quick, cfg=Config(dict(
-        finetuning=[part], pretraining=dict(name='M'), sample=dict(train=20, val=5))))
+        finetuning=[part], pretraining=dict(name='M'), sample=dict(train=20, val=5),
+        probe=dict(repeats=3))))
 
 
-def test_the_sentence_says_what_was_measured_whatever_it_is():
-    measured = {'FCN from random': {'scores': {'mIoU': 30.04}, 'iterations': 90},
-                'FCN from pretrained': {'scores': {'mIoU': 28.0}, 'iterations': 90}}
+def measured_of(probe, fcn):
+    """What a demo measured: (random, pretrained) scores of the probe and of the FCN."""
+    found = {'probe': {'scores': dict(zip(('random', 'pretrained'), probe, strict=True)),
+                       'scenes': 8}}
+    for weights, scores in zip(('random', 'pretrained'), fcn, strict=True):
+        for repeat, score in enumerate(scores):
+            name = f'FCN from {weights}' + (f', {repeat + 1}' if repeat else '')
+            found[name] = {'scores': {'mIoU': score}, 'iterations': 90}
+    return found
+
+
+BETTER = ([10.0, 10.5, 9.5], [20.0, 20.6, 19.7])
+WORSE = BETTER[::-1]
+ALIKE = ([10.0, 12.0, 9.0], [11.0, 10.0, 10.0])
+
+
+@pytest.mark.parametrize(('probe', 'fcn', 'words'), [
+    (BETTER, BETTER, 'Pretraining without labels helped in each of 2 measurements: '),
+    (WORSE, WORSE, 'Pretraining without labels did harm in each of 2 measurements: '),
+    (ALIKE, ALIKE, 'Pretraining without labels made no difference that can be told from chance, '
+                   'in 2 measurements: '),
+    (BETTER, ALIKE, 'Of 2 measurements, pretraining without labels helped in 1, made no '
+                    'difference that can be told from chance in 1: '),
+    (BETTER, WORSE, 'Of 2 measurements, pretraining without labels helped in 1, did harm in 1: '),
+])
+def test_the_first_sentence_says_what_was_found_whatever_it_is(probe, fcn, words):
+    said = finding(demo_of(), measured_of(probe, fcn))
+    assert said.startswith(words), said
+    line = score_lines(demo_of(), measured_of(probe, fcn))[0]
+    assert (f'frozen features, mIoU: {mean(probe[1])} against {mean(probe[0])} from random weights '
+            f'({difference(line)})') in said
+
+
+def test_one_repetition_tells_nothing_from_chance():
+    said = finding(demo_of(repeats=1), measured_of(BETTER, ([10.0], [50.0])))
+    assert 'helped in 1' in said and 'told from chance in 1' in said
+    assert said.endswith('FCN, mIoU: 50.0 against 10.0 from random weights (+40.0).')
+
+
+def test_lines_hold_every_repetition_and_its_interval():
+    probe, fcn = score_lines(demo_of(), measured_of(ALIKE, BETTER))
+    assert (fcn.model, fcn.score, list(fcn.random), list(fcn.pretrained)) == (
+        'FCN', 'mIoU', *BETTER)
+    differences = np.subtract(BETTER[1], BETTER[0])
+    width = 4.3027 * differences.std(ddof=1) / 3 ** 0.5       # Student's t of 2 degrees of freedom
+    assert fcn.test.half_width == pytest.approx(width, rel=1e-3)
+    assert (probe.finding, fcn.finding) == (0, 1)
+
+
+def test_how_it_was_measured_is_said():
     demo = demo_of()
-    assert score_lines(demo, measured) == [ScoreLine('FCN', 'segmentation', 'mIoU', 30.04, 28.0)]
-    text = sentence(demo, demo.cfg.finetuning[0], measured)
-    assert '10 labelled scenes for 90 iterations' in text and '5 others' in text
-    assert 'mIoU 30.0 from random weights, 28.0 from M weights (−2.0)' in text
+    text = sentence(demo, demo.cfg.finetuning[0], measured_of(BETTER, BETTER))
+    assert '10 labelled scenes for 90 iterations' in text and '5 others, 3 times' in text
+    assert '8 labelled scenes and scored on 5 others, 3 times' in probe_sentence(
+        demo, measured_of(BETTER, BETTER))
     assert 'one seed' in caveat(demo) and '(7)' in caveat(demo)
     assert 'quick' in caveat(demo_of(quick=True))
 
 
 def test_the_difference_is_that_of_the_printed_figures():
     def change(a: float, b: float) -> str:
-        return difference(ScoreLine('m', 't', 's', a, b))
+        return difference(ScoreLine('m', 't', 's', [a], [b]))
     assert (change(10, 12.34), change(10.04, 9.96), change(12.3, 10)) == ('+2.3', '0.0', '−2.3')
+    assert difference(ScoreLine('m', 't', 's', [1, 2], [4, 7])) == '+4.0 ± 12.7'
 
 
 class Sample(dict):

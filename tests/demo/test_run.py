@@ -3,15 +3,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from densessl.cli import main
 from densessl.demo import run as demo_module
-from densessl.demo.run import CONFIG, Demo, read_demo_config
+from densessl.demo.demo import CONFIG, Demo, read_demo_config, stage_name
 from densessl.errors import UsageError
 
-STAGES = ['sample', 'masks', 'pretraining', 'export', 'report']
+STAGES = ['sample', 'masks', 'pretraining', 'export', 'probe', 'report']
 
 
 @pytest.fixture(scope='module')
@@ -40,6 +41,34 @@ def test_every_downstream_model_is_scored_from_both_weights(done):
         assert max(record['handoff']['features']['differences']) < 1e-4
 
 
+def test_frozen_features_are_probed_on_several_draws(done):
+    found = json.loads((done / 'demo.json').read_text())['stages']['probe']['found']
+    repeats = read_demo_config(quick=True).probe.repeats
+    assert {weights: len(scores) for weights, scores in found['scores'].items()} == {
+        'random': repeats, 'pretrained': repeats}
+    assert len({*found['scores']['random'], *found['scores']['pretrained']}) > 1
+    assert all(0 <= score <= 100 for scores in found['scores'].values() for score in scores)
+
+
+def test_what_was_found_is_the_reports_first_sentence(done):
+    html = (done / 'report.html').read_text()
+    first = re.search(r'<p class="lead">(.*?)</p>', html, re.DOTALL)[1]
+    assert 'retraining without labels' in first and 'frozen features, mIoU: ' in first
+    assert html.index(first) < html.index('<section')
+    assert all(part.name in first for part in read_demo_config(quick=True).finetuning)
+
+
+def test_repetitions_have_names_folders_and_seeds_of_their_own():
+    demos = [Demo(read_demo_config(quick=False), Path('demo'), seed=seed) for seed in (0, 1)]
+    part = demos[0].cfg.finetuning[0]
+    repeats = range(10)
+    for things in ([stage_name(part, 'random', repeat) for repeat in repeats],
+                   [demos[0].finetuning(part, 'random', repeat) for repeat in repeats],
+                   [demo.seed_of(repeat) for demo in demos for repeat in repeats]):
+        assert len(set(things)) == len(things)
+    assert stage_name(part, 'random', 0) == f'{part.name} from random'
+
+
 def test_the_report_shows_everything_and_needs_nothing(done):
     html = (done / 'report.html').read_text()
     assert '<script' not in html and '<link' not in html and 'url(' not in html
@@ -65,8 +94,10 @@ def test_a_second_run_repeats_nothing_but_the_report(done, capsys):
     before = {path: path.stat().st_mtime_ns for path in done.rglob('*.pth')}
     assert main(['demo', '--quick', '--out', str(done), '--seed', '1']) == 0
     said = capsys.readouterr().out
-    assert said.count('done before') == 4 + 2 * len(read_demo_config(True).finetuning)
-    assert 'random weights' in said and 'report.html' in said
+    runs = 2 * sum(part.repeats for part in read_demo_config(True).finetuning)
+    assert said.count('done before') == 5 + runs
+    for words in ('retraining without labels', 'random weights', 'report.html'):
+        assert words in said
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob('*.pth')}
 
 

@@ -21,7 +21,7 @@ SMALL = ['views.0.size=32', 'views.1.size=32', 'train_dataloader.batch_size=4', 
 
 
 def train(scenes, *words, options=()):
-    return main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', 'run', *words,
+    return main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', 'run', *words,
                  '--cfg-options', *SMALL, 'checkpoint.every_epochs=1', *options])
 
 
@@ -123,7 +123,7 @@ def test_a_chosen_warm_up_is_taken_as_it_is(scenes, surroundings, capsys):
 
 
 def test_more_regions_than_random_numbers(scenes, surroundings, capsys):
-    assert main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
+    assert main(['train', 'small/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--cfg-options', *SMALL, 'model.num_regions=65']) == 2
     assert 'set uniforms=65' in last_line(capsys)
 
@@ -133,7 +133,7 @@ def test_a_run_does_not_go_on_with_masks_made_in_another_way(scenes, surrounding
         assert main(['make_masks', str(scenes), generator, '--generator', generator]) == 0
 
     def train_detcon(*words):
-        return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
+        return main(['train', 'small/detcon_r18', '--data', str(scenes), '--work-dir', 'run',
                      '--epochs', '1', *words, '--cfg-options', *SMALL, 'model.num_regions=4'])
     assert train_detcon('--masks', 'grid') == 0
     before = newest_checkpoint(Path('run'))

@@ -142,7 +142,7 @@ def twelve(tmp_path_factory):
 
 
 def test_from_pretraining_to_pictures(twelve, tmp_path, tiny, capsys):
-    run = ['train', 'demo/simclr_r18', '--data', str(twelve / 'images' / 'train'), '--work-dir',
+    run = ['train', 'small/simclr_r18', '--data', str(twelve / 'images' / 'train'), '--work-dir',
            str(tmp_path / 'run'), '--epochs', '1', '--cfg-options', 'views.0.size=64',
            'views.1.size=64', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0']
     assert main([*run, 'value_range=minmax']) == 0

@@ -148,7 +148,7 @@ def test_weights_without_a_translation_leave_no_trace(make_checkpoint, label_fol
 
 @pytest.mark.parametrize(('change', 'words'), [
     ({'config': 'downstream/fcn_r18_foldr'}, 'did you mean'),
-    ({'config': 'demo/detcon_r18'}, 'is not a downstream config'),
+    ({'config': 'small/detcon_r18'}, 'is not a downstream config'),
     ({'weights': 'nowhere.pth'}, 'no file nowhere.pth'),
     ({'data_root': None}, '--data-root is needed'),
     ({'data_root': 'nowhere'}, 'no folder nowhere'),

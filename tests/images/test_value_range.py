@@ -139,12 +139,12 @@ def test_training_reads_as_the_masks_were_made(twelve, tmp_path):
 
 
 def test_a_config_has_the_keys():
-    cfg = load_config('demo/simclr_r18', {'value_range': 'minmax', 'bands': (3, 2, 1)})
+    cfg = load_config('small/simclr_r18', {'value_range': 'minmax', 'bands': (3, 2, 1)})
     check_config(cfg, 'demo')
     assert PixelRule.of(cfg) == PixelRule('minmax', (3, 2, 1))
     for wrong in ('widest', (3, 1)):
         with pytest.raises(UsageError, match='value_range'):
-            check_config(load_config('demo/simclr_r18', {'value_range': wrong}), 'demo')
+            check_config(load_config('small/simclr_r18', {'value_range': wrong}), 'demo')
 
 
 @pytest.mark.parametrize('words', [['minmax'], ['percentile', '1', '99'], ['0', '4095'],

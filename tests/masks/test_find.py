@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from densessl import lock as build_lock
+from densessl.cores import cores
 from densessl.errors import UsageError
 from densessl.images.find import find_images
-from densessl.machine import cores
 from densessl.masks import find as mask_cache
 from densessl.masks.build import make_masks
 from densessl.masks.check import check_masks

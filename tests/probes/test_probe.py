@@ -59,7 +59,28 @@ def test_a_dense_probe_of_two_backbones_makes_a_table(backbone18, label_folder, 
     assert json.loads(again.read_text())['results'][0]['scores'] == lines[1]['scores']
 
 
+def test_a_dense_probe_takes_a_part_of_the_labels(label_folder, tmp_path):
+    def probed(*words):
+        out = tmp_path / 'result.json'
+        assert main(['probe', 'random', '--backbone-type', "torchvision.resnet18(norm='group')",
+                     '--data', str(label_folder), '--out', str(out), '--size', '96', '--workers',
+                     '0', *words]) == 0
+        return json.loads(out.read_text())
+
+    whole, part = probed(), probed('--fraction', '0.5', '--seed', '1')
+    assert 'available' not in whole['data']
+    count = whole['data']['training images']
+    assert part['data']['training images'] == round(count / 2) < part['data']['available'] == count
+    assert part['data']['validation images'] == whole['data']['validation images']
+    assert part['results'][0]['scores'] != whole['results'][0]['scores']
+    assert part == {**probed('--fraction', '0.5', '--seed', '1'), 'results': part['results']}
+    backbone = whole['results'][0]['provenance']['backbone']
+    assert backbone == {'type': 'torchvision.resnet18', 'norm': 'group'}
+
+
 @pytest.mark.parametrize(('arguments', 'words'), [
+    (['random', '--kind', 'knn', '--fraction', '0.5'], '--fraction 0.5 does nothing with --kind'),
+    (['random', '--kind', 'dense', '--fraction', '0'], 'the fraction must be above 0'),
     (['random', '--kind', 'knn'], 'random weights need an architecture: --backbone-type'),
     (['nowhere.pth', '--kind', 'knn'], 'no file nowhere.pth'),
     (['BACKBONE', '--kind', 'knn', '--neighbors', '0'], '--neighbors 0: at least 1'),

@@ -11,7 +11,7 @@ from densessl.study.cells import Place, options_of, words_of
 from densessl.study.evaluating import Finetuning, Probe
 from densessl.study.graph import cells_of, finish_times
 from densessl.study.pretraining import Calibration, Pretraining
-from densessl.study.recipe import LabelMaps, Masks, image_source
+from densessl.study.recipe import DrawnLabels, Masks, image_source
 from densessl.study.study_file import read_study
 
 STUDY = {
@@ -20,8 +20,9 @@ STUDY = {
     'pretraining': {'data': 'photos', 'cpu_minutes': 2},
     'pretrainings': {'random': {'weights': 'random', 'backbone': 'torchvision.resnet18',
                                 'like': 'own'},
-                     'own': {'config': 'demo/detcon_s_r18'},
-                     'other': {'config': 'demo/simclr_r18', 'options': {'model.temperature': 0.2}}},
+                     'own': {'config': 'small/detcon_s_r18'},
+                     'other': {'config': 'small/simclr_r18',
+                               'options': {'model.temperature': 0.2}}},
     'evaluations': {'probe': {'probe': 'dense', 'data': 'road', 'fractions': ['1/8', 1],
                               'arguments': {'ignore': [11]}},
                     'maps': {'probe': 'dense', 'data': 'maps'}}}
@@ -55,8 +56,8 @@ def test_every_cell_is_there_once_and_after_what_it_needs(place, tmp_path):
     for cell in graph.order:
         assert all(ids.index(one.id) < ids.index(cell.id) for one in cell.after)
     counts = {kind: len(of_kind(graph, kind)) for kind in (Masks, Calibration, Pretraining, Probe,
-                                                           LabelMaps)}
-    assert counts == {Masks: 1, Calibration: 2, Pretraining: 4, Probe: 18, LabelMaps: 1}
+                                                           DrawnLabels)}
+    assert counts == {Masks: 1, Calibration: 2, Pretraining: 4, Probe: 18, DrawnLabels: 1}
     labels = [cell.label for cell in graph.scorings]
     assert labels[:4] == ['random, seed 3: probe, 1/8 of the labels',
                           'own, 2 CPU-min, seed 3: probe, 1/8 of the labels',
@@ -74,9 +75,9 @@ def test_identity_is_what_decides_the_result(place, tmp_path):
     renamed = {**STUDY['pretrainings'], 'new name': STUDY['pretrainings']['other']}
     del renamed['other']
     assert ids(Pretraining, pretrainings=renamed) == ids(Pretraining)
-    same = {'config': 'demo/detcon_s_r18', 'options': {'model.temperature': 0.1}}   # what it is
+    same = {'config': 'small/detcon_s_r18', 'options': {'model.temperature': 0.1}}   # what it is
     assert ids(Pretraining, pretrainings={**STUDY['pretrainings'], 'own': same}) == ids(Pretraining)
-    other = {'config': 'demo/detcon_s_r18', 'options': {'model.temperature': 0.3}}
+    other = {'config': 'small/detcon_s_r18', 'options': {'model.temperature': 0.3}}
     changed = {**STUDY['pretrainings'], 'own': other}
     assert ids(Masks, pretrainings=changed) == ids(Masks)
     assert len(set(ids(Pretraining, pretrainings=changed)) & set(ids(Pretraining))) == 2

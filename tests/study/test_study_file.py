@@ -18,8 +18,8 @@ data: {photos: some photos, road: {what: scenes, url: http://x}, maps: {label_ma
 pretraining: {data: photos, cpu_minutes: [2, 8], options: {a.b: 1, c: 2}}
 pretrainings:
   random: {weights: random, backbone: torchvision.resnet18}
-  own: {config: demo/simclr_r18, options: {a.b: 3}}
-  long: {config: demo/simclr_r18, epochs: 5, data: [photos, road/train]}
+  own: {config: small/simclr_r18, options: {a.b: 3}}
+  long: {config: small/simclr_r18, epochs: 5, data: [photos, road/train]}
 evaluations:
   probe: {probe: dense, data: road, fractions: [1/8, 1], arguments: {ignore: [11]}}
   model: {finetune: downstream/fcn_r18_folder, data: maps, lengths: [1, 0.5], scores: [mIoU, aAcc]}
@@ -57,7 +57,7 @@ def test_lists_are_written_out(study):
      "mean 'road'?)"),
     ('1/8, 1]', '9/8]', "evaluations.probe.fractions: '9/8' must be above 0 and at most 1, such"),
     ('{ignore: [11]}', '{ignroe: [11]}', "unknown key 'ignroe' in evaluations.probe.arguments"),
-    ('{config: demo/simclr_r18, epochs: 5', '{epochs: 5', 'pretrainings.long: give config'),
+    ('{config: small/simclr_r18, epochs: 5', '{epochs: 5', 'pretrainings.long: give config'),
     ('epochs: 5', 'epochs: 5, cpu_minutes: 1', 'pretrainings.long: give epochs or cpu_minutes'),
     ('{weights: random, backbone', '{weights: random, like: nobody, backbone',
      "pretrainings.random.like: 'nobody' is not in the file"),

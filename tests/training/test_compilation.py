@@ -53,7 +53,7 @@ def test_every_network_runs_compiled_and_gives_the_same_loss():
 
 
 def train(scenes, folder, *options):
-    return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', folder,
+    return main(['train', 'small/detcon_r18', '--data', str(scenes), '--work-dir', folder,
                  '--epochs', '1', '--resume', '--cfg-options', *TINY, *options])
 
 
@@ -102,7 +102,7 @@ def test_a_backend_that_fails_is_named():
 @pytest.mark.slow
 def test_a_machine_without_a_compiler(scenes, tmp_path):
     done = subprocess.run(
-        [sys.executable, '-m', 'densessl.cli', 'train', 'demo/simclr_r18', '--data', str(scenes),
+        [sys.executable, '-m', 'densessl.cli', 'train', 'small/simclr_r18', '--data', str(scenes),
          '--work-dir', 'run', '--cfg-options', 'compile=True', 'train_dataloader.num_workers=0'],
         capture_output=True, text=True,
         env={**os.environ, 'CXX': '/bin/false', 'TORCHINDUCTOR_CACHE_DIR': str(tmp_path)})

@@ -59,7 +59,7 @@ def test_a_wrong_value_gets_one_line(option, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('DENSESSL_CACHE', str(tmp_path / 'cache'))
     (tmp_path / 'in').mkdir()
     Image.new('RGB', (40, 40)).save('in/a.png')
-    assert main(['train', 'demo/detcon_r18', '--data', 'in', '--cfg-options', option]) == 2
+    assert main(['train', 'small/detcon_r18', '--data', 'in', '--cfg-options', option]) == 2
     error, = capsys.readouterr().err.strip().splitlines()[-1:]
     assert error.startswith('densessl train: ') and WRONG[option] in error
     assert not list(tmp_path.glob('work_dirs/*/iter_*'))
@@ -67,15 +67,15 @@ def test_a_wrong_value_gets_one_line(option, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('key', REQUIRED)
 def test_what_is_missing_is_named(key):
-    cfg = load_config('demo/detcon_r18')
+    cfg = load_config('small/detcon_r18')
     cfg.pop(key)
     with pytest.raises(UsageError, match=f'it has no {key}'):
         check_config(cfg, 'mine')
 
 
 def test_settings_say_what_was_changed():
-    was = settings_of(load_config('demo/detcon_r18'))
-    now = settings_of(load_config('demo/detcon_r18', {
+    was = settings_of(load_config('small/detcon_r18'))
+    now = settings_of(load_config('small/detcon_r18', {
         'model.temperature': 0.2, 'views.0.area': (0.5, 1.0), 'model.hard': False}))
     assert changes(was, was) == []
     assert changes(was, now) == [('model.temperature', 0.1, 0.2),

@@ -15,7 +15,7 @@ from densessl.errors import RunFailed, UsageError, shown
 from densessl.training import configured
 from densessl.training import train as training
 
-DEMOS = sorted(path.stem for path in (config_folders()[0] / 'demo').glob('*_r18.py'))
+SMALL = sorted(path.stem for path in (config_folders()[0] / 'small').glob('*_r18.py'))
 OTHERS_SUBJECT = ('views', 'normalization')    # whose bounds tests/data has
 ODD: list[Any] = [
     None, True, False, -1, 0, 1, 2, 0.5, -0.5, 5, 1e-300, 1e300, float('nan'), float('inf'),
@@ -52,8 +52,8 @@ def replaced(cfg: Config, path: tuple[Any, ...], value: Any) -> Config:
 
 
 def tiny(name: str) -> Config:
-    """A demo config whose run is one step."""
-    cfg = load_config(f'demo/{name}')
+    """A small config whose run is one step."""
+    cfg = load_config(f'small/{name}')
     cfg.update(global_batch=4, epochs=1, log_interval=1, visualizer=None, work_dir=None,
                recipe=None, custom_hooks=[], env_cfg={}, find_unused_parameters=False)
     cfg.merge_from_dict({'train_dataloader.num_workers': 0})
@@ -61,7 +61,7 @@ def tiny(name: str) -> Config:
 
 
 def cases() -> list[tuple[str, tuple[Any, ...], Any]]:
-    return [(name, path, value) for name in DEMOS for path in nodes(tiny(name).to_dict())
+    return [(name, path, value) for name in SMALL for path in nodes(tiny(name).to_dict())
             if path[0] not in OTHERS_SUBJECT for value in ODD]
 
 

@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 
 
 def train(scenes, weights, folder, *more, options=()):
-    return main(['train', 'demo/byol_r18', '--data', str(scenes), '--work-dir', str(folder),
+    return main(['train', 'small/byol_r18', '--data', str(scenes), '--work-dir', str(folder),
                  '--epochs', '2', '--init', str(weights), *more, '--cfg-options', *TINY,
                  'model.backbone=None', *options])
 
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(more, options, words, scen
 
 @pytest.mark.usefixtures('surroundings')
 def test_without_weights_the_recipe_is_none_of_the_run(scenes, tmp_path, capsys):
-    command = ['train', 'demo/byol_r18', '--data', str(scenes), '--work-dir', 'run', '--epochs',
+    command = ['train', 'small/byol_r18', '--data', str(scenes), '--work-dir', 'run', '--epochs',
                '1']
     assert main([*command, '--freeze', '1', '--cfg-options', *TINY]) == 2
     assert '--freeze is for stages that are loaded: give the weights with --init' in (

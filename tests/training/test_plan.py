@@ -27,6 +27,15 @@ def test_row_with_the_most_epochs_not_above(epochs, rate):
     assert cfg.schedule.base_lr == rate
 
 
+def test_epochs_may_be_a_part_of_one():
+    plan = make_plan(config(), epochs=2.5, images=100_000, processes=1)
+    assert plan.steps == 250_000 // 4096 and plan.warmup_steps == 25_000 // 4096
+    assert make_plan(config(), epochs=0.001, images=100_000, processes=1).steps == 1
+    for epochs in (0, -1, float('nan'), 1e7):
+        with pytest.raises(UsageError, match='above 0 and at most 1000000'):
+            choose_row(config(), epochs)
+
+
 def test_published_recipe():
     plan = make_plan(config(), epochs=1000, images=1_281_167, processes=32)
     assert (plan.batch_size, plan.global_batch) == (128, 4096)

@@ -67,7 +67,7 @@ def foreign(tmp_path_factory):
 
 
 def train(scenes, folder, *more, options=(), network=('model.backbone=None',)):
-    return main(['train', 'demo/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
+    return main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
                  '--epochs', '1', *more, '--cfg-options', *TINY, *network, *options])
 
 

@@ -22,7 +22,7 @@ from densessl.signals import given_back_after_failure
 from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
-TRAIN = ['densessl.cli', 'train', 'demo/detcon_r18', '--work-dir', 'run']
+TRAIN = ['densessl.cli', 'train', 'small/detcon_r18', '--work-dir', 'run']
 TORCHRUN = ['torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m']
 
 

@@ -1,6 +1,7 @@
 """Between two lines of the log the device is never waited for."""
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -37,11 +38,13 @@ class CountSyncs(Hook):
             float(outputs['loss'])
 
 
-@pytest.mark.parametrize('twin', ['detcon_r18', 'moco_r18'])
-@pytest.mark.parametrize('cause', [False, True])
-def test_no_iteration_between_two_lines_waits(twin, cause, scenes, tmp_path, monkeypatch):
-    if cause and twin != 'moco_r18':
-        pytest.skip('once is enough to see that the check can fail')
+@pytest.mark.parametrize('twin, more, cause', [
+    ('detcon_r18', [], False),
+    ('byol_r18', ['optim_wrapper.type=BFloat16OptimWrapper',
+                  'optim_wrapper.clip_grad.max_norm=5'], False),
+    ('moco_r18', [], True),     # once, to see that the check can fail
+], ids=['detcon', 'byol, bfloat16, clipped', 'waiting'])
+def test_no_iteration_between_two_lines_waits(twin, more, cause, scenes, tmp_path, monkeypatch):
     counted.clear()
 
     def counting(name):
@@ -57,10 +60,13 @@ def test_no_iteration_between_two_lines_waits(twin, cause, scenes, tmp_path, mon
     options = [one for one in TINY if one.startswith(('views.', 'train_dataloader.batch_size'))]
     assert main(['train', f'demo/{twin}', '--data', str(scenes), '--work-dir',
                  str(tmp_path / 'run'), '--epochs', '2', '--cfg-options', *options,
-                 'log_interval=6', 'train_dataloader.num_workers=1',
+                 'log_interval=6', 'train_dataloader.num_workers=1', *more,
                  f'custom_hooks=[{{"type": "CountSyncs", "cause": {cause}}}]']) == 0
     assert sorted(counted) == list(range(6))
     # the first sets things up, the last but one may start what the line at the end reads
     between = sum((counted[i] for i in (1, 2, 3, 4)), Counter())
     assert (between == Counter()) != cause, between
     assert counted[5], 'the line at the end reads the losses'
+    lines = [json.loads(line) for line in next((tmp_path / 'run').glob(
+        '*/vis_data/scalars.json')).read_text().splitlines()]
+    assert all((line.get('grad_norm', 0) > 0) == ('clip' in ''.join(more)) for line in lines)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures('surroundings')
 
 
 def train(scenes, work_dir, *more, options=()):
-    return main(['train', 'demo/detcon_r18', '--data', str(scenes), '--work-dir', str(work_dir),
+    return main(['train', 'small/detcon_r18', '--data', str(scenes), '--work-dir', str(work_dir),
                  '--epochs', '2', *more, '--cfg-options', *TINY, *options])
 
 
@@ -42,7 +42,8 @@ def test_checkpoint_holds_weights_and_plain_facts(whole):
     assert newest_checkpoint(whole).name == 'iter_6.pth'
     checkpoint = read_checkpoint(whole / 'iter_6.pth')   # weights_only
     facts = checkpoint['meta']['densessl']
-    assert facts['method'] == 'detcon' and facts['backbone'] == {'type': 'torchvision.resnet18'}
+    assert facts['method'] == 'detcon'
+    assert facts['backbone'] == load_config('small/detcon_r18').model.backbone
     assert facts['steps'] == 6 and facts['images'] == 12 and facts['channel_order'] == 'RGB'
     assert facts['mean'] == [123.675, 116.28, 103.53]
     assert 'backbone.layer4.1.conv2.weight' in checkpoint['state_dict']
@@ -76,7 +77,7 @@ def test_resume_is_exact(after, scenes, whole, tmp_path):
 
 def test_a_run_goes_on_from_tar_shards(scenes, whole, tmp_path):
     """Begun on files with masks in a store, ended on both in shards: the same bits."""
-    masks = load_config('demo/detcon_r18').masks.to_dict()
+    masks = load_config('small/detcon_r18').masks.to_dict()
     store, _ = store_for_training(find_images(scenes), masks, is_builder=False)
     assert main(['make_shards', str(scenes), 'shards', '--masks', str(store.root),
                  '--shard-size', '21KB']) == 0
@@ -123,9 +124,11 @@ def test_resuming_another_run_is_refused(scenes, whole, tmp_path, capsys):
     os.link(whole / 'iter_4.pth', part / 'iter_4.pth')
     assert train(scenes, part, '--resume', options=['train_dataloader.batch_size=6']) == 2
     assert 'it was made with global_batch 4, this run has 6' in capsys.readouterr().err
+    recipe = load_config('small/detcon_r18')
     for option, message in (
-            ('model.temperature=0.3', 'model.temperature 0.1, this run has 0.3'),
-            ('schedule.base_lr=9', 'schedule.base_lr 0.05, this run has 9'),
+            ('model.temperature=9',
+             f'model.temperature {recipe.model.temperature}, this run has 9'),
+            ('schedule.base_lr=9', f'schedule.base_lr {recipe.schedule.base_lr}, this run has 9'),
             ('views.1.flip=0.1', 'views.1.flip 0.5, this run has 0.1'),
             ('train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2',
              'iterations an update 1, this run has 2')):
@@ -183,7 +186,7 @@ def test_one_run_a_folder_and_one_run_for_all_processes(scenes, tmp_path, capsys
         assert train(scenes, tmp_path / 'run') == 2
     assert 'another run is at work in' in capsys.readouterr().err
     monkeypatch.setenv('WORLD_SIZE', '2')
-    for command in (['train', 'demo/simclr_r18'],
+    for command in (['train', 'small/simclr_r18'],
                     ['finetune', 'downstream/fcn_r18_folder', '--backbone', 'random'],
                     ['benchmark', 'downstream/fcn_r18_folder']):
         assert main([*command, '--work-dir', 'other']) == 2
@@ -220,35 +223,35 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['demo/detcon_r18'], "no images at None: give any folder of images"),
+    (['small/detcon_r18'], "no images at None: give any folder of images"),
     (['detcon_r50'], "no images at 'data/imagenet/train': give any folder of images"),
-    (['demo/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
-    (['demo/detcon_r18', '--data', '.'], 'no images'),
+    (['small/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
+    (['small/detcon_r18', '--data', '.'], 'no images'),
     (['nosuch'], "no config 'nosuch'"),
-    (['demo/detcon_r18', '--data', '.', '--epochs', '0'], '--epochs 0'),
-    (['demo/detcon_r18', '--data', '.', '--launcher', 'pytorch'], 'torchrun'),
-    (['demo/detcon_r18', '--cfg-options', 'model.type=nosuch'], "unknown method 'nosuch'"),
-    (['demo/detcon_r18', '--cfg-options', 'masks.scal=3', '--data', '{scenes}'],
+    (['small/detcon_r18', '--data', '.', '--epochs', '0'], '--epochs 0'),
+    (['small/detcon_r18', '--data', '.', '--launcher', 'pytorch'], 'torchrun'),
+    (['small/detcon_r18', '--cfg-options', 'model.type=nosuch'], "unknown method 'nosuch'"),
+    (['small/detcon_r18', '--cfg-options', 'masks.scal=3', '--data', '{scenes}'],
      "did you mean 'scale'"),
-    (['demo/detcon_r18', '--cfg-options', 'masks.type=felsenszwalb', '--data', '{scenes}'],
+    (['small/detcon_r18', '--cfg-options', 'masks.type=felsenszwalb', '--data', '{scenes}'],
      "unknown mask generator 'felsenszwalb'"),
-    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=resnet18', '--data', '{scenes}'],
+    (['small/detcon_r18', '--cfg-options', 'model.backbone.type=resnet18', '--data', '{scenes}'],
      'TARGET.name'),
-    (['demo/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
+    (['small/detcon_r18', '--cfg-options', 'model.backbone.type=torchvision.resnet17', '--data',
       '{scenes}'], 'resnet18'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper', '--data',
       '{scenes}'], 'BFloat16OptimWrapper'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.accumulative_counts=2', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.accumulative_counts=2', '--data',
       '{scenes}'], '--allow-smaller-negatives'),
-    (['demo/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
+    (['small/detcon_r18', '--cfg-options', 'optim_wrapper.optimizer.momentun=1', '--data',
       '{scenes}'], "did you mean 'momentum'"),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
-    (['demo/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', 'file'], "-dir 'file' is a file"),
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', 'file/run'], 'file is a file'),
+    (['small/simclr_r18', '--data', '{scenes}', '--work-dir', '/proc/run'],
      "--work-dir '/proc/run' cannot be written to: "),
-    (['demo/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
+    (['small/simclr_r18', '--cfg-options', 'train_dataloader.batch_size=1', '--data', '{scenes}'],
      'need at least 2 images; a process has 1'),
-    (['demo/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
+    (['small/simclr_r18', '--cfg-options', 'max_unreadable=few', '--data', '{scenes}'],
      "max_unreadable must be a number from 0 to 1, not 'few'"),
     (['downstream/fcn_r18_folder', '--data', '{scenes}'],
      'is a downstream config: densessl finetune'),
@@ -266,7 +269,7 @@ def test_unreadable_images_are_passed_over_and_listed_at_the_end(scenes, tmp_pat
     names = sorted(path.name for path in Path('in').iterdir())[2:5]
     for name in names:
         Path('in', name).write_bytes(b'not an image')
-    command = ['train', 'demo/simclr_r18', '--data', 'in', '--epochs', '2', '--cfg-options',
+    command = ['train', 'small/simclr_r18', '--data', 'in', '--epochs', '2', '--cfg-options',
                'views.0.size=64', 'views.1.size=64', 'train_dataloader.batch_size=4',
                'train_dataloader.num_workers=1', 'log_interval=2']
     assert main([*command, '--work-dir', 'refused']) == 1
@@ -283,7 +286,7 @@ def test_two_processes_do_what_one_does(scenes, whole, tmp_path):
     """torchrun on two CPU processes with half the batch each, synchronized batch norm and
     gathered targets: the same weights as one process, to rounding."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2',
-               '--master_port', '29613', '-m', 'densessl.cli', 'train', 'demo/detcon_r18',
+               '--master_port', '29613', '-m', 'densessl.cli', 'train', 'small/detcon_r18',
                '--data', str(scenes), '--work-dir', 'two', '--epochs', '2', '--launcher', 'pytorch',
                '--cfg-options', *TINY, 'train_dataloader.batch_size=2']
     done = subprocess.run(command, capture_output=True, text=True, timeout=300,

@@ -42,7 +42,7 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize('config', ['demo/detcon_r18', 'demo/simclr_r18'])
+@pytest.mark.parametrize('config', ['small/detcon_r18', 'small/simclr_r18'])
 def test_sheet_has_a_row_a_sample_and_is_the_same_again(config, scenes, tmp_path, capsys):
     command = ['views', config, '--data', str(scenes), '-n', '3', '--out']
     assert main([*command, 'one.png']) == 0
@@ -65,8 +65,8 @@ def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
             shown.append((image, labels))
         return draw_regions(image, labels, *colors, lines=lines, **given)
     monkeypatch.setattr(view_sheet.figures, 'draw_regions', spy)
-    assert main(['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '2']) == 0
-    cfg = load_config('demo/detcon_r18')
+    assert main(['views', 'small/detcon_r18', '--data', str(scenes), '-n', '2']) == 0
+    cfg = load_config('small/detcon_r18')
     images = find_images(scenes)
     make_masks(images, 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
     dataset = ViewDataset(images, MaskStore('masks').of(images),
@@ -81,8 +81,8 @@ def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
         assert np.array_equal(pixels, their_pixels) and np.array_equal(labels, their_labels)
 
 
-@pytest.mark.parametrize('config, patches', [('demo/jigsaw_r18', 9), ('demo/cpc_r18', 25),
-                                             ('demo/relative_location_r18', 9)])
+@pytest.mark.parametrize('config, patches', [('small/jigsaw_r18', 9), ('small/cpc_r18', 25),
+                                             ('small/relative_location_r18', 9)])
 def test_a_view_of_patches_is_drawn_as_the_network_gets_it(config, patches, scenes, monkeypatch):
     """The patches of the run's first sample, row by row, in the one panel beside the image."""
     panels = []
@@ -106,7 +106,7 @@ def test_a_view_of_patches_is_drawn_as_the_network_gets_it(config, patches, scen
     assert cv2.imread('views.jpg').shape[0] == ROW
 
 
-@pytest.mark.parametrize('config', ['demo/detcon_r18', 'demo/simclr_r18'])
+@pytest.mark.parametrize('config', ['small/detcon_r18', 'small/simclr_r18'])
 def test_a_broken_image_is_shown_by_the_one_in_its_place(config, scenes, monkeypatch, capsys):
     shutil.copytree(scenes, 'in')
     names = sorted(path.name for path in Path('in').iterdir())
@@ -129,7 +129,7 @@ def test_a_broken_image_is_shown_by_the_one_in_its_place(config, scenes, monkeyp
 
 def test_a_given_store_is_read(scenes, capsys):
     make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(dict(type='grid', rows=2)))
-    arguments = ['views', 'demo/detcon_r18', '--data', str(scenes), '-n', '1', '--out']
+    arguments = ['views', 'small/detcon_r18', '--data', str(scenes), '-n', '1', '--out']
     assert main([*arguments, 'a.png', '--masks', 'masks']) == 0
     assert main([*arguments, 'b.png']) == 0
     assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
@@ -138,8 +138,8 @@ def test_a_given_store_is_read(scenes, capsys):
 def test_no_mask_is_shown_on_an_image_that_has_changed_since(scenes, tmp_path, capsys):
     images = tmp_path / 'own'
     shutil.copytree(scenes, images)
-    arguments = ['views', 'demo/detcon_r18', '--data', str(images), '--out']
-    cfg = load_config('demo/detcon_r18')
+    arguments = ['views', 'small/detcon_r18', '--data', str(images), '--out']
+    cfg = load_config('small/detcon_r18')
     generator = MASK_GENERATORS.build(cfg.masks.to_dict())
     make_masks(find_images(images), cache_folder(find_images(images), generator), generator)
     make_masks(find_images(images), 'masks', generator)
@@ -153,7 +153,7 @@ def test_no_mask_is_shown_on_an_image_that_has_changed_since(scenes, tmp_path, c
 
 
 def test_the_sheet_of_tar_shards_is_that_of_their_files(scenes):
-    cfg, data = load_config('demo/detcon_r18'), ['views', 'demo/detcon_r18', '-n', '2', '--data']
+    cfg, data = load_config('small/detcon_r18'), ['views', 'small/detcon_r18', '-n', '2', '--data']
     make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(cfg.masks.to_dict()))
     make_shards(find_images(scenes), 'shards', masks='masks', progress=False)
     assert main([*data, str(scenes), '--masks', 'masks', '--out', 'files.png']) == 0
@@ -204,11 +204,11 @@ def test_words_name_what_changes_a_pixel():
 
 @pytest.mark.parametrize('arguments, message', [
     (['nosuch'], "no config 'nosuch'"),
-    (['demo/detcon_r18'], 'no images: give any folder'),
-    (['demo/detcon_r18', '--data', 'nowhere'], 'no such folder or file of images'),
-    (['demo/detcon_r18', '--data', '{scenes}', '-n', '0'], 'at least 1, not 0'),
-    (['demo/detcon_r18', '--data', '{scenes}', '--out', 'a.gif'], 'must end in .jpg or .png'),
-    (['demo/detcon_r18', '--data', '{scenes}', '--masks', '{scenes}'], 'is not a mask store'),
+    (['small/detcon_r18'], 'no images: give any folder'),
+    (['small/detcon_r18', '--data', 'nowhere'], 'no such folder or file of images'),
+    (['small/detcon_r18', '--data', '{scenes}', '-n', '0'], 'at least 1, not 0'),
+    (['small/detcon_r18', '--data', '{scenes}', '--out', 'a.gif'], 'must end in .jpg or .png'),
+    (['small/detcon_r18', '--data', '{scenes}', '--masks', '{scenes}'], 'is not a mask store'),
 ])
 def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
     assert main(['views', *(word.format(scenes=scenes) for word in arguments)]) == 2

@@ -128,7 +128,7 @@ def test_a_wrong_value_is_named_by_its_key(key, value):
 def test_normalization_is_bounded(key, value):
     with pytest.raises(UsageError, match=rf'^normalization\.{key} must be'):
         ph.ViewPreprocessor(**{key: value})
-    cfg = load_config('demo/detcon_r18')
+    cfg = load_config('small/detcon_r18')
     cfg.normalization[key] = value
     with pytest.raises(UsageError, match=rf'^normalization\.{key} must be'):
         check_config(cfg, 'mine')
@@ -136,7 +136,7 @@ def test_normalization_is_bounded(key, value):
 
 @pytest.mark.parametrize('views', [3, 'two', [], [3, 4], {}])
 def test_views_are_a_list_of_dicts(views):
-    cfg = load_config('demo/simclr_r18')
+    cfg = load_config('small/simclr_r18')
     cfg._cfg_dict['views'] = views
     with pytest.raises(UsageError, match='views must be a list, each a dict'):
         check_config(cfg, 'mine')

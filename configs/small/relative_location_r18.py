@@ -1,8 +1,8 @@
-"""Jigsaw at the size of a laptop: ResNet-18, 48 px tiles, 32 permutations.
+"""Relative location at the size of a laptop: ResNet-18, 48 px patches.
 
-    densessl train demo/jigsaw_r18 --data any/folder/of/images --epochs 10
+    densessl train small/relative_location_r18 --data any/folder/of/images --epochs 10
 
-The method is that of ``jigsaw_r50``; what is smaller is noted beside it.
+The method is that of ``relative_location_r50``; what is smaller is noted beside it.
 """
 _base_ = ['../_base_/pretrain.py']
 
@@ -10,17 +10,17 @@ data = None                    # give --data
 
 views = [dict(
     patch=48, grid=3, shift=16,   # side 3 · (48 + 16) = 192; published 64 and 21, 255
-    resize=193,                # published 256
-    flip=0.5, gray=0.66)]
+    resize=224,                # published 292
+    gray=0.66)]
 
 model = dict(
-    type='jigsaw',
+    type='relative_location',
     backbone=dict(type='torchvision.resnet18'),
-    permutations=32,           # published 2000
-    code=128)                  # published 1000
+    hidden=512,                # published 4096
+    dropout=0.5)
 
 epochs = 10
-global_batch = 32              # × 9 tiles
+global_batch = 32              # × 9 patches
 schedule = dict(type='cosine', base_lr=0.05, reference_batch=32, warmup_epochs=1)
 optim_wrapper = dict(
     type='OptimWrapper',

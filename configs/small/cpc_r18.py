@@ -1,6 +1,6 @@
 """CPC at the size of a laptop: ResNet-18 with layer norm, a 5 × 5 grid of 32 px patches.
 
-    densessl train demo/cpc_r18 --data any/folder/of/images --epochs 10
+    densessl train small/cpc_r18 --data any/folder/of/images --epochs 10
 
 The method is that of ``cpc_r50``; what is smaller is noted beside it.
 """

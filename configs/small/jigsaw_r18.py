@@ -1,8 +1,8 @@
-"""Relative location at the size of a laptop: ResNet-18, 48 px patches.
+"""Jigsaw at the size of a laptop: ResNet-18, 48 px tiles, 32 permutations.
 
-    densessl train demo/relative_location_r18 --data any/folder/of/images --epochs 10
+    densessl train small/jigsaw_r18 --data any/folder/of/images --epochs 10
 
-The method is that of ``relative_location_r50``; what is smaller is noted beside it.
+The method is that of ``jigsaw_r50``; what is smaller is noted beside it.
 """
 _base_ = ['../_base_/pretrain.py']
 
@@ -10,17 +10,17 @@ data = None                    # give --data
 
 views = [dict(
     patch=48, grid=3, shift=16,   # side 3 · (48 + 16) = 192; published 64 and 21, 255
-    resize=224,                # published 292
-    gray=0.66)]
+    resize=193,                # published 256
+    flip=0.5, gray=0.66)]
 
 model = dict(
-    type='relative_location',
+    type='jigsaw',
     backbone=dict(type='torchvision.resnet18'),
-    hidden=512,                # published 4096
-    dropout=0.5)
+    permutations=32,           # published 2000
+    code=128)                  # published 1000
 
 epochs = 10
-global_batch = 32              # × 9 patches
+global_batch = 32              # × 9 tiles
 schedule = dict(type='cosine', base_lr=0.05, reference_batch=32, warmup_epochs=1)
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -43,8 +43,9 @@ def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_pat
     # all runs of this process, whose folders have one name, too, start in the same second
     monkeypatch.setattr('mmengine.runner.runner.time', SimpleNamespace(
         time=lambda: 1e9, localtime=time.localtime, strftime=time.strftime))
-    views = load_config(f'demo/{twin}').views
-    command = ['train', f'demo/{twin}', '--data', str(images), '--work-dir', 'run', '--epochs', '2',
+    views = load_config(f'small/{twin}').views
+    command = ['train', f'small/{twin}', '--data', str(images), '--work-dir', 'run', '--epochs',
+               '2',
                '--resume', '--cfg-options', 'train_dataloader.batch_size=4', 'log_interval=1',
                'train_dataloader.num_workers=0', 'checkpoint.every_epochs=1',
                *(f'views.{i}.size=64' for i, view in enumerate(views) if 'size' in view),
@@ -62,10 +63,10 @@ def test_trains_resumes_and_exports(twin, images, tmp_path, monkeypatch, tmp_pat
     exported = torch.load('backbone.pth', weights_only=True)
     for key, value in exported['state_dict'].items():
         assert torch.equal(value, whole[f'backbone.{key}'])
-    assert exported['meta']['method'] == load_config(f'demo/{twin}').model.type
+    assert exported['meta']['method'] == load_config(f'small/{twin}').model.type
 
 
 def test_every_method_has_a_twin():
-    methods = {load_config(f'demo/{twin}').model.type for twin in TWINS}
+    methods = {load_config(f'small/{twin}').model.type for twin in TWINS}
     from batches import ALL
     assert methods == {name for name in ALL if METHODS.get(name).__module__.startswith('densessl')}

@@ -1,0 +1,76 @@
+"""Label maps drawn from annotations in COCO's format."""
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+
+from densessl.cli import main
+from densessl.labels.label_ids import IGNORED
+from densessl.probes.pixel_labels import find_pixel_labels
+
+HEIGHT, WIDTH = 20, 30
+
+
+def square(left, top, side):
+    return [[left, top, left + side, top, left + side, top + side, left, top + side]]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A car with a person on it, a dog of another category, and a crowd, as RLE."""
+    crowd = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
+    crowd[15:, 20:] = 1
+    counts = rle.encode(crowd)['counts'].decode()
+    objects = [(1, square(4, 2, 4), 0), (3, square(2, 0, 12), 0), (18, square(20, 2, 6), 0),
+               (1, {'size': [HEIGHT, WIDTH], 'counts': counts}, 1)]
+    for split in ('train', 'val'):
+        (tmp_path / f'{split}2017').mkdir()
+        cv2.imwrite(str(tmp_path / f'{split}2017' / 'a.jpg'), np.zeros((HEIGHT, WIDTH, 3)))
+        (tmp_path / 'annotations').mkdir(exist_ok=True)
+        (tmp_path / 'annotations' / f'instances_{split}2017.json').write_text(json.dumps({
+            'images': [{'id': 7, 'file_name': 'a.jpg', 'height': HEIGHT, 'width': WIDTH}],
+            'categories': [{'id': 1, 'name': 'person'}, {'id': 3, 'name': 'car'},
+                           {'id': 18, 'name': 'dog'}],
+            'annotations': [{'image_id': 7, 'category_id': category, 'segmentation': shape,
+                             'iscrowd': crowd} for category, shape, crowd in objects]}))
+    return tmp_path
+
+
+def drawn(out):
+    return cv2.imread(str(out / 'labels' / 'val' / 'a.png'), cv2.IMREAD_UNCHANGED)
+
+
+def test_small_objects_lie_over_large_ones_and_crowds_have_no_label(data, tmp_path):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out), '--classes', 'car', 'person']) == 0
+    labels = drawn(out)
+    wanted = np.zeros((HEIGHT, WIDTH), np.uint8)
+    wanted[15:, 20:] = IGNORED
+    wanted[0:12, 2:14] = 1
+    wanted[2:6, 4:8] = 2
+    assert labels.dtype == np.uint8 and np.array_equal(labels, wanted)     # the dog: background
+    found = find_pixel_labels(out)
+    assert found.names == ['background', 'car', 'person']
+    assert [len(found.pairs[split]) for split in ('train', 'val')] == [1, 1]
+    assert main(['make_label_maps', str(data), str(out)]) == 0      # all, over what is there
+    assert sorted(set(drawn(out).ravel())) == [0, 1, 2, 3, IGNORED]
+    assert json.loads((out / 'classes.json').read_text())['classes'] == [
+        'background', 'person', 'car', 'dog']
+
+
+def test_what_is_missing_is_named(data, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out), '--classes', 'cra']) == 2
+    assert ("--classes cra: the annotations have no such category (did you mean 'car'?); there "
+            'are: person, car, dog') in capsys.readouterr().err
+    (data / 'val2017' / 'a.jpg').unlink()
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert 'a.jpg of val is in none of' in capsys.readouterr().err
+    shutil.rmtree(data / 'annotations')
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert 'has no annotations/instances_train' in capsys.readouterr().err
