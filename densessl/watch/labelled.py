@@ -48,7 +48,7 @@ class ProbeSettings:
     data: str | None = None
     interval: int | None = None
     stop_below_start: int | None = None
-    images: int = 128
+    images: int = 64
     cells: int = 4096
     size: int = 224
     square: bool = False
