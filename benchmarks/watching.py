@@ -15,6 +15,7 @@ from collections import defaultdict
 from functools import wraps
 from typing import Any
 
+from densessl.training.loop import PretrainLoop
 from densessl.training.train import train
 from densessl.watch.health import HealthHook
 from densessl.watch.probe_hook import ProbeHook
@@ -50,6 +51,7 @@ def main() -> None:
     for name in ('before_train_iter', '_see_views', '_see_maps', '_see_compared',
                  '_before_update', '_after_update', 'after_train_iter'):
         timed(HealthHook, name, lambda hook: 'line' if hook.look else 'between')
+    timed(PretrainLoop, 'run_iter', lambda loop: 'step')
     timed(ProbeHook, '_probe', lambda hook: 'probe')
     timed(ProbeHook, 'before_train', lambda hook: BEGUN.append(time.perf_counter()) or 'start')
     with tempfile.TemporaryDirectory() as folder:
@@ -57,10 +59,11 @@ def main() -> None:
               epochs=args.epochs, options={'log_interval': args.log_interval})
         whole = time.perf_counter() - BEGUN[0]
     training = whole - SPENT['probe']
-    print(f'\ntraining {training:.1f} s; at lines of the log {SPENT["line"]:.2f} s '
-          f'({SPENT["line"] / training:.2%}), between them {SPENT["between"] * 1e3:.1f} ms '
-          f'({SPENT["between"] / training:.4%}); {CALLS["probe"]} probes of '
-          f'{SPENT["probe"] / max(1, CALLS["probe"]):.2f} s ({SPENT["probe"] / training:.2%})')
+    steps, lines = max(1, CALLS['step']), max(1, CALLS['step'] // args.log_interval)
+    step = training / steps
+    print(f'\n{steps} steps of {step:.3f} s; watching takes {SPENT["line"] / lines / step:.2%} of '
+          f'a step at a line of the log, {SPENT["between"] / steps / step:.4%} between; '
+          f'{CALLS["probe"]} probes of {SPENT["probe"] / max(1, CALLS["probe"]) / step:.1f} steps')
 
 
 if __name__ == '__main__':
