@@ -39,6 +39,7 @@ from densessl.planning.schema import (
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import view_class_of
+from densessl.watch.labelled import read_settings
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
@@ -78,6 +79,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
     ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
+    read_settings(cfg.get('probe'))
     if checked_options(cfg.get('compile')) is not None and cfg.get('gradient_checkpointing'):
         raise UsageError('gradient_checkpointing and compile do not go together: leave one out')
     return method

@@ -56,7 +56,6 @@ from densessl.training.runner import PretrainRunner, experiment_name, newest_che
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
-from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -101,7 +100,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
-    settings = settle_probe(configured.cfg, options, probe)
+    settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
@@ -116,7 +115,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
                          say=launch.rank == 0 and not quiet)
         return _train(configured, config, options, images, masks, folder, launch, store,
-                      resume=resume, probe=settings, quiet=quiet,
+                      resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
 
 
@@ -126,7 +125,7 @@ def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
-           allow_smaller_negatives: bool, probe: ProbeSettings | None, quiet: bool) -> Path:
+           allow_smaller_negatives: bool, quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
@@ -144,7 +143,7 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
     watching = watch_hooks(
-        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        cfg, method, lines=_lines(cfg, plan), images=len(images),
         global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
         is_first=launch.rank == 0)
     runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,

@@ -17,9 +17,8 @@ from densessl.watch.labelled import ProbeSettings, probe_settings, read_labelled
 from densessl.watch.probe_hook import ProbeHook
 
 
-def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
-                 ) -> ProbeSettings | None:
-    """Put ``--probe`` into ``cfg``, and read what that says; None if there is to be no probe.
+def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> None:
+    """Put ``--probe`` into ``cfg``, and check what that says.
 
     Args:
         options: the user's overrides by dotted key. data: of ``--probe``.
@@ -34,13 +33,18 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
                              f'things: leave one of them out')
         section = cfg.get('probe')
         cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
+    _settings(cfg)
+
+
+def _settings(cfg: Config) -> ProbeSettings | None:
+    """What a config says of a probe; None if there is to be none."""
     section = cfg.get('probe')
     return probe_settings(section.to_dict() if isinstance(section, Config) else section,
                           keep_best=bool(cfg.checkpoint.get('keep_best')))
 
 
-def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, *, lines: int,
-                images: int, global_batch: int, start: str | None, is_first: bool) -> list[Hook]:
+def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, global_batch: int,
+                start: str | None, is_first: bool) -> list[Hook]:
     """What watches a run; the labelled images of a probe are read by the first process.
 
     Args:
@@ -55,7 +59,7 @@ def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, 
         global_batch)
     hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
                                                         images=images))]
-    if probe is not None:
+    if (probe := _settings(cfg)) is not None:
         data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
         hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=lines,
                                keep_best=bool(cfg.checkpoint.get('keep_best')),
