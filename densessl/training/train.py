@@ -69,16 +69,14 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
     Args:
         config: path or name of a pretraining config.
-        data: folder of images or tar shards, text file of paths or COCO JSON; the config's ``data``
-            if None.
+        data: folder of images or tar shards, text file or COCO JSON; the config's if None.
         masks: a mask store to use; if None the config's, or one is made in the cache.
         work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
         resume: go on from the newest checkpoint in ``work_dir``.
         epochs: how long, in passes over the images; chooses the row of the config's recipe.
         options: overrides by dotted key.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        allow_smaller_negatives: accept gradient accumulation although negatives and batch
-            statistics come from single iterations.
+        allow_smaller_negatives: accumulate although negatives come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
         probe: labelled images to probe on while training; the config's ``probe.data`` if None.
