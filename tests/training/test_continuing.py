@@ -155,7 +155,7 @@ def test_wrong_tables_are_refused(table, words):
 @pytest.mark.parametrize(('more', 'options', 'words'), [
     (['--freeze', '9'], [], '--freeze 9: the backbone has 4 stages'),
     (['--freeze', '-1'], [], 'continuing.freeze must be a whole number of at least 0'),
-    (['--freeze', '1'], ['continuing.freeze=2'], '--freeze 1 say different things'),
+    (['--freeze', '1'], ['continuing.freeze=2'], '--freeze 1 contradict each other'),
 ])
 def test_bad_input_is_one_line_and_nothing_is_written(more, options, words, scenes, weights,
                                                       tmp_path, capsys):

@@ -133,7 +133,7 @@ def test_probe_data_that_is_not_there_is_refused_and_nothing_is_written(scenes, 
     assert 'give them with --probe DATA' in capsys.readouterr().err
     assert train(scenes, tmp_path / 'run', '--probe', 'a',
                  options=[*TINY, 'probe.data=b']) == 2
-    assert 'say different things' in capsys.readouterr().err
+    assert 'contradict each other' in capsys.readouterr().err
 
 
 @METHODS.register_module(name='unguarded', force=True)
