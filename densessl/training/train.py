@@ -118,7 +118,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
 
 def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
-    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+    return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,

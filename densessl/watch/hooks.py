@@ -7,7 +7,8 @@ from typing import Any
 from mmengine import Config
 from mmengine.hooks import Hook
 
-from densessl.errors import UsageError
+from densessl.engine.guard import building
+from densessl.errors import UsageError, escaped
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import METHODS
@@ -55,12 +56,17 @@ def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, g
     Raises:
         UsageError: the labelled images cannot be used.
     """
-    queue = None if method.batch_negatives else METHODS.build(cfg.model.to_dict()).negatives(
-        global_batch)
+    queue = None
+    if not method.batch_negatives:
+        with building('model'):
+            queue = METHODS.build(cfg.model.to_dict()).negatives(global_batch)
     hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
                                                         images=images))]
     if (probe := _settings(cfg)) is not None:
-        data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
+        try:
+            data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
+        except UsageError as error:
+            raise UsageError(f'probe: {escaped(str(error))}') from error
         hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=lines,
                                keep_best=bool(cfg.checkpoint.get('keep_best')),
                                start=start or 'random weights'))

@@ -139,7 +139,7 @@ def test_more_stages_than_there_are_cannot_be_frozen():
 
 @pytest.mark.parametrize(('table', 'words'), [
     ({'heads_frist': 0.1}, "unknown key 'heads_frist' in continuing (did you mean 'heads_first'"),
-    ({'heads_first': 2}, 'continuing.heads_first must be a number of at least 0 and at most 1'),
+    ({'heads_first': 2}, 'continuing.heads_first must be a number from 0 to 1'),
     ({'layer_decay': 0}, 'continuing.layer_decay must be a number above 0'),
     ({'rate': -1}, 'continuing.rate must be a number above 0'),
     ({'freeze': -1}, 'continuing.freeze must be a whole number of at least 0 or None'),
