@@ -30,8 +30,8 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> N
     if data is not None:
         said = options.get('probe.data', data)
         if said != data:
-            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} say different '
-                             f'things: leave one of them out')
+            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} contradict '
+                             f'each other: leave one of them out')
         section = cfg.get('probe')
         cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
     _settings(cfg)

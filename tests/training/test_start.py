@@ -260,7 +260,7 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: ['--init', a.exported, '--as', 'timm.resnet18'], [], 'leave out --as'),
     (lambda a: ['--init', 'timm.resnet18x'], [], "unknown timm network 'resnet18x'"),
     (lambda a: ['--init', 'mmdet.ResNet'], [], 'publishes no weights for ResNet'),
-    (lambda a: ['--as', 'timm.resnet18'], [], 'init_as 'timm.resnet18': .* give them with --init'),
+    (lambda a: ['--as', 'timm.resnet18'], [], 'init_as .timm.resnet18.: .* give them with --init'),
     (lambda a: ['--init', a.resnet], ['normalization.mean=[1,2,3]'],
      r'normalization.mean=\[1, 2, 3\]: the weights .* were trained with \[10'),
     (lambda a: ['--init', a.exported], ['init_heads=True'], 'holds no heads, only a backbone'),
