@@ -27,7 +27,7 @@ from densessl.backbones import build_backbone
 from densessl.config import load_config
 from densessl.ema import ema_update, target_of
 from densessl.images.image_list import ImageList
-from densessl.planning.optim import LARS
+from densessl.planning.optimizers import LARS
 from densessl.planning.plan import make_plan
 from densessl.training.train import build_runner
 from densessl.views.dataset import ViewDataset

@@ -24,11 +24,11 @@ from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
 GRACE = 60.0           # seconds for which an unfinished file is left alone
-# of atomic_path, of write_atomically, of require_work_folder, and of checkpoints of version 0.1
+# of atomic_path, write_atomically, require_work_folder, version 0.1; what a run alone writes
 _LEFTOVER = re.compile(r'\.(?P<name>.+)\.(?P<pid>\d+)\.part|\.[0-9a-f]{16}\.tmp|\.densessl-\w{8}'
                        r'|\.(?:iter|epoch|best)_.+\.pth\.part')
-# what a run alone writes into its work folder
-_OF_RUN = re.compile(r'((iter|epoch|best)_.+|start)\.pth|last_checkpoint|(run|subset|scores)\.json')
+_OF_RUN = re.compile(r'(?:(?:iter|epoch|best)_.+|start|best)\.pth|last_checkpoint|'
+                      r'(?:run|subset|scores)\.json|(?:health|probes|alarms)\.jsonl')
 
 
 def cache_root() -> Path:

@@ -93,7 +93,7 @@ def test_maps_come_finest_first():
     ({'type': 'torchvision.resnet18', 'depht': 1}, ['depht']),
     ({'type': 'timm.resnet18', 'depht': 1}, ['depht']),
     ({'type': 'mmseg.ResNet', 'depth': 17}, ['17']),
-    ({'type': 'torchvision.googlenet'}, ['no chain']),
+    ({'type': 'torchvision.googlenet'}, ['not a chain']),
 ])
 def test_a_wrong_backbone_is_one_clear_line(cfg, words):
     with pytest.raises(UsageError) as error:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ import torch
 from mmengine.config import utils
 from yapf.yapflib import yapf_api
 
-from densessl.benchmark import child, processes
+from densessl.__main__ import end_with_parent
+from densessl.benchmark import processes
 from densessl.cli import main
 
 PATIENCE = 120.0    # seconds after which a run is taken for hanging
@@ -179,7 +179,7 @@ def _start_fork(job: processes.Job, slot: processes.Slot) -> _Fork:
         with job.log.open('w') as log:
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
-        threading.Thread(target=child._end_with_parent, daemon=True).start()
+        end_with_parent()
         code = main(list(job.arguments))
         sys.stdout.flush()
     except BaseException:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone
 from densessl.ema import ema_update, target_of
-from densessl.planning.optim import LARS
+from densessl.planning.optimizers import LARS
 from on_gpu.record import Row
 from on_gpu.setting import GIB, Setting
 

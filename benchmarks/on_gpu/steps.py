@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.planning.optim import LARS
+from densessl.planning.optimizers import LARS
 from on_gpu.models import BFLOAT16, CONFIGS, BareLoop, config_of, make_batch, make_runner, quietly
 from on_gpu.record import Row
 from on_gpu.setting import GIB, Setting, Spans

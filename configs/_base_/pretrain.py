@@ -14,7 +14,7 @@ probe = dict(
     data=None,               # labelled images to watch the features on; or --probe DATA
     interval=None,           # updates between two probes; None: so many that they take 2 %
     stop_below_start=None,   # end the run after so many probes in a row below that of its start
-    images=128,              # at most so many to learn from, half as many to score on
+    images=64,               # at most so many to learn from, half as many to score on
     cells=4096,              # at most so many feature vectors of them to learn from
     size=224, square=False,  # short side of the images, or both sides, in pixels
     stage=-1,                # which of the backbone's maps, 0 the finest

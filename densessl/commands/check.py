@@ -33,14 +33,14 @@ def run(args: argparse.Namespace) -> int:
     from densessl.engine.guard import building
     from densessl.errors import UsageError
     from densessl.finetune.data_check import check_data
-    from densessl.finetune.datasets import (
+    from densessl.finetune.downstream_config import read_downstream_config
+    from densessl.finetune.image_loading import measured, rule_for
+    from densessl.finetune.labelled_subset import (
         build_training_sets,
         check_fraction,
         check_seed,
         take_fraction,
     )
-    from densessl.finetune.downstream_config import read_downstream_config
-    from densessl.finetune.image_loading import measured, rule_for
     check_fraction(args.fraction)
     check_seed(args.seed)
     cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))

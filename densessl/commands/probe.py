@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     from densessl.errors import UsageError
-    from densessl.finetune.datasets import check_fraction
+    from densessl.finetune.labelled_subset import check_fraction
     for name, (least, most) in BOUNDS.items():
         value = getattr(args, name)
         zero = value == 0 and name in ('lr', 'temperature')

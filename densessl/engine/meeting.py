@@ -44,9 +44,6 @@ def meet(launch: Launch, limit: timedelta) -> Store | None:
     on_gpu = get_device() == 'cuda'
     if on_gpu:
         torch.cuda.set_device(_gpu_of(launch))
-    os.environ.update(RANK=str(launch.rank), WORLD_SIZE=str(launch.processes),
-                      LOCAL_RANK=str(launch.local_rank), MASTER_ADDR=launch.address,
-                      MASTER_PORT=str(launch.port))     # what libraries look for
     store = _store(launch, limit)
     missing = roll_call(store, launch, 'here', limit.total_seconds())
     if missing:
@@ -161,14 +158,32 @@ def _named(launch: Launch, ranks: list[int]) -> str:
 def together(launch: Launch, minutes: float) -> Iterator[tuple[Launch, Store | None]]:
     """The processes of a run: they meet before it, wait ``minutes`` at most for each other, and
     part after it; those that are gone are named."""
-    store = meet(launch, timedelta(minutes=minutes))
     lost = False
+    with _environment(launch):
+        try:
+            store = meet(launch, timedelta(minutes=minutes))
+            with missing_named(launch, store):
+                yield launch, store
+        except PeersLost:
+            lost = True     # a group would wait for them to be destroyed together
+            raise
+        finally:
+            if distributed.is_initialized() and not lost:
+                distributed.destroy_process_group()
+
+
+@contextmanager
+def _environment(launch: Launch) -> Iterator[None]:
+    """What libraries look for in the environment, whoever launched the processes."""
+    before = dict(os.environ)
+    if launch.launcher != 'none':
+        os.environ.update(RANK=str(launch.rank), WORLD_SIZE=str(launch.processes),
+                          LOCAL_RANK=str(launch.local_rank), MASTER_ADDR=launch.address,
+                          MASTER_PORT=str(launch.port))
     try:
-        with missing_named(launch, store):
-            yield launch, store
-    except PeersLost:
-        lost = True     # a group would wait for them to be destroyed together
-        raise
+        yield
     finally:
-        if distributed.is_initialized() and not lost:
-            distributed.destroy_process_group()
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]

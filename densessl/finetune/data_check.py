@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.registry import DefaultScope
 
 from densessl.errors import UsageError
-from densessl.finetune.datasets import build_training_sets
 from densessl.finetune.image_loading import measured
+from densessl.finetune.labelled_subset import build_training_sets
 from densessl.labels.data_report import DataReport
 from densessl.labels.file_facts import MISSING, FileFacts, FileKind, open_files
 from densessl.labels.label_ids import IGNORED, MapMeaning

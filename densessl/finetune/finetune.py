@@ -18,9 +18,9 @@ from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data, inspect_labelled
-from densessl.finetune.datasets import Subset, build_training_sets, take_fraction
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
+from densessl.finetune.labelled_subset import Subset, build_training_sets, take_fraction
 from densessl.finetune.resume import FinetuneStopHook
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.run_folder import (

@@ -14,7 +14,7 @@ import numpy as np
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
 from densessl.finetune.downstream_config import read_downstream_config
-from densessl.finetune.drawing import draw
+from densessl.finetune.draw_prediction import draw
 from densessl.finetune.image_loading import rule_in
 from densessl.finetune.run_folder import RECORD, read_record
 from densessl.images.find import find_images

@@ -8,7 +8,7 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.files import work_folder
-from densessl.finetune.datasets import check_fraction, check_seed
+from densessl.finetune.labelled_subset import check_fraction, check_seed
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.weights.backbone_file import RANDOM

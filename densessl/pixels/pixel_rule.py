@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from densessl.bounds import is_number
-from densessl.errors import UsageError, refuse_value
+from densessl.errors import UsageError, refuse_value, shown
 
 MINMAX, PERCENTILE = 'minmax', 'percentile'
 KEYS = ('value_range', 'bands')
@@ -150,9 +150,9 @@ def _checked_range(value: Any) -> Any:
     if len(numbers) != 2 or not all(map(is_number, numbers)):
         refuse_value('value_range', value, _TAKES)
     if not numbers[0] < numbers[1]:
-        raise UsageError(f'value_range {value!r}: the second number must be above the first')
+        raise UsageError(f'value_range {shown(value)}: the second number must be above the first')
     if len(listed) == 3 and not 0 <= numbers[0] < numbers[1] <= 100:
-        raise UsageError(f'value_range {value!r}: percentiles are from 0 to 100')
+        raise UsageError(f'value_range {shown(value)}: percentiles are from 0 to 100')
     return tuple(listed)
 
 

@@ -25,7 +25,7 @@ from densessl.errors import (
 )
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.planning import optim  # noqa: F401  it registers what configs name
+from densessl.planning import optimizers  # noqa: F401  it registers what configs name
 from densessl.planning.continuing import check_continuing
 from densessl.planning.schema import (
     NEEDED,
@@ -39,6 +39,7 @@ from densessl.planning.schema import (
 from densessl.registry import MASK_GENERATORS, METHODS
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import view_class_of
+from densessl.watch.labelled import read_settings
 
 
 def check_config(cfg: Config, config: str) -> type[Method]:
@@ -78,6 +79,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
     check_arguments(ViewPreprocessor, cfg.normalization, 'normalization')
     ViewPreprocessor(**cfg.normalization)
     _check_optimizer(cfg.optim_wrapper)
+    read_settings(cfg.get('probe'))
     if checked_options(cfg.get('compile')) is not None and cfg.get('gradient_checkpointing'):
         raise UsageError('gradient_checkpointing and compile do not go together: leave one out')
     return method

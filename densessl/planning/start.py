@@ -15,7 +15,7 @@ from mmengine import Config
 from densessl.backbones import spelled, without_sources
 from densessl.bounds import check_value
 from densessl.engine.checkpoint_file import newest_checkpoint
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.export.start import Start, place, read_start
 from densessl.method import Method
 from densessl.overrides import leaves
@@ -45,8 +45,8 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
     if not given:
         lone = next((key for key in CONFIG_KEYS if cfg.get(key)), None)
         if lone:
-            raise UsageError(f'{lone} {cfg[lone]}: it is about weights to start from; give them '
-                             f'with --init')
+            raise UsageError(f'{lone} {shown(cfg[lone])}: it is about weights to start from; give '
+                             f'them with --init')
         return _read_kept(kept) if resume and kept.is_file() else None
     if resume:
         if newest_checkpoint(folder) is None and not kept.is_file():
@@ -54,8 +54,11 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
                              f'--resume out to start one')
         if kept.is_file() and not Path(given).is_file():    # they are not loaded again
             return _read_kept(kept)
-    return read_start(given, cfg.get('init_as'), cfg.get('init_from'),
-                      bool(cfg.get('init_heads')))
+    try:
+        return read_start(given, cfg.get('init_as'), cfg.get('init_from'),
+                          bool(cfg.get('init_heads')))
+    except UsageError as error:
+        raise UsageError(f'init: {error}') from error
 
 
 def follow(cfg: Config, start: Start, options: Mapping[str, Any]) -> list[str]:

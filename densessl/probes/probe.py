@@ -19,7 +19,7 @@ from densessl.errors import RunFailed, UsageError, message_of
 from densessl.export.named_network import parse_network
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
-from densessl.finetune.datasets import choose
+from densessl.finetune.labelled_subset import choose
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.pixels.pixel_rule import KEYS, PLAIN, PixelRule

@@ -68,7 +68,7 @@ class RecordedRun:
     def hours(self) -> float:
         """The time of training, from the logged seconds an iteration."""
         points = self.figures.get('time', [])
-        before = [0, *(step for step, _ in points[:-1])]
+        before = [0, *(step for step, _ in points)][:len(points)]
         return sum(value * (step - earlier) for (step, value), earlier in
                    zip(points, before, strict=True) if math.isfinite(value)) / 3600
 

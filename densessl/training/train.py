@@ -56,7 +56,6 @@ from densessl.training.runner import PretrainRunner, experiment_name, newest_che
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
-from densessl.watch.labelled import ProbeSettings
 from densessl.weights.lineage import lineage
 
 
@@ -70,16 +69,14 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
 
     Args:
         config: path or name of a pretraining config.
-        data: folder of images or tar shards, text file of paths or COCO JSON; the config's ``data``
-            if None.
+        data: folder of images or tar shards, text file or COCO JSON; the config's if None.
         masks: a mask store to use; if None the config's, or one is made in the cache.
         work_dir: where checkpoints and logs go; ``work_dirs/<config>`` if None.
         resume: go on from the newest checkpoint in ``work_dir``.
         epochs: how long, in passes over the images; chooses the row of the config's recipe.
         options: overrides by dotted key.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        allow_smaller_negatives: accept gradient accumulation although negatives and batch
-            statistics come from single iterations.
+        allow_smaller_negatives: accumulate although negatives come from single iterations.
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
         probe: labelled images to probe on while training; the config's ``probe.data`` if None.
@@ -101,7 +98,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
-    settings = settle_probe(configured.cfg, options, probe)
+    settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     if configured.start:
@@ -116,17 +113,17 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
                          say=launch.rank == 0 and not quiet)
         return _train(configured, config, options, images, masks, folder, launch, store,
-                      resume=resume, probe=settings, quiet=quiet,
+                      resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
 
 
 def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
-    return work_folder(work_dir, cfg.get('work_dir') or f'work_dirs/{Path(config).stem}')
+    return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
 
 
 def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
            masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
-           allow_smaller_negatives: bool, probe: ProbeSettings | None, quiet: bool) -> Path:
+           allow_smaller_negatives: bool, quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
     cfg, method, epochs = configured.cfg, configured.method, configured.epochs
     region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
@@ -144,7 +141,7 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
     dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
     watching = watch_hooks(
-        cfg, method, probe, lines=_lines(cfg, plan), images=len(images),
+        cfg, method, lines=_lines(cfg, plan), images=len(images),
         global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
         is_first=launch.rank == 0)
     runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densessl.views.photometry_cpu_kernel import augment_batch
 from densessl.views.photometry_draw import check_rows
-from densessl.views.photometry_kernel import augment_batch
 
 
 def augment_and_normalize(images: Tensor, rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:

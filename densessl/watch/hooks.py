@@ -7,7 +7,8 @@ from typing import Any
 from mmengine import Config
 from mmengine.hooks import Hook
 
-from densessl.errors import UsageError
+from densessl.engine.guard import building
+from densessl.errors import UsageError, escaped
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import METHODS
@@ -17,9 +18,8 @@ from densessl.watch.labelled import ProbeSettings, probe_settings, read_labelled
 from densessl.watch.probe_hook import ProbeHook
 
 
-def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
-                 ) -> ProbeSettings | None:
-    """Put ``--probe`` into ``cfg``, and read what that says; None if there is to be no probe.
+def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> None:
+    """Put ``--probe`` into ``cfg``, and check what that says.
 
     Args:
         options: the user's overrides by dotted key. data: of ``--probe``.
@@ -30,17 +30,22 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None
     if data is not None:
         said = options.get('probe.data', data)
         if said != data:
-            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} say different '
-                             f'things: leave one of them out')
+            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} contradict '
+                             f'each other: leave one of them out')
         section = cfg.get('probe')
         cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
+    _settings(cfg)
+
+
+def _settings(cfg: Config) -> ProbeSettings | None:
+    """What a config says of a probe; None if there is to be none."""
     section = cfg.get('probe')
     return probe_settings(section.to_dict() if isinstance(section, Config) else section,
                           keep_best=bool(cfg.checkpoint.get('keep_best')))
 
 
-def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, *, lines: int,
-                images: int, global_batch: int, start: str | None, is_first: bool) -> list[Hook]:
+def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, global_batch: int,
+                start: str | None, is_first: bool) -> list[Hook]:
     """What watches a run; the labelled images of a probe are read by the first process.
 
     Args:
@@ -51,12 +56,17 @@ def watch_hooks(cfg: Config, method: type[Method], probe: ProbeSettings | None, 
     Raises:
         UsageError: the labelled images cannot be used.
     """
-    queue = None if method.batch_negatives else METHODS.build(cfg.model.to_dict()).negatives(
-        global_batch)
+    queue = None
+    if not method.batch_negatives:
+        with building('model'):
+            queue = METHODS.build(cfg.model.to_dict()).negatives(global_batch)
     hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
                                                         images=images))]
-    if probe is not None:
-        data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
+    if (probe := _settings(cfg)) is not None:
+        try:
+            data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
+        except UsageError as error:
+            raise UsageError(f'probe: {escaped(str(error))}') from error
         hooks.append(ProbeHook(probe, data, cfg.normalization.to_dict(), interval=lines,
                                keep_best=bool(cfg.checkpoint.get('keep_best')),
                                start=start or 'random weights'))

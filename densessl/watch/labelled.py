@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from densessl.bounds import NotNegative, Range, check_value
-from densessl.errors import UsageError, check_keys
+from densessl.errors import UsageError, check_keys, shown
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.labels.coco_pixels import find_coco_files, read_coco_pixels
@@ -48,7 +48,7 @@ class ProbeSettings:
     data: str | None = None
     interval: int | None = None
     stop_below_start: int | None = None
-    images: int = 128
+    images: int = 64
     cells: int = 4096
     size: int = 224
     square: bool = False
@@ -68,18 +68,30 @@ KINDS: dict[str, Any] = {
     'map': Mapping[Annotated[int, Range(0, 255)], Annotated[int, Range(0, 255)]] | None}
 
 
-def probe_settings(section: Any, *, keep_best: bool = False) -> ProbeSettings | None:
-    """What a config's ``probe`` says: a path, or a dict; None if there is to be no probe.
+def read_settings(section: Any) -> ProbeSettings:
+    """What a config's ``probe`` says: a path, or a dict.
 
     Raises:
-        UsageError: an unknown key, a value that is not allowed, or one that needs a probe.
+        UsageError: an unknown key, or a value that is not allowed.
     """
     check_value('probe', section, str | dict | None)
     given = {'data': section} if isinstance(section, str) else dict(section or {})
     check_keys('probe', given, KINDS)
     for key, value in given.items():
         check_value(f'probe.{key}', value, KINDS[key])
-    settings = ProbeSettings(**given)
+    return ProbeSettings(**given)
+
+
+def probe_settings(section: Any, *, keep_best: bool = False) -> ProbeSettings | None:
+    """The same of a run that is about to start; None if there is to be no probe.
+
+    Args:
+        keep_best: whether the best checkpoint is to be kept, by a probe.
+
+    Raises:
+        UsageError: as :func:`read_settings`, or something that needs a probe.
+    """
+    settings = read_settings(section)
     if settings.data:
         return settings
     lone = ('checkpoint.keep_best' if keep_best else
@@ -113,7 +125,11 @@ def find_items(settings: ProbeSettings) -> tuple[list[str], list[Item], list[Ite
         UsageError: there are none.
     """
     root = Path(settings.data)
-    if root.is_file():      # one split: every third image is scored on
+    try:
+        is_file = root.is_file()
+    except OSError as error:        # a name that no system takes
+        raise UsageError(f'probe.data {shown(settings.data)}: {error.strerror}') from error
+    if is_file:      # one split: every third image is scored on
         names, found = read_coco_pixels(root)
         train, val = [one for i, one in enumerate(found) if i % 3 != 2], found[2::3]
     elif files := find_coco_files(root):

@@ -85,8 +85,8 @@ class Teacher:
     def whole(self, pixels: np.ndarray) -> Tensor:
         """Its map (C, h, w) of an image (H, W, 3) uint8 RGB."""
         weight = next(self.module.parameters())
-        image = normalize(torch.from_numpy(pixels).permute(2, 0, 1), self.meta).to(weight.device)
-        return finest_first(self.module(image))[self.stage][0]
+        image = normalize(torch.from_numpy(pixels).permute(2, 0, 1), self.meta)[None]
+        return finest_first(self.module(image.to(weight.device)))[self.stage][0]
 
     def _renormalized(self, image: Tensor, preprocessor: nn.Module) -> Tensor:
         if not hasattr(preprocessor, 'mean'):

@@ -10,7 +10,7 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from densessl.errors import UsageError
-from densessl.finetune.datasets import leaf_datasets, set_root
+from densessl.finetune.labelled_subset import leaf_datasets, set_root
 from densessl.labels.data_root import SPLITS
 from densessl_plugins.mmdet.labels.label_layouts import find_layout
 from densessl_plugins.mmdet.labels.label_source import Labels, LabelSource, load_labels

@@ -77,7 +77,7 @@ class MMDetection(EngineTarget):
         return CHECKPOINTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.finetune.datasets import reads
+        from densessl.finetune.labelled_subset import reads
         from densessl_plugins.mmdet import data
         from densessl_plugins.mmdet.labels import panoptic, voc
         if reads(cfg, panoptic.TYPES, one=True):

@@ -8,7 +8,7 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from densessl.errors import UsageError
-from densessl.finetune.datasets import leaf_datasets
+from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_root import SPLITS, devkit, listed_images, require
 from densessl.labels.label_folder import visible_files
 from densessl_plugins.mmseg.pixel_layouts import (

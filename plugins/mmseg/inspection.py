@@ -9,7 +9,7 @@ import numpy as np
 from mmseg.registry import DATASETS
 
 from densessl.engine.guard import building
-from densessl.finetune.datasets import leaf_datasets
+from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_report import DataReport, Finding
 from densessl.labels.data_root import SPLITS
 from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning

@@ -84,7 +84,7 @@ class MMSegmentation(EngineTarget):
         return LAYOUTS
 
     def set_data(self, cfg: Config, root: str | None) -> list[str]:
-        from densessl.finetune.datasets import reads, set_root
+        from densessl.finetune.labelled_subset import reads, set_root
         from densessl_plugins.mmseg import data, devkits
         _check_stages(cfg.model)
         if cfg.get('labels'):

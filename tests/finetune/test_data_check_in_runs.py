@@ -12,9 +12,9 @@ from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune import data_check
 from densessl.finetune.data_check import check_data
-from densessl.finetune.datasets import take_fraction
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
+from densessl.finetune.labelled_subset import take_fraction
 from densessl.finetune.run import FinetuneRun
 from densessl.labels.pixel_labels import PixelData, find_pixel_labels
 

@@ -6,9 +6,9 @@ from mmengine import Config
 from densessl.cli import main
 from densessl.engine.guard import building
 from densessl.errors import RunFailed, UsageError
-from densessl.finetune.datasets import check_seed
 from densessl.finetune.downstream_config import check_values, read_downstream_config
 from densessl.finetune.finetune import finetune
+from densessl.finetune.labelled_subset import check_seed
 from densessl.finetune.run import FinetuneRun
 
 TWIN = 'downstream/fcn_r18_folder'

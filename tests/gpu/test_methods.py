@@ -9,7 +9,7 @@ import pytest
 import torch
 from batches import batch_for, total
 
-from densessl.planning.optim import LARS, ExcludeBiasAndNorm
+from densessl.planning.optimizers import LARS, ExcludeBiasAndNorm
 from densessl.registry import METHODS
 
 pytestmark = pytest.mark.gpu

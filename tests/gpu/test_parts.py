@@ -8,7 +8,7 @@ from torch import nn
 
 from densessl.ema import ema_update
 from densessl.heads import cell_counts, mlp, pool_regions, region_weights, sample_regions
-from densessl.planning.optim import LARS
+from densessl.planning.optimizers import LARS
 
 pytestmark = pytest.mark.gpu
 CLOSE = 1e-5    # relative

@@ -135,9 +135,10 @@ def test_a_student_of_another_grid_and_family_learns(vit):
 
 
 def run(scenes, *options, more=()):
-    return main(['train', 'demo/distill_r18', '--data', str(scenes), '--work-dir', 'run',
+    return main(['train', 'small/distill_r18', '--data', str(scenes), '--work-dir', 'run',
                  '--epochs', '1', *more, '--cfg-options', 'train_dataloader.batch_size=4',
-                 'train_dataloader.num_workers=0', 'log_interval=1', 'views.0.size=56', *options])
+                 'train_dataloader.num_workers=0', 'log_interval=1', 'views.0.size=56',
+                 'model.teacher_size=None', *options])
 
 
 @pytest.mark.usefixtures('surroundings')

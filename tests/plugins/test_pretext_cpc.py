@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused():
         build(steps=(1, 3)).loss(views(1, 3))
     with pytest.raises(UsageError, match='do not form a square grid'):
         as_grid(torch.zeros(1, 8, 4))
-    with pytest.raises(UsageError, match=r'directions must be .* at most 4, not 5'):
+    with pytest.raises(UsageError, match=r'directions must be .* from 1 to 4, not 5'):
         build(directions=5)
     with pytest.raises(UsageError, match='at least one row'):
         build(steps=())

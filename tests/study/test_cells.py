@@ -107,7 +107,7 @@ def test_steps_are_those_that_the_time_is_enough_for(place, tmp_path, monkeypatc
     assert cell.steps(place, 1000) == 52                # (2 · 60 − 10 − 5) / 2
     train = cell.command(place, [])
     epochs = float(train[train.index('--epochs') + 1])
-    assert int(epochs * 3 // 32) == 52                  # as the plan of a run counts them
+    assert int(epochs * 3 // 64) == 52                  # as the plan of a run counts them
     assert '--resume' in train and "seed=3" in train and '--masks' in train
     export = cell.command(place, [{}])
     assert export[:2] == ['export', str(cell.folder(place) / 'run' / 'iter_52.pth')]

@@ -98,17 +98,20 @@ def test_it_goes_on_with_the_same_bits(whole, scenes, weights, tmp_path):
 
 @pytest.mark.usefixtures('surroundings')
 def test_each_line_is_told_with_what_switches_it_off(whole, scenes, weights, tmp_path, capsys):
-    log = next(whole.glob('*/*.log')).read_text()
-    for line in ('model.tau_base: 0.99', 'base rate: × 0.3 (continuing.rate=1.0', 'rates: each',
+    cfg, log = load_config('small/byol_r18'), next(whole.glob('*/*.log')).read_text()
+    full = cfg.schedule.base_lr * 4 / cfg.schedule.reference_batch
+    tau, rate = cfg.continuing['model.tau_base'], cfg.continuing.rate
+    for line in (f'model.tau_base: {tau}', f'base rate: × {rate} (continuing.rate=1.0',
+                 'rates: each',
                  'heads alone: in the first 2 of 6 steps (continuing.heads_first=0.0',
                  'frozen: the stem and stage 1 (continuing.freeze=None', 'batch norms: statistics'):
         assert f'continuing: {line}' in log, line
-    assert 'learning rate 0.001875' in log      # 0.05 · 0.3 · 4 / 32
+    assert f'learning rate {rate * full:g},' in log
     off = [f'continuing.{key}={value}' for key, value in OFF.items()]
     assert train(scenes, weights, tmp_path / 'off', options=[*off, 'model.tau_base=0.5']) == 0
     out = capsys.readouterr().out
-    assert 'learning rate 0.00625' in out and 'heads alone' not in out and 'rates:' not in out
-    assert 'model.tau_base 0.5 instead of 0.97' in out
+    assert f'learning rate {full:g},' in out and 'heads alone' not in out and 'rates:' not in out
+    assert f'model.tau_base 0.5 instead of {cfg.model.tau_base}' in out
 
 
 @pytest.mark.parametrize('constructor', ['ExcludeBiasAndNorm', 'DefaultOptimWrapperConstructor'])
@@ -136,7 +139,7 @@ def test_more_stages_than_there_are_cannot_be_frozen():
 
 @pytest.mark.parametrize(('table', 'words'), [
     ({'heads_frist': 0.1}, "unknown key 'heads_frist' in continuing (did you mean 'heads_first'"),
-    ({'heads_first': 2}, 'continuing.heads_first must be a number of at least 0 and at most 1'),
+    ({'heads_first': 2}, 'continuing.heads_first must be a number from 0 to 1'),
     ({'layer_decay': 0}, 'continuing.layer_decay must be a number above 0'),
     ({'rate': -1}, 'continuing.rate must be a number above 0'),
     ({'freeze': -1}, 'continuing.freeze must be a whole number of at least 0 or None'),
@@ -152,7 +155,7 @@ def test_wrong_tables_are_refused(table, words):
 @pytest.mark.parametrize(('more', 'options', 'words'), [
     (['--freeze', '9'], [], '--freeze 9: the backbone has 4 stages'),
     (['--freeze', '-1'], [], 'continuing.freeze must be a whole number of at least 0'),
-    (['--freeze', '1'], ['continuing.freeze=2'], '--freeze 1 say different things'),
+    (['--freeze', '1'], ['continuing.freeze=2'], '--freeze 1 contradict each other'),
 ])
 def test_bad_input_is_one_line_and_nothing_is_written(more, options, words, scenes, weights,
                                                       tmp_path, capsys):
@@ -172,12 +175,14 @@ def test_without_weights_the_recipe_is_none_of_the_run(scenes, tmp_path, capsys)
     assert main([*command, '--cfg-options', *TINY]) == 0
     checkpoint = read_checkpoint('run/iter_3.pth')
     assert not any('continuing' in key for key in checkpoint['meta']['identity'])
-    assert 'learning rate 0.00625' in capsys.readouterr().out
+    cfg = load_config('small/byol_r18')
+    assert f'learning rate {cfg.schedule.base_lr * 4 / cfg.schedule.reference_batch:g},' in (
+        capsys.readouterr().out)
 
 
 def test_every_pretraining_config_has_a_recipe_of_continuing():
     folder = config_folders()[0]
-    for path in [*folder.glob('*_r50.py'), *folder.glob('demo/*_r18.py')]:
+    for path in [*folder.glob('*_r50.py'), *folder.glob('small/*_r18.py')]:
         cfg = load_config(str(path))
         check_continuing(cfg)
         assert set(OFF) <= set(cfg.continuing), path

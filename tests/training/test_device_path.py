@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from densessl.planning import optim as lars  # noqa: F401  register what configs name
+from densessl.planning import optimizers as lars  # noqa: F401  register what configs name
 from densessl.registry import METHODS
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor

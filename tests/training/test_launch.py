@@ -106,7 +106,7 @@ def test_a_dry_run_tells_what_a_run_would_be(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize('arguments, code, message', [
     (['--launcher', 'pytorch', '--dry-run', '--processes', '2x8', '--cfg-options',
       'train_dataloader.batch_size=32'], 0, '32 a process × 16 processes = 512 an update'),
-    (['--dry-run'], 0, '32 a process × 1 process = 32 an update'),
+    (['--dry-run'], 0, '64 a process × 1 process = 64 an update'),
     (['--launcher', 'slurm', '--dry-run', '--processes', '3x5'], 2, 'cannot be shared by 15'),
     (['--launcher', 'slurm', '--dry-run'], 2, '--dry-run --processes NODESxPROCESSES'),
     (['--launcher', 'slurm'], 2, 'needs srun'),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from densessl.planning.optim import LARS, ExcludeBiasAndNorm
+from densessl.planning.optimizers import LARS, ExcludeBiasAndNorm
 
 
 def simclr(w, g, v, lr, momentum, decay, trust, adapt):

@@ -159,7 +159,7 @@ def test_the_network_follows_the_weights_where_the_config_names_none(foreign, sc
     ours.init_weights()
     begin(find_start({'init': str(tmp_path / 'run/start.pth')}, tmp_path, resume=False), ours,
           facts['backbone'])
-    image = normalize(reference_image(), meta)
+    image = normalize(reference_image(), meta)[None]
     for a, b in zip(feature_maps(ours.backbone, image), feature_maps(theirs, image), strict=True):
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
     assert state.keys() == ours.backbone.state_dict().keys()
@@ -246,7 +246,7 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
 
 @pytest.mark.parametrize(('arguments', 'options', 'words'), [
     (lambda a: ['--init', a.foreign], [],
-     'mobile.pth has no layout that is known.*name it: --as TARGET.name'),
+     'mobile.pth has no known layout.*name it: --as TARGET.name'),
     (lambda a: ['--init', a.foreign, '--as', 'timm.mobilenetv3_small_050'], [],
      r'holds a timm.mobilenetv3_small_050\(\), another network than the config’s torchvision.'
      r'resnet18.* add --cfg-options model.backbone=None'),
@@ -260,11 +260,11 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: ['--init', a.exported, '--as', 'timm.resnet18'], [], 'leave out --as'),
     (lambda a: ['--init', 'timm.resnet18x'], [], "unknown timm network 'resnet18x'"),
     (lambda a: ['--init', 'mmdet.ResNet'], [], 'publishes no weights for ResNet'),
-    (lambda a: ['--as', 'timm.resnet18'], [], 'init_as timm.resnet18: .* give them with --init'),
+    (lambda a: ['--as', 'timm.resnet18'], [], 'init_as .timm.resnet18.: .* give them with --init'),
     (lambda a: ['--init', a.resnet], ['normalization.mean=[1,2,3]'],
      r'normalization.mean=\[1, 2, 3\]: the weights .* were trained with \[10'),
     (lambda a: ['--init', a.exported], ['init_heads=True'], 'holds no heads, only a backbone'),
-    (lambda a: ['--init', a.exported], ['init=other.pth'], 'say different things'),
+    (lambda a: ['--init', a.exported], ['init=other.pth'], 'contradict each other'),
     (lambda a: [], ['model.backbone=None'], 'model.backbone is None: name a network'),
     (lambda a: [], ['init=3'], 'init must be text or None, not 3'),
 ])

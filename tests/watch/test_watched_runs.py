@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ from densessl.registry import METHODS
 from densessl.watch.labelled import ProbeSettings
 from densessl.watch.probe import ProbeScores
 from densessl.watch.probe_hook import ProbeHook
-from densessl.watch.record import read_lines
+from densessl.watch.record import JsonLines, read_lines
 from densessl_plugins.byol.byol import BYOL, cosine_regression
 
 pytestmark = pytest.mark.usefixtures('surroundings')
@@ -29,7 +31,7 @@ HEALTH = {'spread', 'rank_backbone', 'rank_projections', 'alignment', 'uniformit
           'lr_group0', 'lr_group1'}
 
 
-def train(scenes, folder, *more, config='demo/detcon_r18', epochs=1, options=TINY):
+def train(scenes, folder, *more, config='small/detcon_r18', epochs=1, options=TINY):
     return main(['train', config, '--data', str(scenes), '--work-dir', str(folder), '--epochs',
                  str(epochs), *more, '--cfg-options', *options])
 
@@ -131,7 +133,7 @@ def test_probe_data_that_is_not_there_is_refused_and_nothing_is_written(scenes, 
     assert 'give them with --probe DATA' in capsys.readouterr().err
     assert train(scenes, tmp_path / 'run', '--probe', 'a',
                  options=[*TINY, 'probe.data=b']) == 2
-    assert 'say different things' in capsys.readouterr().err
+    assert 'contradict each other' in capsys.readouterr().err
 
 
 @METHODS.register_module(name='unguarded', force=True)
@@ -158,20 +160,21 @@ class Unguarded(BYOL):
 
 
 def test_a_network_that_collapses_is_told_of(scenes, tmp_path):
-    config = derived(tmp_path, 'demo/byol_r18', "model = dict(_delete_=True, type='unguarded', "
+    config = derived(tmp_path, 'small/byol_r18', "model = dict(_delete_=True, type='unguarded', "
                      "backbone=dict(type='torchvision.resnet18'))")
     assert train(scenes, tmp_path / 'run', config=config, epochs=15, options=SMALL) == 0
     assert {'projections', 'collapse', 'rank'} & set(alarms(tmp_path / 'run'))
 
 
 def test_a_temperature_far_too_low_is_told_of(scenes, tmp_path):
-    assert train(scenes, tmp_path / 'run', config='demo/simclr_r18', epochs=4, options=[
+    assert train(scenes, tmp_path / 'run', config='small/simclr_r18', epochs=4, options=[
         *SMALL, 'model.temperature=1e-4']) == 0
     assert 'far_above' in alarms(tmp_path / 'run')
 
 
 def test_masks_of_one_region_are_told_of(scenes, tmp_path):
-    config = derived(tmp_path, 'demo/detcon_r18', "masks = dict(_delete_=True, type='whole_image')")
+    config = derived(tmp_path, 'small/detcon_r18',
+                     "masks = dict(_delete_=True, type='whole_image')")
     assert train(scenes, tmp_path / 'run', config=config, epochs=2) == 0
     found = read_lines(tmp_path / 'run' / 'alarms.jsonl')
     alarm = next(line for line in found if line['name'] == 'regions')
@@ -180,18 +183,59 @@ def test_masks_of_one_region_are_told_of(scenes, tmp_path):
 
 def test_a_rate_out_of_range_is_told_of_and_the_recipes_own_is_not(scenes, tmp_path):
     options = [*SMALL, 'schedule.warmup_epochs=0']
-    assert train(scenes, tmp_path / 'right', config='demo/simclr_r18', epochs=4,
+    assert train(scenes, tmp_path / 'right', config='small/simclr_r18', epochs=4,
                  options=options) == 0
     assert alarms(tmp_path / 'right') == []
-    assert train(scenes, tmp_path / 'wrong', config='demo/simclr_r18', epochs=4,
+    assert train(scenes, tmp_path / 'wrong', config='small/simclr_r18', epochs=4,
                  options=[*options, 'schedule.base_lr=5']) == 0
     assert 'update' in alarms(tmp_path / 'wrong')
 
 
 def test_a_queue_longer_than_the_data_is_told_of_before_the_first_step(scenes, tmp_path):
-    assert train(scenes, tmp_path / 'run', config='demo/moco_r18', options=[
+    assert train(scenes, tmp_path / 'run', config='small/moco_r18', options=[
         *SMALL, 'model.queue=24']) == 0
     assert read_lines(tmp_path / 'run' / 'alarms.jsonl')[0] == {
         'step': 0, 'name': 'queue', 'text': 'the queue of 24 negatives is longer than the 12 '
         'images: other views of an image stand among its negatives',
         'mend': 'a queue of at most half the images (model.queue)'}
+
+
+def test_an_update_of_several_iterations_is_measured_whatever_the_interval(scenes, tmp_path):
+    """Lines after iterations 3 and 6, updates after 2, 4 and 6."""
+    assert train(scenes, tmp_path / 'run', '--allow-smaller-negatives', config='small/simclr_r18',
+                 epochs=2, options=[*SMALL, 'train_dataloader.batch_size=4', 'log_interval=3',
+                                    'schedule.warmup_epochs=0',
+                                    'optim_wrapper.accumulative_counts=2']) == 0
+    lines = read_lines(tmp_path / 'run' / 'health.jsonl')
+    assert [line['step'] for line in lines] == [3, 6]
+    assert all(line['update'] > 0 and line['gradient'] > 0 for line in lines)
+
+
+def test_a_run_from_weights_is_compared_with_them(scenes, label_folder, backbone18, tmp_path):
+    assert train(scenes, tmp_path / 'run', '--probe', str(label_folder), '--init', str(backbone18),
+                 options=[*TINY, 'probe.interval=9', 'probe.size=128']) == 0
+    first, last = read_lines(tmp_path / 'run' / 'probes.jsonl')
+    assert (first['step'], last['step']) == (0, 3) and last['start'] == first['mIoU']
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert f'probe of the start ({backbone18.name}): mIoU {first["mIoU"]:.2f}' in log
+    assert f'the start ({first["mIoU"]:.2f}, ' in log
+
+
+@pytest.mark.slow
+def test_two_processes_probe_and_end_together(scenes, label_folder, tmp_path):
+    """The first process probes; both leave the run after the same iteration. (A start that is
+    above all that may come stands in the file already.)"""
+    folder = tmp_path / 'run'
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
+               '2', '-m', 'densessl', 'train', 'small/detcon_r18', '--data', str(scenes),
+               '--launcher', 'pytorch', '--work-dir', str(folder), '--epochs', '2', '--probe',
+               str(label_folder), '--cfg-options', *TINY, 'train_dataloader.batch_size=2',
+               'probe.size=128', 'probe.interval=2', 'probe.stop_below_start=2']
+    folder.mkdir()
+    JsonLines(folder / 'probes.jsonl').append({'step': 0, 'mIoU': 101.0, 'start': 101.0})
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert 'stopped after iteration 4: the last 2 probes were below the start' in ended.stderr
+    assert [line['step'] for line in read_lines(folder / 'probes.jsonl')] == [0, 2, 4]
+    assert [line['step'] for line in read_lines(folder / 'health.jsonl')] == [2, 4]
+    assert (folder / 'iter_4.pth').is_file()

@@ -19,7 +19,7 @@ from mmengine.logging import MMLogger
 
 from densessl.errors import UsageError
 from densessl.files import parse_json
-from densessl.finetune.datasets import leaf_datasets
+from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_root import SPLITS, missing_files, require
 from densessl.transfer.prediction import Instances, Prediction
 from densessl_plugins.mmdet.data import IMAGES, evaluators, find_parts, set_classes

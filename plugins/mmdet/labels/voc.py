@@ -13,7 +13,7 @@ from mmdet.evaluation import VOCMetric
 from mmdet.registry import DATASETS, METRICS
 
 from densessl.errors import UsageError
-from densessl.finetune.datasets import leaf_datasets
+from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_root import SPLITS, devkit, require
 from densessl_plugins.mmdet.data import evaluators, keep_first_leaf, set_classes
 from densessl_plugins.mmdet.labels.label_files import year_folders, year_lists

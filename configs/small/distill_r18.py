@@ -1,13 +1,13 @@
-"""Distillation into a ResNet-18 at the size of a laptop: 128 px views.
+"""Distillation into a ResNet-18 of output stride 16 at the size of a laptop: 96 px views.
 
-    densessl train demo/distill_r18 --data any/folder/of/images --epochs 10 \
+    densessl train small/distill_r18 --data any/folder/of/images \
         --cfg-options model.teacher=weights.pth
 
 The teacher is any file that `densessl train --init` takes, or TARGET.name for the weights that a
 library publishes (docs/continue.md). Features averaged over region masks are compared as well by
 
-    --cfg-options model.type=distill_regions "masks=dict(type='felzenszwalb', scale=200,
-        sigma=0.8, min_size=100)"
+    --cfg-options model.type=distill_regions "masks=dict(type='felzenszwalb', scale=500,
+        sigma=0.8, min_size=400)"
 
 Cost      the teacher's forward pass beside the student's step.
 """
@@ -17,18 +17,19 @@ data = None                    # give --data
 
 # One view: teacher and student see the same pixels, and crops need not be large to show the same.
 views = [dict(
-    size=128, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
-    jitter=dict(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1), gray=0.1)]
+    size=96, area=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,
+    jitter=dict(p=0.8, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05), gray=0.1)]
 
 model = dict(
     type='distill',
-    backbone=dict(type='torchvision.resnet18'),
+    backbone=dict(type='torchvision.resnet18', output_stride=16),
     teacher=None,              # give it
+    teacher_size=192,          # a teacher of stride 32 then has the student's 6 × 6 cells
     cosine=0.9, l1=0.1)        # weights of the two terms (Theia's code, train_rvfm.py)
 
-epochs = 10
-global_batch = 32
-schedule = dict(type='cosine', base_lr=1e-3, reference_batch=32, warmup_epochs=1)
+epochs = 15
+global_batch = 64
+schedule = dict(type='cosine', base_lr=1e-3, reference_batch=64, warmup_epochs=0.5)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ExcludeBiasAndNorm',

@@ -11,8 +11,8 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
-from densessl.finetune.datasets import choose, leaf_datasets, repeat, take_fraction
 from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.labelled_subset import choose, leaf_datasets, repeat, take_fraction
 
 
 @pytest.mark.parametrize('seed', [0, 1])

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from densessl.finetune.drawing import draw, legend
+from densessl.finetune.draw_prediction import draw, legend
 from densessl.pictures.figures import region_color
 from densessl.transfer.prediction import VOID, Instances, Prediction
 
