@@ -92,26 +92,37 @@ class Probe(Scoring):
 
 
 @dataclass(frozen=True)
+class Downstream:
+    """A downstream config with its overrides, read once for all weights and seeds."""
+
+    evaluation: Evaluation
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The overrides, the length included."""
+        one = self.evaluation
+        given = dict(one.options)
+        return given if one.length == 1 else given | lengthened(
+            load_config(one.finetune, given), one.length)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the resolved config."""
+        return config_digest(load_config(self.evaluation.finetune, self.options))
+
+
+@dataclass(frozen=True)
 class Finetuning(Scoring):
     """A downstream model, trained from the weights."""
 
+    downstream: Downstream = field(kw_only=True)
     minutes: float = 4.0
     kind = 'finetuning'
     resumes = True
 
-    @cached_property
-    def options(self) -> dict[str, Any]:
-        """The overrides of the downstream config, its length included."""
-        one = self.evaluation
-        given = dict(one.options)
-        if one.length != 1:
-            given |= lengthened(load_config(one.finetune, given), one.length)
-        return given
-
-    @cached_property
+    @property
     def settings(self) -> dict[str, Any]:
-        cfg = load_config(self.evaluation.finetune, self.options)
-        return {**super().settings, 'config_hash': config_digest(cfg)}
+        return {**super().settings, 'config_hash': self.downstream.digest}
 
     def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
         if runs:
@@ -121,7 +132,7 @@ class Finetuning(Scoring):
         return ['finetune', one.finetune, '--backbone', self.file(place), *like, '--data-root',
                 str(place.path(one.data)), '--fraction', repr(one.fraction), '--seed',
                 str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
-                *options_of(self.options, place)]
+                *options_of(self.downstream.options, place)]
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         found = read_scores(self.folder(place) / 'run', remedy=REMEDY)

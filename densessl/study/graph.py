@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from densessl.study.cells import Cell, Place
-from densessl.study.evaluating import Finetuning, Probe, Scoring
+from densessl.study.evaluating import Downstream, Finetuning, Probe, Scoring
 from densessl.study.mask_quality import MaskQuality
 from densessl.study.plan import RANDOM, Evaluation, Study, Weights, share
 from densessl.study.pretraining import Calibration, Pretraining
@@ -52,6 +52,7 @@ class _Builder:
     def __init__(self, study: Study, place: Place) -> None:
         self.study, self.place = study, place
         self.recipes: dict[int, Recipe] = {}
+        self.downstream: dict[int, Downstream] = {}
         self.made = {name: DrawnLabels(f'label maps of {source.label_maps_of}', source=source,
                                      digest=place.digest(source.label_maps_of))
                      for name, source in study.sources.items() if source.label_maps_of}
@@ -67,11 +68,15 @@ class _Builder:
         part += f', {evaluation.length:g}× as long' if evaluation.length != 1 else ''
         minutes = {} if evaluation.minutes is None else {'minutes': evaluation.minutes}
         digest = None if weights.weights in (None, RANDOM) else self.place.digest(weights.weights)
-        return (Probe if evaluation.probe else Finetuning)(
-            f'{row_name(weights)}, seed {seed}: {evaluation.name}{part}',
-            tuple(one for one in (pretraining, like, maps) if one), weights=weights,
+        given = dict(
+            label=f'{row_name(weights)}, seed {seed}: {evaluation.name}{part}',
+            after=tuple(one for one in (pretraining, like, maps) if one), weights=weights,
             evaluation=evaluation, seed=seed, pretraining=pretraining, like=like,
             weights_digest=digest, digest=self.place.digest(evaluation.data), **minutes)
+        if evaluation.probe:
+            return Probe(**given)
+        return Finetuning(**given, downstream=self.downstream.setdefault(
+            id(evaluation), Downstream(evaluation)))
 
     def pretraining(self, weights: Weights, seed: int) -> Pretraining:
         recipe = self.recipes.setdefault(id(weights), Recipe(weights))
