@@ -19,7 +19,7 @@ from densessl.export.foreign_file import (
     try_weights,
 )
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.foreign_layouts import (
+from densessl.transfer.foreign_checkpoints import (
     WRAPPERS,
     CheckpointLayout,
     Parts,
@@ -28,8 +28,8 @@ from densessl.transfer.foreign_layouts import (
 )
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import weights_hash
+from densessl.weights.key_layouts import ODD_SHAPES
 from densessl.weights.keymap import State
-from densessl.weights.layouts import ODD_SHAPES
 from densessl.weights.stated_backbone import build_stated
 
 

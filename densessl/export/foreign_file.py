@@ -19,7 +19,7 @@ from densessl.engine.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped
 from densessl.export.recorded_input import recorded_input
 from densessl.normalization import normalize
-from densessl.transfer.foreign_layouts import WRAPPERS, CheckpointLayout, tensors_of
+from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.weights.backbone_file import load_foreign
 from densessl.weights.keymap import State

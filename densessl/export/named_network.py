@@ -23,7 +23,7 @@ from densessl.export.foreign_file import (
     try_weights,
 )
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.foreign_layouts import CheckpointLayout, Parts, sort_tensors
+from densessl.transfer.foreign_checkpoints import CheckpointLayout, Parts, sort_tensors
 from densessl.transfer.handoff import KeyTable
 from densessl.weights.backbone_file import weights_hash
 from densessl.weights.keymap import State

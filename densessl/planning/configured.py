@@ -19,7 +19,8 @@ from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
 from densessl.planning.config_check import check_config
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
-from densessl.planning.plan import SCHEDULE_KEYS, SCHEDULES, choose_row
+from densessl.planning.learning_rate import SCHEDULE_KEYS, SCHEDULES
+from densessl.planning.plan import choose_row
 from densessl.planning.start import follow
 from densessl.registry import MASK_GENERATORS, METHODS
 

@@ -1,24 +1,20 @@
 """From a recipe to the numbers of a run: epochs, batch, learning rate, steps."""
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from mmengine import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from densessl.bounds import Range, Share
-from densessl.errors import UsageError, check_arguments, check_keys, shown
+from densessl.errors import UsageError
 from densessl.method import Method
+from densessl.planning.learning_rate import Schedule, check_schedule, peak_rate, schedule_of
 from densessl.registry import METHODS
 
 MOST_EPOCHS = 10 ** 6
 PATIENCE = 30        # minutes that a process waits for the others
-SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
-                 'gamma'}
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: f
         UsageError: numbers that do not fit each other or the images.
     """
     chosen = chosen or {}
-    check_keys('schedule', cfg.schedule, SCHEDULE_KEYS)
+    check_schedule(cfg.schedule)
     accumulate = cfg.optim_wrapper.get('accumulative_counts', 1)
     batch_size = (cfg.train_dataloader.get('batch_size')
                   or _share(cfg.global_batch, processes * accumulate))
@@ -92,8 +88,8 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: f
     elif epochs not in _published(cfg):     # a shorter run than the recipe's warms up for less
         warmup_epochs = min(warmup_epochs, epochs / 10)
     warmup_steps = int(warmup_epochs * images // global_batch)   # rounded down, as released
-    lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch
-    factor = _factor(cfg.schedule, steps, warmup_steps, steps / epochs)
+    lr = peak_rate(cfg.schedule, global_batch)
+    factor = schedule_of(cfg.schedule, steps, warmup_steps, steps / epochs)
     return Plan(epochs, batch_size, global_batch, accumulate, lr, steps, warmup_steps, factor,
                 tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))
 
@@ -104,17 +100,6 @@ def require_enough_images(plan: Plan, images: int) -> None:
         raise UsageError(f'global_batch {plan.global_batch} is more than the {images} images, so '
                          f'that a batch would hold the same image several times; give '
                          f'--cfg-options train_dataloader.batch_size=N, or more images')
-
-
-def _factor(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:
-    if schedule.type not in SCHEDULES:
-        raise UsageError(f'schedule.type {shown(schedule.type)} is unknown; '
-                         f'choices: {", ".join(SCHEDULES)}')
-    extra = {key: schedule[key] for key in ('milestones', 'gamma') if key in schedule}
-    check_arguments(SCHEDULES[schedule.type], {'step': 0, 'steps': 1, 'warmup': 0, **extra},
-                    f'schedule {schedule.type!r}')
-    factor = functools.partial(SCHEDULES[schedule.type], steps=steps, warmup=warmup, **extra)
-    return by_epoch(factor, steps_per_epoch) if schedule.get('by_epoch') else factor
 
 
 def _share(global_batch: int, processes: int) -> int:
@@ -166,39 +151,3 @@ def refuse_small_batches(cfg: Config, method: type[Method], plan: Plan, processe
             f'optim_wrapper.accumulative_counts {plan.accumulate}: {" and ".join(meet)} of '
             f'{plan.global_batch // plan.accumulate} images, not of {plan.global_batch}; use more '
             f'processes, or accept it with --allow-smaller-negatives')
-
-
-Schedule = Callable[[int], float]
-
-
-def cosine(step: int, *, steps: int, warmup: int) -> float:
-    """Factor of the rate at update ``step`` of ``steps``: linear from 0 over ``warmup`` updates,
-    then half a cosine to 0 (SimCLR, BYOL, DetCon)."""
-    if step < warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-
-def step(step: int, *, steps: int, warmup: int, milestones: Sequence[Share] = (),
-         gamma: Annotated[float, Range(above=0)] = 0.1) -> float:
-    """Factor ``gamma`` for each milestone passed (a share of the run, 0–1), after linear warm-up
-    (MoCo v1: milestones 0.6 and 0.8 of 200 epochs)."""
-    passed = sum(step >= milestone * steps - 1e-6 for milestone in milestones)
-    return gamma ** passed * constant(step, steps=steps, warmup=warmup)
-
-
-def constant(step: int, *, steps: int, warmup: int) -> float:
-    """Factor 1 after linear warm-up."""
-    return min(1.0, step / warmup) if warmup else 1.0
-
-
-def by_epoch(schedule: Schedule, steps_per_epoch: float) -> Schedule:
-    """Hold the factor through each epoch at its value at the epoch's start, as code that sets the
-    rate once an epoch does (facebookresearch/moco)."""
-    def held(step: int) -> float:
-        epoch = int(step / steps_per_epoch + 1e-9)
-        return schedule(math.ceil(epoch * steps_per_epoch - 1e-6))   # its first step, not before
-    return held
-
-
-SCHEDULES: dict[str, Callable[..., float]] = {'cosine': cosine, 'step': step, 'constant': constant}

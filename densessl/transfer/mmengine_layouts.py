@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from densessl.weights import families as shapes
 from densessl.weights.group_norm import NormsByKind, group_norm
+from densessl.weights.key_layouts import DEEP_STEM, RESNET, SWIN, Layout, position_buffers
 from densessl.weights.keymap import KeyMap, Rename, State
-from densessl.weights.layouts import DEEP_STEM, RESNET, SWIN, Layout, position_buffers
 
 
 def channels_outside(value: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from densessl.bounds import parameters_of
 from densessl.errors import UsageError, shown
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
 from densessl.transfer.library_backbone import is_library_backbone
 from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
 from densessl.transfer.prediction import Prediction
@@ -39,8 +39,8 @@ from densessl.transfer.recipe import (
 from densessl.transfer.target import TransferTarget
 from densessl.transfer.translate import translate
 from densessl.weights.group_norm import group_norm
+from densessl.weights.key_layouts import Layout
 from densessl.weights.keymap import State
-from densessl.weights.layouts import Layout
 
 # What whole models hold beside ``backbone``, and checkpoints of a run beside the model.
 _BESIDE_BACKBONE = (

@@ -12,9 +12,9 @@ from mmengine import Config
 from torch import nn
 
 from densessl.errors import UsageError
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
+from densessl.weights.key_layouts import Layout
 from densessl.weights.keymap import State
-from densessl.weights.layouts import Layout
 
 if TYPE_CHECKING:
     from densessl.labels.class_labels import ClassImages

@@ -9,8 +9,8 @@ from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
 from densessl.weights.families import with_groups
+from densessl.weights.key_layouts import RESNET, Family, Layout, read_neutral
 from densessl.weights.keymap import State
-from densessl.weights.layouts import RESNET, Family, Layout, read_neutral
 
 
 def translate(target: TransferTarget, state: State, source: str) -> State:

@@ -24,7 +24,8 @@ def with_norm_names(state: State, name: str) -> State:
 
 class NormsByKind:
     """The keys of a library that calls a ResNet's norms after their kind, ``bn1`` or ``gn1``; in
-    the neutral layout all of them are ``bn``. For :attr:`densessl.weights.layouts.Layout.keys`."""
+    the neutral layout all of them are ``bn``. For ``keys`` of a
+    :class:`densessl.weights.key_layouts.Layout`."""
 
     def to_neutral(self, state: State) -> State:
         return with_norm_names(state, 'bn')

@@ -4,7 +4,7 @@ Their ResNets are alike in all of them; MMDetection's stands for them.
 """
 from __future__ import annotations
 
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
 
 # encoder_q is Sequential(backbone, neck) where it is there: the backbone saved a second time
 _PREFIX = r'(?:backbone|encoder_q\.0)\.'

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mmengine.registry import Registry
 
     from densessl.labels.data_report import DataReport
-    from densessl.transfer.foreign_layouts import CheckpointLayout
+    from densessl.transfer.foreign_checkpoints import CheckpointLayout
     from densessl.transfer.prediction import Prediction
-    from densessl.weights.layouts import Layout
+    from densessl.weights.key_layouts import Layout
 
 
 SCORES = {   # by the name people use; COCO's and VOC's in the order of their papers' tables

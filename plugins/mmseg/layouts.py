@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from densessl.weights import families as shapes
+from densessl.weights.key_layouts import CONVNEXT, VIT, Layout
 from densessl.weights.keymap import KeyMap, Rename
-from densessl.weights.layouts import CONVNEXT, VIT, Layout
 
 _VIT = KeyMap([
     Rename('cls_token', 'cls_token'), Rename('pos_embed', 'pos_embed'),

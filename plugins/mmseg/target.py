@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from densessl.labels.data_report import DataReport
     from densessl.labels.label_folder import LabelLayout
-    from densessl.weights.layouts import Layout
+    from densessl.weights.key_layouts import Layout
 
 
 TIMM = 'TIMMBackbone'       # builds a timm model by its name

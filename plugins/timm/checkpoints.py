@@ -4,8 +4,8 @@ Each entry was read from the code that writes such files; its ``origin`` names t
 """
 from __future__ import annotations
 
-from densessl.transfer.foreign_layouts import CheckpointLayout
-from densessl.weights.layouts import CONVNEXT, DEEP_STEM, SWIN, VIT
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
+from densessl.weights.key_layouts import CONVNEXT, DEEP_STEM, SWIN, VIT
 from densessl_plugins.timm.efficientnets import HEADS, EfficientNetKeys
 
 _EFFICIENTNET, _LITE = EfficientNetKeys(lite=False), EfficientNetKeys(lite=True)

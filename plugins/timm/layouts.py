@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from densessl.weights import families as shapes
+from densessl.weights.key_layouts import CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, Layout
 from densessl.weights.keymap import KeyMap, Rename
-from densessl.weights.layouts import CONVNEXT, DEEP_STEM, RESNET, SWIN, VIT, Layout
 
 
 def _matrix(value: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from torch import nn
 from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from densessl.transfer.published_weights import PublishedWeights
-    from densessl.weights.layouts import Layout
+    from densessl.weights.key_layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
 _DERIVED = r'.*\.(?:relative_position_index|relative_coords_table|attn_mask)'

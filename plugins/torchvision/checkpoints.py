@@ -4,7 +4,7 @@ Each entry was read from the code that writes such files; its ``origin`` names t
 """
 from __future__ import annotations
 
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
 from densessl.weights.keymap import KeyMap, Rename
 
 # nn.Sequential(*resnet.children()) numbers conv1, bn1, ReLU, pooling, layer1 … layer4

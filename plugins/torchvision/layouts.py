@@ -7,8 +7,8 @@ from torch import Tensor
 
 from densessl.weights import families as shapes
 from densessl.weights.group_norm import GROUPS
+from densessl.weights.key_layouts import CONVNEXT, RESNET, SWIN, VIT, Layout, position_buffers
 from densessl.weights.keymap import KeyMap, Rename
-from densessl.weights.layouts import CONVNEXT, RESNET, SWIN, VIT, Layout, position_buffers
 
 CONVNEXTS = {((3, 3, 9, 3), 96): 'convnext_tiny', ((3, 3, 27, 3), 96): 'convnext_small',
              ((3, 3, 27, 3), 128): 'convnext_base', ((3, 3, 27, 3), 192): 'convnext_large'}

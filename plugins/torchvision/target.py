@@ -12,7 +12,7 @@ from torch import nn
 from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
-from densessl.transfer.foreign_layouts import CheckpointLayout
+from densessl.transfer.foreign_checkpoints import CheckpointLayout
 from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from densessl.labels.class_labels import ClassImages
     from densessl.transfer.published_weights import PublishedWeights
-    from densessl.weights.layouts import Layout
+    from densessl.weights.key_layouts import Layout
 
 
 class Torchvision(TransferTarget):

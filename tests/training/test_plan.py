@@ -7,7 +7,8 @@ import pytest
 from mmengine import Config
 
 from densessl.errors import UsageError
-from densessl.planning.plan import by_epoch, choose_row, constant, cosine, make_plan, step
+from densessl.planning.learning_rate import by_epoch, constant, cosine, step
+from densessl.planning.plan import choose_row, make_plan
 
 
 def config(**changes):

@@ -17,8 +17,8 @@ from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import compare_features, compare_keys, reference_image
 from densessl.transfer.mmengine_layouts import channels_inside, channels_outside
 from densessl.transfer.translate import counterpart, neutral_weights, translate
+from densessl.weights.key_layouts import relative_positions
 from densessl.weights.keymap import KeyMap, Rename
-from densessl.weights.layouts import relative_positions
 
 META = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 61.0, 62.0], 'channel_order': 'RGB'}
 SWIN = {'type': 'timm.swin_tiny_patch4_window7_224', 'embed_dim': 12, 'depths': (2, 2, 2, 2),

@@ -31,7 +31,7 @@ class Mirror(TransferTarget):
 
     def layouts(self):
         from densessl.weights.keymap import KeyMap, Rename
-        from densessl.weights.layouts import RESNET, Layout
+        from densessl.weights.key_layouts import RESNET, Layout
         return [Layout(RESNET, KeyMap([Rename('body.{*}', '{*}')]),
                        lambda shape: {'type': 'mirror.resnet18'} if shape.depth == 18 else None)]
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
+from densessl.weights.key_layouts import Family
 from densessl.weights.keymap import State
-from densessl.weights.layouts import Family
 
 # What training scripts and wrappers put before the names of the model itself.
 WRAPPERS = r'(?:(?:state_dict|model|model_state_dict|module|_orig_mod)\.)*'
