@@ -2,20 +2,21 @@
 (https://cocodataset.org/#format-data)."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from pycocotools import mask as rle
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, did_you_mean
 from densessl.files import parse_json
 from densessl.images.find import find_images
 from densessl.labels.label_ids import IGNORED
 
 Labelled = list[tuple[Path, Callable[[], np.ndarray]]]
+BACKGROUND = 'background'
 MOST_CLASSES = 254      # and the ground, in a map of bytes
 REACH = 10              # of a polygon beyond the image, in sides of it
 
@@ -28,21 +29,33 @@ def find_coco_files(folder: Path) -> dict[str, Path]:
     return {split: paths[0] for split, paths in found.items()} if all(found.values()) else {}
 
 
-def read_coco_pixels(path: Path) -> tuple[list[str], Labelled]:
-    """The classes, the ground first, and the images with what reads the label map of each: objects
+def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
+                     ) -> tuple[list[str], Labelled]:
+    """The classes, the ground first, and the images with what draws the label map of each: objects
     over the ground, small ones over large ones; crowds have no label.
 
+    Args:
+        chosen: names of the categories that count, in the order of their ids from 1; all if None.
+
     Raises:
-        UsageError: not such annotations, too many classes, or the images are not found.
+        UsageError: not such annotations, no such category, too many classes, or the images are not
+            found.
     """
     try:
         content = parse_json(path.read_bytes())
-        classes = {one['id']: i for i, one in enumerate(content['categories'], 1)}
-        names = ['background', *(str(one['name']) for one in content['categories'])]
+        named = {str(one['name']): one['id'] for one in content['categories']}
+        names = list(named if chosen is None else chosen)
+        for name in names:
+            if name not in named:
+                raise UsageError(f'{path} has no category {name}{did_you_mean(name, named)}; '
+                                 f'there are: {", ".join(named)}')
+        classes = {named[name]: i for i, name in enumerate(names, 1)}
         objects: dict[Any, list[dict[str, Any]]] = {}
         for one in content['annotations']:
+            if chosen is not None and one['category_id'] not in classes:
+                continue
             shape = {'class': classes[one['category_id']], 'crowd': bool(one.get('iscrowd')),
-                     'shape': one['segmentation'], 'area': float(one.get('area', 0))}
+                     'shape': one['segmentation']}
             objects.setdefault(one['image_id'], []).append(shape)
         by_name = {str(image['file_name']): (int(image['height']), int(image['width']),
                                              objects.get(image['id'], []))
@@ -50,8 +63,8 @@ def read_coco_pixels(path: Path) -> tuple[list[str], Labelled]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f'{path} cannot be used as annotations of objects in COCO\'s format: '
                          f'{type(error).__name__}: {error}') from error
-    if len(names) - 1 > MOST_CLASSES:
-        raise UsageError(f'{path} has {len(names) - 1} classes; label maps hold at most '
+    if len(names) > MOST_CLASSES:
+        raise UsageError(f'{path} has {len(names)} classes; label maps hold at most '
                          f'{MOST_CLASSES}')
     images, found = find_images(path), []
     for i in range(len(images)):
@@ -60,7 +73,7 @@ def read_coco_pixels(path: Path) -> tuple[list[str], Labelled]:
             found.append((images.path(i), partial(draw, *entry, str(path))))
     if not found:
         raise UsageError(f'{path} names no images that are there')
-    return names, found
+    return [BACKGROUND, *names], found
 
 
 def draw(height: int, width: int, objects: list[dict[str, Any]], source: str) -> np.ndarray:
@@ -69,28 +82,33 @@ def draw(height: int, width: int, objects: list[dict[str, Any]], source: str) ->
     Raises:
         UsageError: an outline that cannot be read.
     """
+    try:
+        shapes = [(one['crowd'], _runs(one['shape'], height, width), one['class'])
+                  for one in objects]
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise UsageError(f'{source} has an outline that is neither polygons nor run lengths '
+                         f'of the image\'s size: {error}') from error
     label = np.zeros((height, width), np.uint8)
-    for one in sorted(objects, key=lambda one: (not one['crowd'], -one['area'])):
-        try:
-            _fill(label, one['shape'], IGNORED if one['crowd'] else one['class'])
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise UsageError(f'{source} has an outline that is neither polygons nor run lengths '
-                             f'of the image\'s size: {error}') from error
+    for crowd, runs, value in sorted(shapes, key=lambda one: (not one[0], -rle.area(one[1]))):
+        label[rle.decode(runs).astype(bool)] = IGNORED if crowd else value
     return label
 
 
-def _fill(label: np.ndarray, shape: Any, value: int) -> None:
-    height, width = label.shape
+def _runs(shape: Any, height: int, width: int) -> dict[str, Any]:
+    """What a shape covers, rasterized as COCO's own code does, as its compressed run lengths."""
     if isinstance(shape, list):
-        for polygon in shape:
-            points = np.asarray(polygon, np.float64).reshape(-1, 2)
-            if not (np.abs(points) <= REACH * max(height, width)).all():
-                raise ValueError('coordinates far outside')
-            if len(points) >= 3:
-                cv2.fillPoly(label, [np.round(points).astype(np.int32)], value)
-        return
+        polygons = [np.asarray(one, np.float64).reshape(-1, 2).ravel() for one in shape]
+        if not all((np.abs(one) <= REACH * max(height, width)).all() for one in polygons):
+            raise ValueError('coordinates far outside')
+        outlines = [one.tolist() for one in polygons if len(one) >= 6]      # three points
+        return rle.merge(rle.frPyObjects(outlines, height, width) if outlines else [
+            rle.encode(np.zeros((height, width), np.uint8, order='F'))])
+    if isinstance(shape['counts'], str):
+        if list(shape['size']) != [height, width]:
+            raise ValueError('run lengths of another size')
+        rle.decode(shape)
+        return shape
     counts = np.asarray(shape['counts'], np.int64)      # of 0, of 1, of 0 … down the columns
     if counts.sum() != height * width or (counts < 0).any():
         raise ValueError('run lengths of another size')
-    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-    label[inside] = value
+    return rle.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width)

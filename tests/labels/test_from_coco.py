@@ -30,10 +30,10 @@ def data(tmp_path):
                (1, {'size': [HEIGHT, WIDTH], 'counts': counts}, 1)]
     for split in ('train', 'val'):
         (tmp_path / f'{split}2017').mkdir()
-        cv2.imwrite(str(tmp_path / f'{split}2017' / 'a.jpg'), np.zeros((HEIGHT, WIDTH, 3)))
+        cv2.imwrite(str(tmp_path / f'{split}2017' / f'{split}.jpg'), np.zeros((HEIGHT, WIDTH, 3)))
         (tmp_path / 'annotations').mkdir(exist_ok=True)
         (tmp_path / 'annotations' / f'instances_{split}2017.json').write_text(json.dumps({
-            'images': [{'id': 7, 'file_name': 'a.jpg', 'height': HEIGHT, 'width': WIDTH}],
+            'images': [{'id': 7, 'file_name': f'{split}.jpg', 'height': HEIGHT, 'width': WIDTH}],
             'categories': [{'id': 1, 'name': 'person'}, {'id': 3, 'name': 'car'},
                            {'id': 18, 'name': 'dog'}],
             'annotations': [{'image_id': 7, 'category_id': category, 'segmentation': shape,
@@ -42,7 +42,7 @@ def data(tmp_path):
 
 
 def drawn(out):
-    return cv2.imread(str(out / 'labels' / 'val' / 'a.png'), cv2.IMREAD_UNCHANGED)
+    return cv2.imread(str(out / 'labels' / 'val' / 'val.png'), cv2.IMREAD_UNCHANGED)
 
 
 def test_small_objects_lie_over_large_ones_and_crowds_have_no_label(data, tmp_path):
@@ -66,11 +66,11 @@ def test_small_objects_lie_over_large_ones_and_crowds_have_no_label(data, tmp_pa
 def test_what_is_missing_is_named(data, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main(['make_label_maps', str(data), str(out), '--classes', 'cra']) == 2
-    assert ("--classes cra: the annotations have no such category (did you mean 'car'?); there "
-            'are: person, car, dog') in capsys.readouterr().err
-    (data / 'val2017' / 'a.jpg').unlink()
+    assert ("instances_train2017.json has no category cra (did you mean 'car'?); there are: "
+            'person, car, dog') in capsys.readouterr().err
+    (data / 'val2017' / 'val.jpg').unlink()
     assert main(['make_label_maps', str(data), str(out)]) == 2
-    assert 'a.jpg of val is in none of' in capsys.readouterr().err
+    assert 'val.jpg' in capsys.readouterr().err
     shutil.rmtree(data / 'annotations')
     assert main(['make_label_maps', str(data), str(out)]) == 2
     assert 'has no annotations/instances_train' in capsys.readouterr().err

@@ -171,9 +171,9 @@ def coco(folder, split, number, start=0):
         runs = [0, 40 * 3, 40 * 57]       # of 1 down the first three columns
         objects += [
             {'image_id': i, 'category_id': 7, 'area': 100, 'iscrowd': 0,
-             'segmentation': [[10, 10, 19, 10, 19, 19, 10, 19]]},
+             'segmentation': [[10, 10, 20, 10, 20, 20, 10, 20]]},
             {'image_id': i, 'category_id': 3, 'area': 960, 'iscrowd': 0,
-             'segmentation': [[5, 4, 34, 4, 34, 35, 5, 35]]},
+             'segmentation': [[5, 4, 35, 4, 35, 36, 5, 36]]},
             {'image_id': i, 'category_id': 3, 'area': 5000, 'iscrowd': 1,
              'segmentation': {'size': [40, 60], 'counts': runs}}]
     path = folder / 'annotations' / f'instances_{split}.json'
@@ -204,7 +204,7 @@ def test_coco_annotations_become_label_maps(tmp_path):
     [[float('nan'), 1, 2, 3, 4, 5]]])
 def test_outlines_that_cannot_be_read_are_refused(shape):
     with pytest.raises(UsageError, match=r'x\.json has an outline'):
-        draw(10, 10, [{'class': 1, 'crowd': False, 'area': 1.0, 'shape': shape}], 'x.json')
+        draw(10, 10, [{'class': 1, 'crowd': False, 'shape': shape}], 'x.json')
 
 
 def test_annotations_of_something_else_are_refused(tmp_path):
