@@ -13,7 +13,7 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.files import read_json_object
-from densessl.study.plan import Source
+from densessl.study.plan import FILLED, Source
 
 RECORD = 'cell.json'
 DONE, FAILED = 'done', 'failed'
@@ -69,7 +69,7 @@ class Place:
         """``value`` with the path of a data set in the place of its ``{NAME}``."""
         if not isinstance(value, str):
             return value
-        return re.sub(r'\{([\w.-]+)\}', lambda match: str(self.path(match[1])), value)
+        return re.sub(FILLED, lambda match: str(self.path(match[1])), value)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class _Builder:
     def pretraining(self, weights: Weights, seed: int) -> Pretraining:
         recipe = self.recipes.setdefault(id(weights), Recipe(weights))
         digests = tuple(self.place.digest(one) for one in weights.data)
+        files = {name: self.place.digest(name) for name in weights.files}
         common = {'recipe': recipe, 'digests': digests}
         before: tuple[Cell, ...] = ()
         masks = recipe.masks
@@ -89,10 +90,10 @@ class _Builder:
         if weights.cpu_minutes is not None:
             before += (Calibration(f'{weights.name}: what a step costs', before,
                                    steps=self.study.calibration, machine=self.place.machine,
-                                   threads=self.place.threads, **common),)
+                                   threads=self.place.threads, files=files, **common),)
         minutes = weights.minutes or weights.cpu_minutes or 60.0
         return Pretraining(f'{row_name(weights)}, seed {seed}: pretraining', before,
-                           minutes=minutes, seed=seed, **common)
+                           minutes=minutes, seed=seed, files=files, **common)
 
     def mask_quality(self, weights: Weights) -> MaskQuality | None:
         """None for rows without masks, and for masks that are made for one data set alone."""
@@ -117,7 +118,8 @@ def row_name(weights: Weights) -> str:
 
 def is_there(weights: Weights, place: Place) -> bool:
     """Whether a row can be measured; one of a file that nobody has given stays blank."""
-    return weights.weights in (None, RANDOM) or weights.weights in place.paths
+    files = {weights.weights, *weights.files} - {None, RANDOM}
+    return files <= set(place.paths)
 
 
 def cells_of(study: Study, place: Place) -> Graph:

@@ -1,12 +1,14 @@
 """What a study compares: pretrainings × data × evaluations × seeds."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 RANDOM = 'random'
+FILLED = r'\{([\w.-]+)\}'      # a data set's name in an option, for its path
 Published = Mapping[str, Mapping[str, float]]
 
 
@@ -38,7 +40,9 @@ class Weights:
             have when they are fine-tuned.
         data: names of data sets, each with a folder in it after a slash.
         cpu_minutes: how long it may compute, its masks included. epochs: else how long it is.
-        options: overrides of the config. masks: generator and parameters in place of its own.
+        init: the data name of an exported backbone that the pretraining continues from.
+        options: overrides of the config; ``{NAME}`` in a value is the path of that data.
+        masks: generator and parameters in place of its own.
         minutes: an estimate of its cost. seeds: its own, if not all.
         same_weights: one pretraining, of the first seed, serves all seeds of the evaluations.
         published: evaluation → score → figure of the source.
@@ -52,6 +56,7 @@ class Weights:
     data: tuple[str, ...] = ()
     cpu_minutes: float | None = None
     epochs: float | None = None
+    init: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     masks: Mapping[str, Any] | None = None
     minutes: float | None = None
@@ -59,6 +64,13 @@ class Weights:
     same_weights: bool = False
     published: Published = field(default_factory=dict)
     note: str = ''
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the data that its pretraining reads beside its images."""
+        named = [name for value in self.options.values() if isinstance(value, str)
+                 for name in re.findall(FILLED, value)]
+        return tuple(dict.fromkeys([*([self.init] if self.init else []), *named]))
 
 
 @dataclass(frozen=True)

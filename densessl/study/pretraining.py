@@ -30,7 +30,7 @@ class Calibration(OfRecipe):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**self.recipe.settings, **self.data, 'steps': list(self.steps),
+        return {**self.recipe.settings, **self.data, **self.start, 'steps': list(self.steps),
                 'machine': self.machine, 'threads': self.threads}
 
     def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
@@ -79,7 +79,7 @@ class Pretraining(OfRecipe):
     def settings(self) -> dict[str, Any]:
         length = {'cpu_minutes': self.recipe.weights.cpu_minutes,
                   'epochs': self.recipe.weights.epochs}
-        return {**self.recipe.settings, **self.data, **length, 'seed': self.seed}
+        return {**self.recipe.settings, **self.data, **self.start, **length, 'seed': self.seed}
 
     @property
     def decided_by(self) -> tuple[Cell, ...]:

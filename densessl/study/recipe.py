@@ -34,6 +34,8 @@ class Recipe:
             UsageError: it is wrong; nothing has been started yet.
         """
         given = {**OURS, **self.weights.options}
+        if self.weights.init:       # its network is that of the weights; nothing here depends on it
+            given.pop('model.backbone', None)
         return configure(self.weights.config, given).cfg
 
     @property
@@ -69,7 +71,9 @@ class Recipe:
                  **options}
         return ['train', self.weights.config, '--data', str(images), '--work-dir', str(folder),
                 '--epochs', f'{epochs:.9g}', '--resume',
-                *(['--masks', str(masks)] if masks else []), *options_of(given, place)]
+                *(['--masks', str(masks)] if masks else []),
+                *(['--init', str(place.path(self.weights.init))] if self.weights.init else []),
+                *options_of(given, place)]
 
 
 def image_source(data: Sequence[str], place: Place) -> Path:
@@ -127,10 +131,18 @@ class OfRecipe(Cell):
 
     recipe: Recipe = field(kw_only=True)
     digests: tuple[str | None, ...] = field(kw_only=True)
+    files: Mapping[str, str | None] = field(default_factory=dict, kw_only=True)
 
     @property
     def data(self) -> dict[str, Any]:
         return {'data': list(self.recipe.weights.data), 'digests': list(self.digests)}
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The files that it reads beside the images, and what it continues from; empty of one from
+        random weights."""
+        found = {'files': dict(self.files)} if self.files else {}
+        return {**found, 'init': self.recipe.weights.init} if self.recipe.weights.init else found
 
     def images(self, place: Place) -> tuple[Path, int]:
         """What ``--data`` takes, and how many images that are."""

@@ -178,7 +178,7 @@ def find_data(study: Study, data: Sequence[str]) -> dict[str, Path]:
 
 def sources_of(study: Study) -> list[str]:
     """The data sets that a study cannot do without: not those it makes, nor files of weights."""
-    files = {one.weights for one in study.weights}
+    files = {name for one in study.weights for name in (one.weights, *one.files)}
     return [name for name, source in study.sources.items()
             if not source.label_maps_of and name not in files]
 

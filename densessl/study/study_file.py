@@ -29,7 +29,7 @@ SOURCE = {'what': Text, 'url': Text, 'label_maps_of': Text, 'classes': Sequence[
 PRETRAINING = {
     'config': Text, 'weights': Text, 'backbone': Text, 'like': Text,
     'data': Text | Sequence[Text], 'cpu_minutes': Minutes | Sequence[Minutes],
-    'epochs': Minutes, 'options': dict, 'masks': dict, 'minutes': NotNegative,
+    'epochs': Minutes, 'init': Text, 'options': dict, 'masks': dict, 'minutes': NotNegative,
     'seeds': Sequence[Seed], 'same_weights': bool, 'published': Published, 'note': Text}
 EVALUATION = {
     'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'data': Text,
@@ -139,6 +139,7 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
         raise UsageError(f'{where}: data is missing: what is it pretrained on?')
     for one in data:
         _among(f'{where}.data', one.partition('/')[0], sources)
+    _among(f'{where}.init', given.get('init'), sources)
     budgets = given.pop('cpu_minutes', None)
     budgets = budgets if isinstance(budgets, list) else [budgets]
     seeds = tuple(given.pop('seeds')) if 'seeds' in given else None

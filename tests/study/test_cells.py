@@ -156,6 +156,30 @@ def test_options_with_places_of_data_in_them(place):
         '--cfg-options', f"masks.folder='{place.paths['road']}/x'", 'a=[1, 2]']
 
 
+def test_a_pretraining_may_start_from_a_file_and_learn_from_one(place, tmp_path):
+    rows = {'start': {'weights': 'start'},
+            'continued': {'config': 'small/simclr_r18', 'init': 'start',
+                          'options': {'model.backbone': None}},
+            'distilled': {'config': 'small/distill_r18', 'options': {'model.teacher': '{start}'}}}
+    changes = {'pretrainings': rows, 'against': 'start',
+               'data': {**STUDY['data'], 'start': 'weights'}}
+    blank = made(place, tmp_path, **changes)
+    assert not of_kind(blank, Pretraining) and not blank.scorings       # nobody gave the file
+    file = tmp_path / 'start.pth'
+    file.write_bytes(b'weights')
+    place.paths['start'] = file
+    graph = made(place, tmp_path, **changes)
+    continued, distilled = of_kind(graph, Pretraining)[:2]
+    place = replace(place, sources=dict.fromkeys(place.paths))
+    words = continued.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9, {}, None)
+    assert words[words.index('--init') + 1] == str(file) and 'model.backbone=None' in words
+    words = distilled.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9, {}, None)
+    assert '--init' not in words and f"model.teacher='{file}'" in words
+    file.write_bytes(b'other weights')
+    others = of_kind(made(place, tmp_path, **changes), Pretraining)[:2]
+    assert not {one.id for one in others} & {continued.id, distilled.id}
+
+
 def test_several_folders_become_one_list(place, tmp_path):
     place = replace(place, sources=dict.fromkeys(place.paths))
     source = image_source(['photos', 'road'], place)
