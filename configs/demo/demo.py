@@ -10,19 +10,18 @@ Every measurement is made of random weights and of the pretrained ones with the 
 repeated as often as there is time for: the difference has an interval.
 """
 
-# Scenes of 160 × 160 pixels (densessl/demo/scenes.py). Few are labelled: with many labels random
-# weights catch up, and pretraining has nothing to show.
-sample = dict(unlabelled=1000, train=48, val=48, size=(160, 160))
+# Scenes of 160 × 160 pixels (densessl/demo/scenes.py).
+sample = dict(unlabelled=1000, train=120, val=48, size=(160, 160))
 
 pretraining = dict(
     name='DetCon',                      # what the report calls the weights
     config='demo/pretraining',
-    epochs=10,                          # 1000 scenes × 10 epochs = 156 steps of 64
+    epochs=9,                           # 1000 scenes × 9 epochs = 140 steps of 64
     options={})                         # overrides by dotted key
 
 probe = dict(                           # of frozen features, by a 1×1 convolution
     repeats=3,                          # each draws labelled scenes and random weights anew
-    scenes=36,                          # labelled ones of a repetition
+    scenes=96,                          # labelled ones of a repetition
     size=160)                           # pixels of the short side
 
 finetuning = [
@@ -34,8 +33,8 @@ finetuning = [
         scores=['mIoU'],                # of those that the evaluation gives, headline first
         curve='mIoU',                   # what the log calls that score
         repeats=3,                      # with seeds of their own
-        fraction=0.25,                  # of the labelled training scenes
-        options={'train_cfg.max_iters': 80, 'train_cfg.val_interval': 80,
+        fraction=0.1,                   # of the labelled scenes: with many, random weights catch up
+        options={'train_cfg.max_iters': 70, 'train_cfg.val_interval': 70,
                  'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
     dict(
         name='Mask R-CNN',
@@ -45,9 +44,9 @@ finetuning = [
         scores=['box AP', 'mask AP'],
         curve='coco/bbox_mAP',
         curve_scale=100,                # the log has it as a share, the score is in percent
-        repeats=2,
+        repeats=1,                      # long enough to find objects, so there is time for one
         fraction=1.0,
-        options={'train_cfg.max_iters': 80, 'train_cfg.val_interval': 80,
+        options={'train_cfg.max_iters': 150, 'train_cfg.val_interval': 150,
                  'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
 ]
 

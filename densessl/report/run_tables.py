@@ -28,8 +28,7 @@ def facts_table(runs: Sequence[RecordedRun]) -> str:
         ('seed', lambda run: run.get('provenance', 'seed')), ('iterations', _iterations),
         ('cost: images seen', _images_seen),
         ('cost: training time', lambda run: duration(3600 * run.hours) if run.hours else None),
-        ('cost: energy', lambda run: f'{run.get("energy_kwh")} kWh' if run.get('energy_kwh')
-         else 'not measured'),
+        ('cost: energy', _energy),
         ('drawing pictures', lambda run: duration(run.pictures['seconds'])
          if run.pictures and isinstance(run.pictures.get('seconds'), (int, float)) else None),
         ('device', _device), ('processor', lambda run: run.get('machine', 'processor')),
@@ -41,6 +40,11 @@ def facts_table(runs: Sequence[RecordedRun]) -> str:
     differing = [i for i, line in enumerate(lines) if len(set(line[1:])) > 1]
     notes = ''.join(page.paragraph(f'{run.name}: {OLD}', 'soft') for run in runs if not run.facts)
     return notes + page.table(('', *(run.name for run in runs)), lines, strong=differing)
+
+
+def _energy(run: RecordedRun) -> str:
+    counted = run.figures.get('energy_kwh')
+    return f'{counted[-1][1]:.3g} kWh' if counted else 'not counted by this machine'
 
 
 def mask_table(runs: Sequence[RecordedRun]) -> str:

@@ -25,6 +25,7 @@ from densessl.features.geometry import (
 )
 from densessl.method import Compared, Method, View
 from densessl.watch.alarms import Alarm, Alarms
+from densessl.watch.energy import EnergyMeter
 from densessl.watch.record import ALARMS, HEALTH, JsonLines
 
 ROWS = 512      # at most so many feature vectors are compared with one another
@@ -51,6 +52,7 @@ class HealthHook(Hook):
         self.of_update: dict[str, Tensor] = {}
         self.alarms: Alarms | None = None
         self.files: dict[str, JsonLines] = {}
+        self.energy: EnergyMeter | None = None          # of the first process
 
     def before_train(self, runner: Runner) -> None:
         self.watch(getattr(runner.model, 'module', runner.model))
@@ -61,7 +63,9 @@ class HealthHook(Hook):
         if is_main_process():
             self.files = {name: JsonLines(Path(runner.work_dir) / name)
                           for name in (HEALTH, ALARMS)}
-            for line in self.files[HEALTH].begin(runner.iter):      # so that no alarm comes twice
+            lines = self.files[HEALTH].begin(runner.iter)
+            self.energy = EnergyMeter(lines[-1].get('energy_kwh', 0.0) if lines else 0.0)
+            for line in lines:      # so that no alarm comes twice
                 self.alarms.judge(line['step'], {key: value for key, value in line.items()
                                                  if isinstance(value, float)})
             if not self.files[ALARMS].begin(runner.iter):
@@ -124,7 +128,9 @@ class HealthHook(Hook):
         figures = {**_logged(runner), **figures}
         step = runner.iter + 1
         if self.files:
-            self.files[HEALTH].append({'step': step, **figures})
+            kwh = self.energy.kwh()
+            self.files[HEALTH].append({'step': step, **figures,
+                                       **({} if kwh is None else {'energy_kwh': kwh})})
         self._raise(runner, self.alarms.judge(step, figures))
 
     def figures(self, method: Method) -> dict[str, Tensor | float]:
