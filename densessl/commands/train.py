@@ -103,7 +103,7 @@ def _find_batch(args: argparse.Namespace) -> int:
         raise UsageError(f'--find-batch with --launcher {args.launcher}: one process finds the '
                          f'batch of one GPU; leave --launcher out')
     find_batch(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
-               memory_limit=args.memory_limit)
+               memory_limit=args.memory_limit, init=_init(args))
     return 0
 
 
@@ -118,7 +118,7 @@ def _dry_run(args: argparse.Namespace) -> int:
                          f'slurm or mpi')
     dry_run(args.config, options=parse_options(args.cfg_options), epochs=args.epochs,
             launcher=args.launcher, layout=args.processes,
-            allow_smaller_negatives=args.allow_smaller_negatives)
+            allow_smaller_negatives=args.allow_smaller_negatives, init=_init(args))
     return 0
 
 

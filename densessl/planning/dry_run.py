@@ -7,17 +7,19 @@ from typing import Any
 from densessl.engine.launch import Launch, read_launch
 from densessl.planning.configured import configure
 from densessl.planning.plan import Plan, make_plan, refuse_small_batches
+from densessl.planning.start import new_start
 from densessl.registry import METHODS
 
 
 def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: int | None = None,
             launcher: str = 'none', layout: str | None = None,
-            allow_smaller_negatives: bool = False, say: Callable[[str], Any] = print) -> None:
+            allow_smaller_negatives: bool = False, init: Mapping[str, Any] | None = None,
+            say: Callable[[str], Any] = print) -> None:
     """Print ranks, addresses, batches and negatives, by the first process alone. Images are not
     looked for, no process meets another, nothing is written.
 
     Args:
-        config, options, epochs, launcher, allow_smaller_negatives: as of
+        config, options, epochs, launcher, allow_smaller_negatives, init: as of
             :func:`densessl.training.train.train`.
         layout: 'NODESxPROCESSES', where no launcher has started this process.
         say: takes the lines.
@@ -28,7 +30,7 @@ def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: in
     """
     options = dict(options or {})
     launch = read_launch(launcher, layout)
-    configured = configure(config, options, epochs)
+    configured = configure(config, options, epochs, init, new_start)
     cfg = configured.cfg
     plan = make_plan(cfg, options, epochs=configured.epochs, images=cfg.global_batch,
                      processes=launch.processes)      # the number of images decides the steps alone
@@ -37,6 +39,9 @@ def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: in
         return
     for title, text in (*_of_launch(launch), *_of_batch(cfg, plan, launch.processes)):
         say(f'{title:<18}{text}')
+    for line in configured.about_start(plan.steps):
+        if line.startswith('start'):     # how many steps there are, the images say
+            say(line)
     say('nothing was started')
 
 

@@ -61,6 +61,12 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
         raise UsageError(f'init: {error}') from error
 
 
+def new_start(cfg: Config) -> Start | None:
+    """The weights that a run with ``cfg`` would start from that resumes none, as
+    :func:`find_start`."""
+    return find_start(cfg, Path(), resume=False)
+
+
 def follow(cfg: Config, start: Start, options: Mapping[str, Any]) -> list[str]:
     """Have ``cfg`` use the network of the weights, if it names none, and their input.
 

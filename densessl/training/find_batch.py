@@ -22,6 +22,7 @@ from densessl.environment import is_out_of_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.method import Method
 from densessl.planning.configured import configure
+from densessl.planning.start import new_start
 from densessl.registry import METHODS
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
@@ -51,12 +52,13 @@ class Found:
 
 def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
                epochs: int | None = None, memory_limit: float | None = None,
+               init: Mapping[str, Any] | None = None,
                say: Callable[[str], Any] = print) -> Found:
     """Train on synthetic views in batches that are doubled until they do not fit, then bisected.
     Nothing is read but the config, and nothing is written.
 
     Args:
-        config, options, epochs: as of :func:`densessl.training.train.train`.
+        config, options, epochs, init: as of :func:`densessl.training.train.train`.
         memory_limit: GiB that may be used; None: all that the GPU has. On a CPU the tensors of a
             step are counted instead, and a limit must be given.
         say: takes the lines that tell what is tried.
@@ -73,7 +75,7 @@ def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
     if device.type != 'cuda' and memory_limit is None:
         raise UsageError('--find-batch fills the memory of a GPU, and there is none here; with '
                          '--memory-limit GIB the tensors of a step are counted on the CPU instead')
-    configured = configure(config, options, epochs)
+    configured = configure(config, options, epochs, init, new_start)
     trial = Trial(configured.cfg, configured.method, device)
     limit = None if memory_limit is None else memory_limit * GIB
     with Backends.of(configured.cfg).applied(), limited_memory(device, limit) as peak:

@@ -100,6 +100,20 @@ def test_a_run_starts_with_the_weights_and_their_input(started, exported):
     assert 'normalization.channel_order: BGR instead of RGB' in log
 
 
+def test_a_dry_run_and_a_batch_finder_know_the_weights(exported, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ['train', 'small/simclr_r18', '--init', str(exported), '--cfg-options',
+               'model.backbone=None']
+    assert main([*command, '--dry-run']) == 0
+    said = capsys.readouterr().out
+    assert 'start: model.backbone:' in said and ', as the weights’' in said
+    assert main([*command, 'views.0.size=32', 'views.1.size=32', '--find-batch',
+                 '--memory-limit', '0.3']) == 0
+    assert 'the largest batch that fits' in capsys.readouterr().out
+    assert main(['train', 'small/simclr_r18', '--init', 'none.pth', '--dry-run']) == 2
+    assert 'none.pth' in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_the_provenance_keeps_the_chain(started, exported, scenes, tmp_path, capsys):
     facts = read_checkpoint(started / 'iter_3.pth')['meta']['densessl']
     assert (facts['mean'], facts['channel_order']) == ([10.0, 20.0, 30.0], 'BGR')
