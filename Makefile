@@ -28,7 +28,7 @@ demo: install
 
 # JOBS test files at a time: each takes a core and up to 3 GiB of memory.
 test: install
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install
 	@$(BIN)/python -m pytest -m slow --timeout 1800

@@ -60,7 +60,7 @@ quick = {
                             'train_dataloader.num_workers': 0, 'log_interval': 1},
     'probe': dict(repeats=2, scenes=4),
     'finetuning.0.repeats': 1,
-    'finetuning.1.repeats': 1,
+    'finetuning.0.fraction': 0.25,
     'finetuning.0.options': {'train_cfg.max_iters': 20, 'train_cfg.val_interval': 10,
                              'default_hooks.logger.interval': 2,
                              'train_dataloader.num_workers': 0},
