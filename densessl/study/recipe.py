@@ -12,6 +12,7 @@ from densessl.files import write_text
 from densessl.images.find import find_images
 from densessl.planning.configured import configure
 from densessl.planning.decisive_settings import leaves_of, settings_of
+from densessl.planning.start import KEPT
 from densessl.registry import METHODS
 from densessl.study.cells import Cell, Command, Place, Run, options_of
 from densessl.study.plan import Source, Weights
@@ -70,10 +71,16 @@ class Recipe:
         given = {**OURS, 'checkpoint.every_epochs': epochs / CHECKPOINTS, **self.weights.options,
                  **options}
         return ['train', self.weights.config, '--data', str(images), '--work-dir', str(folder),
-                '--epochs', f'{epochs:.9g}', '--resume',
-                *(['--masks', str(masks)] if masks else []),
-                *(['--init', str(place.path(self.weights.init))] if self.weights.init else []),
+                '--epochs', f'{epochs:.9g}',
+                *(['--masks', str(masks)] if masks else []), *self._start(place, folder),
                 *options_of(given, place)]
+
+
+    def _start(self, place: Place, folder: Path) -> Command:
+        begun = (folder / KEPT).is_file()       # a run that continues is refused before
+        init = self.weights.init
+        return [*(['--init', str(place.path(init))] if init else []),
+                *(['--resume'] if begun or not init else [])]
 
 
 def image_source(data: Sequence[str], place: Place) -> Path:

@@ -173,6 +173,11 @@ def test_a_pretraining_may_start_from_a_file_and_learn_from_one(place, tmp_path)
     place = replace(place, sources=dict.fromkeys(place.paths))
     words = continued.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9, {}, None)
     assert words[words.index('--init') + 1] == str(file) and 'model.backbone=None' in words
+    assert '--resume' not in words      # refused where nothing was begun
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'start.pth').write_bytes(b'')
+    assert '--resume' in continued.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9,
+                                                {}, None)
     words = distilled.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9, {}, None)
     assert '--init' not in words and f"model.teacher='{file}'" in words
     file.write_bytes(b'other weights')
