@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
-    parser.add_argument('--quiet', action='store_true', help='say nothing but warnings')
+    parser.add_argument('--quiet', action='store_true', help='say nothing but warnings, and how '
+                        'far masks are that are being made')
     parser.add_argument('--find-batch', action='store_true',
                         help='find the largest batch that fits the GPU by real steps on synthetic '
                         'views, print it with images/s, and write nothing')

@@ -80,7 +80,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         pixels: ``value_range`` and ``bands`` instead of the config's.
         init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
         probe: labelled images to probe on while training; the config's ``probe.data`` if None.
-        quiet: say nothing but warnings.
+        quiet: say nothing but warnings, and how far masks are that are being made.
 
     Returns:
         The final checkpoint.
@@ -152,9 +152,9 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
                      begun=begun_before(folder, resume) or runner.timestamp)
     if configured.start and launch.rank == 0:
         keep(configured.start, folder)
+    live = show_live(runner, quiet=quiet)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
               configured, options)
-    live = show_live(runner, quiet=quiet)
     try:
         with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
               missing_named(launch, store)):

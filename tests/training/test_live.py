@@ -7,7 +7,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from runs import TINY
 
+from densessl.cli import main
 from densessl.training.live import TerminalFormatter, show_live
 from densessl.training.log import readable_line
 
@@ -83,3 +85,12 @@ def test_a_line_can_be_read():
                                           '17.5 images/s  0:04:38 left')
     runner.iter = 111
     assert 'left' not in readable_line(runner, tag)
+
+
+@pytest.mark.usefixtures('surroundings')
+def test_a_quiet_run_says_nothing(scenes, tmp_path, capfd):
+    words = ['train', 'small/detcon_r18', '--data', str(scenes), '--epochs', '1', '--work-dir']
+    assert main([*words, str(tmp_path / 'loud'), '--cfg-options', *TINY]) == 0
+    assert 'INFO' in capfd.readouterr().out
+    assert main([*words, str(tmp_path / 'quiet'), '--quiet', '--cfg-options', *TINY]) == 0
+    assert 'INFO' not in capfd.readouterr().out
