@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 
 from densessl import __version__
+from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, is_first_process, launched_rank, print_once
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.finite import FiniteHook
@@ -63,6 +64,7 @@ def finetune(run: FinetuneRun, *, resume: bool = False, overwrite: bool = False,
     if launcher != 'none' and get_device() == 'cpu':
         raise UsageError(f'--launcher {launcher} needs GPUs; leave it out to fine-tune on the CPU')
     check_launcher(launcher, 'finetune')
+    keep_freed_memory()
     cfg, target = read_downstream_config(run.config, run.options)
     identity = run.identity(config_digest(cfg),
                             likeness(cfg, target, run.like, run.keep, run.freeze))

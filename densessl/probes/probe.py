@@ -15,6 +15,7 @@ import torch
 
 import densessl
 from densessl.backbones import feature_stages
+from densessl.devices.heap import keep_freed_memory
 from densessl.errors import RunFailed, UsageError, message_of
 from densessl.export.named_network import parse_network
 from densessl.files import write_json
@@ -101,6 +102,7 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
         RunFailed: features or loss are not finite, or there is nothing to score; what was measured
             before is in ``out``.
     """
+    keep_freed_memory()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = None
     if RANDOM in backbones:

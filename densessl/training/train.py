@@ -15,6 +15,7 @@ from torch.distributed import Store
 
 from densessl.config import load_config
 from densessl.devices.backends import Backends
+from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, while_first_works
 from densessl.engine.launch import Launch, read_launch
 from densessl.engine.meeting import missing_named, together
@@ -91,6 +92,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         Interrupted: a signal stopped the run; its checkpoint is saved.
     """
     check_launcher(launcher, 'train')
+    keep_freed_memory()
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
