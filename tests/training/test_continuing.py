@@ -37,7 +37,7 @@ def weights(tmp_path_factory):
 def train(scenes, weights, folder, *more, options=()):
     return main(['train', 'small/byol_r18', '--data', str(scenes), '--work-dir', str(folder),
                  '--epochs', '2', '--init', str(weights), *more, '--cfg-options', *TINY,
-                 'model.backbone=None', *options])
+                 'model.backbone=None', 'continuing.follow_norms=True', *options])
 
 
 def state_after(folder, step):
