@@ -9,7 +9,11 @@ library publishes (docs/continue.md). Features averaged over region masks are co
     --cfg-options model.type=distill_regions "masks=dict(type='felzenszwalb', scale=500,
         sigma=0.8, min_size=400)"
 
-Cost      the teacher's forward pass beside the student's step.
+Cost      400 steps on 1623 photographs and one pass of an EfficientNet-Lite0 over them, 450 s on
+          one core of an AMD EPYC.
+Expected  47.0 mIoU by the dense probe on CamVid from an EfficientNet-Lite0 with ImageNet's labels,
+          one seed; its own maps have 44.6 (stride 32) and 48.3 (stride 16), and the best ResNet-18
+          without a teacher 38.7 after 20 CPU-minutes.
 """
 _base_ = ['../_base_/pretrain.py']
 
@@ -24,12 +28,12 @@ model = dict(
     type='distill',
     backbone=dict(type='torchvision.resnet18', output_stride=16),
     teacher=None,              # give it
-    teacher_size=192,          # a teacher of stride 32 then has the student's 6 × 6 cells
+    cached=256,                # it sees each image once, whole, at this short side
     cosine=0.9, l1=0.1)        # weights of the two terms (Theia's code, train_rvfm.py)
 
-epochs = 15
+epochs = 16
 global_batch = 64
-schedule = dict(type='cosine', base_lr=1e-3, reference_batch=64, warmup_epochs=0.5)
+schedule = dict(type='cosine', base_lr=2e-3, reference_batch=64, warmup_epochs=0.5)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ExcludeBiasAndNorm',

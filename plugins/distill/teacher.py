@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,17 @@ class Teacher:
     Args:
         weights: what ``--init`` takes: a file, or ``'TARGET.name'`` for a library's own weights.
         network: ``'TARGET.name'`` that somebody else's file is of, if its shapes do not tell.
-        stage: which of its feature maps; −1 is the last.
+        stage: which of its feature maps, −1 the last; None: the last that is as fine as the
+            student's, or the finest it has.
+        student_stride: pixels a cell of the student's map, for that choice.
         size: side in pixels to which views are resized for it; as they are if None.
 
     Raises:
         UsageError: no weights, or no such stage.
     """
 
-    def __init__(self, weights: str | None, network: str | None, stage: int, size: int | None
-                 ) -> None:
+    def __init__(self, weights: str | None, network: str | None, stage: int | None,
+                 size: int | None, student_stride: int) -> None:
         if not weights:
             raise UsageError('a teacher is needed: --cfg-options model.teacher=FILE (what --init '
                              'takes), or model.teacher=TARGET.name for a library’s own weights')
@@ -43,8 +46,10 @@ class Teacher:
             self.module = rebuild(start.meta, start.state, start.file)
         self.module.eval()
         self.module.requires_grad_(False)
-        self.stage, self.size = stage, size
-        found = feature_stage(self.module, stage)
+        self.size = size
+        self.stage = (as_fine_as(student_stride, [one.stride for one in feature_stages(
+            self.module)]) if stage is None else stage)
+        found = feature_stage(self.module, self.stage)
         self.channels, self.stride = found.channels, found.stride
 
     def check_size(self, size: int, key: str) -> None:
@@ -97,6 +102,13 @@ class Teacher:
         mean, std = (torch.tensor(self.meta[key], dtype=image.dtype,
                                   device=image.device).view(1, 3, 1, 1) for key in ('mean', 'std'))
         return (ordered - mean) / std
+
+
+def as_fine_as(stride: int, strides: Sequence[int]) -> int:
+    """The position of the last map whose cells are no larger than ``stride`` pixels; of the finest
+    if all are larger."""
+    within = [i for i, one in enumerate(strides) if one <= max(stride, min(strides))]
+    return within[-1]
 
 
 def _stamp(weights: str) -> Any:

@@ -23,7 +23,7 @@ from densessl.views.view import AugmentedView
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl_plugins.distill.cache import CachedFeatures, cut_map
 from densessl_plugins.distill.distill import feature_loss, on_finer_grid, pool_present
-from densessl_plugins.distill.teacher import Teacher
+from densessl_plugins.distill.teacher import Teacher, as_fine_as
 
 RESNET = dict(type='torchvision.resnet18')
 FACTS = {'method': 'other', 'mean': [10.0, 20.0, 30.0], 'std': [40.0, 50.0, 60.0],
@@ -204,11 +204,13 @@ def test_a_run_on_cached_features(scenes, vit, monkeypatch):
 @pytest.mark.parametrize(('options', 'words'), [
     ([], 'a teacher is needed: --cfg-options model.teacher=FILE'),
     (['model.teacher=gone.pth'], 'no weights to start from at gone.pth'),
-    (['model.teacher=VIT', 'views.0.size=100'],
+    (['model.teacher=VIT', 'model.cached=None', 'views.0.size=100'],
      'views.0.size 100: the teacher vit.pth takes multiples of its 14 pixels a cell; give 98 or '
      '112, or resize for it with model.teacher_size'),
-    (['model.teacher=VIT', 'model.teacher_size=60'],
+    (['model.teacher=VIT', 'model.cached=None', 'model.teacher_size=60'],
      'model.teacher_size 60: the teacher vit.pth takes multiples of its 14 pixels a cell; give 56'),
+    (['model.teacher=VIT', 'model.teacher_size=112'],
+     'model.teacher_size 112 does nothing beside model.cached 256'),
     (['model.teacher=VIT', 'model.teacher_stage=3'], 'stage 3: the backbone'),
     (['model.teacher=VIT', 'model.teacher_as=timm.resnet18'], 'says what it is; leave out --as'),
 ])
@@ -218,6 +220,13 @@ def test_bad_teachers_are_one_line_and_nothing_is_written(options, words, scenes
     error = capsys.readouterr().err
     assert words in error and error.count('\n') == 1, error
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(('stride', 'strides', 'position'), [
+    (16, [2, 4, 8, 16, 32], 3), (32, [4, 8, 16, 32], 3), (8, [4, 8, 16, 32], 1),
+    (16, [14, 14, 14], 2), (8, [16, 16], 1), (2, [4, 8], 0)])
+def test_the_teachers_map_is_as_fine_as_the_students(stride, strides, position):
+    assert as_fine_as(stride, strides) == position
 
 
 def test_a_file_of_dinov2s_authors_is_read_as_the_network_that_is_named(tmp_path):
