@@ -32,7 +32,7 @@ finetuning = [
         draw='classes',                 # the report's pictures: 'classes' or 'instances'
         scores=['mIoU'],                # of those that the evaluation gives, headline first
         curve='mIoU',                   # what the log calls that score
-        repeats=3,                      # with seeds of their own
+        repeats=5,                      # with seeds of their own: its interval is wide
         fraction=0.1,                   # of the labelled scenes: with many, random weights catch up
         options={'train_cfg.max_iters': 70, 'train_cfg.val_interval': 70,
                  'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
