@@ -92,6 +92,8 @@ def read_run(folder: Path, name: str | None = None) -> RecordedRun:
     begun = facts.get('begun')
     figures = dict(read_curves(folder, since=begun if isinstance(begun, str) else ''))
     health, alarms, probes = (_lines_of(folder / file) for file in (HEALTH, ALARMS, PROBES))
+    if alarms is None and health is not None:       # their file is made with the first one
+        alarms = []
     for line in health or ():
         for key, value in line.items():
             if key != 'step' and isinstance(value, (int, float)):

@@ -111,12 +111,11 @@ def _probe_verdict(probes: Sequence[Mapping[str, Any]]) -> Verdict | None:
         return None
     last, step = later[-1]['mIoU'], later[-1]['step']
     change = f'The probe went from {start:.1f} to {last:.1f} mIoU by step {step}'
-    if last < start:
+    if start - last > GAIN:
         since = _since(later, lambda value: value < start)
-        return Verdict(UNHEALTHY if start - last > GAIN else LEARNING,
-                       f'{change}: below what it started from.', 'A lower learning rate, fewer '
-                       'epochs or other images may help; the weights it started from are better '
-                       'at this task.', since)
+        return Verdict(UNHEALTHY, f'{change}: below what it started from.', 'A lower learning '
+                       'rate, fewer epochs or other images may help; the weights it started from '
+                       'are better at this task.', since)
     if last - start < GAIN:
         return Verdict(LEARNING, f'{change}: hardly a difference.', 'Let it run on; if the probe '
                        'stays level, other settings or images are needed.')

@@ -51,6 +51,13 @@ def test_the_page_stands_alone(three):
     assert sources and all(source.startswith(('data:image/', '#')) for source in sources)
 
 
+def test_a_run_without_an_alarm_has_no_file_of_them(tmp_path):
+    folder = make_run(tmp_path / 'run')
+    (folder / 'alarms.jsonl').unlink()
+    text = words_of(write_report([folder]))
+    assert 'No alarm' in text and 'kept no alarms' not in text
+
+
 def test_an_older_run_says_what_is_absent(tmp_path):
     folder = make_run(tmp_path / 'old', probed=False, record=False, pictures=False)
     for name in ('alarms.jsonl', 'health.jsonl'):
