@@ -165,6 +165,7 @@ def test_weights_without_a_translation_end_before_any_run(make_checkpoint, label
     assert runs_here.names == [] and not (tmp_path / 'b').exists()
 
 
+@pytest.mark.slow
 def test_random_weights_have_the_network_and_input_of_the_backbones(
         backbone18, make_checkpoint, label_folder, tiny, tmp_path, runs_here):
     from densessl.export.export import export_backbone
@@ -212,6 +213,7 @@ def test_two_benchmarks_do_not_share_a_folder(label_folder, tiny, tmp_path, runs
         run_benchmark(benchmark(tmp_path / 'file', label_folder, tiny))
 
 
+@pytest.mark.slow
 def test_how_a_model_is_trained_is_passed_on_to_its_runs(label_folder, tiny, tmp_path, runs_here):
     options = {**tiny, 'train_cfg.max_iters': 1}
     plan = benchmark(tmp_path / 'b', label_folder, options, freeze=0, keep=['input', 'norm'])
@@ -226,6 +228,7 @@ def test_how_a_model_is_trained_is_passed_on_to_its_runs(label_folder, tiny, tmp
         run_benchmark(benchmark(tmp_path / 'b', label_folder, options, keep=['input', 'norm']))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_under_way_is_gone_on_with(label_folder, tiny, tmp_path, runs_here):
     options = {**tiny, 'train_cfg.max_iters': 2, 'default_hooks.checkpoint.interval': 1}
     one = benchmark(tmp_path / 'b', label_folder, options)

@@ -45,6 +45,7 @@ def test_random_and_exported_weights_are_scored(backbone18, label_folder, tiny, 
         assert '"loss"' in scalars.read_text()
 
 
+@pytest.mark.slow
 def test_random_weights_may_have_the_network_of_others(make_checkpoint, label_folder, tiny,
                                                        tmp_path, capsys):
     """The deep stem, the normalization and the channel order of a file, and random weights."""

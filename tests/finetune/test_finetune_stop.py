@@ -60,6 +60,7 @@ def signalled_group(task):
     return task
 
 
+@pytest.mark.slow
 def test_helpers_of_an_evaluation_outlive_a_signal_to_the_group(six, label_folder, tmp_path,
                                                                 monkeypatch, capsys):
     from mmseg.evaluation import IoUMetric

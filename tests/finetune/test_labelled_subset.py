@@ -132,6 +132,7 @@ class FewObjects(BaseDataset):
                 for i in range(10)]
 
 
+@pytest.mark.slow
 def test_a_draw_without_objects_is_refused():
     for seed in range(20):
         cfg = ConfigDict(train_dataloader=dict(dataset=dict(type='FewObjects')))

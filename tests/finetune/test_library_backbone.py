@@ -44,6 +44,7 @@ def sample(tmp_path_factory):
                         size=(64, 64))
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_is_checked_and_trains_in_a_detector(exported, sample, tmp_path):
     own = config(tmp_path, 'retinanet_r18_coco.py',
                  f'backbone={backbone(NETWORK)}, neck=dict(in_channels={CHANNELS})')

@@ -18,6 +18,7 @@ BOX = [5, 6, 25, 18]              # the same, as left, top, right, bottom
 VOC = 'faster_rcnn_c4_r18_voc'
 
 
+@pytest.mark.slow
 def test_one_json_for_all_and_jsons_beside_images(tmp_path):
     one = write_coco(tmp_path / 'one', [[BOX]] * 8, splits=['default'])
     cfg, lines, target = set_up(one)
