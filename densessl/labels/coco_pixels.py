@@ -43,16 +43,18 @@ def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
     """
     try:
         content = parse_json(path.read_bytes())
-        named = {str(one['name']): one['id'] for one in content['categories']}
-        names = list(named if chosen is None else chosen)
+        named = [str(one['name']) for one in content['categories']]
+        names = list(dict.fromkeys(named) if chosen is None else chosen)
         for name in names:
             if name not in named:
                 raise UsageError(f'{path} has no category {name}{did_you_mean(name, named)}; '
                                  f'there are: {", ".join(named)}')
-        classes = {named[name]: i for i, name in enumerate(names, 1)}
+        classes = {one['id']: names.index(name) + 1 for one, name in zip(
+            content['categories'], named, strict=True) if name in names}
         objects: dict[Any, list[dict[str, Any]]] = {}
         for one in content['annotations']:
-            if chosen is not None and one['category_id'] not in classes:
+            if (chosen is not None and one['category_id'] not in classes) or (
+                    one['segmentation'] is None):
                 continue
             shape = {'class': classes[one['category_id']], 'crowd': bool(one.get('iscrowd')),
                      'shape': one['segmentation']}
@@ -89,7 +91,7 @@ def draw(height: int, width: int, objects: list[dict[str, Any]], source: str) ->
         raise UsageError(f'{source} has an outline that is neither polygons nor run lengths '
                          f'of the image\'s size: {error}') from error
     label = np.zeros((height, width), np.uint8)
-    for crowd, runs, value in sorted(shapes, key=lambda one: (not one[0], -rle.area(one[1]))):
+    for crowd, runs, value in sorted(shapes, key=lambda one: (not one[0], -int(rle.area(one[1])))):
         label[rle.decode(runs).astype(bool)] = IGNORED if crowd else value
     return label
 
@@ -103,12 +105,30 @@ def _runs(shape: Any, height: int, width: int) -> dict[str, Any]:
         outlines = [one.tolist() for one in polygons if len(one) >= 6]      # three points
         return rle.merge(rle.frPyObjects(outlines, height, width) if outlines else [
             rle.encode(np.zeros((height, width), np.uint8, order='F'))])
-    if isinstance(shape['counts'], str):
-        if list(shape['size']) != [height, width]:
-            raise ValueError('run lengths of another size')
-        rle.decode(shape)
-        return shape
-    counts = np.asarray(shape['counts'], np.int64)      # of 0, of 1, of 0 … down the columns
+    counts = shape['counts']
+    counts = np.asarray(_uncompressed(counts) if isinstance(counts, str) else counts, np.int64)
+    # of 0, of 1, of 0 … down the columns
     if counts.sum() != height * width or (counts < 0).any():
         raise ValueError('run lengths of another size')
     return rle.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width)
+
+
+def _uncompressed(text: str) -> list[int]:
+    """Run lengths that COCO's code has written as text: each, or its difference from the one
+    before the last, in groups of five bits, the lowest first."""
+    counts: list[int] = []
+    value = bits = 0
+    for group in (ord(letter) - 48 for letter in text):
+        if not 0 <= group < 64 or bits > 60:
+            raise ValueError('run lengths that are none')
+        value |= (group & 31) << bits
+        bits += 5
+        if group & 32:      # more to come
+            continue
+        if group & 16:      # negative
+            value -= 1 << bits
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = bits = 0
+    if bits:
+        raise ValueError('run lengths that are cut short')
+    return counts

@@ -29,11 +29,12 @@ def draw_label_maps(data: Path, out: Path, classes: Sequence[str] | None = None)
     files = find_coco_files(data)
     if not files:
         raise UsageError(f'{data} has no annotations/instances_train….json and …_val….json')
-    read = {split: read_coco_pixels(path, classes) for split, path in files.items()}
-    for split, (_, labelled) in read.items():
+    names, train = read_coco_pixels(files['train'], classes)
+    read = {'train': train, 'val': read_coco_pixels(files['val'], names[1:])[1]}    # ids of train
+    for split, labelled in read.items():
         _draw_split(out, split, labelled)
-    write_json(out / 'classes.json', {'classes': read['train'][0]})
-    return {split: len(labelled) for split, (_, labelled) in read.items()}
+    write_json(out / 'classes.json', {'classes': names})
+    return {split: len(labelled) for split, labelled in read.items()}
 
 
 def _draw_split(out: Path, split: str, labelled: Labelled) -> None:

@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.files import write_text
 from densessl.images.find import find_images
 from densessl.planning.configured import configure
+from densessl.planning.continuing import TABLE
 from densessl.planning.decisive_settings import leaves_of, settings_of
 from densessl.planning.start import KEPT
 from densessl.registry import METHODS
@@ -35,8 +37,8 @@ class Recipe:
             UsageError: it is wrong; nothing has been started yet.
         """
         given = {**OURS, **self.weights.options}
-        if self.weights.init:       # its network is that of the weights; nothing here depends on it
-            given.pop('model.backbone', None)
+        if self.weights.init and given.get('model.backbone', '') is None:
+            given.pop('model.backbone')     # its network is that of the weights
         return configure(self.weights.config, given).cfg
 
     @property
@@ -64,6 +66,13 @@ class Recipe:
         return {**found, **leaves_of(self.cfg, ('global_batch',)), 'batch': self.batch,
                 'masks': self.masks}
 
+    @cached_property
+    def continuing(self) -> dict[str, Any]:
+        """How weights to continue from are trained; empty where there are none."""
+        given = {**OURS, **self.weights.options}
+        return leaves_of(load_config(self.weights.config, given),
+                         [TABLE]) if self.weights.init else {}
+
     def train(self, place: Place, images: Path, count: int, folder: Path, steps: int,
               options: Mapping[str, Any], masks: Path | None) -> Command:
         """The command that pretrains for ``steps`` updates."""
@@ -75,9 +84,8 @@ class Recipe:
                 *(['--masks', str(masks)] if masks else []), *self._start(place, folder),
                 *options_of(given, place)]
 
-
     def _start(self, place: Place, folder: Path) -> Command:
-        begun = (folder / KEPT).is_file()       # a run that continues is refused before
+        begun = (folder / KEPT).is_file()       # --resume with --init is refused before
         init = self.weights.init
         return [*(['--init', str(place.path(init))] if init else []),
                 *(['--resume'] if begun or not init else [])]
@@ -149,7 +157,8 @@ class OfRecipe(Cell):
         """The files that it reads beside the images, and what it continues from; empty of one from
         random weights."""
         found = {'files': dict(self.files)} if self.files else {}
-        return {**found, 'init': self.recipe.weights.init} if self.recipe.weights.init else found
+        return {**found, 'init': self.recipe.weights.init,
+                **self.recipe.continuing} if self.recipe.weights.init else found
 
     def images(self, place: Place) -> tuple[Path, int]:
         """What ``--data`` takes, and how many images that are."""

@@ -12,7 +12,7 @@ import yaml
 
 from densessl.bounds import Filled, NotNegative, Range, check_value
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
-from densessl.study.plan import RANDOM, Evaluation, Published, Source, Study, Weights
+from densessl.study.plan import FILLED, RANDOM, Evaluation, Published, Source, Study, Weights
 
 Text = Annotated[str, Filled()]
 Minutes = Annotated[float, Range(above=0, most=10 ** 7)]
@@ -140,6 +140,9 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
     for one in data:
         _among(f'{where}.data', one.partition('/')[0], sources)
     _among(f'{where}.init', given.get('init'), sources)
+    for key, value in given['options'].items():
+        for one in re.findall(FILLED, value) if isinstance(value, str) else ():
+            _among(f'{where}.options.{key}', one, sources)
     budgets = given.pop('cpu_minutes', None)
     budgets = budgets if isinstance(budgets, list) else [budgets]
     seeds = tuple(given.pop('seeds')) if 'seeds' in given else None

@@ -64,7 +64,8 @@ class HealthHook(Hook):
             self.files = {name: JsonLines(Path(runner.work_dir) / name)
                           for name in (HEALTH, ALARMS)}
             lines = self.files[HEALTH].begin(runner.iter)
-            self.energy = EnergyMeter(lines[-1].get('energy_kwh', 0.0) if lines else 0.0)
+            self.energy = EnergyMeter(next((line['energy_kwh'] for line in reversed(lines)
+                                            if 'energy_kwh' in line), 0.0))
             for line in lines:      # so that no alarm comes twice
                 self.alarms.judge(line['step'], {key: value for key, value in line.items()
                                                  if isinstance(value, float)})

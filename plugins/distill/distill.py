@@ -64,7 +64,8 @@ class Distill(Method):
         if model.get('cached') is not None:
             if model.get('teacher_size') is not None:
                 raise UsageError(f'model.teacher_size {model.teacher_size} does nothing beside '
-                                 f'model.cached {model.cached}: leave one of them out')
+                                 f'model.cached {model.cached}: give model.cached=None, or leave '
+                                 f'it out')
             return      # it sees images whose sides were made its own
         for i, view in enumerate(cfg.views):
             teacher.check_size(view['size'], f'views.{i}.size')

@@ -10,6 +10,7 @@ import pytest
 from pycocotools import mask as rle
 
 from densessl.cli import main
+from densessl.labels.coco_pixels import draw
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.pixel_labels import find_pixel_labels
 
@@ -61,6 +62,35 @@ def test_small_objects_lie_over_large_ones_and_crowds_have_no_label(data, tmp_pa
     assert sorted(set(drawn(out).ravel())) == [0, 1, 2, 3, IGNORED]
     assert json.loads((out / 'classes.json').read_text())['classes'] == [
         'background', 'person', 'car', 'dog']
+
+
+def test_both_splits_have_the_ids_of_train_whatever_their_order(data, tmp_path):
+    path = data / 'annotations' / 'instances_val2017.json'
+    content = json.loads(path.read_text())
+    content['categories'] = content['categories'][::-1]
+    path.write_text(json.dumps(content))
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert drawn(tmp_path / 'out')[1, 13] == 2 and drawn(tmp_path / 'out')[3, 5] == 1
+
+
+def test_categories_of_one_name_are_one_class(data, tmp_path):
+    for path in (data / 'annotations').iterdir():
+        content = json.loads(path.read_text())
+        content['categories'][1]['name'] = 'person'
+        path.write_text(json.dumps(content))
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert drawn(tmp_path / 'out')[1, 13] == 1 == drawn(tmp_path / 'out')[3, 5]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_compressed_run_lengths_are_those_of_cocos_code(seed):
+    rng = np.random.default_rng(seed)
+    mask = np.asfortranarray(rng.random((37, 53)) < rng.choice([0.02, 0.5, 0.98]), np.uint8)
+    if seed % 3 == 0:
+        mask[:, 5:40] = seed % 2
+    text = rle.encode(mask)['counts'].decode()
+    shape = {'class': 1, 'crowd': False, 'shape': {'size': [37, 53], 'counts': text}}
+    assert np.array_equal(draw(37, 53, [shape], 'x.json'), mask)
 
 
 def test_what_is_missing_is_named(data, tmp_path, capsys):

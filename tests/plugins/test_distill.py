@@ -210,7 +210,7 @@ def test_a_run_on_cached_features(scenes, vit, monkeypatch):
     (['model.teacher=VIT', 'model.cached=None', 'model.teacher_size=60'],
      'model.teacher_size 60: the teacher vit.pth takes multiples of its 14 pixels a cell; give 56'),
     (['model.teacher=VIT', 'model.teacher_size=112'],
-     'model.teacher_size 112 does nothing beside model.cached 256'),
+     'model.teacher_size 112 does nothing beside model.cached 256: give model.cached=None'),
     (['model.teacher=VIT', 'model.teacher_stage=3'], 'stage 3: the backbone'),
     (['model.teacher=VIT', 'model.teacher_as=timm.resnet18'], 'says what it is; leave out --as'),
 ])

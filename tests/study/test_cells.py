@@ -180,6 +180,9 @@ def test_a_pretraining_may_start_from_a_file_and_learn_from_one(place, tmp_path)
                                                 {}, None)
     words = distilled.recipe.train(place, tmp_path / 'photos', 3, tmp_path / 'run', 9, {}, None)
     assert '--init' not in words and f"model.teacher='{file}'" in words
+    rows['continued']['options']['continuing.rate'] = 0.5
+    slower = of_kind(made(place, tmp_path, **changes), Pretraining)[:2]
+    assert slower[0].id != continued.id and slower[1].id == distilled.id
     file.write_bytes(b'other weights')
     others = of_kind(made(place, tmp_path, **changes), Pretraining)[:2]
     assert not {one.id for one in others} & {continued.id, distilled.id}

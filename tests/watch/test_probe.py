@@ -200,7 +200,8 @@ def test_coco_annotations_become_label_maps(tmp_path):
 
 
 @pytest.mark.parametrize('shape', [
-    [[1, 2, 3]], [[1e9, 0, 5, 5, 0, 9]], [['a', 'b']], {'counts': [3, 4]}, {'counts': 'ab'}, 5,
+    [[1, 2, 3]], [[1e9, 0, 5, 5, 0, 9]], [['a', 'b']], {'counts': [3, 4]}, {'counts': 'ab'},
+    {'counts': ''}, {'counts': '1'}, {'counts': '0000000000'}, {'counts': 'é'}, 5,
     [[float('nan'), 1, 2, 3, 4, 5]]])
 def test_outlines_that_cannot_be_read_are_refused(shape):
     with pytest.raises(UsageError, match=r'x\.json has an outline'):
