@@ -49,7 +49,7 @@ class EnergyMeter:
         """kWh until now; None if the machine counts none, or no longer does."""
         try:
             self.joules += sum(counter.since() for counter in self.counters)
-        except Exception:       # a card that went away, too: a run goes on without the figure
+        except (OSError, ValueError):       # the run goes on without the figure
             self.counters = []
         return self.joules / JOULES if self.counters else None
 
@@ -74,12 +74,22 @@ def cards() -> list[Counter]:
         return []
     try:
         import pynvml
+    except ImportError:
+        return []
+
+    def counter(uuid: str) -> Counter:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f'GPU-{uuid}')
+
+        def read() -> float:
+            try:
+                return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+            except pynvml.NVMLError as error:
+                raise OSError(f'the card no longer counts its energy: {error}') from error
+        return Counter(read)
+
+    try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByUUID(
-            f'GPU-{torch.cuda.get_device_properties(i).uuid}')
-            for i in range(torch.cuda.device_count())]
-        return [Counter(lambda handle=handle:
-                        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
-                for handle in handles]
-    except Exception:       # not installed, no driver, an older card: it has many classes of errors
+        return [counter(torch.cuda.get_device_properties(i).uuid)
+                for i in range(torch.cuda.device_count())]
+    except (pynvml.NVMLError, AttributeError, OSError):     # no driver, an older card or PyTorch
         return []
