@@ -1,6 +1,9 @@
 """The energy that a run takes, from counters that start again."""
 from __future__ import annotations
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import pytest
 
 from densessl.watch import energy
@@ -47,3 +50,30 @@ def test_a_machine_that_counts_nothing_says_none(powercap, tmp_path, monkeypatch
     assert len(processors(powercap)) == 1
     monkeypatch.setattr(energy, 'processors', list)
     assert EnergyMeter(before=2.0).kwh() is None
+
+
+def test_cards_count_in_thousandths_of_a_joule_until_they_are_gone(monkeypatch):
+    class Library(ModuleType):
+        NVMLError = type('NVMLError', (Exception,), {})
+        counts = [1000, 4000]
+
+        def nvmlInit(self):
+            """Nothing to do."""
+
+        def nvmlDeviceGetHandleByUUID(self, uuid):
+            return uuid
+
+        def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+            assert handle == 'GPU-abc'
+            if not self.counts:
+                raise self.NVMLError('lost')
+            return self.counts.pop(0)
+
+    monkeypatch.setitem(sys.modules, 'pynvml', Library('pynvml'))
+    for name, value in {'is_available': True, 'device_count': 1,
+                        'get_device_properties': SimpleNamespace(uuid='abc')}.items():
+        monkeypatch.setattr(energy.torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(energy, 'processors', list)
+    meter = EnergyMeter()
+    assert meter.kwh() == pytest.approx(3 / 3.6e6)
+    assert meter.kwh() is None
