@@ -53,9 +53,10 @@ def test_a_machine_that_counts_nothing_says_none(powercap, tmp_path, monkeypatch
 
 
 def test_cards_count_in_thousandths_of_a_joule_until_they_are_gone(monkeypatch):
+    counts = [1000, 4000]
+
     class Library(ModuleType):
         NVMLError = type('NVMLError', (Exception,), {})
-        counts = [1000, 4000]
 
         def nvmlInit(self):
             """Nothing to do."""
@@ -65,9 +66,9 @@ def test_cards_count_in_thousandths_of_a_joule_until_they_are_gone(monkeypatch):
 
         def nvmlDeviceGetTotalEnergyConsumption(self, handle):
             assert handle == 'GPU-abc'
-            if not self.counts:
+            if not counts:
                 raise self.NVMLError('lost')
-            return self.counts.pop(0)
+            return counts.pop(0)
 
     monkeypatch.setitem(sys.modules, 'pynvml', Library('pynvml'))
     for name, value in {'is_available': True, 'device_count': 1,
