@@ -95,6 +95,7 @@ class Probe(Scoring):
 class Downstream:
     """A downstream config with its overrides, read once for all weights and seeds."""
 
+    config: str
     evaluation: Evaluation
 
     @cached_property
@@ -103,12 +104,12 @@ class Downstream:
         one = self.evaluation
         given = dict(one.options)
         return given if one.length == 1 else given | lengthened(
-            load_config(one.finetune, given), one.length)
+            load_config(self.config, given), one.length)
 
     @cached_property
     def digest(self) -> str:
         """Of the resolved config."""
-        return config_digest(load_config(self.evaluation.finetune, self.options))
+        return config_digest(load_config(self.config, self.options))
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Finetuning(Scoring):
             return None
         one = self.evaluation
         like = ['--like', str(self.like.backbone(place))] if self.like else []
-        return ['finetune', one.finetune, '--backbone', self.file(place), *like, '--data-root',
+        return ['finetune', self.downstream.config, '--backbone', self.file(place), *like, '--data-root',
                 str(place.path(one.data)), '--fraction', repr(one.fraction), '--seed',
                 str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
                 *options_of(self.downstream.options, place)]

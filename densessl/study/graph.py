@@ -52,7 +52,7 @@ class _Builder:
     def __init__(self, study: Study, place: Place) -> None:
         self.study, self.place = study, place
         self.recipes: dict[int, Recipe] = {}
-        self.downstream: dict[int, Downstream] = {}
+        self.downstream: dict[tuple[int, str], Downstream] = {}
         self.made = {name: DrawnLabels(f'label maps of {source.label_maps_of}', source=source,
                                      digest=place.digest(source.label_maps_of))
                      for name, source in study.sources.items() if source.label_maps_of}
@@ -75,8 +75,9 @@ class _Builder:
             weights_digest=digest, digest=self.place.digest(evaluation.data), **minutes)
         if evaluation.probe:
             return Probe(**given)
+        config = evaluation.instead.get(weights.name, evaluation.finetune)
         return Finetuning(**given, downstream=self.downstream.setdefault(
-            id(evaluation), Downstream(evaluation)))
+            (id(evaluation), config), Downstream(config, evaluation)))
 
     def pretraining(self, weights: Weights, seed: int) -> Pretraining:
         recipe = self.recipes.setdefault(id(weights), Recipe(weights))

@@ -79,6 +79,8 @@ class Evaluation:
 
     Attributes:
         probe: kind of probe. finetune: downstream config. One of the two.
+        instead: name of weights → the downstream config that they take, as theirs is another
+            network.
         fraction: of the labelled training images. length: multiple of the config's own.
         scores: those that are shown, headline first. arguments: of the probe. options: overrides
             of the downstream config. minutes: an estimate of its cost.
@@ -88,6 +90,7 @@ class Evaluation:
     data: str
     probe: str | None = None
     finetune: str | None = None
+    instead: Mapping[str, str] = field(default_factory=dict)
     fraction: float = 1.0
     length: float = 1.0
     scores: tuple[str, ...] = ('mIoU',)

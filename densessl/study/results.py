@@ -62,7 +62,8 @@ def _row(weights: Weights, study: Study, place: Place) -> dict[str, Any]:
 def _column(evaluation: Evaluation) -> dict[str, Any]:
     kind = 'finetune' if evaluation.finetune else 'probe'
     return {'evaluation': evaluation.name, 'kind': kind, 'data': evaluation.data,
-            'how': evaluation.finetune or evaluation.probe, 'fraction': evaluation.fraction,
+            'how': evaluation.finetune or evaluation.probe,
+            'instead': dict(evaluation.instead), 'fraction': evaluation.fraction,
             'length': evaluation.length, 'scores': list(evaluation.scores)}
 
 

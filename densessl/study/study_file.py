@@ -32,8 +32,8 @@ PRETRAINING = {
     'epochs': Minutes, 'init': Text, 'options': dict, 'masks': dict, 'minutes': NotNegative,
     'seeds': Sequence[Seed], 'same_weights': bool, 'published': Published, 'note': Text}
 EVALUATION = {
-    'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'data': Text,
-    'fractions': Sequence[Text | float], 'lengths': Sequence[Length], 'scores': Sequence[Text],
+    'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'instead': Mapping[str, Text],
+    'data': Text, 'fractions': Sequence[Text | float], 'lengths': Sequence[Length], 'scores': Sequence[Text],
     'arguments': dict, 'options': dict, 'minutes': NotNegative}
 OF_PROBES = ('size', 'square', 'stage', 'ignore', 'map', 'decay', 'neighbors', 'temperature')
 
@@ -86,6 +86,9 @@ def study_of(content: Any, stem: str) -> Study:
         _among(f'pretrainings.{one.name}.like', one.like, names)
         for key in one.published:
             _among(f'pretrainings.{one.name}.published', key, [one.name for one in evaluations])
+    for one in evaluations:
+        for key in one.instead:
+            _among(f'evaluations.{one.name}.instead', key, names)
     _among('against', content.get('against'), names)
     _among('masks_on', content.get('masks_on'), sources)
     first, second = content.get('calibration', (2, 10))
@@ -158,16 +161,14 @@ def _evaluations(name: str, value: Any, sources: Mapping[str, Source]) -> list[E
                          f'config), and not both')
     _among(f'{where}.data', value['data'].partition('/')[0], sources)
     check_keys(f'{where}.arguments', value.get('arguments', {}), OF_PROBES)
-    of_the_other = 'options' if 'probe' in value else 'arguments'
-    if of_the_other in value:
-        raise UsageError(f'{where}.{of_the_other} does nothing here: a probe takes arguments, '
-                         f'fine-tuning takes options')
-    if 'probe' in value and 'lengths' in value:
-        raise UsageError(f'{where}.lengths does nothing here: probes are solved, not trained')
+    for key in ('options', 'instead', 'lengths') if 'probe' in value else ('arguments',):
+        if key in value:
+            raise UsageError(f'{where}.{key} does nothing here: a probe takes arguments; options, '
+                             f'lengths and other configs are for fine-tuning')
     fractions = [_fraction(f'{where}.fractions', one) for one in value.get('fractions', [1])]
     scores = tuple(value.get('scores', ('mIoU',)))
-    given = {key: value[key] for key in ('data', 'probe', 'finetune', 'arguments', 'options',
-                                         'minutes') if key in value}
+    given = {key: value[key] for key in ('data', 'probe', 'finetune', 'instead', 'arguments',
+                                         'options', 'minutes') if key in value}
     return [Evaluation(name, fraction=fraction, length=length, scores=scores, **given)
             for length, fraction in product(value.get('lengths', [1.0]), fractions)]
 

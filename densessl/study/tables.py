@@ -123,6 +123,10 @@ def notes(results: Mapping[str, Any]) -> list[str]:
                      'before, masks and the start of the process included.')
     if results['published_in']:
         lines.append(f'Published figures: {results["published_in"]}')
+    instead = {(row, config) for column in results['columns']
+               for row, config in column.get('instead', {}).items()}
+    lines += [f'{row} is another network: fine-tuned as {config}.' for row, config
+              in sorted(instead)]
     failed = [one for one in results['missing'] if one['failed']]
     waiting = len(results['missing']) - len(failed)
     if waiting:

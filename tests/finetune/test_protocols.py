@@ -28,7 +28,7 @@ PUBLISHED = {
 
 def test_every_config_is_a_protocol_or_a_twin():
     twins = {values[-1] for values in PUBLISHED.values()}
-    assert set(NAMES) == set(PUBLISHED) | twins | {'fcn_r18_folder'}
+    assert set(NAMES) == set(PUBLISHED) | twins | {'fcn_r18_folder', 'fcn_lite0_folder'}
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -148,6 +148,19 @@ def test_commands_of_probes_and_fine_tuning(place, tmp_path):
     assert {'labels.ignore=11', 'train_cfg.max_iters=150'} <= set(words)
 
 
+def test_rows_of_another_network_are_fine_tuned_by_another_config(place, tmp_path):
+    model = {'finetune': 'downstream/fcn_r18_folder', 'data': 'road'}
+    before = made(place, tmp_path, evaluations={'model': model})
+    model['instead'] = {'random': 'downstream/fcn_lite0_folder'}
+    graph = made(place, tmp_path, evaluations={'model': model})
+    place = replace(place, sources=dict.fromkeys(place.paths))
+    for old, new in zip(before.scorings, graph.scorings, strict=True):
+        random = new.weights.name == 'random'
+        assert new.command(place, [])[1] == ('downstream/fcn_lite0_folder' if random else
+                                             'downstream/fcn_r18_folder')
+        assert (new.id != old.id) is random
+
+
 def test_options_with_places_of_data_in_them(place):
     place = replace(place, sources=dict.fromkeys(place.paths))
     assert words_of({'ignore': [11, 12], 'square': True, 'stage': None}, place) == [
