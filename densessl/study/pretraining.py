@@ -16,12 +16,15 @@ from densessl.weights.backbone_file import load_backbone_file
 BACKBONE = 'backbone.pth'
 MEASURABLE = 15.0   # seconds by which two runs must differ
 MOST_RUNS = 4
+MOST_GROWTH = 16    # of a run's steps, from one to the next: short differences deceive
 
 
 @dataclass(frozen=True)
 class Calibration(OfRecipe):
     """What a step costs, from two short runs: the start of a process cancels out. The second one
-    is made longer until the difference is long enough to be measured."""
+    is made longer until the difference is long enough to be measured. The other is the cheapest of
+    the shorter ones: the first may pay for a cache, such as a teacher's features, which counts as
+    its start."""
 
     steps: tuple[int, int] = field(kw_only=True)
     machine: str = field(kw_only=True)
@@ -46,18 +49,22 @@ class Calibration(OfRecipe):
         """The steps of the runs that were done, and of the next one if there is one."""
         steps = list(self.steps)
         while len(steps) < MOST_RUNS and len(runs) >= len(steps):
-            longer = runs[len(steps) - 1]['cpu_seconds'] - runs[0]['cpu_seconds']
+            costs = [run['cpu_seconds'] for run in runs[:len(steps)]]
+            base = _cheapest(costs[:-1])
+            longer = costs[-1] - costs[base]
             if longer >= MEASURABLE:
                 break
-            a_step = max(longer / (steps[-1] - steps[0]), MEASURABLE / 1000)
-            steps.append(steps[-1] + math.ceil(1.5 * MEASURABLE / a_step))
+            a_step = max(longer / (steps[-1] - steps[base]), MEASURABLE / 1000)
+            wanted = steps[-1] + math.ceil(1.5 * MEASURABLE / a_step)
+            steps.append(min(wanted, MOST_GROWTH * steps[-1]))
         return steps[:len(runs) + 1]
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         steps, costs = self.lengths(runs), [run['cpu_seconds'] for run in runs]
-        a_step = (costs[-1] - costs[0]) / (steps[-1] - steps[0])
+        base = _cheapest(costs[:-1])
+        a_step = (costs[-1] - costs[base]) / (steps[-1] - steps[base])
         if a_step <= 0:
-            raise UsageError(f'{steps[-1]} steps took no more CPU time than {steps[0]}: give a '
+            raise UsageError(f'{steps[-1]} steps took no more CPU time than {steps[base]}: give a '
                              f'longer calibration in the file')
         return {'steps': steps, 'cpu_seconds_of_runs': costs, 'cpu_seconds_a_step': a_step,
                 'cpu_seconds_to_start': max(0.0, costs[0] - steps[0] * a_step)}
@@ -65,6 +72,10 @@ class Calibration(OfRecipe):
     def tidy(self, place: Place) -> None:
         for folder in self.folder(place).glob('run*'):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cheapest(costs: Sequence[float]) -> int:
+    return min(range(len(costs)), key=costs.__getitem__)
 
 
 @dataclass(frozen=True)

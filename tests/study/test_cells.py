@@ -131,6 +131,18 @@ def test_a_calibration_is_as_long_as_it_must_be(place, tmp_path):
         cell.outcome(place, [cost(1)] * 4)
 
 
+def test_a_calibration_whose_first_run_fills_a_cache(place, tmp_path):
+    cell = of_kind(made(place, tmp_path), Calibration)[0]
+    runs = []
+    while len(steps := cell.lengths(runs)) > len(runs):
+        cache = 0 if runs else 24.0
+        runs.append({'cpu_seconds': cache + 6.0 + 0.5 * steps[-1], 'seconds': 0.0})
+    assert steps == [1, 3, 48]
+    found = cell.outcome(place, runs)
+    assert found['cpu_seconds_a_step'] == pytest.approx(0.5)
+    assert found['cpu_seconds_to_start'] == pytest.approx(30.0)     # the cache included
+
+
 def test_commands_of_probes_and_fine_tuning(place, tmp_path):
     graph = made(place, tmp_path)
     random = next(cell for cell in graph.scorings if cell.weights.name == 'random')
