@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, 'fork') or not (ROOT / 'tools').
                                 reason='forks, and runs in a checkout only')
 
 
+@pytest.mark.slow               # what it does by chance, test_stop and test_run do one by one
 @pytest.mark.timeout(900)       # on a machine that does much else; 17 seconds of one core
 def test_tortured_runs_end_as_if_undisturbed(tmp_path):
     done = subprocess.run(
