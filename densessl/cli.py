@@ -21,7 +21,7 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'make_label_maps': "draw label maps from annotations in COCO's format",
     'make_shards': 'copy images and their masks into tar shards',
     'views': 'draw the views that a config makes of some images',
-    'report': 'show what pretraining runs did, and whether they are well',
+    'report': 'show what pretraining runs did, and whether they are healthy',
     'export': 'take the backbone out of a checkpoint',
     'check': 'open the labelled data of a downstream config and say what is wrong with it',
     'finetune': 'fine-tune and score a backbone on labelled images',

@@ -1,4 +1,4 @@
-"""``densessl report``: what pretraining runs did, and whether they are well, on one page."""
+"""``densessl report``: what pretraining runs did, and whether they are healthy, on one page."""
 from __future__ import annotations
 
 import argparse

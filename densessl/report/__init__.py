@@ -1,1 +1,1 @@
-"""What a pretraining run did and whether it is well: one page, read from its work folder."""
+"""What a pretraining run did and whether it is healthy: one page, read from its work folder."""

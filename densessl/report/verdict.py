@@ -1,4 +1,4 @@
-"""Whether a run is well, in words: since which step that was clear, and what to do."""
+"""Whether a run is healthy, in words: since which step that was clear, and what to do."""
 from __future__ import annotations
 
 import math

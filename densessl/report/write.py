@@ -121,7 +121,7 @@ def _body(runs: Sequence[RecordedRun]) -> str:
 def _head(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
     lead = page.paragraph(together(runs, verdicts), 'lead') if len(runs) > 1 else ''
     title = 'Is this pretraining run well?' if len(runs) == 1 else (
-        f'Which of these {len(runs)} pretraining runs is well?')
+        f'Which of these {len(runs)} pretraining runs is healthy?')
     cards = ''.join(_card(i, run, verdict) for i, (run, verdict) in
                     enumerate(zip(runs, verdicts, strict=True)))
     return f'<header><h1>{title}</h1>{lead}<div class="verdicts">{cards}</div></header>'

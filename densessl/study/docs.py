@@ -23,7 +23,8 @@ INTRODUCTION = """# Evidence
 
 Written by `densessl study FILE --write-docs` from the results in `studies/results`; no figure is
 typed by hand. [studies.md](studies.md) says how to run a study, and what its words mean. The
-studies' development data are small: what is shown is what these figures show, no more.
+studies' development data are small: these figures show what was measured on them and nothing
+beyond.
 """
 NOTHING = 'Nothing is kept there yet.\n'
 

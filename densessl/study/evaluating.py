@@ -130,9 +130,9 @@ class Finetuning(Scoring):
             return None
         one = self.evaluation
         like = ['--like', str(self.like.backbone(place))] if self.like else []
-        return ['finetune', self.downstream.config, '--backbone', self.file(place), *like, '--data-root',
-                str(place.path(one.data)), '--fraction', repr(one.fraction), '--seed',
-                str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
+        return ['finetune', self.downstream.config, '--backbone', self.file(place), *like,
+                '--data-root', str(place.path(one.data)), '--fraction', repr(one.fraction),
+                '--seed', str(self.seed), '--work-dir', str(self.folder(place) / 'run'), '--resume',
                 *options_of(self.downstream.options, place)]
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:

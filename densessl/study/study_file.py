@@ -33,8 +33,8 @@ PRETRAINING = {
     'seeds': Sequence[Seed], 'same_weights': bool, 'published': Published, 'note': Text}
 EVALUATION = {
     'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'instead': Mapping[str, Text],
-    'data': Text, 'fractions': Sequence[Text | float], 'lengths': Sequence[Length], 'scores': Sequence[Text],
-    'arguments': dict, 'options': dict, 'minutes': NotNegative}
+    'data': Text, 'fractions': Sequence[Text | float], 'lengths': Sequence[Length],
+    'scores': Sequence[Text], 'arguments': dict, 'options': dict, 'minutes': NotNegative}
 OF_PROBES = ('size', 'square', 'stage', 'ignore', 'map', 'decay', 'neighbors', 'temperature')
 
 

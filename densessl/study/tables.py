@@ -73,7 +73,7 @@ def labels(results: Mapping[str, Any], column: Mapping[str, Any]) -> str:
 
 def cost_rows(results: Mapping[str, Any]) -> Rows:
     """Header and rows: what each pretraining cost, as measured."""
-    rows = [['pretraining', 'seeds', 'CPU-minutes', 'of them masks', 'updates', 'images seen',
+    rows = [['pretraining', 'seeds', 'CPU-minutes', 'of which masks', 'updates', 'images seen',
              'epochs', 's a step, measured before']]
     for row in results['rows']:
         own = [line for line in results['weights'] if line['row'] == row['row']]
@@ -120,7 +120,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if any(row['cpu_minutes'] for row in results['rows']):
         lines.append('Equal compute is equal CPU time of one process with one thread: the number '
                      'of updates follows from what a step of each method was measured to take '
-                     'before, masks and the start of the process included.')
+                     'before, masks and the start of the process included. What each '
+                     'run then took is in the table of costs.')
     if results['published_in']:
         lines.append(f'Published figures: {results["published_in"]}')
     instead = {(row, config) for column in results['columns']
@@ -168,7 +169,7 @@ def _cell(results: Mapping[str, Any], row: str, column: Mapping[str, Any], score
     own = next((line for line in lines if line['row'] == row), None)
     if own is None:
         return BLANK
-    few = f' (n = {own["n"]})' if own['n'] < max(line['n'] for line in lines) else ''
+    few = f' (n = {own["n"]})' if own['n'] < max(line['n'] for line in results['summary']) else ''
     best = len(lines) > 1 and own['mean'] == max(line['mean'] for line in lines)
     return f'**{amount(own)}**{few}' if best else amount(own) + few
 

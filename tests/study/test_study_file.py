@@ -69,8 +69,8 @@ def test_lists_are_written_out(study):
     ('photos: some photos', '"a b": x, photos: p', 'data.a b: a name has letters, digits and'),
     ('arguments:', 'options:', 'evaluations.probe.options does nothing here: a probe takes'),
     ('arguments:', 'instead: {own: x}, arguments:', 'evaluations.probe.instead does nothing here'),
-    ('lengths: [1, 0.5]', 'instead: {onw: x}', "evaluations.model.instead: 'onw' is not in the file "
-     "(did you mean 'own'?)"),
+    ('lengths: [1, 0.5]', 'instead: {onw: x}', "evaluations.model.instead: 'onw' is not in the "
+     "file (did you mean 'own'?)"),
     ('lengths: [1, 0.5]', 'instead: x', 'evaluations.model: instead must be a dict'),
     ('label_maps_of: road', 'label_maps_of: rode', "data.maps.label_maps_of: 'rode' is not"),
 ])
