@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.probes.kinds import KINDS
 
 BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 'lr': (0, 1e6),
           'temperature': (0, 1e6), 'decay': (0, 1e6), 'workers': (0, 2 ** 10),
@@ -14,7 +15,6 @@ BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from densessl.probes.probe import KINDS
     parser.add_argument('backbones', nargs='+', metavar='BACKBONE',
                         help='exported backbones, or random')
     parser.add_argument('--data', required=True, metavar='DIR', help='dense: a folder of label '

@@ -34,13 +34,8 @@ from densessl.probes.classify import (
 from densessl.probes.dense import dense_probe
 from densessl.probes.differences import COUNTS, differences
 from densessl.probes.frozen import RANDOM, Measured, architecture_of, load_measured
+from densessl.probes.kinds import KINDS
 
-KINDS = {   # what --kind can name, and what it measures
-    'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',
-    'linear': 'logistic regression on frozen pooled features, on images in classes: accuracy',
-    'knn': 'weighted nearest neighbors of frozen pooled features: accuracy',
-    'finetune': 'the whole network trained on images in classes: accuracy',
-}
 Measure = Callable[[Measured], dict[str, Any]]
 
 
@@ -49,7 +44,7 @@ class Probe:
     """What to measure; None means the kind's own default.
 
     Attributes:
-        kind: of :data:`KINDS`. data: the data set's folder.
+        kind: of :data:`~densessl.probes.kinds.KINDS`. data: the data set's folder.
         dataset: ``'TARGET.NAME'`` of a set in its own format; None: a folder's layout says it.
         size: short side of images (dense) or side of crops, in pixels.
         square: resize images to squares (dense). stage: which map, finest first (dense).
