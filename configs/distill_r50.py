@@ -25,6 +25,8 @@ _base_ = ['_base_/pretrain.py']
 
 data = 'data/imagenet/train'
 
+masks = None                   # of model.type=distill_regions
+
 # One view for both networks. 224 = 16 × 14 = 14 × 16: both patch sizes divide it.
 views = [dict(
     size=224, area=(0.2, 1.0), ratio=(3 / 4, 4 / 3), interpolation='bicubic', flip=0.5,

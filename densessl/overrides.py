@@ -37,9 +37,29 @@ def apply_overrides(cfg: Config, options: Mapping[str, Any]) -> None:
         made.add(_make_room(cfg, key, isinstance(value, Mapping), made))
         try:
             cfg.merge_from_dict({key: copy.deepcopy(value)})
+        except AttributeError as error:
+            raise UsageError(f'--cfg-options {key}: keys must be text, and in {shown(value)} one '
+                             f'is not') from error
         except (TypeError, KeyError, IndexError) as error:  # a dict in place of a plain value
             raise UsageError(f'--cfg-options {key}: {shown(value)} cannot take the place of what '
                              f'the config has there') from error
+
+
+def apply_row(cfg: Config, where: str, row: Mapping[Any, Any]) -> None:
+    """Put a row of a config's own tables, such as its recipe's, into it.
+
+    Args:
+        where: its dotted key, for messages. row: values by dotted key.
+
+    Raises:
+        UsageError: a key that is none of the config's, or a value of another kind than its own.
+    """
+    for key, value in row.items():
+        try:
+            cfg.merge_from_dict({key: copy.deepcopy(value)})
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+            raise UsageError(f'{where}: {shown(key)} leads to nothing in the config, or to '
+                             f'something that {shown(value)} cannot take the place of') from error
 
 
 def settle_types(cfg: Config, published: Config, options: Mapping[str, Any],

@@ -6,8 +6,8 @@
 The teacher is any file that `densessl train --init` takes, or TARGET.name for the weights that a
 library publishes (docs/continue.md). Features averaged over region masks are compared as well by
 
-    --cfg-options model.type=distill_regions "masks=dict(type='felzenszwalb', scale=500,
-        sigma=0.8, min_size=400)"
+    --cfg-options model.type=distill_regions masks.type=felzenszwalb masks.scale=500 \
+        masks.sigma=0.8 masks.min_size=400
 
 Cost      400 steps on 1623 photographs and one pass of an EfficientNet-Lite0 over them, 450 s on
           one core of an AMD EPYC.
@@ -18,6 +18,8 @@ Expected  47.0 mIoU by the dense probe on CamVid from an EfficientNet-Lite0 with
 _base_ = ['../_base_/pretrain.py']
 
 data = None                    # give --data
+
+masks = None                   # of model.type=distill_regions
 
 # One view: teacher and student see the same pixels, and crops need not be large to show the same.
 views = [dict(

@@ -23,6 +23,7 @@ from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, te
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.weights.backbone_file import load_foreign
 from densessl.weights.keymap import State
+from densessl.weights.stored_tensors import not_finite
 
 AUTO = 'auto'
 
@@ -110,9 +111,9 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     backbone.load_state_dict({key: value for key, value in state.items()
                               if key in owned and owned[key].shape == value.shape}, strict=False)
     keys = compare_keys(state, {'': backbone})
-    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        return keys, f'{broken[0]} holds infinities or NaN'
+    broken = not_finite(state)
+    if broken is not None:
+        return keys, f'{broken} holds infinities or NaN'
     if not keys.complete:
         return keys, keys.summary()
     image = normalize(reference_image(layout.image_size), {

@@ -6,7 +6,8 @@ library publishes for one of its networks.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Start:
 
 
 def read_start(weights: str, network: str | None = None, layout: str | None = None,
-               heads: bool = False) -> Start:
+               heads: bool = False, *, option: str = '--as ') -> Start:
     """Find and read weights to start from.
 
     Args:
@@ -67,6 +68,7 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
         network: ``'TARGET.name'`` or a call of it, the network that somebody else's file is of.
         layout: of somebody else's file, as ``export --from`` takes it; told by the file if None.
         heads: also take heads, targets and queue, from a checkpoint of a run.
+        option: how messages ask for ``network``, up to its value.
 
     Raises:
         UsageError: no such file, no weights in it, or weights of no known network.
@@ -75,25 +77,30 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
     if not path.is_file() and _is_network_name(weights):
         if network or layout:
             raise UsageError(f'{weights} names a network, whose published weights are taken; '
-                             f'--as and --from are for files')
-        path, lines = _fetch(weights)
+                             f'{_bare(option)} and --from are for files')
+        path, lines = _fetch(weights, option)
         network = weights
     if not path.is_file():
         raise UsageError(f'no weights to start from at {weights}: '
                          + ('it is a folder; name a file in it' if path.is_dir() else
+                            'it is a pipe, socket or device' if path.exists() else
                             'no such file; give one, or TARGET.name for the weights that a '
                             'library publishes for its network'))
     if _is_own(path):
         if network or layout:
             raise UsageError(f'{path} was written by densessl and says what it is; leave out '
-                             f'--{"as" if network else "from"}')
+                             f'{_bare(option) if network else "--from"}')
         state, meta = read_backbone(path)
     else:
-        state, meta, more = _read_foreign(path, network, layout)
+        state, meta, more = _read_foreign(path, network, layout, option)
         lines += more
     rest = _heads(path, weights) if heads else None
     link = link_to(path, meta, weights_hash(state), heads=heads)
     return Start(path, state, meta, chain(link, meta), rest, lines)
+
+
+def _bare(option: str) -> str:
+    return option.rstrip(' =')
 
 
 def _is_network_name(text: str) -> bool:
@@ -102,7 +109,7 @@ def _is_network_name(text: str) -> bool:
     return bool(dot and name) and library in target_names()
 
 
-def _fetch(text: str) -> tuple[Path, list[str]]:
+def _fetch(text: str, option: str) -> tuple[Path, list[str]]:
     """The file of the weights that a library publishes for ``'TARGET.name'``, and lines about it.
 
     Raises:
@@ -117,14 +124,14 @@ def _fetch(text: str) -> tuple[Path, list[str]]:
     published = target.published_weights(name)
     if published is None:
         raise UsageError(f'{library} publishes no weights for {name} that it could fetch by '
-                         f'name; give a file of them, with --as {text}')
+                         f'name; give a file of them, with {option}{text}')
     try:
         path = published.fetch()
     except OSError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f'the weights of {text} cannot be downloaded ({reason}); fetch '
                          f'{published.address} where there is a network, and give the file with '
-                         f'--as {text}') from error
+                         f'{option}{text}') from error
     terms = f', license {published.license}' if published.license else ''
     return path, [f'{text}: {published.address}{terms}']
 
@@ -134,25 +141,27 @@ def _is_own(path: Path) -> bool:
     return isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta)
 
 
-def _read_foreign(path: Path, network: str | None, layout: str | None
+def _read_foreign(path: Path, network: str | None, layout: str | None, option: str
                   ) -> tuple[State, dict[str, Any], list[str]]:
-    foreign = Foreign(layout or AUTO, network=parse_network(network) if network else None)
+    foreign = Foreign(layout or AUTO, network=(
+        parse_network(network, _bare(option)) if network else None))
     if foreign.network:
         state, meta, lines, _ = read_named(path, foreign)
         return state, meta, lines
     try:
         return read_foreign(path, foreign)
     except UsageError as error:
-        raise UsageError(f'{error}. If the network is none of these, name it: --as TARGET.name'
+        raise UsageError(f'{error}. If the network is none of these, name it: {option}TARGET.name'
                          ) from error
 
 
 def _heads(path: Path, weights: str) -> State:
     """All weights of a run but its backbone's."""
     content = load_weights_only(path) if _is_own(path) else {}
-    found = {key: value for key, value in content.get('state_dict', {}).items()
-             if not key.startswith(PREFIX)}
-    if not found or 'densessl' not in content.get('meta', {}):
+    meta = content.get('meta', {})      # of an exported backbone it has a hash of its own
+    found = {} if 'densessl' not in meta or 'sha256' in meta else {
+        key: value for key, value in content['state_dict'].items() if not key.startswith(PREFIX)}
+    if not found:
         raise UsageError(f'init_heads: {weights} holds no heads, only a backbone; heads, targets '
                          f'and queue are in a checkpoint of densessl train (iter_N.pth)')
     return found
@@ -181,11 +190,11 @@ def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Plac
         network: the configuration that ``backbone`` was built from.
 
     Raises:
-        UsageError: it is another network.
+        UsageError: it is another network, or one that computes infinities or NaN.
     """
     source = start.meta['backbone']
     target = TRANSFER_TARGETS.get(network['type'].partition('.')[0])()
-    try:
+    with _as_another_network(start, network):
         state = translate(target, start.state, source['type'])
         added = target.added_modules(backbone, state)
         fits = compare_keys(state, {'': backbone}, added, by_value=False)
@@ -194,9 +203,20 @@ def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Plac
         backbone.load_state_dict(state, strict=False)
         keys = compare_keys(state, {'': backbone}, added)
         keys.require_complete(source['type'], target.name)
+    try:
         features = compare_features(start.state, start.meta, backbone, added)
-        features.require_equal(target.name)
     except UsageError as error:
-        raise UsageError(f'{start.file} holds a {spelled(source)}, another network than the '
-                         f'config’s {spelled(network)}: {error}') from error
+        raise UsageError(f'{start.file}: {error}') from error
+    with _as_another_network(start, network):
+        features.require_equal(target.name)
     return Placed(state, added, keys, features)
+
+
+@contextmanager
+def _as_another_network(start: Start, network: Mapping[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f'{start.file} holds a {spelled(start.meta["backbone"])}, another network '
+                         f'than the config’s {spelled(network)}: {error}. To train the network of '
+                         f'the weights, add --cfg-options model.backbone=None') from error

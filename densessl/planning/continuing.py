@@ -22,16 +22,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from densessl.backbone_parts import parameters_by_stage
 from densessl.bounds import Range, Share, check_value
 from densessl.engine.stop import micro_batches
-from densessl.errors import UsageError, check_keys
+from densessl.errors import UsageError, check_keys, shown
 from densessl.method import TARGET, Method
+from densessl.overrides import apply_row
 
 TABLE = 'continuing'
 OPTIONS: dict[str, Any] = {
     'heads_first': Share, 'layer_decay': Annotated[float, Range(above=0, most=1)],
-    'rate': Annotated[float, Range(above=0)], 'freeze': Annotated[int, Range(0)] | None,
+    'rate': Annotated[float, Range(above=0, most=10 ** 6)],
+    'freeze': Annotated[int, Range(0)] | None,
     'follow_norms': bool}
 OFF = {'heads_first': 0.0, 'layer_decay': 1.0, 'rate': 1.0, 'freeze': None, 'follow_norms': True}
 BACKBONE = 'backbone'
+NOT_A_ROWS = (TABLE, 'recipe', 'init', 'init_as', 'init_from', 'init_heads')
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ def check_continuing(cfg: Mapping[str, Any]) -> None:
         UsageError: an unknown key, or a value that is not allowed.
     """
     table = cfg.get(TABLE) or {}
+    for key in table:
+        if not isinstance(key, str) or key.split('.')[0] in NOT_A_ROWS:
+            raise UsageError(f'{TABLE}: {shown(key)} cannot stand there; it takes '
+                             f'{", ".join(OPTIONS)}, and dotted keys of the config')
     check_keys(TABLE, (key for key in table if '.' not in key), OPTIONS)
     for key, kind in OPTIONS.items():
         if key in table:
@@ -76,9 +83,8 @@ def check_continuing(cfg: Mapping[str, Any]) -> None:
 
 def apply_continuing(cfg: Config) -> None:
     """Put the table's dotted keys and its factor of the base rate into the config."""
-    for key, value in (cfg.get(TABLE) or {}).items():
-        if '.' in key:
-            cfg.merge_from_dict({key: value})
+    apply_row(cfg, TABLE, {key: value for key, value in (cfg.get(TABLE) or {}).items()
+                           if '.' in key})
     cfg.schedule.base_lr *= Continuing.of(cfg).rate
 
 

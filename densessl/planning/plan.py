@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl.errors import UsageError
 from densessl.method import Method
+from densessl.overrides import apply_row
 from densessl.planning.learning_rate import Schedule, check_schedule, peak_rate, schedule_of
 from densessl.registry import METHODS
 
@@ -51,7 +52,8 @@ def choose_row(cfg: Config, epochs: float | None) -> float:
     rows = cfg.get('recipe') or {}
     if rows:
         fitting = [row for row in rows if row <= epochs]
-        cfg.merge_from_dict(dict(rows[max(fitting) if fitting else min(rows)]))
+        row = max(fitting) if fitting else min(rows)
+        apply_row(cfg, f'recipe.{row}', rows[row])
     return epochs
 
 

@@ -48,7 +48,7 @@ OPTIONAL: dict[str, Any] = {
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
     'checkpoint': {'every_epochs': Positive, 'keep': Steps, 'keep_best': bool},
-    'schedule': {'type': TypeName, 'base_lr': NotNegative,
+    'schedule': {'type': TypeName, 'base_lr': Annotated[float, Range(0, 10 ** 6)],
                  'reference_batch': whole(1, 2 ** 31 - 1),
                  'warmup_epochs': NotNegative, 'by_epoch': bool,
                  'milestones': Sequence[Share], 'gamma': Positive}}

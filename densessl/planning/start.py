@@ -6,6 +6,7 @@ They are loaded once. A run that is resumed goes on from its checkpoint and only
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
             raise UsageError(f'--resume: {folder} holds no run that started from {given}; leave '
                              f'--resume out to start one')
         if kept.is_file() and not Path(given).is_file():    # they are not loaded again
-            return _read_kept(kept)
+            start = _read_kept(kept)
+            return replace(start, lines=[f'{given} is not read again: the run’s own copy of what '
+                                         f'it started from is there ({KEPT})'])
     try:
         return read_start(given, cfg.get('init_as'), cfg.get('init_from'),
                           bool(cfg.get('init_heads')))
@@ -116,11 +119,7 @@ def check_start(start: Start, cfg: Config) -> None:
     """
     method = METHODS.build(cfg.model.to_dict())
     freeze(method, Continuing.of(cfg))
-    try:
-        place(start, cfg.model.backbone, method.backbone)
-    except UsageError as error:
-        raise UsageError(f'{error}. To train the network of the weights, add --cfg-options '
-                         f'model.backbone=None') from error
+    place(start, cfg.model.backbone, method.backbone)
     if start.heads is not None and not method.needs_labels:    # whose classes are counted later
         _load_heads(start, method)
 
@@ -147,14 +146,21 @@ def begin(start: Start, method: Method, network: Mapping[str, Any]) -> list[str]
     return lines
 
 
-def keep(start: Start, folder: Path) -> None:
-    """Keep the weights beside the run, for whoever compares with them later."""
-    if start.file != folder / KEPT:
+def keep(start: Start | None, folder: Path) -> None:
+    """Keep the weights beside the run, for whoever compares with them later; what an earlier run
+    kept there, which ended before its first checkpoint, is not this one's."""
+    if start is None:
+        (folder / KEPT).unlink(missing_ok=True)
+    elif start.file != folder / KEPT:
         save_backbone(folder / KEPT, start.state, {**start.meta, LINK: start.links[0]})
 
 
 def _read_kept(path: Path) -> Start:
-    state, meta = load_backbone_file(path)
+    try:
+        state, meta = load_backbone_file(path)
+    except UsageError as error:
+        raise UsageError(f'{error}. It is the run’s copy of what it started from: give that again '
+                         f'with --init') from error
     link = meta.pop(LINK, None)
     if not (isinstance(link, dict) and link.get('sha256') == meta['sha256']):
         raise UsageError(f'{path} is not what a run keeps of its start; delete it, or give the '

@@ -117,10 +117,10 @@ def row_name(weights: Weights) -> str:
     return f'{weights.name}, {weights.cpu_minutes:g} CPU-min'
 
 
-def is_there(weights: Weights, place: Place) -> bool:
-    """Whether a row can be measured; one of a file that nobody has given stays blank."""
+def not_given(weights: Weights, place: Place) -> list[str]:
+    """The names of the files that a row needs and that nobody has given: it stays blank."""
     files = {weights.weights, *weights.files} - {None, RANDOM}
-    return files <= set(place.paths)
+    return sorted(files - set(place.paths))
 
 
 def cells_of(study: Study, place: Place) -> Graph:
@@ -138,7 +138,7 @@ def cells_of(study: Study, place: Place) -> Graph:
             graph.add(cell)
     for position, _ in enumerate(study.seeds):
         for evaluation in study.evaluations:
-            for weights in (one for one in study.weights if is_there(one, place)):
+            for weights in (one for one in study.weights if not not_given(one, place)):
                 seeds = study.seeds if weights.seeds is None else weights.seeds
                 if position < len(seeds):
                     cell = builder.scoring(weights, evaluation, seeds[position])

@@ -12,7 +12,7 @@ from densessl.errors import UsageError
 from densessl.files import write_text
 from densessl.images.find import find_images
 from densessl.planning.configured import configure
-from densessl.planning.continuing import TABLE
+from densessl.planning.continuing import TABLE, check_continuing
 from densessl.planning.decisive_settings import leaves_of, settings_of
 from densessl.planning.start import KEPT
 from densessl.registry import METHODS
@@ -69,9 +69,11 @@ class Recipe:
     @cached_property
     def continuing(self) -> dict[str, Any]:
         """How weights to continue from are trained; empty where there are none."""
-        given = {**OURS, **self.weights.options}
-        return leaves_of(load_config(self.weights.config, given),
-                         [TABLE]) if self.weights.init else {}
+        if not self.weights.init:
+            return {}
+        cfg = load_config(self.weights.config, {**OURS, **self.weights.options})
+        check_continuing(cfg)
+        return leaves_of(cfg, [TABLE])
 
     def train(self, place: Place, images: Path, count: int, folder: Path, steps: int,
               options: Mapping[str, Any], masks: Path | None) -> Command:

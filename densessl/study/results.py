@@ -11,7 +11,7 @@ import densessl
 from densessl.benchmark.statistics import LEVEL, holm, interval, paired_test
 from densessl.study.cells import DONE, Cell, Place
 from densessl.study.evaluating import Scoring
-from densessl.study.graph import Graph, is_there, row_name
+from densessl.study.graph import Graph, not_given, row_name
 from densessl.study.plan import Evaluation, Study, Weights
 from densessl.study.pretraining import Calibration, Pretraining
 from densessl.study.recipe import Masks
@@ -55,7 +55,7 @@ def _row(weights: Weights, study: Study, place: Place) -> dict[str, Any]:
             'epochs': weights.epochs, 'from': recipe, 'data': list(weights.data),
             'options': {key: str(value) for key, value in weights.options.items()},
             'published': {key: dict(value) for key, value in weights.published.items()},
-            'note': weights.note, 'there': is_there(weights, place),
+            'note': weights.note, 'not_given': not_given(weights, place),
             'seeds': list(study.seeds if weights.seeds is None else weights.seeds)}
 
 

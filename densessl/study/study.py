@@ -17,7 +17,7 @@ from densessl.study.cells import Place
 from densessl.study.curves import write_curves
 from densessl.study.docs import write_docs
 from densessl.study.features import write_features
-from densessl.study.graph import Estimates, cells_of, finish_times
+from densessl.study.graph import Estimates, cells_of, finish_times, not_given, row_name
 from densessl.study.plan import Study
 from densessl.study.results import collect
 from densessl.study.run import NEEDS, Runner
@@ -77,6 +77,10 @@ class AtWork:
         self.say(f'{len(self.graph.order)} cells, {len(self.graph.order) - len(todo)} of them '
                  f'done; about {sum(minutes.values()):.0f} {unit} to do, '
                  f'{duration(60 * max(ends.values(), default=0.0))} with --jobs {jobs}')
+        for weights in self.study.weights:
+            for name in not_given(weights, self.place):
+                self.say(f'{row_name(weights)}: left out, because {name} is not given '
+                         f'(--data {name}=FILE)')
         unknown = [name for name in sources_of(self.study) if name not in self.place.paths]
         if unknown:
             self.say(f'not known where they are, so nothing that needs them counts as done: '
@@ -170,9 +174,13 @@ def find_data(study: Study, data: Sequence[str]) -> dict[str, Path]:
         for name in study.sources:
             if (_absolute(root) / name).exists():
                 named.setdefault(name, _absolute(root) / name)
+    weights = {name for one in study.weights for name in (one.weights, one.init)}
     for name, path in named.items():
         if not path.exists():
             raise UsageError(f'--data {name}={path}: there is no such folder or file')
+        if name in weights and not path.is_file():
+            raise UsageError(f'--data {name}={path}: it is a folder, and the study takes weights '
+                             f'from it; give a file, such as backbone.pth')
     return named
 
 

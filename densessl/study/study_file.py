@@ -35,6 +35,7 @@ EVALUATION = {
     'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'instead': Mapping[str, Text],
     'data': Text, 'fractions': Sequence[Text | float], 'lengths': Sequence[Length],
     'scores': Sequence[Text], 'arguments': dict, 'options': dict, 'minutes': NotNegative}
+OF_WEIGHTS = ('weights', 'backbone', 'like', 'minutes', 'published', 'note')
 OF_PROBES = ('size', 'square', 'stage', 'ignore', 'map', 'decay', 'neighbors', 'temperature')
 
 
@@ -126,8 +127,11 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
             _among(f'{where}.weights', value['weights'], [RANDOM, *sources])
         elif 'backbone' not in value:
             raise UsageError(f'{where}: random weights need a backbone: TARGET.NAME')
-        return [Weights(name, **{key: value[key] for key in (
-            'weights', 'backbone', 'like', 'minutes', 'published', 'note') if key in value})]
+        for key in value:
+            if key not in OF_WEIGHTS:
+                raise UsageError(f'{where}.{key} does nothing for weights that are not trained '
+                                 f'here; they take {", ".join(OF_WEIGHTS)}')
+        return [Weights(name, **value)]
     given = {**common, **value, 'options': {**common.get('options', {}),
                                             **value.get('options', {})}}
     for key in ('epochs', 'cpu_minutes'):    # what a row says outweighs what all have
@@ -143,6 +147,10 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
     for one in data:
         _among(f'{where}.data', one.partition('/')[0], sources)
     _among(f'{where}.init', given.get('init'), sources)
+    for key in ('init', 'data', 'epochs', 'seed'):
+        if key in given['options']:
+            raise UsageError(f'{where}.options.{key}: give {"seeds" if key == "seed" else key} as '
+                             f'a key of its own, not among the options')
     for key, value in given['options'].items():
         for one in re.findall(FILLED, value) if isinstance(value, str) else ():
             _among(f'{where}.options.{key}', one, sources)

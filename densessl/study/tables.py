@@ -133,8 +133,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if waiting:
         lines.append(f'Unfinished: {waiting} of the study’s cells are not done.')
     lines += [f'Failed: {one["label"]}: {one["reason"]}' for one in failed]
-    lines += [f'{row["row"]}: blank because no file was given (--data {row["from"]}=FILE).'
-              for row in results['rows'] if not row['there']]
+    lines += [f'{row["row"]}: blank because {name} was not given (--data {name}=FILE).'
+              for row in results['rows'] for name in row.get('not_given', ())]
     lines += [f'{row["row"]}: {row["note"]}' for row in results['rows'] if row['note']]
     return lines
 

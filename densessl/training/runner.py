@@ -36,7 +36,7 @@ from densessl.planning.start import StartsFromWeights
 from densessl.registry import METHODS
 from densessl.training.log import write_any_name
 from densessl.views.photometry import ViewPreprocessor
-from densessl.weights.lineage import hashes_in
+from densessl.weights.lineage import KEPT, hashes_in, linked_in
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -63,6 +63,7 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         super().__init__(*args, **kwargs)
         facts = getattr(self.model, 'module', self.model).facts()
         self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
+        self.files = {f'model.{key}' for key in linked_in(facts)}   # wherever they lie by now
 
     def build_model(self, model: dict[str, Any]) -> Method:
         """Build the method; what brings its batches to the device is not in its signature."""
@@ -131,20 +132,28 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
             UsageError: it is not one of such a run.
         """
         with going_on(filename):
-            checkpoint = self.load_checkpoint(filename, 'cpu')
-            require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
+            # whether it is the same run first: weights of another one need not even fit
+            checkpoint = load_strictly(self, filename, 'cpu', self._require_same_run)
             meta = checked_meta(checkpoint, filename)
-            before = as_views_have_it(meta.get('identity', {}))
-            before.setdefault(MASKS_MADE, self.identity.get(MASKS_MADE))    # older ones do not say
-            for key, old, new in changes(before, self.identity):
-                was = escaped(str(old)[:300])
-                raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
-                                 f'run has {new}; give the same value, or start anew in another '
-                                 f'--work-dir')
             check_optimizer(checkpoint['optimizer'], self.optim_wrapper, filename)
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
             self.train_loop._iter = meta['iter']
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
+
+    def _require_same_run(self, filename: str, checkpoint: dict[str, Any]) -> None:
+        require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
+        before = as_views_have_it(checked_meta(checkpoint, filename).get('identity', {}))
+        before.setdefault(MASKS_MADE, self.identity.get(MASKS_MADE))    # older ones do not say
+        if before.get('start') and not self.identity.get('start'):     # the rest follows from that
+            raise UsageError(f'cannot resume {filename}: its run started from weights, and its '
+                             f'copy of them, {KEPT}, is gone; give them with --init')
+        for key, old, new in changes(before, self.identity):
+            if key in self.files:
+                continue
+            was = escaped(str(old)[:300])
+            raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
+                             f'run has {new}; give the same value, or start anew in another '
+                             f'--work-dir')
 
     def load_or_resume(self) -> None:
         """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved; else
@@ -182,10 +191,17 @@ def _for_console(record: logging.LogRecord) -> bool:
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
 
 
-def load_strictly(runner: Runner, filename: str, map_location: str | Callable) -> dict[str, Any]:
-    """Load a checkpoint's weights into a runner's model, every key; return the checkpoint."""
+def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
+                  check: Callable[[str, dict[str, Any]], None] = lambda *_: None
+                  ) -> dict[str, Any]:
+    """Load a checkpoint's weights into a runner's model, every key; return the checkpoint.
+
+    Args:
+        check: called with its name and content before anything is loaded.
+    """
     checkpoint = read_checkpoint(filename, map_location)
     require_run_state(filename, checkpoint, ('state_dict',))
+    check(filename, checkpoint)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     try:
         getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])

@@ -152,7 +152,7 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     if launch.rank == 0:
         write_record(folder, runner.provenance, plan, dataset,
                      begun=begun_before(folder, resume) or runner.timestamp)
-    if configured.start and launch.rank == 0:
+    if launch.rank == 0 and (configured.start or not resume):
         keep(configured.start, folder)
     live = show_live(runner, quiet=quiet)
     _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),

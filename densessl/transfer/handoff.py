@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor, nn
@@ -136,7 +137,12 @@ class FeatureCheck:
 
     @property
     def equal(self) -> bool:
-        return bool(self.differences) and max(self.differences) <= TOLERANCE
+        return bool(self.differences) and self.largest <= TOLERANCE
+
+    @property
+    def largest(self) -> float:
+        """Of the differences; NaN if one of them is, which ``max`` may pass over."""
+        return float(np.max(self.differences))
 
     def summary(self) -> str:
         compared = len(self.differences)
@@ -148,7 +154,7 @@ class FeatureCheck:
         text = f'stage{"s" if compared > 1 else ""} {stages} of {self.stages} compared'
         if self.restrided:
             text += f' (stage {self.restrided_stage} is re-strided by the config)'
-        return f'{text}, largest relative difference {max(self.differences):.1e}'
+        return f'{text}, largest relative difference {self.largest:.1e}'
 
     def require_equal(self, target: str) -> None:
         """Raise UsageError unless the compared stages agree to :data:`TOLERANCE`."""
@@ -176,6 +182,13 @@ def reference_image(size: int = IMAGE_SIZE) -> Tensor:
     return torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
 
 
+def reference_input(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Tensor:
+    """That image at a size that the network of the weights takes, normalized as it expects:
+    (1, 3, size, size)."""
+    family = neutral_weights(dict(state), meta['backbone']['type'])
+    return normalize(reference_image(family[0].image_size if family else IMAGE_SIZE), meta)[None]
+
+
 def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
                      backbone: nn.Module, added: Iterable[str] = ()) -> FeatureCheck:
     """Compare a loaded backbone with the pretrained one, rebuilt from its provenance, on the
@@ -183,11 +196,12 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
 
     Stages are compared up to the first that the target gives in another size, and before the
     modules that it ``added``.
+
+    Raises:
+        UsageError: the pretrained backbone computes infinities or NaN.
     """
     source = rebuild(meta, state, 'the file of weights')
-    family = neutral_weights(dict(state), meta['backbone']['type'])
-    size = family[0].image_size if family else IMAGE_SIZE
-    image = normalize(reference_image(size), meta)[None]
+    image = reference_input(state, meta)
     plain = copy.deepcopy(backbone).cpu().float()
     for path in added:
         plain.set_submodule(path, nn.Identity())
@@ -196,6 +210,9 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     check = FeatureCheck([], numbers[-1])
     for a, b in _paired(pretrained, received):
         number = next(n for n, one in zip(numbers, pretrained, strict=True) if one is a)
+        if not torch.isfinite(a).all():
+            raise UsageError(f'the weights are broken: on an image they compute infinities or NaN '
+                             f'in stage {number}; take others')
         if a.shape != b.shape:
             if a.shape[1] == b.shape[1]:
                 check.restrided_stage = number

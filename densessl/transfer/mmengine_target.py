@@ -69,6 +69,7 @@ class EngineTarget(TransferTarget):
 
     def backbone_arguments(self, name: str, arguments: Mapping[str, Any]
                            ) -> Mapping[str, Collection[str] | None]:
+        self.prepare()
         parameters = parameters_of(self.models().module_dict[name])
         own = {'output_stride'} if _is_strided(parameters) else set()
         return dict.fromkeys({*parameters, *own} - {'**', 'self'})

@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,9 @@ def _load_plain(path: Path) -> Any:
 
 def _load(path: Path, load: Any) -> Any:
     try:
-        return load()
+        with warnings.catch_warnings():     # of odd pickles, ahead of the one line about them
+            warnings.simplefilter('ignore')
+            return load()
     except UsageError as error:
         raise UsageError(f'{path} is refused: {error}') from error
     except (AssertionError, KeyError, MemoryError, OverflowError, UnicodeDecodeError,

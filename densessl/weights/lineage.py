@@ -38,7 +38,12 @@ def link_to(file: Path, meta: Mapping[str, Any], weights: str, *, heads: bool) -
 
 def hashes_in(facts: Mapping[str, Any]) -> dict[str, str]:
     """The hash of each link to weights among the facts of a provenance, by a name for messages."""
-    return {f'sha256 of the {key}': fact['sha256'] for key, fact in facts.items()
+    return {f'sha256 of the {key}': link['sha256'] for key, link in linked_in(facts).items()}
+
+
+def linked_in(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The links to weights among the facts of a provenance, by their keys."""
+    return {key: fact for key, fact in facts.items()
             if isinstance(fact, Mapping) and {'file', 'sha256', 'file_sha256'} <= set(fact)}
 
 

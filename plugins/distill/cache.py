@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from mmengine.device import get_device
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from densessl.errors import UsageError
 from densessl.files import cache_root, require_cache, write_atomically
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
@@ -23,6 +25,8 @@ from densessl_plugins.distill.teacher import Teacher
 
 FOLDER = 'teachers'     # in the cache
 PATCHES = 2             # samples a side of a cell, when maps are cut
+DECISIVE = ('backbone', 'mean', 'std', 'channel_order')     # of a teacher beside its weights
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)     # of numpy's reader
 
 
 class CachedFeatures:
@@ -36,8 +40,9 @@ class CachedFeatures:
     """
 
     def __init__(self, images: ImageList, teacher: Teacher, side: int) -> None:
+        network = json.dumps([teacher.meta[key] for key in DECISIVE], default=str)
         key = f'{images.root} {images.digest()} {images.rule} {teacher.link["sha256"]} ' \
-              f'{teacher.stage} {side}'
+              f'{network} {teacher.stage} {side}'
         digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
         self.folder = cache_root() / FOLDER / f'{images.root.name[:80] or "images"}-{digest}'
         self.side, self.stride = side, teacher.stride
@@ -49,18 +54,28 @@ class CachedFeatures:
 
         Args:
             box: top, left, height and width of the view's crop of the image. size: (H, W) of that.
+
+        Raises:
+            UsageError: what is kept of the image was damaged after it was looked at.
         """
-        whole = torch.from_numpy(np.load(self.path(i))).float()[None]         # (1, C, h, w)
+        try:
+            with np.load(self.path(i)) as kept:
+                whole = torch.from_numpy(kept['features']).float()[None]      # (1, C, h, w)
+        except DAMAGED as error:
+            raise UsageError(f'{self.path(i)}, features of the teacher, cannot be read ({error}): '
+                             f'delete it, and the same command with --resume computes it anew'
+                             ) from error
         cells = max(1, round(view.size / self.stride))
         part = cut_map(whole, box, size, cells)
         return (part.flip(-1) if flip else part)[0].half().numpy()
 
     def path(self, i: int) -> Path:
         """Where the features of image ``i`` are."""
-        return self.folder / f'{i // 1000:04d}' / f'{i:07d}.npy'
+        return self.folder / f'{i // 1000:04d}' / f'{i:07d}.npz'
 
     def build(self, images: ImageList, teacher: Teacher) -> int:
-        """Compute what is not there, or older than its image; return how many that were."""
+        """Compute what is not there, damaged, or of an image that has changed; return how many
+        that were."""
         require_cache()
         teacher.module.to(get_device())
         made = 0
@@ -73,17 +88,21 @@ class CachedFeatures:
     def _make(self, i: int, images: ImageList, teacher: Teacher) -> bool:
         path = self.path(i)
         try:
-            if path.is_file() and path.stat().st_mtime >= os.stat(images.path(i)).st_mtime:
+            state = images.stat(i)
+            if _is_of(path, state):
                 return False
-        except OSError:     # in a shard, whose index tells of changes
-            if path.is_file():
-                return False
-        try:
             pixels = images.read(i)
         except UnreadableImage:     # training passes over it, too, and says so
             return False
+        features = teacher.whole(self._resized(pixels)).half().cpu()
+        if not torch.isfinite(features).all():
+            raise UsageError(f'model.teacher {teacher.file.name}: of {images.name(i)} it computes '
+                             f'features that float16, as they are kept, cannot hold: give '
+                             f'model.cached=None')
+        content = io.BytesIO()
+        np.savez(content, features=features.numpy(), image=np.array(state))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _npy(teacher.whole(self._resized(pixels))), flush=False)
+        write_atomically(path, content.getvalue(), shared=True, flush=False)
         return True
 
     def _resized(self, pixels: np.ndarray) -> np.ndarray:
@@ -111,7 +130,10 @@ def cut_map(whole: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]
     return roi_align(whole, corners, (cells, cells), sampling_ratio=PATCHES, aligned=True)
 
 
-def _npy(features: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, features.half().cpu().numpy())
-    return buffer.getvalue()
+def _is_of(path: Path, state: tuple[int, int]) -> bool:
+    """Whether ``path`` holds the features of an image of this size in bytes and this time."""
+    try:
+        with np.load(path) as kept:     # the list of a zip's members is at its end
+            return tuple(kept['image'].tolist()) == state and 'features' in kept
+    except DAMAGED:
+        return False

@@ -60,6 +60,9 @@ class Distill(Method):
     def check_run(cls, cfg: Any) -> None:
         """Refuse views that the teacher does not take, before anything starts."""
         model = cfg.model
+        if not model.get('cosine', 0.9) and not model.get('l1', 0.1):
+            raise UsageError('model.cosine and model.l1 are both 0, so that nothing is learned; '
+                             'give one of them a weight')
         teacher = _teacher_of(model)
         if model.get('cached') is not None:
             if model.get('teacher_size') is not None:

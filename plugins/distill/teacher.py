@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densessl.backbones import feature_stage, feature_stages, finest_first
+from densessl.backbones import feature_maps, feature_stage, feature_stages, finest_first
 from densessl.errors import UsageError
 from densessl.export.start import Start, read_start
-from densessl.transfer.handoff import normalize
+from densessl.transfer.handoff import normalize, reference_input
 from densessl.weights.stated_backbone import rebuild
 
 
@@ -40,16 +40,23 @@ class Teacher:
         if not weights:
             raise UsageError('a teacher is needed: --cfg-options model.teacher=FILE (what --init '
                              'takes), or model.teacher=TARGET.name for a library’s own weights')
-        start = _read(weights, network, _stamp(weights))
+        start = _read_teacher(weights, network)
         self.link, self.meta, self.file = start.links[0], start.meta, start.file
         with torch.random.fork_rng([]):     # its random weights, which are replaced, cost no draws
             self.module = rebuild(start.meta, start.state, start.file)
         self.module.eval()
         self.module.requires_grad_(False)
+        maps = feature_maps(self.module, reference_input(start.state, start.meta))
+        if not all(torch.isfinite(one).all() for one in maps):
+            raise UsageError(f'model.teacher {self.file}: on an image it computes infinities or '
+                             f'NaN; take other weights')
         self.size = size
         self.stage = (as_fine_as(student_stride, [one.stride for one in feature_stages(
             self.module)]) if stage is None else stage)
-        found = feature_stage(self.module, self.stage)
+        try:
+            found = feature_stage(self.module, self.stage)
+        except UsageError as error:
+            raise UsageError(f'model.teacher_stage {self.stage}: {error}') from error
         self.channels, self.stride = found.channels, found.stride
 
     def check_size(self, size: int, key: str) -> None:
@@ -111,6 +118,15 @@ def as_fine_as(stride: int, strides: Sequence[int]) -> int:
     return within[-1]
 
 
+def _read_teacher(weights: str, network: str | None) -> Start:
+    try:
+        return _read(weights, network, _stamp(weights))
+    except UsageError as error:
+        hint = ('; what densessl export --from LAYOUT makes of it says what it is'
+                if '--from' in str(error) else '')
+        raise UsageError(f'model.teacher: {error}{hint}') from error
+
+
 def _stamp(weights: str) -> Any:
     """What changes when the file does."""
     path = Path(weights)
@@ -120,4 +136,4 @@ def _stamp(weights: str) -> Any:
 @lru_cache(maxsize=1)
 def _read(weights: str, network: str | None, stamp: Any) -> Start:
     """A run builds its method more than once, and large files take a while."""
-    return read_start(weights, network)
+    return read_start(weights, network, option='model.teacher_as=')

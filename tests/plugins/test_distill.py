@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import cv2
 import pytest
@@ -153,13 +154,18 @@ def test_a_run_names_its_teacher_and_is_resumed_with_the_same_one(scenes, vit, t
     assert link['sha256'] == load_backbone_file(vit)[1]['sha256'] and link['file'] == 'mine.pth'
     whole = read_checkpoint(last)['state_dict']
     last.unlink()
-    assert run(scenes, *options, more=['--resume']) == 0
+    moved = teacher.rename(tmp_path / 'moved.pth')
+    assert run(scenes, *options, f'model.teacher={moved}', more=['--resume']) == 0
+    moved.rename(teacher)
     again = read_checkpoint(last)['state_dict']
     assert all(torch.equal(value, again[key]) for key, value in whole.items())
     last.unlink()
     state, meta = load_backbone_file(vit)
     save_backbone(teacher, {key: 2 * value for key, value in state.items()}, meta)
     assert run(scenes, *options, more=['--resume']) == 2
+    assert 'sha256 of the teacher' in capsys.readouterr().err
+    other = teacher_file()      # whose maps have another number of channels
+    assert run(scenes, *options, f'model.teacher={other}', more=['--resume']) == 2
     assert 'sha256 of the teacher' in capsys.readouterr().err
 
 
@@ -181,6 +187,11 @@ def test_cached_features_are_those_of_the_whole_image_and_made_once(scenes, vit,
     assert cached.build(images, teacher) == 12 and cached.build(images, teacher) == 0
     cached.path(3).unlink()
     assert cached.build(images, teacher) == 1
+    for damage in (b'', b'junk', cached.path(5).read_bytes()[:-100]):
+        cached.path(5).write_bytes(damage)
+        with pytest.raises(UsageError, match=r'0000005\.npz, features of the teacher, cannot be'):
+            cached.cut(5, AugmentedView(size=112), (0, 0, 80, 80), False, (80, 80))
+        assert cached.build(images, teacher) == 1
     pixels = cv2.resize(images.read(0), (112, 112), interpolation=cv2.INTER_CUBIC)
     expected = teacher.whole(pixels)                                          # (192, 8, 8)
     view = AugmentedView(size=112)
@@ -191,6 +202,39 @@ def test_cached_features_are_those_of_the_whole_image_and_made_once(scenes, vit,
             expected[None], scale_factor=2, mode='bilinear'), 2)[0]
         inner = (mixed.flip(-1) if flip else mixed)[:, 1:-1, 1:-1]
         torch.testing.assert_close(cut[:, 1:-1, 1:-1].float(), inner, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.usefixtures('surroundings')
+def test_cached_features_are_of_this_teacher_and_of_the_images_as_they_are(scenes, vit, tmp_path):
+    state, meta = load_backbone_file(vit)
+    plain = {key: value for key, value in meta.items() if key != 'sha256'}
+    for name, changed in (('rgb', {'channel_order': 'RGB'}), ('mean', {'mean': [1.0, 2.0, 3.0]})):
+        save_backbone(tmp_path / f'{name}.pth', state, {**plain, **changed})
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for path in sorted(scenes.iterdir())[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    images = find_images(folder)
+    for file in (vit, tmp_path / 'rgb.pth', tmp_path / 'mean.pth'):    # one hash, three inputs
+        teacher = distill(teacher=str(file)).teacher
+        cached = CachedFeatures(images, teacher, 112)
+        assert cached.build(images, teacher) == 3
+    first, second = (images.path(i) for i in (0, 1))
+    time = first.stat().st_mtime_ns - 10 ** 9
+    first.write_bytes(second.read_bytes() + b' ')       # another picture, and an older one
+    os.utime(first, ns=(time, time))
+    assert cached.build(images, teacher) == 1
+
+
+def test_features_that_float16_cannot_hold_are_not_kept(scenes, tmp_path):
+    state, meta = load_backbone_file(teacher_file())
+    key = next(key for key in reversed(state) if key.endswith('bn2.weight'))
+    save_backbone(tmp_path / 'large.pth', {**state, key: state[key].abs() * 1e8 + 1e8},
+                  {name: value for name, value in meta.items() if name != 'sha256'})
+    images = find_images(scenes)
+    teacher = distill(teacher=str(tmp_path / 'large.pth'), teacher_stage=-1).teacher
+    with pytest.raises(UsageError, match=r'float16, as they are kept, cannot hold: give model\.ca'):
+        CachedFeatures(images, teacher, 112).build(images, teacher)
 
 
 @pytest.mark.usefixtures('surroundings')
@@ -211,8 +255,10 @@ def test_a_run_on_cached_features(scenes, vit, monkeypatch):
      'model.teacher_size 60: the teacher vit.pth takes multiples of its 14 pixels a cell; give 56'),
     (['model.teacher=VIT', 'model.teacher_size=112'],
      'model.teacher_size 112 does nothing beside model.cached 256: give model.cached=None'),
-    (['model.teacher=VIT', 'model.teacher_stage=3'], 'stage 3: the backbone'),
-    (['model.teacher=VIT', 'model.teacher_as=timm.resnet18'], 'says what it is; leave out --as'),
+    (['model.teacher=VIT', 'model.teacher_stage=3'], 'model.teacher_stage 3: stage 3: the back'),
+    (['model.teacher=VIT', 'model.cosine=0', 'model.l1=0'], 'so that nothing is learned'),
+    (['model.teacher=VIT', 'model.teacher_as=timm.resnet18'],
+     'says what it is; leave out model.teacher_as'),
 ])
 def test_bad_teachers_are_one_line_and_nothing_is_written(options, words, scenes, vit, tmp_path,
                                                           capsys):

@@ -30,7 +30,7 @@ def results():
     rows = [{'row': name, 'name': name.split(',')[0], 'from': 'x', 'data': [], 'options': {},
              'cpu_minutes': float(name.split()[1]) if ',' in name else None, 'epochs': None,
              'published': {'road': {'mIoU': 77.3}} if '8' in name else {}, 'note': '',
-             'there': True, 'seeds': [0, 1, 2]} for name in SCORES]
+             'not_given': [], 'seeds': [0, 1, 2]} for name in SCORES]
     columns = [{'evaluation': 'road', 'kind': 'probe', 'data': 'road', 'how': 'dense',
                 'fraction': fraction, 'length': 1.0, 'scores': ['mIoU']}
                for fraction in (1.0, 0.125)]
@@ -101,8 +101,8 @@ def test_what_failed_and_what_is_missing_is_said(results):
     notes = tables.notes(results)
     assert 'Unfinished: 1 of the study’s cells are not done.' in notes
     assert 'Failed: a probe: no luck' in notes
-    results['rows'][0]['there'] = False
-    assert 'random: blank because no file was given (--data x=FILE).' in tables.notes(results)
+    results['rows'][0]['not_given'] = ['lite0']
+    assert 'random: blank because lite0 was not given (--data lite0=FILE).' in tables.notes(results)
     results['cells'] = results['summary'] = []
     assert tables.sentence(results) == 'Nothing has been measured yet.'
     assert all(set(row[1:]) <= {'—', '77.3'} for row in tables.score_rows(

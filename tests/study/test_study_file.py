@@ -72,6 +72,9 @@ def test_lists_are_written_out(study):
     ('lengths: [1, 0.5]', 'instead: {onw: x}', "evaluations.model.instead: 'onw' is not in the "
      "file (did you mean 'own'?)"),
     ('lengths: [1, 0.5]', 'instead: x', 'evaluations.model: instead must be a dict'),
+    ('backbone: torchvision.resnet18', 'backbone: torchvision.resnet18, epochs: 5',
+     'pretrainings.random.epochs does nothing for weights that are not trained here'),
+    ('a.b: 3', 'init: x', 'pretrainings.own.options.init: give init as a key of its own'),
     ('label_maps_of: road', 'label_maps_of: rode', "data.maps.label_maps_of: 'rode' is not"),
 ])
 def test_what_is_wrong_is_named_with_choices(study, old, new, words):

@@ -143,6 +143,9 @@ def test_more_stages_than_there_are_cannot_be_frozen():
     ({'layer_decay': 0}, 'continuing.layer_decay must be a number above 0'),
     ({'rate': -1}, 'continuing.rate must be a number above 0'),
     ({'freeze': -1}, 'continuing.freeze must be a whole number of at least 0 or None'),
+    ({5: 1}, 'continuing: 5 cannot stand there; it takes heads_first, layer_decay, rate'),
+    ({'continuing.rate': 1}, "continuing: 'continuing.rate' cannot stand there"),
+    ({'rate': 1e300}, 'continuing.rate must be a number above 0 and at most 1000000'),
     ({'follow_norms': 1}, 'continuing.follow_norms must be True or False'),
 ])
 def test_wrong_tables_are_refused(table, words):
@@ -156,6 +159,9 @@ def test_wrong_tables_are_refused(table, words):
     (['--freeze', '9'], [], '--freeze 9: the backbone has 4 stages'),
     (['--freeze', '-1'], [], 'continuing.freeze must be a whole number of at least 0'),
     (['--freeze', '1'], ['continuing.freeze=2'], '--freeze 1 contradict each other'),
+    ([], ["continuing={'model.tau_base.x':1}"], "continuing: 'model.tau_base.x' leads to nothing"),
+    ([], ["continuing={'views.5.size':3}"], "continuing: 'views.5.size' leads to nothing"),
+    ([], ['continuing={5:1}'], 'continuing: keys must be text, and in {5: 1} one is not'),
 ])
 def test_bad_input_is_one_line_and_nothing_is_written(more, options, words, scenes, weights,
                                                       tmp_path, capsys):

@@ -267,6 +267,12 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
     (lambda a: ['--init', a.resnet], ['model.backbone.type=torchvision.resnet34'],
      r'resnet.pth holds a torchvision.resnet18\(\), another network.*resnet34.*missing in the fil'),
     (lambda a: ['--init', a.half], [], 'half.pth is damaged: it is cut short'),
+    (lambda a: ['--init', a.nan], [], r'nan.pth is refused: \S+ holds infinities or NaN'),
+    (lambda a: ['--init', a.huge], ['model.backbone=None'],
+     'huge.pth: the weights are broken: on an image they compute infinities or NaN'),
+    (lambda a: ['--init', a.resnet, '--dry-run'], ['model.backbone.type=torchvision.resnet34'],
+     'another network than the config'),
+    (lambda a: ['--init', '/dev/null'], [], 'it is a pipe, socket or device'),
     (lambda a: ['--init', 'gone.pth'], [], 'no weights to start from at gone.pth: no such file'),
     (lambda a: ['--init', '.'], [], 'it is a folder; name a file in it'),
     (lambda a: ['--init', a.exported, '--resume'], [],
@@ -285,11 +291,49 @@ def test_the_backbone_of_a_detector_is_found_and_said(tmp_path):
 def test_bad_input_is_one_line_and_nothing_is_written(arguments, options, words, scenes, foreign,
                                                       exported, resnet, tmp_path, capsys):
     files = SimpleNamespace(foreign=str(foreign), exported=str(exported), resnet=str(resnet),
-                            half=str(half(exported, tmp_path)))
+                            half=str(half(exported, tmp_path)),
+                            nan=str(spoilt(exported, tmp_path / 'nan.pth', float('nan'))),
+                            huge=str(spoilt(exported, tmp_path / 'huge.pth', -1.0)))
     assert train(scenes, 'run', *arguments(files), network=(), options=options) == 2
     error = capsys.readouterr().err
     assert re.search(words, error) and error.count('\n') == 1, error
     assert not (tmp_path / 'run').exists()
+
+
+def spoilt(path, to, variance):
+    """A copy with a valid hash, the last variance of a batch norm being another."""
+    state, meta = load_backbone_file(path)
+    key = next(key for key in reversed(state) if key.endswith('running_var'))
+    save_backbone(to, {**state, key: torch.full_like(state[key], variance)},
+                  {key: value for key, value in meta.items() if key != 'sha256'})
+    return to
+
+
+def test_heads_are_not_looked_for_in_what_was_exported(started, tmp_path):
+    exported = export_backbone(started / 'iter_3.pth', tmp_path / 'own.pth').path
+    with pytest.raises(UsageError, match=r'own.pth holds no heads, only a backbone'):
+        read_start(str(exported), heads=True)
+
+
+def test_what_an_earlier_run_started_from_is_not_this_ones(started, scenes, tmp_path, capsys):
+    """The earlier one ended before its first checkpoint."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'start.pth').write_bytes((started / 'start.pth').read_bytes())
+    assert train(scenes, 'run', network=()) == 0
+    assert not (tmp_path / 'run' / 'start.pth').exists()
+    assert train(scenes, 'run', '--resume', network=()) == 0
+
+
+def test_a_start_that_is_gone_is_asked_for(started, scenes, tmp_path, capsys):
+    part = tmp_path / 'part'
+    part.mkdir()
+    (part / 'iter_1.pth').write_bytes((started / 'iter_1.pth').read_bytes())
+    network = [f'model.backbone.type={SMALL_ONE["type"]}']
+    assert train(scenes, part, '--resume', network=network, options=['schedule.base_lr=0']) == 2
+    assert 'its copy of them, start.pth, is gone; give them with --init' in capsys.readouterr().err
+    (part / 'start.pth').write_bytes((started / 'start.pth').read_bytes()[:5000])
+    assert train(scenes, part, '--resume', options=['schedule.base_lr=0']) == 2
+    assert 'give that again with --init' in capsys.readouterr().err
 
 
 def test_published_weights_are_fetched_once_asked_and_said_where_they_are(monkeypatch, tmp_path,

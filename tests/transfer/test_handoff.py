@@ -13,13 +13,29 @@ from densessl.export.export import load_backbone_file
 from densessl.finetune.runner import HandoffHook
 from densessl.finetune.weights import Weights
 from densessl.registry import TRANSFER_TARGETS
-from densessl.transfer.handoff import compare_features, compare_input, compare_keys
+from densessl.transfer.handoff import FeatureCheck, compare_features, compare_input, compare_keys
 
 
 def loaded(cfg, state):
     backbone = build_backbone(cfg)
     backbone.load_state_dict(state)
     return backbone
+
+
+def test_features_that_are_no_numbers_are_not_equal():
+    """``max`` passes over NaN where it is not the first."""
+    check = FeatureCheck([1e-7, float('nan')], 2, [1, 2])
+    assert not check.equal and 'difference nan' in check.summary()
+    with pytest.raises(UsageError, match='stage 2 differs by nan'):
+        check.require_equal('mmdet')
+
+
+def test_weights_that_compute_infinities_are_called_broken(backbone18):
+    state, meta = load_backbone_file(backbone18)
+    key = next(key for key in reversed(state) if key.endswith('running_var'))
+    broken = {**state, key: torch.full_like(state[key], -1.0)}
+    with pytest.raises(UsageError, match='on an image they compute infinities or NaN in stage'):
+        compare_features(broken, meta, loaded(meta['backbone'], broken))
 
 
 def test_every_key_is_accounted_for():

@@ -1,4 +1,6 @@
 """Backbones by ``output_stride``: one word for every library, the network that is fine-tuned."""
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from densessl.finetune.finetune import read_downstream_config
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import compare_features
 from densessl.transfer.translate import counterpart, translate
+from densessl.weights.backbone_file import save_backbone
 from densessl.weights.stated_backbone import check_stated_backbone
 
 META = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'channel_order': 'RGB'}
@@ -51,6 +54,16 @@ def test_the_last_map_has_the_stride_that_is_asked_for(cfg, output_stride):
         strides = sorted(set(strides))
     assert [stage.stride for stage in stages] == strides
     assert stages[-1].channels == 512
+
+
+def test_a_strided_backbone_is_copied_for_a_library_that_nothing_has_loaded_yet(tmp_path):
+    cfg = {'type': 'torchvision.resnet18', 'output_stride': 16}
+    save_backbone(tmp_path / 'own.pth', build_backbone(cfg).state_dict(),
+                  {**META, 'method': 'detcon_s', 'backbone': cfg})
+    done = subprocess.run([sys.executable, '-m', 'densessl', 'export', str(tmp_path / 'own.pth'),
+                           '--to', 'mmdet', '--out', str(tmp_path / 'copy.pth')],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / 'copy.pth').is_file(), done.stderr
 
 
 @pytest.mark.parametrize(('to', 'depth', 'output_stride'), [
