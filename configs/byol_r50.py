@@ -65,5 +65,5 @@ recipe = {
 
 # What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
 continuing = dict(
-    heads_first=0.1, layer_decay=0.5, rate=0.1, freeze=None, follow_norms=False,
+    heads_first=0.1, layer_decay=0.5, rate=0.05, freeze=None, follow_norms=False,
     **{'model.tau_base': 0.999})    # the target starts slow

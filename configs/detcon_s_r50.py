@@ -55,4 +55,4 @@ recipe = {200: {}, 300: {}, 1000: {}}
 
 # What --init changes, so that the weights it loads are not forgotten (docs/continue.md).
 continuing = dict(
-    heads_first=0.1, layer_decay=0.7, rate=0.03, freeze=None, follow_norms=False)
+    heads_first=0.1, layer_decay=0.7, rate=0.01, freeze=None, follow_norms=False)

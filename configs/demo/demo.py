@@ -16,7 +16,7 @@ sample = dict(unlabelled=1000, train=120, val=48, size=(160, 160))
 pretraining = dict(
     name='DetCon',                      # what the report calls the weights
     config='demo/pretraining',
-    epochs=9,                           # 1000 scenes × 9 epochs = 140 steps of 64
+    epochs=8,                           # 1000 scenes × 8 epochs = 125 steps of 64
     options={})                         # overrides by dotted key
 
 probe = dict(                           # of frozen features, by a 1×1 convolution
@@ -32,10 +32,10 @@ finetuning = [
         draw='classes',                 # the report's pictures: 'classes' or 'instances'
         scores=['mIoU'],                # of those that the evaluation gives, headline first
         curve='mIoU',                   # what the log calls that score
-        repeats=5,                      # with seeds of their own: its interval is wide
+        repeats=4,                      # with seeds of their own: its interval is wide
         fraction=0.1,                   # of the labelled scenes: with many, random weights catch up
         options={'train_cfg.max_iters': 70, 'train_cfg.val_interval': 70,
-                 'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
+                 'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}),
     dict(
         name='Mask R-CNN',
         task='detection and instance segmentation',
@@ -44,10 +44,11 @@ finetuning = [
         scores=['box AP', 'mask AP'],
         curve='coco/bbox_mAP',
         curve_scale=100,                # the log has it as a share, the score is in percent
-        repeats=1,                      # long enough to find objects, so there is time for one
-        fraction=1.0,
-        options={'train_cfg.max_iters': 150, 'train_cfg.val_interval': 150,
-                 'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 0}),
+        repeats=4,
+        fraction=0.2,                   # with all of them random weights catch up, too
+        options={'train_cfg.max_iters': 200, 'train_cfg.val_interval': 200,
+                 'train_dataloader.batch_size': 2,
+                 'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}),
 ]
 
 pictures = dict(masks=6, views=4, predictions=5)
@@ -64,6 +65,8 @@ quick = {
     'finetuning.0.options': {'train_cfg.max_iters': 20, 'train_cfg.val_interval': 10,
                              'default_hooks.logger.interval': 2,
                              'train_dataloader.num_workers': 0},
+    'finetuning.1.repeats': 1,
+    'finetuning.1.fraction': 0.5,
     'finetuning.1.options': {'train_cfg.max_iters': 12, 'train_cfg.val_interval': 6,
                              'default_hooks.logger.interval': 2,
                              'train_dataloader.num_workers': 0},

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the sample and of all training (default: 0)')
     parser.add_argument('--fresh', action='store_true',
                         help='delete what an earlier demo left in the folder, and start over')
+    parser.add_argument('--run', nargs='+', help=argparse.SUPPRESS)     # of its own, by itself
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from densessl.demo.run import run_demo
     from densessl.progress import duration
     check_value('--seed', args.seed, Seed)
+    if args.run is not None:
+        return _run_named(args)
     start = time.monotonic()
     try:
         demo, measured = run_demo(args.out, quick=args.quick, seed=args.seed, fresh=args.fresh)
@@ -34,6 +38,14 @@ def run(args: argparse.Namespace) -> int:
     _print_scores(demo, measured)
     print(f'\nreport: {demo.report.resolve()}\n'
           f'all of it took {duration(time.monotonic() - start)} this time')
+    return 0
+
+
+def _run_named(args: argparse.Namespace) -> int:
+    from densessl.demo.demo import Demo, read_demo_config
+    from densessl.demo.finetuning import finetune_named
+    finetune_named(Demo(read_demo_config(args.quick), Path(args.out), args.seed, args.quick),
+                 args.run)
     return 0
 
 

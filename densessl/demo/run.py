@@ -1,11 +1,11 @@
 """The whole way on a built-in sample: draw, mask, pretrain, export, probe, fine-tune, report."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from densessl.demo.demo import BOTH, PRETRAINED, PROBE, Demo, read_demo_config, stage_name
+from densessl.demo.demo import PROBE, Demo, read_demo_config
+from densessl.demo.finetuning import finetune_all
 from densessl.demo.stages import Stages
 from densessl.errors import Interrupted, UsageError
 
@@ -30,8 +30,7 @@ def run_demo(out: str | Path | None = None, *, quick: bool = False, seed: int = 
     """
     folder = Path(out or ('work_dirs/demo_quick' if quick else 'work_dirs/demo'))
     demo = Demo(read_demo_config(quick), folder, seed, quick)
-    runs = len(BOTH) * sum(part.repeats for part in demo.cfg.finetuning)
-    stages = Stages(folder, total=6 + runs, fresh=fresh)
+    stages = Stages(folder, total=6 + len(demo.cfg.finetuning), fresh=fresh)
     prepare_backbone(demo, stages)
     measured = {PROBE: probe(demo, stages), **finetune_all(demo, stages)}
     stages.run('report', 'write the report', lambda _: write_report(demo, stages, measured),
@@ -116,49 +115,6 @@ def probe(demo: Demo, stages: Stages) -> dict[str, Any]:
         PROBE, f'probe the frozen features of both weights, {settings.repeats} times',
         lambda _: probe_scenes(demo), settings=[settings.to_dict(), demo.seed],
         after=['sample', 'export'])
-
-
-def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
-    """Fine-tune every downstream model from both weights; return what each run wrote down of
-    itself, by :func:`stage_name`."""
-    measured = {}
-    for part in demo.cfg.finetuning:
-        for repeat in range(part.repeats):
-            for weights in BOTH:
-                name = stage_name(part, weights, repeat)
-                folder = str(demo.finetuning(part, weights, repeat).relative_to(demo.folder))
-                settings = {key: value for key, value in part.to_dict().items() if key != 'repeats'}
-                times = f', {repeat + 1} of {part.repeats}' if part.repeats > 1 else ''
-                measured[name] = stages.run(
-                    name, f'fine-tune {part.name} ({part.task}) from {demo.label(weights)} '
-                    f'weights{times}',
-                    lambda _, run=(part, weights, repeat): finetune_one(demo, *run),
-                    settings=[settings, demo.cfg.pictures.predictions, demo.seed_of(repeat)],
-                    after=['sample', 'export'] if weights == PRETRAINED else ['sample'],
-                    owns=[folder], needs=[f'{folder}/scores.json'])
-    return measured
-
-
-def finetune_one(demo: Demo, part: Any, weights: str, repeat: int) -> dict[str, Any]:
-    """Fine-tune and score; return what the run wrote down of itself."""
-    from densessl.demo.predictions import KeepPredictions
-    from densessl.finetune.finetune import finetune
-    from densessl.finetune.run import FinetuneRun
-    from densessl.finetune.weights import Weights
-    folder = demo.finetuning(part, weights, repeat)
-    options = {
-        **part.options,
-        'custom_hooks': [dict(type=KeepPredictions.__name__, names=demo.shown())],
-        # mmengine gives runs of one process that share this name the first one's log files
-        'visualizer.name': str(folder.resolve())}
-    try:
-        finetune(FinetuneRun(
-            part.config, Weights.load(demo.backbone) if weights == PRETRAINED else None,
-            demo.sample, part.fraction, demo.seed_of(repeat), options, work_dir=folder),
-            overwrite=True)
-    except Interrupted as stop:     # runs of a minute begin anew
-        raise KeyboardInterrupt from stop
-    return json.loads((folder / 'scores.json').read_text())
 
 
 def write_report(demo: Demo, stages: Stages, measured: dict[str, Any]) -> dict[str, Any]:

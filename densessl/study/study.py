@@ -74,13 +74,13 @@ class AtWork:
             late = self.budget is not None and ends.get(cell.id, 0.0) > self.budget
             self.say(f'{cell.id}  {cost:<17}  {cell.label}'
                      + ('  (not within the budget)' if late else ''))
-        self.say(f'{len(self.graph.order)} cells, {len(self.graph.order) - len(todo)} of them '
-                 f'done; about {sum(minutes.values()):.0f} {unit} to do, '
-                 f'{duration(60 * max(ends.values(), default=0.0))} with --jobs {jobs}')
         for weights in self.study.weights:
             for name in not_given(weights, self.place):
                 self.say(f'{row_name(weights)}: left out, because {name} is not given '
                          f'(--data {name}=FILE)')
+        self.say(f'{len(self.graph.order)} cells, {len(self.graph.order) - len(todo)} of them '
+                 f'done; about {sum(minutes.values()):.0f} {unit} to do, '
+                 f'{duration(60 * max(ends.values(), default=0.0))} with --jobs {jobs}')
         unknown = [name for name in sources_of(self.study) if name not in self.place.paths]
         if unknown:
             self.say(f'not known where they are, so nothing that needs them counts as done: '

@@ -1,6 +1,7 @@
 """What a pretraining run is: what its weights say of it, and what must be the same to resume it."""
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,23 @@ from mmengine import Config
 
 from densessl import __version__
 from densessl.backbones import without_sources
+from densessl.engine.checkpoint_file import require_run_state
+from densessl.engine.restore import checked_meta
+from densessl.errors import UsageError, escaped
 from densessl.export.start import Start
 from densessl.masks.metadata import spell
 from densessl.planning.continuing import TABLE
 from densessl.planning.decisive_settings import (
     MASKS_MADE,
+    as_views_have_it,
+    changes,
     leaves_of,
     settings_of,
     settings_of_views,
 )
 from densessl.planning.plan import Plan
 from densessl.views.dataset import ViewDataset
-from densessl.weights.lineage import LINKS
+from densessl.weights.lineage import KEPT, LINKS
 
 
 def provenance_of(cfg: Config, config: str, plan: Plan, dataset: ViewDataset,
@@ -51,3 +57,28 @@ def identity_of(cfg: Config, plan: Plan, dataset: ViewDataset, start: Start | No
             'iterations an update': plan.accumulate, 'seed': cfg.seed,
             'images': f'{len(dataset)} (list {dataset.images.digest()})',
             MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None, **started}
+
+
+def require_same_run(filename: str, checkpoint: Mapping[str, Any], *, identity: Mapping[str, Any],
+                     files: Collection[str]) -> None:
+    """Refuse to resume a checkpoint of another run.
+
+    Args:
+        identity: of this run; files: keys in it that name files, which may lie elsewhere by now:
+            their hashes are in it, too.
+
+    Raises:
+        UsageError: it is another's; the message names the first setting that differs.
+    """
+    require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
+    before = as_views_have_it(checked_meta(checkpoint, filename).get('identity', {}))
+    before.setdefault(MASKS_MADE, identity.get(MASKS_MADE))     # older ones do not say
+    if before.get('start') and not identity.get('start'):      # all else follows from that
+        raise UsageError(f'cannot resume {filename}: its run started from weights, and its copy '
+                         f'of them, {KEPT}, is gone; give them with --init')
+    for key, old, new in changes(before, identity):
+        if key not in files:
+            was = escaped(str(old)[:300])
+            raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this run '
+                             f'has {new}; give the same value, or start anew in another '
+                             f'--work-dir')

@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ from densessl.engine.checkpoint_file import (
 from densessl.engine.guard import GuardedRunner, building
 from densessl.engine.restore import check_optimizer, checked_meta, going_on
 from densessl.engine.saving import SafeHooks, saving
-from densessl.errors import UsageError, escaped
+from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
-from densessl.planning.decisive_settings import MASKS_MADE, as_views_have_it, changes
 from densessl.planning.start import StartsFromWeights
 from densessl.registry import METHODS
 from densessl.training.log import write_any_name
+from densessl.training.run_facts import require_same_run
 from densessl.views.photometry import ViewPreprocessor
-from densessl.weights.lineage import KEPT, hashes_in, linked_in
+from densessl.weights.lineage import hashes_in, linked_in
 
 
 def experiment_name(folder: str | Path) -> str:
@@ -133,27 +134,13 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         """
         with going_on(filename):
             # whether it is the same run first: weights of another one need not even fit
-            checkpoint = load_strictly(self, filename, 'cpu', self._require_same_run)
+            checkpoint = load_strictly(self, filename, 'cpu', partial(
+                require_same_run, identity=self.identity, files=self.files))
             meta = checked_meta(checkpoint, filename)
             check_optimizer(checkpoint['optimizer'], self.optim_wrapper, filename)
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
             self.train_loop._iter = meta['iter']
         self.logger.info(f'resumed {filename} after iteration {self.iter}')
-
-    def _require_same_run(self, filename: str, checkpoint: dict[str, Any]) -> None:
-        require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
-        before = as_views_have_it(checked_meta(checkpoint, filename).get('identity', {}))
-        before.setdefault(MASKS_MADE, self.identity.get(MASKS_MADE))    # older ones do not say
-        if before.get('start') and not self.identity.get('start'):     # the rest follows from that
-            raise UsageError(f'cannot resume {filename}: its run started from weights, and its '
-                             f'copy of them, {KEPT}, is gone; give them with --init')
-        for key, old, new in changes(before, self.identity):
-            if key in self.files:
-                continue
-            was = escaped(str(old)[:300])
-            raise UsageError(f'cannot resume {filename}: it was made with {key} {was}, this '
-                             f'run has {new}; give the same value, or start anew in another '
-                             f'--work-dir')
 
     def load_or_resume(self) -> None:
         """Resume the newest whole checkpoint of ``work_dir`` if asked to and one was saved; else
@@ -195,10 +182,7 @@ def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
                   check: Callable[[str, dict[str, Any]], None] = lambda *_: None
                   ) -> dict[str, Any]:
     """Load a checkpoint's weights into a runner's model, every key; return the checkpoint.
-
-    Args:
-        check: called with its name and content before anything is loaded.
-    """
+    ``check`` is called with its name and content first."""
     checkpoint = read_checkpoint(filename, map_location)
     require_run_state(filename, checkpoint, ('state_dict',))
     check(filename, checkpoint)

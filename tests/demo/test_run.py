@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_the_report_shows_everything_and_needs_nothing(done):
 
 def test_the_curves_are_of_two_runs(done):
     """mmengine would log the second run of a process to the files of the first."""
-    for folder in (done / 'finetuning').iterdir():
+    for folder in filter(Path.is_dir, (done / 'finetuning').iterdir()):
         assert len(list(folder.glob('*/vis_data/scalars.json'))) == 1, folder.name
 
 
@@ -95,11 +96,27 @@ def test_a_second_run_repeats_nothing_but_the_report(done, capsys):
     before = {path: path.stat().st_mtime_ns for path in done.rglob('*.pth')}
     assert main(['demo', '--quick', '--out', str(done), '--seed', '1']) == 0
     said = capsys.readouterr().out
-    runs = 2 * sum(part.repeats for part in read_demo_config(True).finetuning)
-    assert said.count('done before') == 5 + runs
+    assert said.count('done before') == 5 + len(read_demo_config(True).finetuning)
     for words in ('retraining without labels', 'random weights', 'report.html'):
         assert words in said
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob('*.pth')}
+
+
+def test_a_run_that_cannot_is_named_with_its_log_and_the_others_are_not_done_again(
+        done, capsys, tmp_path):
+    out = tmp_path / 'out'
+    shutil.copytree(done, out)
+    part = read_demo_config(True).finetuning[0]
+    lost = Demo(read_demo_config(True), out, 1, True).finetuning(part, 'pretrained')
+    (lost / 'scores.json').unlink()
+    (out / 'sample' / 'classes.json').write_text('{"classes": "none"}')
+    assert main(['demo', '--quick', '--out', str(out), '--seed', '1']) == 2
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1 and f', {part.name}: ' in said.err
+    assert 'classes.json' in said.err and str(lost.with_suffix('.log')) in said.err
+    assert f'{part.name} from random: ' not in said.out
+    assert main(['demo', '--out', str(out), '--run', 'nothing']) == 2
+    assert f'there are {part.name} from random, ' in capsys.readouterr().err
 
 
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path, capsys):

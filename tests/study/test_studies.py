@@ -40,6 +40,8 @@ def test_a_dry_run_lists_the_cells_with_their_cost(tmp_path, capsys, monkeypatch
                         line) for line in lines)
     assert re.match(r'\d+ cells, 0 of them done; about \d+ min to do', lines[-2])
     assert 'imagenet, coco, voc, cityscapes (--data NAME=DIR)' in lines[-1]
+    assert any(line.startswith('supervised: left out, because supervised is not given (--data '
+                               'supervised=FILE)') for line in lines)
     assert not (tmp_path / 'out').exists()
 
 
@@ -55,6 +57,19 @@ def test_wrong_words_are_refused_before_anything_is_done(words, said, tmp_path, 
     assert main(['study', str(file), '--out', str(tmp_path / 'out'), *words]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_weights_are_a_file_and_how_they_are_trained_is_checked(tmp_path, capsys):
+    file = next(path for path in FILES if path.name == 'continue.yaml')
+    out = ['--out', str(tmp_path / 'out'), '--dry-run']
+    assert main(['study', str(file), '--data', f'lite0={tmp_path}', *out]) == 2
+    assert f'lite0={tmp_path}: it is a folder, and the study takes' in capsys.readouterr().err
+    (tmp_path / 'lite0.pth').write_bytes(b'weights')
+    wrong = tmp_path / 'wrong.yaml'
+    wrong.write_text(file.read_text().replace('model.backbone: null,',
+                                              'model.backbone: null, continuing.rate: -1,'))
+    assert main(['study', str(wrong), '--data', f'lite0={tmp_path / "lite0.pth"}', *out]) == 2
+    assert 'continuing.rate must be a number above 0' in capsys.readouterr().err
 
 
 def test_data_are_found_where_they_usually_are(tmp_path, monkeypatch):
