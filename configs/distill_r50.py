@@ -25,7 +25,7 @@ _base_ = ['_base_/pretrain.py']
 
 data = 'data/imagenet/train'
 
-masks = None                   # of model.type=distill_regions
+masks = None                   # only distill_regions uses masks
 
 # One view for both networks. 224 = 16 × 14 = 14 × 16: both patch sizes divide it.
 views = [dict(

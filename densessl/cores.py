@@ -15,6 +15,7 @@ QUOTA = Path('/sys/fs/cgroup/cpu.max')     # of a container: 'microseconds perio
 # others need to get there. On two cores with 18 processes wanting them, a training step took
 # 13.3 s and 2.1 s of CPU time so, and 0.7 s and 0.25 s with 1000 rounds.
 ROUNDS = 1000
+BY_QUOTA = 'DENSESSL_THREADS_BY_QUOTA'     # OMP_NUM_THREADS is not the user's own word
 
 
 def cores() -> int:
@@ -43,8 +44,16 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if 'OMP_WAIT_POLICY' not in environment:
         environment.setdefault('GOMP_SPINCOUNT', str(ROUNDS))
-    if _by_quota() is not None:
-        environment.setdefault('OMP_NUM_THREADS', str(cores()))
+    if _by_quota() is not None and 'OMP_NUM_THREADS' not in environment:
+        environment.update({'OMP_NUM_THREADS': str(cores()), BY_QUOTA: '1'})
+
+
+def with_threads(environment: Mapping[str, str], threads: int) -> dict[str, str]:
+    """``environment`` of a process that gets a share of the cores; what the user has set stays."""
+    own = dict(environment)
+    if 'OMP_NUM_THREADS' not in own or BY_QUOTA in own:
+        own |= {'OMP_NUM_THREADS': str(threads), BY_QUOTA: '1'}
+    return own
 
 
 def shard_of_job(environment: Mapping[str, str]) -> tuple[int, int, str]:

@@ -115,7 +115,13 @@ class Method(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """Plain facts for the provenance of what is trained, besides those of every run. A link to
-        other weights (:mod:`densessl.weights.lineage`) has to be the same when it is resumed."""
+        other weights (:mod:`densessl.weights.lineage`) has to be the same when it is resumed; under
+        the key K it is to the file that the config's ``model.K`` names, wherever that lies."""
+        return {}
+
+    def identity(self) -> dict[str, Any]:
+        """What else has to be the same when a run is resumed, by a name for messages, besides the
+        config's settings and the hashes of the links in :meth:`facts`."""
         return {}
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:

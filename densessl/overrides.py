@@ -52,7 +52,8 @@ def apply_row(cfg: Config, where: str, row: Mapping[Any, Any]) -> None:
         where: its dotted key, for messages. row: values by dotted key.
 
     Raises:
-        UsageError: a key that is none of the config's, or a value of another kind than its own.
+        UsageError: a key that leads into something that has no keys. One that is unknown is put in,
+            as everywhere in configs, for the check of the config to name.
     """
     for key, value in row.items():
         try:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from densessl import cores as module
-from densessl.cores import cores, share_cores
+from densessl.cores import BY_QUOTA, cores, share_cores, with_threads
 
 
 @pytest.mark.parametrize(('text', 'expected'), [
@@ -27,7 +27,8 @@ def test_without_a_container_the_allowed_cores_count(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(('given', 'quota', 'expected'), [
     ({}, 'max 100000', {'GOMP_SPINCOUNT': '1000'}),
-    ({}, '200000 100000', {'GOMP_SPINCOUNT': '1000', 'OMP_NUM_THREADS': '2'}),
+    ({}, '200000 100000', {'GOMP_SPINCOUNT': '1000', 'OMP_NUM_THREADS': '2',
+                              BY_QUOTA: '1'}),
     ({'OMP_NUM_THREADS': '7'}, '200000 100000', {'GOMP_SPINCOUNT': '1000', 'OMP_NUM_THREADS': '7'}),
     ({'GOMP_SPINCOUNT': '5'}, 'max 100000', {'GOMP_SPINCOUNT': '5'}),
     ({'OMP_WAIT_POLICY': 'active'}, 'max 100000', {'OMP_WAIT_POLICY': 'active'}),
@@ -53,3 +54,10 @@ def test_the_command_has_it_said_before_torch_is_loaded():
     if not said:
         pytest.skip('this torch has another OpenMP')
     assert all(int(value.strip(" '")) == module.ROUNDS for value in said), done.stderr
+
+
+@pytest.mark.parametrize(('environment', 'threads'), [
+    ({}, '1'), ({'OMP_NUM_THREADS': '7'}, '7'),                     # the user's word stays
+    ({'OMP_NUM_THREADS': '2', BY_QUOTA: '1'}, '1')])                # the container's is divided
+def test_a_share_of_the_cores_is_no_more_than_that(environment, threads):
+    assert with_threads(environment, 1)['OMP_NUM_THREADS'] == threads

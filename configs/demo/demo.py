@@ -44,8 +44,8 @@ finetuning = [
         scores=['box AP', 'mask AP'],
         curve='coco/bbox_mAP',
         curve_scale=100,                # the log has it as a share, the score is in percent
-        repeats=6,                      # they differ much, and each is short
-        fraction=0.2,                   # with all of them random weights catch up, too
+        repeats=6,                      # scores vary a lot between seeds
+        fraction=0.2,                   # with all, random weights catch up here as well
         options={'train_cfg.max_iters': 120, 'train_cfg.val_interval': 120,
                  'train_dataloader.batch_size': 2,
                  'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}),

@@ -6,7 +6,7 @@
 Data      As in fcn_r18_folder.
 Cost      As in fcn_r18_folder: about a minute of one CPU core.
 Expected  No published figure. The last map has stride 32 here, as the library builds the network,
-          and 16 in fcn_r18_folder: the two compare networks no better than any other two.
+          and 16 in fcn_r18_folder, so scores of the two configs do not compare networks.
 """
 _base_ = 'fcn_r18_folder.py'
 

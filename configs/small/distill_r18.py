@@ -19,7 +19,7 @@ _base_ = ['../_base_/pretrain.py']
 
 data = None                    # give --data
 
-masks = None                   # of model.type=distill_regions
+masks = None                   # only distill_regions uses masks
 
 # One view: teacher and student see the same pixels, and crops need not be large to show the same.
 views = [dict(

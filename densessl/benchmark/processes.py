@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.cores import cores
+from densessl.cores import cores, with_threads
 from densessl.errors import UsageError
 
 MOST_JOBS = 2 ** 10
@@ -55,9 +55,7 @@ class Slot:
         own = dict(os.environ)
         if self.device is not None:
             own['CUDA_VISIBLE_DEVICES'] = self.device
-        if self.threads is not None:
-            own.setdefault('OMP_NUM_THREADS', str(self.threads))
-        return own
+        return own if self.threads is None else with_threads(own, self.threads)
 
 
 def slots(jobs: int | None = None) -> list[Slot]:

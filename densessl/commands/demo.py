@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the sample and of all training (default: 0)')
     parser.add_argument('--fresh', action='store_true',
                         help='delete what an earlier demo left in the folder, and start over')
-    parser.add_argument('--run', nargs='+', help=argparse.SUPPRESS)     # of its own, by itself
+    parser.add_argument('--run', nargs='+', help=argparse.SUPPRESS)     # a child process does these
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
 def _run_named(args: argparse.Namespace) -> int:
     from densessl.demo.demo import Demo, read_demo_config
     from densessl.demo.finetuning import finetune_named
+    from densessl.errors import UsageError
+    if not args.out or not Path(args.out, 'sample').is_dir():
+        raise UsageError('--run needs the --out of a demo whose sample is drawn')
     finetune_named(Demo(read_demo_config(args.quick), Path(args.out), args.seed, args.quick),
                  args.run)
     return 0

@@ -68,7 +68,7 @@ def read_demo_config(quick: bool) -> Config:
     return cfg
 
 
-def stage_name(part: Any, weights: str, repeat: int = 0) -> str:
-    """The name of the stage that fine-tunes ``part``, such as ``'NAME from random'``, and
+def run_name(part: Any, weights: str, repeat: int = 0) -> str:
+    """The name of the run that fine-tunes ``part``, such as ``'NAME from random'``, and
     ``'NAME from random, 2'`` of its second repetition."""
     return f'{part.name} from {weights}' + (f', {repeat + 1}' if repeat else '')

@@ -1,5 +1,5 @@
 """The demo's fine-tuning: every downstream model from random and from pretrained weights at once, a
-process each on cores of its own. In turns, both would wait for what one core does alone."""
+process each where there is more than one core. One after the other would leave a core idle."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,34 @@ import torch
 
 from densessl.benchmark.processes import Job, last_words, run_jobs, slots
 from densessl.cores import cores
-from densessl.demo.demo import BOTH, PRETRAINED, Demo, stage_name
-from densessl.demo.stages import Stages
+from densessl.demo.demo import BOTH, PRETRAINED, Demo, run_name
+from densessl.demo.stages import Stages, is_whole
 from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.files import read_json_object
 
 
 def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
     """Fine-tune every downstream model from both weights, a stage each; return what each run wrote
-    down of itself, by :func:`stage_name`."""
+    down of itself, by :func:`run_name`.
+
+    Raises:
+        UsageError, RunFailed: a run says what is wrong, or failed.
+        KeyboardInterrupt: a signal stopped them.
+    """
     measured: dict[str, Any] = {}
     for part in demo.cfg.finetuning:
         runs = list(_runs(part))
-        folders = {stage_name(part, *run): demo.finetuning(part, *run).relative_to(demo.folder)
+        folders = {run_name(part, *run): demo.finetuning(part, *run).relative_to(demo.folder)
                    for run in runs}
         times = f', {part.repeats} times' if part.repeats > 1 else ''
         measured |= stages.run(
             part.name, f'fine-tune {part.name} ({part.task}) from random and '
             f'{demo.label(PRETRAINED)} weights{times}',
-            lambda _, part=part: _both(demo, part),
-            settings=[part.to_dict(), demo.cfg.pictures.predictions, demo.seed],
-            after=['sample', 'export'], owns=[str(folder) for folder in folders.values()],
+            lambda _, part=part: _finetune_part(demo, part),
+            settings=[{key: value for key, value in part.to_dict().items() if key != 'repeats'},
+                      demo.cfg.pictures.predictions, demo.seed],
+            after=['sample', 'export'], owns=[*map(str, folders.values()), *(
+                str(_log(demo, part, weights).relative_to(demo.folder)) for weights in BOTH)],
             needs=[f'{folder}/scores.json' for folder in folders.values()])
     return measured
 
@@ -39,13 +46,13 @@ def finetune_named(demo: Demo, names: Sequence[str]) -> None:
     """Do some of the runs of :func:`finetune_all`, in turn.
 
     Args:
-        names: of :func:`stage_name`.
+        names: of runs, as :func:`run_name` gives them.
 
     Raises:
-        UsageError: there is no such run, or what it says is wrong with it.
+        UsageError: there is no such run, or it refuses its input.
         KeyboardInterrupt: a signal stopped it.
     """
-    known = {stage_name(part, *run): (part, *run) for part in demo.cfg.finetuning
+    known = {run_name(part, *run): (part, *run) for part in demo.cfg.finetuning
              for run in _runs(part)}
     for name in names:
         if name not in known:
@@ -79,30 +86,35 @@ def _runs(part: Any) -> Iterator[tuple[str, int]]:
             yield weights, repeat
 
 
-def _both(demo: Demo, part: Any) -> dict[str, Any]:
+def _finetune_part(demo: Demo, part: Any) -> dict[str, Any]:
     """Do the runs of a model that are not done; return what all of them wrote down."""
-    scores = {stage_name(part, *run): demo.finetuning(part, *run) / 'scores.json'
+    scores = {run_name(part, *run): demo.finetuning(part, *run) / 'scores.json'
               for run in _runs(part)}
     jobs = []
     for weights in BOTH:
-        names = [stage_name(part, weights, repeat) for repeat in range(part.repeats)]
-        if todo := [name for name in names if not scores[name].is_file()]:
-            log = demo.finetuning(part, weights).with_suffix('.log')
+        names = [run_name(part, weights, repeat) for repeat in range(part.repeats)]
+        if todo := [name for name in names if not is_whole(scores[name])]:
             jobs.append(Job(['demo', '--out', str(demo.folder), '--seed', str(demo.seed),
-                             *(['--quick'] if demo.quick else []), '--run', *todo], log, names))
+                             *(['--quick'] if demo.quick else []), '--run', *todo],
+                            _log(demo, part, weights), names))
 
     def finished(job: Job, code: int, seconds: float) -> None:
         if code:
             failure = UsageError if code == 2 else RunFailed
-            raise failure(f'{last_words(job.log).removeprefix("densessl demo: ")} ({job.log})')
+            raise failure(f'{last_words(job.log).removeprefix("densessl demo: ")} (exit code '
+                          f'{code}; {job.log})')
         for name in job.about:
             found = _read(scores[name])['scores']
             print(f'      {name}: ' + '  '.join(f'{score} {found[score]:.1f}'
                                                 for score in part.scores), flush=True)
 
-    at_once = None if torch.cuda.is_available() else min(cores(), len(BOTH))
+    at_once = None if torch.cuda.is_available() else max(1, min(cores(), len(jobs)))
     run_jobs(jobs, slots(at_once), finished)
     return {name: _read(path) for name, path in scores.items()}
+
+
+def _log(demo: Demo, part: Any, weights: str) -> Path:
+    return demo.finetuning(part, weights).with_suffix('.log')
 
 
 def _read(scores: Path) -> dict[str, Any]:

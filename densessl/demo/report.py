@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from densessl.demo import gallery
-from densessl.demo.demo import BOTH, PRETRAINED, Demo, stage_name
+from densessl.demo.demo import BOTH, PRETRAINED, Demo, run_name
 from densessl.demo.scores import (
     caveat,
     difference,
@@ -27,7 +27,7 @@ def write_demo_report(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[
     """Write ``demo.report``; return its size in bytes.
 
     Args:
-        measured: what each measurement wrote down, by the name of its stage.
+        measured: what each measurement wrote down, by the name of its stage, or of its run.
         seconds: how long each stage took, by its name.
     """
     sections = [_head(demo, measured), _scores(demo, measured)]
@@ -136,7 +136,7 @@ def _pretraining(demo: Demo) -> str:
 def _handoff(demo: Demo, measured: Mapping[str, Any]) -> str:
     parts = []
     for part in demo.cfg.finetuning:
-        record = measured[stage_name(part, PRETRAINED)]
+        record = measured[run_name(part, PRETRAINED)]
         keys, features = record['handoff'].get('keys', {}), record['handoff'].get('features', {})
         parts.append(f'<h3>{part.name}</h3>')
         parts.append(page.table(('weights of the backbone', 'keys'), keys.items(), numbers=(1,)))
@@ -159,7 +159,7 @@ def _function_check(features: Mapping[str, Any]) -> str:
 
 
 def _run(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
-    made = measured[stage_name(demo.cfg.finetuning[0], PRETRAINED)]['provenance']
+    made = measured[run_name(demo.cfg.finetuning[0], PRETRAINED)]['provenance']
     times = [(name, duration(value)) for name, value in seconds.items() if name != 'report']
     total = sum(value for name, value in seconds.items() if name != 'report')
     facts = [(key.replace('_', ' '), _words(value)) for key, value in made.items()]

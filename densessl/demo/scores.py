@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densessl.benchmark.statistics import PairedTest, paired_test
-from densessl.demo.demo import BOTH, PRETRAINED, PROBE, RANDOM, Demo, stage_name
+from densessl.demo.demo import BOTH, PRETRAINED, PROBE, RANDOM, Demo, run_name
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ def score_lines(demo: Demo, measured: Mapping[str, Any]) -> list[ScoreLine]:
     """The headline scores: the probe's, then in the order of the demo's config.
 
     Args:
-        measured: what each measurement wrote down, by the name of its stage.
+        measured: what each measurement wrote down, by the name of its stage, or of its run.
     """
     probed = measured[PROBE]['scores']
     lines = [ScoreLine('frozen features', 'a linear probe of every pixel', 'mIoU',
                        probed[RANDOM], probed[PRETRAINED])]
     for part in demo.cfg.finetuning:
-        found = {weights: [measured[stage_name(part, weights, repeat)]['scores']
+        found = {weights: [measured[run_name(part, weights, repeat)]['scores']
                            for repeat in range(part.repeats)] for weights in BOTH}
         lines += [ScoreLine(part.name, part.task, name, *(
             [scores[name] for scores in found[weights]] for weights in BOTH))
@@ -96,7 +96,7 @@ def sentence(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
     """How one downstream model was measured, in words that claim no more than that."""
     sample = demo.cfg.sample
     labelled = max(1, round(part.fraction * sample.train))
-    iterations = measured[stage_name(part, RANDOM)]['iterations']
+    iterations = measured[run_name(part, RANDOM)]['iterations']
     times = '' if part.repeats == 1 else f', {part.repeats} times with seeds of their own'
     return (f'{part.name}: fine-tuned on {labelled} labelled scenes for {iterations} iterations '
             f'and scored on {sample.val} others{times}, from both weights alike.')

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError, shown
+from densessl.errors import RunFailed, UsageError, shown
 from densessl.files import parse_json, write_json
 from densessl.progress import duration
 
@@ -39,6 +39,7 @@ class Stages:
 
     def __init__(self, folder: Path, total: int, *, fresh: bool = False) -> None:
         self.folder, self.total, self.number = folder, total, 0
+        self.called: list[str] = []     # not those that an older demo left in the ledger
         self.records: dict[str, dict[str, Any]] = self._open()
         if fresh:
             for record in self.records.values():
@@ -66,13 +67,14 @@ class Stages:
             again: do it every time.
 
         Raises:
-            UsageError, StageFailed: with the stage's name.
+            UsageError, RunFailed, StageFailed: with the stage's name.
         """
         self.number += 1
+        self.called.append(name)
         print(f'\n[{self.number}/{self.total}] {title}', flush=True)
         key, before = self._key(name, settings, after), self.records.get(name, {})
         same = before.get('key') == key
-        outputs_exist = all(_there(self.folder / path) for path in needs)
+        outputs_exist = all(is_whole(self.folder / path) for path in needs)
         if same and before.get('done') and outputs_exist and not again:
             print(f'      done before, in {duration(before["seconds"])}', flush=True)
             return before['found']
@@ -92,7 +94,7 @@ class Stages:
 
     def seconds(self) -> dict[str, float]:
         """How long each stage took, over all attempts."""
-        return {name: record['seconds'] for name, record in self.records.items()}
+        return {name: self.records[name]['seconds'] for name in self.called}
 
     def _time(self, name: str, record: dict[str, Any], work: Callable[[], Any]) -> Any:
         start = time.monotonic()
@@ -100,6 +102,8 @@ class Stages:
             return json.loads(json.dumps(work()))
         except UsageError as error:
             raise UsageError(f'stage {self.number}/{self.total}, {name}: {error}') from error
+        except RunFailed as error:
+            raise RunFailed(f'stage {self.number}/{self.total}, {name}: {error}') from error
         except Exception as error:
             raise StageFailed(f'stage {self.number}/{self.total}, {name}, failed: '
                               f'{type(error).__name__}: {error}') from error
@@ -150,7 +154,8 @@ class Stages:
                 path.unlink(missing_ok=True)
 
 
-def _there(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether an output of a stage is there: a folder, or a file with something in it."""
     return path.exists() and (path.is_dir() or path.stat().st_size > 0)
 
 

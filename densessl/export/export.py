@@ -22,7 +22,7 @@ from densessl.weights.backbone_file import (
 from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance
 from densessl.weights.stated_backbone import build_stated
-from densessl.weights.stored_tensors import check_state
+from densessl.weights.stored_tensors import check_finite, check_state
 
 PREFIX = 'backbone.'
 
@@ -111,6 +111,7 @@ def read_backbone(path: Path) -> tuple[State, dict[str, Any]]:
                          f'with --from auto')
     check_provenance(provenance, path)
     check_state(state, path)
+    check_finite(state, path)
     backbone = {key.removeprefix(PREFIX): value for key, value in state.items()
                 if key.startswith(PREFIX)}
     if not backbone:

@@ -23,7 +23,7 @@ from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, te
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.weights.backbone_file import load_foreign
 from densessl.weights.keymap import State
-from densessl.weights.stored_tensors import not_finite
+from densessl.weights.stored_tensors import first_not_finite
 
 AUTO = 'auto'
 
@@ -111,7 +111,7 @@ def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
     backbone.load_state_dict({key: value for key, value in state.items()
                               if key in owned and owned[key].shape == value.shape}, strict=False)
     keys = compare_keys(state, {'': backbone})
-    broken = not_finite(state)
+    broken = first_not_finite(state)
     if broken is not None:
         return keys, f'{broken} holds infinities or NaN'
     if not keys.complete:

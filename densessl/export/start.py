@@ -77,7 +77,7 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
     if not path.is_file() and _is_network_name(weights):
         if network or layout:
             raise UsageError(f'{weights} names a network, whose published weights are taken; '
-                             f'{_bare(option)} and --from are for files')
+                             f'{_bare(option) if network else "--from"} is for files')
         path, lines = _fetch(weights, option)
         network = weights
     if not path.is_file():

@@ -26,7 +26,7 @@ from densessl.pixels.pixel_rule import PixelRule
 from densessl.progress import Progress
 from densessl.transfer.prediction import Prediction
 from densessl.weights.backbone_file import load_weights_only
-from densessl.weights.stored_tensors import check_state
+from densessl.weights.stored_tensors import check_finite, check_state
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def open_finetuned(path: str | Path) -> Finetuned:
         raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
                          f'state_dict')
     check_state(state, checkpoint)
+    check_finite(state, checkpoint)
     classes, palette = _classes(content.get('meta'), checkpoint)
     return Finetuned(checkpoint, config, target.predictor(cfg, state), classes, palette,
                      rule_in(cfg))

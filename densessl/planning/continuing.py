@@ -34,7 +34,7 @@ OPTIONS: dict[str, Any] = {
     'follow_norms': bool}
 OFF = {'heads_first': 0.0, 'layer_decay': 1.0, 'rate': 1.0, 'freeze': None, 'follow_norms': True}
 BACKBONE = 'backbone'
-NOT_A_ROWS = (TABLE, 'recipe', 'init', 'init_as', 'init_from', 'init_heads')
+FORBIDDEN = (TABLE, 'recipe', 'init', 'init_as', 'init_from', 'init_heads')
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def check_continuing(cfg: Mapping[str, Any]) -> None:
     """
     table = cfg.get(TABLE) or {}
     for key in table:
-        if not isinstance(key, str) or key.split('.')[0] in NOT_A_ROWS:
+        if not isinstance(key, str) or key.split('.')[0] in FORBIDDEN:
             raise UsageError(f'{TABLE}: {shown(key)} cannot stand there; it takes '
                              f'{", ".join(OPTIONS)}, and dotted keys of the config')
     check_keys(TABLE, (key for key in table if '.' not in key), OPTIONS)

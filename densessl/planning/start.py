@@ -50,10 +50,11 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
                              f'them with --init')
         return _read_kept(kept) if resume and kept.is_file() else None
     if resume:
-        if newest_checkpoint(folder) is None and not kept.is_file():
+        begun = newest_checkpoint(folder) is not None
+        if not begun and not kept.is_file():
             raise UsageError(f'--resume: {folder} holds no run that started from {given}; leave '
                              f'--resume out to start one')
-        if kept.is_file() and not Path(given).is_file():    # they are not loaded again
+        if begun and kept.is_file() and not Path(given).is_file():    # not loaded again
             start = _read_kept(kept)
             return replace(start, lines=[f'{given} is not read again: the run’s own copy of what '
                                          f'it started from is there ({KEPT})'])
@@ -148,9 +149,15 @@ def begin(start: Start, method: Method, network: Mapping[str, Any]) -> list[str]
 
 def keep(start: Start | None, folder: Path) -> None:
     """Keep the weights beside the run, for whoever compares with them later; what an earlier run
-    kept there, which ended before its first checkpoint, is not this one's."""
+    kept there, which ended before its first checkpoint, is not this one's.
+
+    Raises:
+        UsageError: a file of that name is there that no run has kept.
+    """
     if start is None:
-        (folder / KEPT).unlink(missing_ok=True)
+        if (folder / KEPT).exists():
+            _read_kept(folder / KEPT)       # refuses a file that is somebody's own
+            (folder / KEPT).unlink()
     elif start.file != folder / KEPT:
         save_backbone(folder / KEPT, start.state, {**start.meta, LINK: start.links[0]})
 

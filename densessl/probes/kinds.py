@@ -1,4 +1,4 @@
-"""What the probes are called, apart from them: the command's help needs no PyTorch."""
+"""Names of the probes, kept apart so that ``--help`` need not import PyTorch."""
 
 KINDS = {   # what --kind can name, and what it measures
     'dense': 'a 1×1 convolution on frozen maps, upsampled, on label maps: mIoU',

@@ -120,7 +120,7 @@ def _body(runs: Sequence[RecordedRun]) -> str:
 
 def _head(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
     lead = page.paragraph(together(runs, verdicts), 'lead') if len(runs) > 1 else ''
-    title = 'Is this pretraining run well?' if len(runs) == 1 else (
+    title = 'Is this pretraining run healthy?' if len(runs) == 1 else (
         f'Which of these {len(runs)} pretraining runs is healthy?')
     cards = ''.join(_card(i, run, verdict) for i, (run, verdict) in
                     enumerate(zip(runs, verdicts, strict=True)))

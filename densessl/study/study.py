@@ -179,8 +179,8 @@ def find_data(study: Study, data: Sequence[str]) -> dict[str, Path]:
         if not path.exists():
             raise UsageError(f'--data {name}={path}: there is no such folder or file')
         if name in weights and not path.is_file():
-            raise UsageError(f'--data {name}={path}: it is a folder, and the study takes weights '
-                             f'from it; give a file, such as backbone.pth')
+            raise UsageError(f'{name} is the folder {path}, and the study takes weights from it; '
+                             f'give a file with --data {name}=backbone.pth')
     return named
 
 

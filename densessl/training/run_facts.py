@@ -10,7 +10,11 @@ from mmengine import Config
 
 from densessl import __version__
 from densessl.backbones import without_sources
-from densessl.engine.checkpoint_file import require_run_state
+from densessl.engine.checkpoint_file import (
+    newest_checkpoint,
+    read_checkpoint,
+    require_run_state,
+)
 from densessl.engine.restore import checked_meta
 from densessl.errors import UsageError, escaped
 from densessl.export.start import Start
@@ -59,12 +63,30 @@ def identity_of(cfg: Config, plan: Plan, dataset: ViewDataset, start: Start | No
             MASKS_MADE: spell(dataset.masks.info) if dataset.masks else None, **started}
 
 
+def refuse_another_run(folder: Path, identity: Mapping[str, Any], files: Collection[str]) -> None:
+    """As :func:`require_same_run` of the newest checkpoint in ``folder``, before anything is
+    written there; one that is damaged is passed over here, as an older one may be resumed.
+
+    Raises:
+        UsageError: it is another's.
+    """
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        return
+    try:
+        checkpoint = read_checkpoint(newest, mmap=True)
+    except UsageError:
+        return
+    require_same_run(str(newest), checkpoint, identity=identity, files=files)
+
+
 def require_same_run(filename: str, checkpoint: Mapping[str, Any], *, identity: Mapping[str, Any],
                      files: Collection[str]) -> None:
     """Refuse to resume a checkpoint of another run.
 
     Args:
-        identity: of this run; files: keys in it that name files, which may lie elsewhere by now:
+        filename, checkpoint: its path and its content.
+        identity: of this run. files: keys in it that name files, which may lie elsewhere by now:
             their hashes are in it, too.
 
     Raises:
@@ -73,9 +95,16 @@ def require_same_run(filename: str, checkpoint: Mapping[str, Any], *, identity: 
     require_run_state(filename, checkpoint, ('state_dict', 'meta', 'optimizer'))
     before = as_views_have_it(checked_meta(checkpoint, filename).get('identity', {}))
     before.setdefault(MASKS_MADE, identity.get(MASKS_MADE))     # older ones do not say
-    if before.get('start') and not identity.get('start'):      # all else follows from that
+    was, now = before.get('start'), identity.get('start')       # all else follows from that
+    if was and not now:
         raise UsageError(f'cannot resume {filename}: its run started from weights, and its copy '
                          f'of them, {KEPT}, is gone; give them with --init')
+    if now and not was:
+        raise UsageError(f'cannot resume {filename}: its run started from random weights; leave '
+                         f'--init out')
+    if now != was:
+        raise UsageError(f'cannot resume {filename}: its run started from other weights (sha256 '
+                         f'{escaped(str(was)[:16])}…, these have {now[:16]}…); leave --init out')
     for key, old, new in changes(before, identity):
         if key not in files:
             was = escaped(str(old)[:300])

@@ -62,9 +62,10 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
                  start: Start | None = None, **kwargs: Any) -> None:
         self.provenance, self.identity, self.start = provenance, identity, start
         super().__init__(*args, **kwargs)
-        facts = getattr(self.model, 'module', self.model).facts()
-        self.provenance, self.identity = {**provenance, **facts}, {**identity, **hashes_in(facts)}
-        self.files = {f'model.{key}' for key in linked_in(facts)}   # wherever they lie by now
+        method = getattr(self.model, 'module', self.model)
+        self.provenance = {**provenance, **(facts := method.facts())}
+        self.identity = {**identity, **hashes_in(facts), **method.identity()}
+        self.keys_of_files = {f'model.{key}' for key in linked_in(facts)}
 
     def build_model(self, model: dict[str, Any]) -> Method:
         """Build the method; what brings its batches to the device is not in its signature."""
@@ -135,7 +136,7 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
         with going_on(filename):
             # whether it is the same run first: weights of another one need not even fit
             checkpoint = load_strictly(self, filename, 'cpu', partial(
-                require_same_run, identity=self.identity, files=self.files))
+                require_same_run, identity=self.identity, files=self.keys_of_files))
             meta = checked_meta(checkpoint, filename)
             check_optimizer(checkpoint['optimizer'], self.optim_wrapper, filename)
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
@@ -181,8 +182,7 @@ def _for_console(record: logging.LogRecord) -> bool:
 def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
                   check: Callable[[str, dict[str, Any]], None] = lambda *_: None
                   ) -> dict[str, Any]:
-    """Load a checkpoint's weights into a runner's model, every key; return the checkpoint.
-    ``check`` is called with its name and content first."""
+    """Load a checkpoint into a runner's model, every key, after ``check``; return its content."""
     checkpoint = read_checkpoint(filename, map_location)
     require_run_state(filename, checkpoint, ('state_dict',))
     check(filename, checkpoint)

@@ -51,7 +51,7 @@ from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
 from densessl.training.run_data import dataset_of, masks_folder
-from densessl.training.run_facts import identity_of, provenance_of
+from densessl.training.run_facts import identity_of, provenance_of, refuse_another_run
 from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
 from densessl.views.dataset import ViewDataset, build_loader
@@ -149,6 +149,8 @@ def _train(configured: Configured, config: str, options: dict[str, Any], images:
     runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
                           configured.start, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
+    if resume:
+        refuse_another_run(folder, runner.identity, runner.keys_of_files)
     if launch.rank == 0:
         write_record(folder, runner.provenance, plan, dataset,
                      begun=begun_before(folder, resume) or runner.timestamp)

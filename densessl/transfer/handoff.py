@@ -7,6 +7,7 @@ computes something else.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,8 +142,9 @@ class FeatureCheck:
 
     @property
     def largest(self) -> float:
-        """Of the differences; NaN if one of them is, which ``max`` may pass over."""
-        return float(np.max(self.differences))
+        """Of the differences; NaN if one of them is, which ``max`` may pass over, or if there are
+        none."""
+        return float(np.max(self.differences)) if self.differences else math.nan
 
     def summary(self) -> str:
         compared = len(self.differences)

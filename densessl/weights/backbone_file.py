@@ -17,7 +17,12 @@ from densessl.files import atomic_path, parse_json
 from densessl.weights.inert_pickle import Shell, load_inert
 from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance
-from densessl.weights.stored_tensors import check_state, check_tensors, refuse_inflated
+from densessl.weights.stored_tensors import (
+    check_finite,
+    check_state,
+    check_tensors,
+    refuse_inflated,
+)
 
 RANDOM = 'random'       # instead of a file: weights that have learned nothing
 SAFETENSORS = '.safetensors'
@@ -77,6 +82,7 @@ def load_backbone_file(path: str | Path) -> tuple[State, dict[str, Any]]:
     if weights_hash(state) != meta['sha256']:
         raise UsageError(f'{path} is damaged or was edited: its weights do not have the sha256 '
                          f'that it was written with')
+    check_finite(state, path)
     return state, meta
 
 
@@ -153,7 +159,7 @@ def _load_plain(path: Path) -> Any:
 
 def _load(path: Path, load: Any) -> Any:
     try:
-        with warnings.catch_warnings():     # of odd pickles, ahead of the one line about them
+        with warnings.catch_warnings():     # torch's, of odd pickles: our line is enough
             warnings.simplefilter('ignore')
             return load()
     except UsageError as error:

@@ -56,7 +56,7 @@ def check_tensors(content: Any, path: Path) -> None:
 
 
 def check_state(state: Mapping[Any, Any], path: Path) -> None:
-    """Check that a state dict has names for keys and tensors of finite numbers for values.
+    """Check that a state dict has names for keys and tensors for values.
 
     Raises:
         UsageError: it has something else.
@@ -67,16 +67,25 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
             named = f'under {escaped(key[:200])}' if isinstance(key, str) else 'for a name'
             raise UsageError(f'{path} is refused: its state_dict has a {what} {named}, not a '
                              f'tensor with a name; {_REMEDY}')
-    broken = not_finite(state)
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Check that nothing but finite numbers is in a state dict.
+
+    Raises:
+        UsageError: there is; the message names the key.
+    """
+    broken = first_not_finite(state)
     if broken is not None:
         raise UsageError(f'{path} is refused: {escaped(broken[:200])} holds infinities or NaN: '
                          f'nothing can be computed with it; take other weights')
 
 
-def not_finite(state: Mapping[str, Tensor]) -> str | None:
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """The first key whose tensor holds infinities or NaN; None if all are finite."""
-    return next((key for key, value in state.items()
-                 if value.is_floating_point() and not torch.isfinite(value).all()), None)
+    return next((key for key, value in state.items() if value.is_floating_point()
+                 and not torch.isfinite(value.float() if value.itemsize == 1 else value).all()),
+                None)
 
 
 def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:

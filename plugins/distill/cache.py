@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -25,8 +25,9 @@ from densessl_plugins.distill.teacher import Teacher
 
 FOLDER = 'teachers'     # in the cache
 PATCHES = 2             # samples a side of a cell, when maps are cut
-DECISIVE = ('backbone', 'mean', 'std', 'channel_order')     # of a teacher beside its weights
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)     # of numpy's reader
+# what numpy's reader raises of files that are damaged somewhere
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError,
+           MemoryError, zlib.error, zipfile.BadZipFile)
 
 
 class CachedFeatures:
@@ -40,9 +41,8 @@ class CachedFeatures:
     """
 
     def __init__(self, images: ImageList, teacher: Teacher, side: int) -> None:
-        network = json.dumps([teacher.meta[key] for key in DECISIVE], default=str)
         key = f'{images.root} {images.digest()} {images.rule} {teacher.link["sha256"]} ' \
-              f'{network} {teacher.stage} {side}'
+              f'{teacher.reads} {teacher.stage} {side}'
         digest = hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
         self.folder = cache_root() / FOLDER / f'{images.root.name[:80] or "images"}-{digest}'
         self.side, self.stride = side, teacher.stride
@@ -61,6 +61,10 @@ class CachedFeatures:
         try:
             with np.load(self.path(i)) as kept:
                 whole = torch.from_numpy(kept['features']).float()[None]      # (1, C, h, w)
+        except FileNotFoundError as error:
+            raise UsageError(f'{self.path(i)}, features of the teacher, is gone, or its image '
+                             f'could not be read before: the same command with --resume computes '
+                             f'it') from error
         except DAMAGED as error:
             raise UsageError(f'{self.path(i)}, features of the teacher, cannot be read ({error}): '
                              f'delete it, and the same command with --resume computes it anew'
@@ -74,8 +78,12 @@ class CachedFeatures:
         return self.folder / f'{i // 1000:04d}' / f'{i:07d}.npz'
 
     def build(self, images: ImageList, teacher: Teacher) -> int:
-        """Compute what is not there, damaged, or of an image that has changed; return how many
-        that were."""
+        """Compute what is not there, was cut short, or is of an image whose size or time has
+        changed; return how many that were.
+
+        Raises:
+            UsageError: features that cannot be kept.
+        """
         require_cache()
         teacher.module.to(get_device())
         made = 0

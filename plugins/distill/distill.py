@@ -18,6 +18,7 @@ from densessl_plugins.distill.cache import CachedFeatures
 from densessl_plugins.distill.teacher import Teacher
 
 Side = Annotated[int, Range(1, 2 ** 12)]
+COSINE, L1 = 0.9, 0.1     # weights of the two terms (Theia's code)
 
 
 class Distill(Method):
@@ -38,7 +39,7 @@ class Distill(Method):
         cached: short side in pixels at which the teacher sees each image once, whole and
             unaugmented: its features are kept on the disk, and a view's are cut out of them. None:
             it sees each view.
-        cosine, l1: weights of the two terms; 0.9 and 0.1 in Theia's code.
+        cosine, l1: weights of the two terms.
     """
 
     name = 'distill'
@@ -47,7 +48,7 @@ class Distill(Method):
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int | None = None,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
-                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1) -> None:
+                 cosine: NotNegative = COSINE, l1: NotNegative = L1) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
         student = feature_stage(self.backbone, stage)
@@ -60,7 +61,7 @@ class Distill(Method):
     def check_run(cls, cfg: Any) -> None:
         """Refuse views that the teacher does not take, before anything starts."""
         model = cfg.model
-        if not model.get('cosine', 0.9) and not model.get('l1', 0.1):
+        if not model.get('cosine', COSINE) and not model.get('l1', L1):
             raise UsageError('model.cosine and model.l1 are both 0, so that nothing is learned; '
                              'give one of them a weight')
         teacher = _teacher_of(model)
@@ -86,6 +87,9 @@ class Distill(Method):
 
     def facts(self) -> dict[str, Any]:
         return {'teacher': self.teacher.link}
+
+    def identity(self) -> dict[str, Any]:
+        return {'network and input of the teacher': self.teacher.reads}
 
     def loss(self, views: list[View]) -> dict[str, Tensor]:
         losses = [self.compare(*self.pair(view), view) for view in views]
@@ -119,7 +123,7 @@ class DistillRegions(Distill):
     def __init__(self, backbone: dict[str, Any], teacher: str | None = None,
                  teacher_as: str | None = None, teacher_stage: int | None = None,
                  teacher_size: Side | None = None, stage: int = -1, cached: Side | None = None,
-                 cosine: NotNegative = 0.9, l1: NotNegative = 0.1,
+                 cosine: NotNegative = COSINE, l1: NotNegative = L1,
                  regions: NotNegative = 1.0) -> None:
         super().__init__(backbone, teacher, teacher_as, teacher_stage, teacher_size, stage, cached,
                          cosine, l1)

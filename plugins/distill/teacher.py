@@ -1,6 +1,7 @@
 """The frozen network whose features a student learns."""
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +19,8 @@ from densessl.export.start import Start, read_start
 from densessl.transfer.handoff import normalize, reference_input
 from densessl.weights.stated_backbone import rebuild
 
+DECISIVE = ('backbone', 'mean', 'std', 'channel_order')     # of its provenance, beside its weights
+
 
 class Teacher:
     """A frozen network with what it expects of its input. No ``nn.Module``: a student's checkpoint
@@ -32,7 +35,7 @@ class Teacher:
         size: side in pixels to which views are resized for it; as they are if None.
 
     Raises:
-        UsageError: no weights, or no such stage.
+        UsageError: no weights, some that compute infinities or NaN, or no such stage.
     """
 
     def __init__(self, weights: str | None, network: str | None, stage: int | None,
@@ -42,6 +45,7 @@ class Teacher:
                              'takes), or model.teacher=TARGET.name for a library’s own weights')
         start = _read_teacher(weights, network)
         self.link, self.meta, self.file = start.links[0], start.meta, start.file
+        self.reads = json.dumps([self.meta[key] for key in DECISIVE], default=str)
         with torch.random.fork_rng([]):     # its random weights, which are replaced, cost no draws
             self.module = rebuild(start.meta, start.state, start.file)
         self.module.eval()
@@ -123,7 +127,7 @@ def _read_teacher(weights: str, network: str | None) -> Start:
         return _read(weights, network, _stamp(weights))
     except UsageError as error:
         hint = ('; what densessl export --from LAYOUT makes of it says what it is'
-                if '--from' in str(error) else '')
+                if 'say which with --from' in str(error) else '')
         raise UsageError(f'model.teacher: {error}{hint}') from error
 
 

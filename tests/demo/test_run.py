@@ -10,7 +10,7 @@ import pytest
 
 from densessl.cli import main
 from densessl.demo import run as demo_module
-from densessl.demo.demo import CONFIG, Demo, read_demo_config, stage_name
+from densessl.demo.demo import CONFIG, Demo, read_demo_config, run_name
 from densessl.errors import UsageError
 
 STAGES = ['sample', 'masks', 'pretraining', 'export', 'probe', 'report']
@@ -63,11 +63,11 @@ def test_repetitions_have_names_folders_and_seeds_of_their_own():
     demos = [Demo(read_demo_config(quick=False), Path('demo'), seed=seed) for seed in (0, 1)]
     part = demos[0].cfg.finetuning[0]
     repeats = range(10)
-    for things in ([stage_name(part, 'random', repeat) for repeat in repeats],
+    for things in ([run_name(part, 'random', repeat) for repeat in repeats],
                    [demos[0].finetuning(part, 'random', repeat) for repeat in repeats],
                    [demo.seed_of(repeat) for demo in demos for repeat in repeats]):
         assert len(set(things)) == len(things)
-    assert stage_name(part, 'random', 0) == f'{part.name} from random'
+    assert run_name(part, 'random', 0) == f'{part.name} from random'
 
 
 def test_the_report_shows_everything_and_needs_nothing(done):

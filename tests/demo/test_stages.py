@@ -6,7 +6,7 @@ import json
 import pytest
 
 from densessl.demo.stages import LEDGER, StageFailed, Stages
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.progress import duration
 
 
@@ -106,3 +106,17 @@ def test_nothing_outside_the_folder_is_deleted(tmp_path):
 def test_durations_read_well():
     assert [duration(s) for s in (0.44, 38.2, 221, 3700)] == ['0.4 s', '38 s', '3:41 min',
                                                               '1:01:40 min']
+
+
+def test_a_run_that_failed_is_one_line(tmp_path):
+    def fail(_):
+        raise RunFailed('no room')
+    with pytest.raises(RunFailed, match='stage 1/1, model: no room'):
+        Stages(tmp_path / 'out', 1).run('model', 'fine-tune', fail)
+
+
+def test_the_times_are_those_of_the_stages_that_there_are(tmp_path):
+    Stages(tmp_path / 'out', 1).run('old', 'as it was once', lambda _: {})
+    stages = Stages(tmp_path / 'out', 1)
+    stages.run('new', 'as it is now', lambda _: {})
+    assert set(stages.seconds()) == {'new'}

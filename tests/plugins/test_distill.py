@@ -164,6 +164,11 @@ def test_a_run_names_its_teacher_and_is_resumed_with_the_same_one(scenes, vit, t
     save_backbone(teacher, {key: 2 * value for key, value in state.items()}, meta)
     assert run(scenes, *options, more=['--resume']) == 2
     assert 'sha256 of the teacher' in capsys.readouterr().err
+    reads = {**{key: value for key, value in meta.items() if key != 'sha256'},
+             'mean': [1.0, 2.0, 3.0]}
+    save_backbone(teacher, state, reads)      # the same weights, another input
+    assert run(scenes, *options, more=['--resume']) == 2
+    assert 'network and input of the teacher' in capsys.readouterr().err
     other = teacher_file()      # whose maps have another number of channels
     assert run(scenes, *options, f'model.teacher={other}', more=['--resume']) == 2
     assert 'sha256 of the teacher' in capsys.readouterr().err
@@ -187,7 +192,13 @@ def test_cached_features_are_those_of_the_whole_image_and_made_once(scenes, vit,
     assert cached.build(images, teacher) == 12 and cached.build(images, teacher) == 0
     cached.path(3).unlink()
     assert cached.build(images, teacher) == 1
-    for damage in (b'', b'junk', cached.path(5).read_bytes()[:-100]):
+    whole = cached.path(5).read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 3] ^= 1       # of the features: found when they are read
+    cached.path(5).write_bytes(flipped)
+    with pytest.raises(UsageError, match=r'cannot be read .*: delete it'):
+        cached.cut(5, AugmentedView(size=112), (0, 0, 80, 80), False, (80, 80))
+    for damage in (b'', b'junk', whole[:-100]):
         cached.path(5).write_bytes(damage)
         with pytest.raises(UsageError, match=r'0000005\.npz, features of the teacher, cannot be'):
             cached.cut(5, AugmentedView(size=112), (0, 0, 80, 80), False, (80, 80))

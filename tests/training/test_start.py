@@ -154,7 +154,27 @@ def test_a_resumed_run_with_another_start_is_another_run(started, scenes, tmp_pa
                   {**FACTS, 'backbone': SMALL_ONE})
     assert train(scenes, part, '--resume', '--init', str(tmp_path / 'other.pth'),
                  options=['schedule.base_lr=0']) == 2
-    assert 'it was made with start ' in capsys.readouterr().err
+    kept = (part / 'start.pth').read_bytes()
+    assert 'its run started from other weights (sha256 ' in capsys.readouterr().err
+    assert (part / 'start.pth').read_bytes() == kept == (started / 'start.pth').read_bytes()
+
+
+def test_a_run_from_random_weights_is_not_resumed_from_others(exported, scenes, tmp_path, capsys):
+    network = [f'model.backbone.type={SMALL_ONE["type"]}']
+    assert train(scenes, 'run', network=network) == 0
+    assert train(scenes, 'run', '--resume', '--init', str(exported), network=network) == 2
+    assert 'started from random weights; leave --init out' in capsys.readouterr().err
+    assert not (tmp_path / 'run' / 'start.pth').exists()
+    assert train(scenes, 'run', '--resume', network=network) == 0
+
+
+def test_a_file_of_somebodys_own_is_left_alone(exported, scenes, tmp_path, capsys):
+    (tmp_path / 'run').mkdir()
+    own = tmp_path / 'run' / 'start.pth'
+    own.write_bytes(exported.read_bytes())
+    assert train(scenes, 'run', network=[f'model.backbone.type={SMALL_ONE["type"]}']) == 2
+    assert 'start.pth is not what a run keeps of its start' in capsys.readouterr().err
+    assert own.read_bytes() == exported.read_bytes()
 
 
 def test_the_network_follows_the_weights_where_the_config_names_none(foreign, scenes, tmp_path):
