@@ -78,6 +78,8 @@ def _finetune(demo: Demo, part: Any, weights: str, repeat: int) -> None:
             overwrite=True)
     except Interrupted as stop:     # runs of a minute begin anew
         raise KeyboardInterrupt from stop
+    for path in folder.glob('*.pth'):   # scores and pictures are kept; all weights would be 3 GB
+        path.unlink()
 
 
 def _runs(part: Any) -> Iterator[tuple[str, int]]:

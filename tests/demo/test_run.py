@@ -37,6 +37,7 @@ def test_every_downstream_model_is_scored_from_both_weights(done):
                                  / 'scores.json').read_text())
             assert set(part.scores) <= set(record['scores'])
             assert bool(record['handoff']) == (weights == 'pretrained')
+        assert not list((done / 'finetuning').rglob('*.pth'))
         keys = record['handoff']['keys']
         assert keys['loaded'] > 0 and sum(keys.values()) == keys['loaded']
         assert max(record['handoff']['features']['differences']) < 1e-4
