@@ -12,8 +12,8 @@ library publishes (docs/continue.md). Features averaged over region masks are co
 Cost      400 steps on 1623 photographs and one pass of an EfficientNet-Lite0 over them, 450 s on
           one core of an AMD EPYC.
 Expected  45.4 to 47.5 mIoU by the dense probe on CamVid from an EfficientNet-Lite0 with ImageNet's
-          labels, three runs; its own maps have 44.6 (stride 32) and 48.3 (stride 16), and the best ResNet-18
-          without a teacher 38.7 after 20 CPU-minutes.
+          labels, three runs; its own maps have 44.6 (stride 32) and 48.3 (stride 16), and the best
+          ResNet-18 without a teacher 38.7 after 20 CPU-minutes.
 """
 _base_ = ['../_base_/pretrain.py']
 
