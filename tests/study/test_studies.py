@@ -63,7 +63,7 @@ def test_weights_are_a_file_and_how_they_are_trained_is_checked(tmp_path, capsys
     file = next(path for path in FILES if path.name == 'continue.yaml')
     out = ['--out', str(tmp_path / 'out'), '--dry-run']
     assert main(['study', str(file), '--data', f'lite0={tmp_path}', *out]) == 2
-    assert f'lite0={tmp_path}: it is a folder, and the study takes' in capsys.readouterr().err
+    assert f'lite0 is the folder {tmp_path}, and the study takes w' in capsys.readouterr().err
     (tmp_path / 'lite0.pth').write_bytes(b'weights')
     wrong = tmp_path / 'wrong.yaml'
     wrong.write_text(file.read_text().replace('model.backbone: null,',
