@@ -13,12 +13,13 @@ from densessl.study.tables import labels
 GRAY = '#7a828e'
 COLORS = ('#1f66d1', '#c2571a', '#177245', '#8a3fb5', '#b3261e', '#00838f', '#a07800')
 MARKERS = 'oD^vP*X'
+QUIET_MARKERS = 'sx+1d'     # several baselines share color and dashes
 Point = tuple[float, float, float]      # x, mean, half of the interval
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; a ``quiet`` one is the baseline, gray and dashed."""
+    """One curve; a ``quiet`` one is a baseline, gray and dashed."""
 
     name: str
     points: Sequence[Point]
@@ -48,13 +49,13 @@ def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str
     from matplotlib.figure import Figure
     figure = Figure(figsize=(6.4, 4.2), dpi=160, layout='constrained')
     axes = figure.subplots()
-    loud = [line.name for line in lines if not line.quiet]
     for line in (one for one in lines if one.points):
         x, mean, half = zip(*sorted(line.points), strict=True)
-        place = loud.index(line.name) if not line.quiet else 0
+        place = [one.name for one in lines if one.quiet == line.quiet].index(line.name)
+        markers = QUIET_MARKERS if line.quiet else MARKERS
         axes.errorbar(x, mean, half, label=line.name, capsize=3, markersize=5, linewidth=1.6,
                       color=GRAY if line.quiet else COLORS[place % len(COLORS)],
-                      marker='s' if line.quiet else MARKERS[place % len(MARKERS)],
+                      marker=markers[place % len(markers)],
                       linestyle='--' if line.quiet else '-')
     if logarithmic:
         axes.set_xscale('log')
