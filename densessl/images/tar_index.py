@@ -184,7 +184,7 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
     kept = cache_root() / 'shards' / f'{source.name[:80]}-{digest}.npz'
     try:
         arrays = load_index(kept, [state.st_size for state in states])
-    except ValueError:      # there is none, or it is no longer whole
+    except ValueError:      # it is missing or damaged
         arrays = _scan(source, folder, names)
         _keep(kept, arrays)
     masks = {} if arrays[2].shape[1] > 3 else None     # nobody knows how they were made

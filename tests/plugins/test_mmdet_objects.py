@@ -126,7 +126,7 @@ def test_boxes_in_shares_of_the_image_are_read_as_such(tmp_path):
         'have a box in shares of the image (0 … 1), read as such': ['1.jpg', '2.jpg']}
     scores = perfect_scores(cfg)
     assert scores['coco/bbox_mAP'] > .999 and scores['coco/segm_mAP'] > .999
-    # one box in pixels, and it is no longer plain
+    # with one box in pixels it is not clear any more
     write_coco(tmp_path, [[shares, GOOD]])
     assert told(reports(tmp_path)[0]) == {'are less than a pixel wide or high': ['1.jpg']}
 

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from batches import SMALL
+from starts import RESNET, SMALL_ONE, grown, train
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
@@ -22,63 +23,6 @@ from densessl.transfer.handoff import normalize, reference_image
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 
 pytestmark = pytest.mark.usefixtures('surroundings')
-RESNET, SMALL_ONE = {'type': 'torchvision.resnet18'}, {'type': 'timm.test_resnet'}
-FACTS = {'method': 'other', 'mean': [10.0, 20.0, 30.0],
-         'std': [40.0, 50.0, 60.0], 'channel_order': 'BGR', 'epochs': 3, 'data': 'elsewhere'}
-TINY = ['views.0.size=32', 'views.1.size=32', 'model.projection=16', 'log_interval=1',
-        'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0']
-
-
-def grown(network: dict) -> torch.nn.Module:
-    """A network whose statistics and scales are those of no initialization."""
-    torch.manual_seed(1)
-    backbone = build_backbone(network)
-    for module in backbone.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.8, 1.2)
-            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
-            torch.nn.init.uniform_(module.bias, -0.1, 0.1)
-    return backbone
-
-
-def export_of(network, path):
-    save_backbone(path, grown(network).state_dict(), {**FACTS, 'backbone': network})
-    return path
-
-
-@pytest.fixture(scope='session')
-def resnet(tmp_path_factory):
-    return export_of(RESNET, tmp_path_factory.mktemp('exported') / 'resnet.pth')
-
-
-@pytest.fixture(scope='session')
-def exported(tmp_path_factory):
-    return export_of(SMALL_ONE, tmp_path_factory.mktemp('exported') / 'grown.pth')
-
-
-@pytest.fixture(scope='session')
-def foreign(tmp_path_factory):
-    """A whole timm network of a family that is in no table, as its owner saved it."""
-    torch.manual_seed(2)
-    path = tmp_path_factory.mktemp('foreign') / 'mobile.pth'
-    torch.save(timm.create_model('mobilenetv3_small_050', num_classes=3).state_dict(), path)
-    return path
-
-
-def train(scenes, folder, *more, options=(), network=('model.backbone=None',)):
-    return main(['train', 'small/simclr_r18', '--data', str(scenes), '--work-dir', str(folder),
-                 '--epochs', '1', *more, '--cfg-options', *TINY, *network, *options])
-
-
-@pytest.fixture(scope='session')
-def started(scenes, exported, tmp_path_factory):
-    """A run of three steps from exported weights whose rate is 0."""
-    folder = tmp_path_factory.mktemp('started')
-    assert train(scenes, folder, '--init', str(exported),
-                 options=['schedule.base_lr=0', 'checkpoint.every_epochs=0.34',
-                          'checkpoint.keep=9']) == 0
-    return folder
 
 
 def said(folder):
@@ -126,55 +70,6 @@ def test_the_provenance_keeps_the_chain(started, exported, scenes, tmp_path, cap
     assert train(scenes, tmp_path / 'second', '--init', 'one.pth') == 0
     newest, oldest = export_backbone(tmp_path / 'second/iter_3.pth').meta['start']
     assert (newest['file'], newest['method'], oldest) == ('one.pth', 'simclr', link)
-
-
-def test_the_run_keeps_its_start_and_goes_on_without_the_file(started, scenes, exported, tmp_path):
-    """Resumed, it has the bits of a run that was not stopped, and the file need not be there."""
-    _, meta = load_backbone_file(started / 'start.pth')
-    assert meta['sha256'] == load_backbone_file(exported)[1]['sha256']
-    part = tmp_path / 'part'
-    part.mkdir()
-    for name in ('iter_1.pth', 'start.pth'):
-        (part / name).write_bytes((started / name).read_bytes())
-    for more in (['--init', 'moved.pth'], []):
-        assert train(scenes, part, '--resume', *more, options=['schedule.base_lr=0']) == 0
-        one, two = (read_checkpoint(folder / 'iter_3.pth') for folder in (started, part))
-        assert all(torch.equal(value, two['state_dict'][key])
-                   for key, value in one['state_dict'].items())
-        assert two['meta']['densessl']['start'] == one['meta']['densessl']['start']
-        (part / 'iter_3.pth').unlink()
-
-
-def test_a_resumed_run_with_another_start_is_another_run(started, scenes, tmp_path, capsys):
-    part = tmp_path / 'part'
-    part.mkdir()
-    for name in ('iter_1.pth', 'start.pth'):
-        (part / name).write_bytes((started / name).read_bytes())
-    save_backbone(tmp_path / 'other.pth', build_backbone(SMALL_ONE).state_dict(),
-                  {**FACTS, 'backbone': SMALL_ONE})
-    assert train(scenes, part, '--resume', '--init', str(tmp_path / 'other.pth'),
-                 options=['schedule.base_lr=0']) == 2
-    kept = (part / 'start.pth').read_bytes()
-    assert 'its run started from other weights (sha256 ' in capsys.readouterr().err
-    assert (part / 'start.pth').read_bytes() == kept == (started / 'start.pth').read_bytes()
-
-
-def test_a_run_from_random_weights_is_not_resumed_from_others(exported, scenes, tmp_path, capsys):
-    network = [f'model.backbone.type={SMALL_ONE["type"]}']
-    assert train(scenes, 'run', network=network) == 0
-    assert train(scenes, 'run', '--resume', '--init', str(exported), network=network) == 2
-    assert 'started from random weights; leave --init out' in capsys.readouterr().err
-    assert not (tmp_path / 'run' / 'start.pth').exists()
-    assert train(scenes, 'run', '--resume', network=network) == 0
-
-
-def test_a_file_of_somebodys_own_is_left_alone(exported, scenes, tmp_path, capsys):
-    (tmp_path / 'run').mkdir()
-    own = tmp_path / 'run' / 'start.pth'
-    own.write_bytes(exported.read_bytes())
-    assert train(scenes, 'run', network=[f'model.backbone.type={SMALL_ONE["type"]}']) == 2
-    assert 'start.pth is not what a run keeps of its start' in capsys.readouterr().err
-    assert own.read_bytes() == exported.read_bytes()
 
 
 def test_the_network_follows_the_weights_where_the_config_names_none(foreign, scenes, tmp_path):
@@ -333,27 +228,6 @@ def test_heads_are_not_looked_for_in_what_was_exported(started, tmp_path):
     exported = export_backbone(started / 'iter_3.pth', tmp_path / 'own.pth').path
     with pytest.raises(UsageError, match=r'own.pth holds no heads, only a backbone'):
         read_start(str(exported), heads=True)
-
-
-def test_what_an_earlier_run_started_from_is_not_this_ones(started, scenes, tmp_path, capsys):
-    """The earlier one ended before its first checkpoint."""
-    (tmp_path / 'run').mkdir()
-    (tmp_path / 'run' / 'start.pth').write_bytes((started / 'start.pth').read_bytes())
-    assert train(scenes, 'run', network=()) == 0
-    assert not (tmp_path / 'run' / 'start.pth').exists()
-    assert train(scenes, 'run', '--resume', network=()) == 0
-
-
-def test_a_start_that_is_gone_is_asked_for(started, scenes, tmp_path, capsys):
-    part = tmp_path / 'part'
-    part.mkdir()
-    (part / 'iter_1.pth').write_bytes((started / 'iter_1.pth').read_bytes())
-    network = [f'model.backbone.type={SMALL_ONE["type"]}']
-    assert train(scenes, part, '--resume', network=network, options=['schedule.base_lr=0']) == 2
-    assert 'its copy of them, start.pth, is gone; give them with --init' in capsys.readouterr().err
-    (part / 'start.pth').write_bytes((started / 'start.pth').read_bytes()[:5000])
-    assert train(scenes, part, '--resume', options=['schedule.base_lr=0']) == 2
-    assert 'give that again with --init' in capsys.readouterr().err
 
 
 def test_published_weights_are_fetched_once_asked_and_said_where_they_are(monkeypatch, tmp_path,

@@ -1,0 +1,2 @@
+"""Fixtures of the tests of training."""
+from starts import exported, foreign, resnet, started  # noqa: F401
