@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or input (one line, no
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import traceback
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     share_cores()
+    gc.set_threshold(7000)      # by default a seventh of the time that imports take is spent on it
     logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':

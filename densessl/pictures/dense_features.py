@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from densessl.pictures.figures import region_color
 
@@ -76,6 +75,7 @@ def renumbered(labels: np.ndarray, before: np.ndarray | None, clusters: int) -> 
     """``labels`` with the numbers by which most cells keep the one they had ``before``."""
     if before is None or before.shape != labels.shape:
         return labels
+    from scipy.optimize import linear_sum_assignment  # 0.4 s that training does without
     shared = np.zeros((clusters, clusters), int)
     np.add.at(shared, (labels.ravel(), before.ravel()), 1)
     return linear_sum_assignment(shared, maximize=True)[1][labels]
