@@ -1,4 +1,5 @@
 """Before any test: one thread a process, and the bridge before the libraries that need it."""
+import gc
 import os
 import signal
 
@@ -31,6 +32,13 @@ def scenes(tmp_path_factory):
     """A handful of drawn scenes."""
     return write_scenes(tmp_path_factory.mktemp('scenes'), unlabelled=12, train=2, val=2,
                         size=(80, 80)) / 'unlabelled'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def libraries_out_of_the_collectors_sight():
+    """Half a million objects that imports have made, which each full collection would search."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
