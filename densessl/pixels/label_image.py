@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from densessl.files import open_regular
+from densessl.pixels.pillow_images import formats
 
 MAX_PIXELS = 2 * (1 << 30) // 12        # Pillow's own bound for an image, 179 million
 # Pillow also has formats that run other programs or fetch other files.
@@ -24,11 +24,9 @@ def read_label_image(path: str | Path) -> np.ndarray:
             :data:`MAX_PIXELS`; the message says which.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with open_regular(path) as file, Image.open(file, formats=_known()) as image:
-                check_size(*image.size)
-                return np.asarray(image)
+        with open_regular(path) as file, Image.open(file, formats=formats(_FORMATS)) as image:
+            check_size(*image.size)
+            return np.asarray(image)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(str(error).splitlines()[0])) from error
     except UnidentifiedImageError as error:
@@ -46,8 +44,3 @@ def check_size(width: int, height: int) -> None:
 
 def _too_large(found: str) -> str:
     return f'{found}; at most {MAX_PIXELS / 1e6:.0f} million are read: cut the image into tiles'
-
-
-def _known() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)

@@ -39,11 +39,11 @@ def _quiet_libtiff() -> None:
 
 
 @cache
-def formats() -> tuple[str, ...]:
-    """The formats tried here that this Pillow has."""
+def formats(wanted: tuple[str, ...] = _FORMATS) -> tuple[str, ...]:
+    """Those of the formats that this Pillow has."""
     Image.init()
     _quiet_libtiff()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    return tuple(name for name in wanted if name in Image.OPEN)
 
 
 def open_with_pillow(data: bytes) -> Image.Image:
