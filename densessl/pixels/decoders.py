@@ -1,7 +1,6 @@
 """The pixels of one image file by the decoder that shows its kind as viewers do."""
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from densessl.pixels import png, tiff
 from densessl.pixels.orientation import checked, orientation_of, upright
-from densessl.pixels.pillow_images import by_pillow, open_with_pillow, require_size
+from densessl.pixels.pillow_images import by_pillow, on_white, open_with_pillow, require_size
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 
 LOST = 1 / 4         # of the rows, at most, in a file that ends too early
@@ -46,7 +45,7 @@ def decode_pixels(data: bytes, rule: PixelRule) -> tuple[np.ndarray, str]:
         turn, damage = orientation_of(image), ''
         pixels = by_opencv(data) if is_ordinary(data, image) else None
         if values is not None:
-            pixels = png.on_white(rule.eight_bits(values, 16), None)
+            pixels = on_white(rule.eight_bits(values, 16), None)
         elif pixels is None:
             try:
                 pixels = by_pillow(image, rule)
@@ -78,7 +77,7 @@ def _decode_png(header: png.Png, rule: PixelRule) -> tuple[np.ndarray, str]:
 def png_orientation(header: png.Png) -> int:
     if header.about is None:
         return 1
-    with Image.open(io.BytesIO(header.about), formats=('PNG',)) as image:
+    with open_with_pillow(header.about) as image:
         return orientation_of(image)
 
 
@@ -146,7 +145,8 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
         if tags.picture:
             return None
         require_size(tags.size)
-        values, nodata = tiff.shown_values(tags, data, rule)
+        values, nodata = tiff.deep_values(tags, data)
+        values = rule.choose(values)
         has_range = values.dtype.kind == 'u' and values.dtype.itemsize == 2
         return None if values.dtype == np.uint8 else (
             values, 2 ** tags.bits - 1 if has_range else None, nodata)

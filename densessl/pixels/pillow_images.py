@@ -98,12 +98,21 @@ def by_pillow(image: Image.Image, rule: PixelRule) -> np.ndarray:
     """(H, W, 3) uint8 RGB as stored; what is transparent lies on white."""
     image.load()
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        ground = Image.new('RGBA', image.size, 'white')
-        return np.asarray(Image.alpha_composite(ground, image).convert('RGB'))
+        return _over_white(image.convert('RGBA'))
     if image.mode[0] in 'IF':               # 16 bits, in which Pillow may keep them as 32; floats
         values = np.asarray(image)
         if image.mode[0] == 'I' and values.min() >= 0 and values.max() <= 0xffff:
             values = values.astype(np.uint16)
-        return np.repeat(rule.eight_bits(values, 16)[..., None], 3, axis=2)
+        return on_white(rule.eight_bits(values, 16)[..., None], None)
     return np.asarray(image.convert('RGB'))
+
+
+def on_white(colors: np.ndarray, opaque: np.ndarray | None) -> np.ndarray:
+    """(H, W, 1 or 3) uint8 over white, by (H, W) uint8 opacity → (H, W, 3)."""
+    colors = np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else colors
+    return colors if opaque is None else _over_white(Image.fromarray(np.dstack([colors, opaque])))
+
+
+def _over_white(image: Image.Image) -> np.ndarray:
+    ground = Image.new('RGBA', image.size, 'white')
+    return np.asarray(Image.alpha_composite(ground, image).convert('RGB'))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from densessl.pixels.pillow_images import on_white
 from densessl.pixels.pixel_rule import PixelRule
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -149,16 +149,6 @@ def deep_pixels(png: Png, rule: PixelRule) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a 16-bit PNG; what is transparent lies on white."""
     values, opaque = deep_values(png)
     return on_white(rule.eight_bits(values, 16), opaque)
-
-
-def on_white(colors: np.ndarray, opaque: np.ndarray | None) -> np.ndarray:
-    """(H, W, 1 or 3) uint8 over white, by (H, W) uint8 opacity → (H, W, 3)."""
-    colors = np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else colors
-    if opaque is None:
-        return colors
-    image = Image.fromarray(np.dstack([colors, opaque]))
-    ground = Image.new('RGBA', image.size, 'white')
-    return np.asarray(Image.alpha_composite(ground, image).convert('RGB'))
 
 
 # -- files that end too early ----------------------------------------------------------------------

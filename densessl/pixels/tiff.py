@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 
 from densessl.pixels.orientation import WHOLE
-from densessl.pixels.pillow_images import open_with_pillow, require_values
+from densessl.pixels.pillow_images import on_white, open_with_pillow, require_values
 from densessl.pixels.pixel_rule import PixelRule
-from densessl.pixels.png import on_white
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -153,12 +152,6 @@ def deep_pixels(tiff: Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
     if page.photometric == _WHITE_IS_ZERO:
         eight = 255 - eight
     return on_white(eight, opaque)
-
-
-def shown_values(tiff: Tiff, data: bytes, rule: PixelRule) -> tuple[np.ndarray, float | None]:
-    """The values that :func:`deep_pixels` scales, and the one that means "no data"."""
-    values, nodata = deep_values(tiff, data)
-    return rule.choose(values), nodata
 
 
 def _nodata(page: TiffPage) -> float | None:
