@@ -12,7 +12,7 @@ import numpy as np
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage, deep_values
-from densessl.pixels.pixel_rule import MINMAX, REMEDY, PixelRule
+from densessl.pixels.pixel_rule import MINMAX, REMEDY, PixelRule, has_own_range
 
 LOOK, MEASURE = 64, 256     # images: to find out whether any is deep, and what its values are
 _NAMES = 20_000             # of which those are chosen
@@ -124,7 +124,7 @@ def _warnings(seen: Iterable[_Seen], looked: int, whole: bool) -> Iterable[str]:
     for one in seen:
         span = f'from {_spelled(one.low)} to {_spelled(one.high)}' if one.some else 'that are none'
         words = f'{one.images} of {looked} images looked at hold {one.kind} values {span}'
-        if _rangeless(one):
+        if not has_own_range(np.dtype(one.kind)):
             if whole and one.images == looked:
                 raise UsageError(f'{words}, whose range is not known: give it with {REMEDY}')
             yield f'{words}, whose range is not known, and cannot be read: give it with {REMEDY}'
@@ -133,13 +133,9 @@ def _warnings(seen: Iterable[_Seen], looked: int, whole: bool) -> Iterable[str]:
                    f'black: give their range with {REMEDY}')
 
 
-def _rangeless(one: _Seen) -> bool:
-    return np.dtype(one.kind).kind != 'u' or np.dtype(one.kind).itemsize > 2
-
-
-def _number(value: Any) -> float:
-    number = value.item() if isinstance(value, np.generic) else value
-    return int(number) if number == int(number) else float(number)
+def _number(value: np.generic) -> float:
+    number = value.item()
+    return int(number) if number == int(number) else number
 
 
 def _spelled(value: Any) -> str:

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from densessl.pixels import png, tiff
 from densessl.pixels.orientation import checked, orientation_of, upright
 from densessl.pixels.pillow_images import by_pillow, on_white, open_with_pillow, require_size
-from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.pixels.pixel_rule import PLAIN, PixelRule, has_own_range
 
 LOST = 1 / 4         # of the rows, at most, in a file that ends too early
 _END_OF_JPEG = b'\xff\xd9'
@@ -147,8 +147,7 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
         require_size(tags.size)
         values, nodata = tiff.deep_values(tags, data)
         values = rule.choose(values)
-        has_range = values.dtype.kind == 'u' and values.dtype.itemsize == 2
-        return None if values.dtype == np.uint8 else (
-            values, 2 ** tags.bits - 1 if has_range else None, nodata)
+        white = 2 ** tags.bits - 1 if has_own_range(values.dtype) else None
+        return None if values.dtype == np.uint8 else (values, white, nodata)
     values = _unscaled(data)
     return None if values is None else (values, None, None)

@@ -9,8 +9,8 @@ import numpy as np
 
 from densessl.pixels.decode import UnreadableImage
 from densessl.pixels.label_image import check_size
+from densessl.pixels.png import SIGNATURE
 
-SIGNATURE = b'\x89PNG\r\n\x1a\n'
 MAX_REGIONS = 1 << 16
 # zlib level 6: a third smaller than level 1 and as fast to read, which happens every epoch. Rows
 # unfiltered (8: PNG_FILTER_NONE), where OpenCV can (4.11 on): runs of equal ids stay runs, which

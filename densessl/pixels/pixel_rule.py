@@ -100,7 +100,7 @@ class PixelRule:
             ValueError: no range, of values that have none of their own.
         """
         if self.value_range is None:
-            if values.dtype.kind != 'u' or values.dtype.itemsize > 2:
+            if not has_own_range(values.dtype):
                 raise ValueError(f'its values are {values.dtype.name}, whose range is not known: '
                                  f'give it with {REMEDY}')
             return (values >> max(0, bits - 8)).astype(np.uint8)
@@ -115,6 +115,11 @@ class PixelRule:
         if nodata is not None and not math.isnan(nodata):
             scaled[values == nodata] = 0
         return scaled
+
+
+def has_own_range(kind: np.dtype) -> bool:
+    """Whether values of a type can be shown without a range being given."""
+    return kind.kind == 'u' and kind.itemsize <= 2
 
 
 @lru_cache(8)
