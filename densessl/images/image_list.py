@@ -120,7 +120,7 @@ class ImageList:
     def select(self, keep: Iterable[int]) -> ImageList:
         """The images at the positions ``keep``, in that order."""
         chosen = ImageList.of(self.root, self.source, [self._raw(i) for i in keep])
-        return replace(chosen, rule=self.rule)
+        return replace(self, _names=chosen._names, _ends=chosen._ends)
 
     def digest(self) -> str:
         """A hash of the names in their order: 16 hexadecimal digits."""

@@ -1,5 +1,4 @@
-"""Reading a stretch of one of many tar files, from any process, thread or worker.
-"""
+"""Reading a stretch of one of many tar files, from any process, thread or worker."""
 from __future__ import annotations
 
 import os
@@ -31,11 +30,8 @@ class TarFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {'folder': self.folder, 'names': self.names}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TarFiles, (self.folder, self.names)
 
     def path(self, number: int) -> Path:
         """Where file ``number`` is."""

@@ -63,8 +63,7 @@ class TarImages(ImageList):
     def select(self, keep: Iterable[int]) -> TarImages:
         """The images at the positions ``keep``, in that order."""
         keep = np.fromiter(keep, np.int64)
-        names = super().select(keep)
-        return replace(self, _names=names._names, _ends=names._ends, entries=self.entries[keep])
+        return replace(super().select(keep), entries=self.entries[keep])
 
     def buffers(self) -> tuple[np.ndarray, ...]:
         """The list in arrays: the names in two, and the entries."""
@@ -72,5 +71,5 @@ class TarImages(ImageList):
 
     def over(self, *buffers: np.ndarray) -> TarImages:
         """The same list over other copies of its :meth:`buffers`."""
-        names, ends, entries = buffers
-        return replace(self, _names=names, _ends=ends, entries=entries)
+        *names, entries = buffers
+        return replace(super().over(*names), entries=entries)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,30 +195,28 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
 
 def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...]:
     print(f'indexing {len(names)} tar files in {folder}, once', file=sys.stderr)
-    parts, links, again, several = [], 0, 0, 0
+    parts, counts = [], Counter()
     with Progress('indexed', len(names)) as bar:
         for number, name in enumerate(names):
             samples, left_out = read_samples(folder / name)
             rows: list[Row] = []
             for key, sample in samples.items():
                 extensions = likeliest_images(sample)
-                several += len(extensions) > 1
+                counts['several'] += len(extensions) > 1
                 rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],
                           sample.masks) for extension in extensions[:1]]
             parts.append(index(rows, folder / name))
-            links += left_out.links
-            again += left_out.again
+            counts += left_out
             bar.update(number + 1)
     arrays = join(parts)
     if not len(arrays[2]):
         raise UsageError(f'no images in the {len(names)} tar files of {source} (looked for '
                          f'{", ".join(sorted(EXTENSIONS))})')
-    for count, what in ((several, 'samples have several images: a JPEG is taken, or the first'),
-                        (links, 'links in the tar files are left out'),
-                        (again, 'members repeat an earlier name: the last of each is '
-                                'taken')):
-        if count:
-            print(f'{count} {what}', file=sys.stderr)
+    for kind, what in (('several', 'samples have several images: a JPEG is taken, or the first'),
+                       ('links', 'links in the tar files are left out'),
+                       ('again', 'members repeat an earlier name: the last of each is taken')):
+        if counts[kind]:
+            print(f'{counts[kind]} {what}', file=sys.stderr)
     return arrays
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from densessl.errors import UsageError
 from densessl.files import unpacked_size, write_atomically
 from densessl.images.image_names import check_names
 from densessl.images.tar_layout import MAX_MAPS
@@ -40,8 +39,6 @@ def load_index(path: Path, sizes: list[int]) -> Arrays:
             raise ValueError('it is packed, as densessl writes none')
         with np.load(path, allow_pickle=False) as content:
             arrays = content['names'], content['ends'], content['entries']
-    except UsageError:
-        raise
     except _UNREADABLE as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__
                          ) from error

@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,25 +76,21 @@ def header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT, 'utf-8', 'surrogateescape')
 
 
-@dataclass(slots=True)
-class LeftOut:
-    """Members of tar files that are not read: ``links``, which stand for no bytes of their own, and
-    those whose name comes ``again``, of which the last counts, as when the files are unpacked."""
+def read_samples(path: Path) -> tuple[dict[str, Sample], Counter[str]]:
+    """The samples of a shard by key, in its order.
 
-    links: int = 0
-    again: int = 0
-
-
-def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
-    """The samples of a shard by key, in its order, and what was left out.
+    Returns:
+        Them, and how many members are not read: ``links``, which stand for no bytes of their own,
+        and those whose name comes ``again``, of which the last counts, as when the files are
+        unpacked.
 
     Raises:
         UsageError: the file is not a tar file, is damaged, or a name in it leads out of its folder.
     """
     samples: dict[str, Sample] = {}
-    left_out = LeftOut()
+    left_out: Counter[str] = Counter()
     for member in _members(path):
-        left_out.links += member.islnk() or member.issym()
+        left_out['links'] += member.islnk() or member.issym()
         stem, dot, extension = posixpath.basename(member.name).partition('.')
         if not (member.isreg() and stem and dot) or member.issparse() or is_clutter(member.name):
             continue
@@ -104,7 +101,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], LeftOut]:
         folder, slash, _ = _shortest(member.name, path).rpartition('/')
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
         places, kind = (sample.masks, int(mask[1] or 0)) if mask else (sample.images, extension)
-        left_out.again += kind in places
+        left_out['again'] += kind in places
         places[kind] = place
     for sample in samples.values():
         _drop_stray_masks(sample)
