@@ -1,7 +1,6 @@
 """Which images go into which tar shard: known from their sizes before a byte is copied."""
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.images.tar_layout import BLOCK, image_member, key_of, mask_member
+from densessl.images.tar_layout import BLOCK, header, image_member, key_of, mask_member
 from densessl.masks.store import Masks
 from densessl.progress import Progress
 
@@ -87,9 +86,7 @@ def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, int]:
             size, written = images.stat(i)
         else:
             size, written = _mask_state(masks, i, which)
-        long = len(os.fsencode(member)) + 1 if len(os.fsencode(member)) > 100 else 0
-        # a name that does not fit into the header is a member before its own, NUL at its end
-        found.append((BLOCK + _padded(size) + (BLOCK + _padded(long) if long else 0), written))
+        found.append((len(header(member, size)) + _padded(size), written))
     return sum(size for size, _ in found), max(written for _, written in found)
 
 

@@ -88,7 +88,8 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
     region_masks, images = _masks_of(images, masks)
     refuse_shared_keys(images)
     what = {'format': FORMAT, 'densessl': densessl.__version__, 'shard_size': shard_size,
-            'source': images.digest(), 'masks': region_masks and _described(region_masks)}
+            'source': images.digest(),
+            'masks': region_masks and {**region_masks.info, 'maps': region_masks.maps}}
     _begin(out, source, what)
     with BuildLock(out):
         images, region_masks, states, skipped = leave_out_unreadable(images, region_masks, workers,
@@ -116,11 +117,6 @@ def _masks_of(images: ImageList, masks: str | Path | None) -> tuple[Masks | None
                          f'makes what is missing')
     images = replace(images, rule=PixelRule.of(found.info))     # only bytes are copied here
     return store_for_training(images, {'store': str(masks)}, is_builder=True)
-
-
-def _described(masks: Masks) -> dict[str, Any]:
-    """What ``shards.json`` says of the masks: what their store says."""
-    return {**masks.info, 'maps': masks.maps}
 
 
 # -- the folder ------------------------------------------------------------------------------------
