@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,14 +75,11 @@ def open_file(path: str, kind: FileKind, rule: PixelRule = PLAIN) -> FileFacts:
         return FileFacts(wrong=str(error))
     except FileNotFoundError:      # it was taken away meanwhile
         return FileFacts(wrong=MISSING)
-    values, numbers = np.unique(ids, return_counts=True) if kind == 'segments' else (
-        _counted(np.bincount(ids.ravel(), minlength=256)))
+    if kind == 'ids':
+        return FileFacts(ids.shape, {value: number for value, number
+                                     in enumerate(np.bincount(ids.ravel()).tolist()) if number})
+    values, numbers = np.unique(ids, return_counts=True)
     return FileFacts(ids.shape, dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-
-
-def _counted(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values = np.flatnonzero(histogram)
-    return values, histogram[values]
 
 
 def open_files(files: Iterable[tuple[str, FileKind]], root: Path | None = None, *,
@@ -97,8 +95,8 @@ def open_files(files: Iterable[tuple[str, FileKind]], root: Path | None = None, 
     kinds = dict(files)
     if not kinds:
         return {}
-    memory = _Memory.read(_absolute(root) if root else os.path.commonpath(
-        [os.path.dirname(_absolute(path)) for path in kinds]), rule)
+    memory = _Memory(os.path.abspath(root) if root else os.path.commonpath(
+        [os.path.dirname(os.path.abspath(path)) for path in kinds]), rule)
     found = {path: facts for path, kind in kinds.items()
              if (facts := memory.recall(path, kind)) is not None}
     to_open = [path for path in kinds if path not in found]
@@ -120,19 +118,13 @@ class _Memory:
     """Facts of the files below one folder, kept in the cache. A cache that cannot be written only
     costs time, and one that cannot be read is made again."""
 
-    def __init__(self, root: str, rule: PixelRule, entries: dict[str, list]) -> None:
-        self.root, self.rule, self.entries = root, rule, entries
-
-    @classmethod
-    def read(cls, root: str, rule: PixelRule) -> _Memory:
-        memory = cls(root, rule, {})
-        try:
-            digest, _, content = memory._file().read_text().partition('\n')
+    def __init__(self, root: str, rule: PixelRule) -> None:
+        self.root, self.rule = root, rule
+        self.entries: dict[str, list] = {}
+        with suppress(OSError, ValueError):
+            digest, _, content = self._file().read_text().partition('\n')
             if digest == _digest(content):
-                memory.entries = json.loads(content)
-        except (OSError, ValueError):
-            pass
-        return memory
+                self.entries = json.loads(content)
 
     def _file(self) -> Path:
         # readers change from version to version, and with them what is seen in a file
@@ -142,7 +134,7 @@ class _Memory:
 
     def recall(self, path: str, kind: FileKind) -> FileFacts | None:
         """What was seen in a file that is still the same."""
-        entry = self.entries.get(_absolute(path))
+        entry = self.entries.get(os.path.abspath(path))
         if entry is None or entry[:3] != [kind, *_stamp(path)]:
             return None
         facts = dict(entry[3], size=tuple(entry[3]['size']))
@@ -155,9 +147,9 @@ class _Memory:
         stamp = _stamp(path)         # before: if it is written meanwhile, it is opened again
         facts = open_file(path, kind, self.rule)
         if facts.wrong is None:
-            self.entries[_absolute(path)] = [kind, *stamp, asdict(facts)]
+            self.entries[os.path.abspath(path)] = [kind, *stamp, asdict(facts)]
         else:
-            self.entries.pop(_absolute(path), None)
+            self.entries.pop(os.path.abspath(path), None)
         return facts
 
     def write(self) -> None:
@@ -170,10 +162,6 @@ class _Memory:
                 _told.add(self.root)
                 print(f'{error}; the labelled files will be opened again the next time, unless '
                       f'$DENSESSL_CACHE names a folder that can be written', file=sys.stderr)
-
-
-def _absolute(path: str | Path) -> str:
-    return os.path.abspath(path)
 
 
 def _stamp(path: str) -> tuple[int, int]:
