@@ -5,11 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-
 from densessl.errors import UsageError
 from densessl.files import write_atomically, write_json
 from densessl.labels.coco_pixels import Labelled, find_coco_files, read_coco_pixels
+from densessl.pixels import label_png
 
 
 def draw_label_maps(data: Path, out: Path, classes: Sequence[str] | None = None) -> dict[str, int]:
@@ -41,14 +40,9 @@ def _draw_split(out: Path, split: str, labelled: Labelled) -> None:
     folder = os.path.commonpath([path.parent for path, _ in labelled])
     for path, draw in labelled:
         name = os.path.relpath(path, folder).replace(os.sep, '-')
-        done, png = cv2.imencode('.png', draw())
-        assert done, 'OpenCV could not encode a label map'
-        write_atomically((out / 'labels' / split / name).with_suffix('.png'), png.tobytes(),
-                         flush=False)
-        _link(path, out / 'images' / split / name)
-
-
-def _link(source: Path, link: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    os.symlink(os.path.abspath(source), link)
+        write_atomically((out / 'labels' / split / name).with_suffix('.png'),
+                         label_png.encode(draw()), flush=False)
+        link = out / 'images' / split / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        os.symlink(os.path.abspath(path), link)
