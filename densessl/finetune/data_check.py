@@ -189,11 +189,11 @@ def _judge_all(report: DataReport, labels: Sequence[str], facts: Mapping[str, Fi
     ids = {value for label in labels for value in facts[label].counts or ()}
     meaning = report.maps
     if meaning is not None and meaning.is_binary(ids):
+        binary = meaning.options.binary
         check.faults.append(FileFault(
             labels[0], f'holds 0 and 255, as all label maps for {report.split} do: 255 has no '
                        f'label here, so that one class is left; of masks in black and white '
-                       f'it is the second class' + (f': {meaning.binary}' if meaning.binary else '')
-        ))
+                       f'it is the second class' + (f': {binary}' if binary else '')))
     elif labels and meaning is not None and ids and all(
             meaning.lookup[value] == IGNORED for value in ids):
         check.faults.append(FileFault(labels[0], f'has no pixel with a label, as none of the label '
@@ -223,8 +223,8 @@ def _judge_rare(used: Sequence[tuple[DataReport, Sequence[tuple[str, ...]]]],
             check.doubtful.append(FileFault(
                 label, f'holds id {shown}, above those of the other label maps (at most {top}): '
                        f'without a classes.json it counts as a class; if it is not one, correct '
-                       f'the map or give {meaning.ignore}{rare[0]}; if it is, list the classes in '
-                       f'classes.json'))
+                       f'the map or give {meaning.options.ignore}{rare[0]}; if it is, list the '
+                       f'classes in classes.json'))
 
 
 def _instead_of(label: str) -> str:

@@ -11,23 +11,11 @@ from densessl.files import parse_json
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import SPLITS, require
 from densessl.labels.file_facts import MISSING, open_files
-from densessl.labels.label_ids import IGNORED, MapMeaning
+from densessl.labels.label_ids import IGNORED, LabelOptions, MapMeaning
 from densessl.pixels.file_kinds import is_clutter
 
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
 Pair = tuple[Path, Path]
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """How a user says what ids mean, in the words of the command.
-
-    Attributes:
-        ignore: that an id has no label; the id follows. binary: that 255 is the second class.
-    """
-
-    ignore: str
-    binary: str
 
 
 @dataclass(frozen=True)
@@ -130,11 +118,6 @@ class LabelledFolder:
     ids: dict[int, int]
     palette: dict[str, Any] = field(default_factory=dict)
     given: bool = True
-
-    def meaning(self, options: LabelOptions) -> MapMeaning:
-        """What the ids mean, for the checks."""
-        return MapMeaning.of(self.names, self.ids, ignore=options.ignore, binary=options.binary,
-                             given=self.given)
 
 
 def read_label_folder(root: Path, ignore: Any, options: LabelOptions,

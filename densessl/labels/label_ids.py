@@ -90,33 +90,45 @@ def _about_colors(values: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
+class LabelOptions:
+    """How a user says what ids mean, in the words of the command; '' if there is no way.
+
+    Attributes:
+        ignore: that an id has no label; the id follows. binary: that 255 is the second class.
+    """
+
+    ignore: str = ''
+    binary: str = ''
+
+
+NO_OPTIONS = LabelOptions()
+
+
+@dataclass(frozen=True)
 class MapMeaning:
     """What the ids in the label maps of a data set mean.
 
     Attributes:
         names: of the classes.
         lookup: for each id 0 … 255 its class index, :data:`IGNORED` or :data:`UNKNOWN`.
-        ignore: how a user says that an id has no label, to be followed by the id; '' if there is
-            no way.
-        binary: how a user says that 255 is the second class; '' if there is no way.
+        options: how a user says otherwise.
         given: whether the classes were named; else they are the ids that occur.
     """
 
     names: tuple[str, ...]
     lookup: tuple[int, ...]
-    ignore: str = ''
-    binary: str = ''
+    options: LabelOptions = NO_OPTIONS
     given: bool = True
 
     @classmethod
-    def of(cls, names: Iterable[str], ids: Mapping[int, int], *, ignore: str = '',
-           binary: str = '', given: bool = True) -> MapMeaning:
+    def of(cls, names: Iterable[str], ids: Mapping[int, int],
+           options: LabelOptions = NO_OPTIONS, *, given: bool = True) -> MapMeaning:
         """Of ids that are class indices, except those in ``ids`` (id → class index)."""
         names = tuple(names)
         lookup = [*range(min(len(names), 256)), *[UNKNOWN] * (256 - len(names))]
         for value, index in ids.items():
             lookup[value] = index
-        return cls(names, tuple(lookup), ignore, binary, given)
+        return cls(names, tuple(lookup), options, given)
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -141,9 +153,10 @@ class MapMeaning:
             return None
         share = 100 * sum(counts[value] for value in unknown) / sum(counts.values())
         shown = ', '.join(map(str, unknown[:5])) + (', …' if len(unknown) > 5 else '')
-        hint = (f'; masks of 0 and 255: {self.binary}' if self.binary and set(counts) <= {0, 255}
-                else f'; if it marks pixels without a label: {self.ignore}{unknown[0]}'
-                if self.ignore else '')
+        ignore, binary = self.options.ignore, self.options.binary
+        hint = (f'; masks of 0 and 255: {binary}' if binary and set(counts) <= {0, 255}
+                else f'; if it marks pixels without a label: {ignore}{unknown[0]}'
+                if ignore else '')
         return (f'holds id {shown} ({share:.2g} % of its pixels), which none of the '
                 f'{len(self.names)} classes has{hint}')
 

@@ -19,12 +19,11 @@ from densessl.labels.data_report import DataReport, Finding
 from densessl.labels.label_folder import (
     LAYOUT,
     LabelLayout,
-    LabelOptions,
     PixelLabels,
     read_label_folder,
     stray_labels,
 )
-from densessl.labels.label_ids import UnusableMap, read_ids
+from densessl.labels.label_ids import LabelOptions, MapMeaning, UnusableMap, read_ids
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.registry import TRANSFER_TARGETS
@@ -68,7 +67,8 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
                                         for layout in layouts)])
         raise UsageError(f'{base} has none of the known layouts: {known}')
     found = read_label_folder(base, ignore, OPTIONS, moved)
-    return PixelLabels(base, found.pairs, found.meaning(OPTIONS), {
+    meaning = MapMeaning.of(found.names, found.ids, OPTIONS, given=found.given)
+    return PixelLabels(base, found.pairs, meaning, {
         split: stray_labels(base / 'labels' / split, (label for _, label in pairs))
         for split, pairs in found.pairs.items()})
 
@@ -114,33 +114,41 @@ class PixelData(Dataset):
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         image_path, label_path = self.pairs[i]
-        image, label = self._image(image_path), self._label(label_path)
+        image = read_displayed(image_path, self.rule)
+        label = read_classes(label_path, self.table)
         if label.shape != image.shape[:2]:
             raise UsageError(f'{label_path} has {label.shape[1]}×{label.shape[0]} pixels, but its '
                              f'image is displayed at {image.shape[1]}×{image.shape[0]}')
-        width, height = self._target(*image.shape[:2])
-        interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
-        resized = cv2.resize(image, (width, height), interpolation=interpolation)
-        small = cv2.resize(label, (width // NEAR_QUARTER, height // NEAR_QUARTER),
-                           interpolation=cv2.INTER_NEAREST_EXACT)
-        return (torch.from_numpy(resized).permute(2, 0, 1), torch.from_numpy(label),
-                torch.from_numpy(small))
+        resized, small = at_size(image, label, self.size, self.multiple, self.square)
+        return resized, torch.from_numpy(label), small
 
-    def _target(self, height: int, width: int) -> tuple[int, int]:
-        if self.square:
-            return self.size, self.size
-        scale = self.size / min(height, width)
-        return tuple(max(1, round(side * scale / self.multiple)) * self.multiple
-                     for side in (width, height))
 
-    def _label(self, path: Path) -> np.ndarray:
-        try:
-            return self.table[read_ids(path)]
-        except (UnusableMap, OSError) as error:
-            raise UsageError(f'{path} {error}') from error
+def read_displayed(path: Path, rule: PixelRule) -> np.ndarray:
+    """As :func:`~densessl.pixels.decode.read_image`; UsageError if it cannot be read."""
+    try:
+        return read_image(path, rule)
+    except UnreadableImage as error:
+        raise UsageError(f'cannot read {error}') from error
 
-    def _image(self, path: Path) -> np.ndarray:
-        try:
-            return read_image(path, self.rule)
-        except UnreadableImage as error:
-            raise UsageError(f'cannot read {error}') from error
+
+def read_classes(path: Path, table: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 class indices of a label map, by the table of its meaning; UsageError if it
+    cannot be used."""
+    try:
+        return table[read_ids(path)]
+    except (UnusableMap, OSError) as error:
+        raise UsageError(f'{path} {error}') from error
+
+
+def at_size(image: np.ndarray, label: np.ndarray, size: int, multiple: int, square: bool
+            ) -> tuple[Tensor, Tensor]:
+    """An image (H, W, 3) and its label map (H, W) as (3, h, w) and, near a quarter of that size,
+    (h/4, w/4): see :class:`PixelData`."""
+    scale = size / min(label.shape)
+    height, width = ((size, size) if square else
+                     (max(1, round(side * scale / multiple)) * multiple for side in label.shape))
+    interpolation = cv2.INTER_AREA if height < len(image) else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    small = cv2.resize(label, (width // NEAR_QUARTER, height // NEAR_QUARTER),
+                       interpolation=cv2.INTER_NEAREST_EXACT)
+    return torch.from_numpy(resized).permute(2, 0, 1), torch.from_numpy(small)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from densessl.labels.label_folder import IGNORED
+from densessl.labels.label_ids import IGNORED
 
 
 class Confusion:

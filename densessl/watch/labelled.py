@@ -5,12 +5,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from densessl.bounds import NotNegative, Range, check_value
@@ -18,10 +17,13 @@ from densessl.errors import UsageError, check_keys, shown
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.labels.coco_pixels import find_coco_files, read_coco_pixels
-from densessl.labels.label_ids import UnusableMap, read_ids
-from densessl.labels.pixel_labels import NEAR_QUARTER, find_pixel_labels
+from densessl.labels.pixel_labels import (
+    at_size,
+    find_pixel_labels,
+    read_classes,
+    read_displayed,
+)
 from densessl.machine import cores
-from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PixelRule
 
 Item = tuple[Path, Callable[[], np.ndarray]]
@@ -140,7 +142,8 @@ def find_items(settings: ProbeSettings) -> tuple[list[str], list[Item], list[Ite
     else:
         data = find_pixel_labels(root, list(settings.ignore), settings.map)
         names = data.names
-        train, val = ([(image, _reader(label, data.meaning.table)) for image, label in pairs]
+        train, val = ([(image, partial(read_classes, label, data.meaning.table))
+                       for image, label in pairs]
                       for pairs in (data.pairs['train'], data.pairs['val']))
     if not train or not val:
         raise UsageError(f'probe.data {root}: at least 3 labelled images are needed')
@@ -173,30 +176,11 @@ def _evenly(items: Sequence[Item], most: int) -> list[Item]:
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def _reader(path: Path, table: np.ndarray) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        try:
-            return table[read_ids(path)]
-        except (UnusableMap, OSError) as error:
-            raise UsageError(f'{path} {error}') from error
-    return read
-
-
 def _read(item: Item, settings: ProbeSettings, rule: PixelRule) -> tuple[Tensor, Tensor]:
     path, read_label = item
-    try:
-        image = read_image(path, rule)
-    except UnreadableImage as error:
-        raise UsageError(f'cannot read {error}') from error
-    label = read_label()
+    image, label = read_displayed(path, rule), read_label()
     if label.shape != image.shape[:2]:
         raise UsageError(f'{path} is displayed at {image.shape[1]}×{image.shape[0]} pixels, but '
                          f'its labels have {label.shape[1]}×{label.shape[0]}')
-    scale = settings.size / min(label.shape)
-    height, width = ((settings.size,) * 2 if settings.square else
-                     (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in label.shape))
-    interpolation = cv2.INTER_AREA if height < len(image) else cv2.INTER_LINEAR
-    image = cv2.resize(image, (width, height), interpolation=interpolation)
-    label = cv2.resize(label, (width // NEAR_QUARTER, height // NEAR_QUARTER),
-                       interpolation=cv2.INTER_NEAREST_EXACT)
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(label)
+    resized, small = at_size(image, label, settings.size, MULTIPLE, settings.square)
+    return resized.contiguous(), small

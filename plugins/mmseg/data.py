@@ -12,13 +12,12 @@ from densessl.errors import UsageError
 from densessl.labels.data_root import SPLITS
 from densessl.labels.label_folder import (
     LAYOUT,
-    LabelOptions,
     id_map,
     label_pairs,
     read_label_folder,
     stray_labels,
 )
-from densessl.labels.label_ids import IGNORED
+from densessl.labels.label_ids import IGNORED, LabelOptions
 
 OPTIONS = LabelOptions('--cfg-options labels.ignore=', "--cfg-options 'labels.map=[[255,1]]'")
 

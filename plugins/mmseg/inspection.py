@@ -12,7 +12,7 @@ from densessl.engine.guard import building
 from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_report import DataReport, Finding
 from densessl.labels.data_root import SPLITS
-from densessl.labels.label_ids import IGNORED, UNKNOWN, MapMeaning
+from densessl.labels.label_ids import IGNORED, NO_OPTIONS, UNKNOWN, MapMeaning
 
 LOADERS = ('LoadImageFromFile', 'LoadDisplayedImage')
 
@@ -62,6 +62,5 @@ def _meaning(dataset: Any, info: dict[str, Any]) -> MapMeaning:
     names = tuple(dataset.metainfo['classes'])
     lookup = [int(index) if 0 <= index < len(names) else
               IGNORED if index == dataset.ignore_index else UNKNOWN for index in loaded]
-    options = getattr(dataset, 'options', None)
-    return MapMeaning(names, tuple(lookup), options.ignore if options else '',
-                      options.binary if options else '', getattr(dataset, 'given', True))
+    return MapMeaning(names, tuple(lookup), getattr(dataset, 'options', NO_OPTIONS),
+                      getattr(dataset, 'given', True))
