@@ -39,8 +39,7 @@ class _Seen:
     def add(self, values: np.ndarray, nodata: float | None) -> None:
         """Count an image; of its values those that are finite and no "no data"."""
         self.images += 1
-        values = values[np.isfinite(values) & (values != nodata)] if values.dtype.kind == 'f' else (
-            values.ravel() if nodata is None else values[values != nodata])
+        values = values[np.isfinite(values) & (values != nodata)]
         if len(values):
             self.low, self.high = min(self.low, values.min()), max(self.high, values.max())
             self.some.append(values[::-(-len(values) // _VALUES)])

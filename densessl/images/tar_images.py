@@ -16,7 +16,8 @@ from densessl.pixels.decode import UnreadableImage, data_size
 
 @dataclass(frozen=True, eq=False)
 class TarImages(ImageList):
-    """Behaves like the list of the files from which the shards were written, with the same digest.
+    """Behaves like the list of the files from which the shards were written, with the same digest;
+    its methods are those of :class:`ImageList`.
 
     Attributes:
         shards: the tar files.
@@ -34,7 +35,6 @@ class TarImages(ImageList):
         return self.shards.path(self.entries[i, 0])
 
     def where(self, i: int) -> str:
-        """What messages call image ``i``."""
         return f'{self.path(i)}: {self.name(i)}'
 
     def stat(self, i: int) -> tuple[int, int]:
@@ -47,7 +47,6 @@ class TarImages(ImageList):
             raise UnreadableImage(self.where(i), str(error.strerror)) from error
 
     def data(self, i: int) -> bytes:
-        """The bytes of image ``i`` as stored."""
         try:
             data = self.shards.read(*map(int, self.entries[i, :3]))
         except OSError as error:
@@ -57,11 +56,9 @@ class TarImages(ImageList):
         return data
 
     def size(self, i: int) -> tuple[int, int]:
-        """(H, W) of image ``i``, by its header where that suffices."""
         return data_size(self.where(i), self.data(i))
 
     def select(self, keep: Iterable[int]) -> TarImages:
-        """The images at the positions ``keep``, in that order."""
         keep = np.fromiter(keep, np.int64)
         return replace(super().select(keep), entries=self.entries[keep])
 
@@ -70,6 +67,5 @@ class TarImages(ImageList):
         return *super().buffers(), self.entries
 
     def over(self, *buffers: np.ndarray) -> TarImages:
-        """The same list over other copies of its :meth:`buffers`."""
         *names, entries = buffers
         return replace(super().over(*names), entries=entries)

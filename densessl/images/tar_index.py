@@ -59,7 +59,8 @@ def open_shards(folder: Path) -> TarImages:
     try:
         names, ends, entries = load_index(folder / INDEX,
                                           [shard['bytes'] for shard in info['shards']])
-        if (entries.shape[1] - 3) // 2 != _maps_of(info):
+        maps = 0 if info['masks'] is None else info['masks'].get('maps', 1)
+        if (entries.shape[1] - 3) // 2 != maps:
             raise ValueError(f'its label maps are not those of {INFO}')
     except UsageError:
         raise
@@ -106,10 +107,6 @@ def _check_info(info: Any) -> None:
                              f'not {shown(shard)}')
     if info['masks'] is not None:
         check_info(info['masks'])
-
-
-def _maps_of(info: dict[str, Any]) -> int:
-    return info['masks'].get('maps', 1) if info['masks'] is not None else 0
 
 
 def _check_files(folder: Path, shards: list[dict[str, Any]]) -> None:
@@ -188,9 +185,10 @@ def scan_shards(source: Path, names: list[str]) -> TarImages:
     except ValueError:      # it is missing or damaged
         arrays = _scan(source, folder, names)
         _keep(kept, arrays)
-    masks = {} if arrays[2].shape[1] > 3 else None     # nobody knows how they were made
-    return TarImages(source, source, arrays[0], arrays[1], TarFiles(folder, names), arrays[2],
-                     masks, in_folders=False)
+    image_names, ends, entries = arrays
+    masks = {} if entries.shape[1] > 3 else None     # nobody knows how they were made
+    return TarImages(source, source, image_names, ends, TarFiles(folder, names), entries, masks,
+                     in_folders=False)
 
 
 def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...]:

@@ -26,9 +26,8 @@ def devkit(root: str | Path, *parts: str) -> Path:
     """``root``, or the folder ``VOCdevkit`` in it if that has one of ``parts`` and ``root`` has
     none: users name either."""
     root = Path(root)
-    inner = root / 'VOCdevkit'
-    return inner if not any((root / part).exists() for part in parts) and any(
-        (inner / part).exists() for part in parts) else root
+    return next((folder for folder in (root, root / 'VOCdevkit')
+                 if any((folder / part).exists() for part in parts)), root)
 
 
 def read_list(path: Path, known: Container[str] = ()) -> list[str]:
@@ -66,9 +65,8 @@ def _listed_name(line: str, known: Container[str]) -> str:
 def missing_files(paths: Sequence[Path], source: Path) -> None:
     """Raise UsageError if some of ``paths``, which ``source`` lists, are not there. Compares with
     listings of the folders: asking for each file is slow on a network."""
-    listed: dict[Path, set[str]] = {}
-    for folder in {path.parent for path in paths}:
-        listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    listed = {folder: set(os.listdir(folder)) if folder.is_dir() else set()
+              for folder in {path.parent for path in paths}}
     missing = [path for path in paths if path.name not in listed[path.parent]]
     if missing:
         raise UsageError(f'{len(missing)} of the {len(paths)} {missing[0].suffix} files that '

@@ -153,9 +153,8 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
     indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
     ids = {value: indices[meant] for value in sorted(present)
            if (meant := moved.get(value, value)) in indices}
-    unchanged = {value for value, index in ids.items() if value == index != IGNORED}
-    return LabelledFolder(pairs, names, {value: index for value, index in ids.items()
-                                         if value not in unchanged}, palette, named.is_file())
+    others = {value: index for value, index in ids.items() if value != index or index == IGNORED}
+    return LabelledFolder(pairs, names, others, palette, named.is_file())
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],

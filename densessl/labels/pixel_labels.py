@@ -76,10 +76,11 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
 def layout_of_pixel_labels(root: Path) -> str | None:
     """What label maps below ``root`` are laid out as, by two telling folders; None if by none."""
     telling = [('images and label maps', ('images', 'labels'), [root]),
-               *((layout.name, layout.parts, layout.folders(root)) for layout in _layouts())]
-    return next((f'{first}/ and {second}/ of {name}' for name, (first, second, *_), folders
-                 in telling for folder in folders
-                 if (folder / first).is_dir() and (folder / second).is_dir()), None)
+               *((layout.name, layout.parts[:2], layout.folders(root)) for layout in _layouts())]
+    for name, parts, folders in telling:
+        if any(all((folder / part).is_dir() for part in parts) for folder in folders):
+            return f'{"/ and ".join(parts)}/ of {name}'
+    return None
 
 
 def _layouts() -> list[LabelLayout]:

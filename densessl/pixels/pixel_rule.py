@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from densessl.bounds import is_number
+from densessl.bounds import is_count, is_number
 from densessl.errors import UsageError, refuse_value, shown
 
 MINMAX, PERCENTILE = 'minmax', 'percentile'
@@ -138,13 +139,10 @@ def parse_range(words: Sequence[str] | None) -> Any:
 
 
 def _number(word: str) -> float | str:
-    try:
-        return int(word)
-    except ValueError:
-        try:
-            return float(word)
-        except ValueError:
-            return word
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word
 
 
 def _checked_range(value: Any) -> Any:
@@ -165,9 +163,7 @@ def _checked_bands(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     listed = list(value) if isinstance(value, (list, tuple)) else [value]
-    whole = all(isinstance(band, int) and not isinstance(band, bool) and band > 0
-                for band in listed)
-    if len(listed) not in (1, 3) or not whole:
+    if len(listed) not in (1, 3) or not all(is_count(band) and band > 0 for band in listed):
         refuse_value('bands', value, 'the numbers, from 1, of three bands or of one, such as '
                      '(3, 2, 1)')
     return tuple(listed)
