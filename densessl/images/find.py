@@ -1,7 +1,6 @@
 """Finding the images of a data set: in a folder, a list of paths, a JSON file or tar shards."""
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from densessl.errors import UsageError, shown
 from densessl.files import parse_json
 from densessl.images import tar_index
 from densessl.images.image_list import EXTENSIONS, ImageList
-from densessl.images.image_names import check_listed
+from densessl.images.image_names import check_listed, read_names
 from densessl.pixels.file_kinds import is_clutter
 
 
@@ -84,13 +83,8 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _from_text(source: Path) -> ImageList:
-    data = source.read_bytes()
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))     # of Windows' editors
-    text = data.decode('utf-16' if wide else 'utf-8-sig', 'replace' if wide else 'surrogateescape')
-    if '\0' in text or '\ufffd' in text[:wide * len(text)]:
-        raise UsageError(f'{source} has NUL characters in it, or begins as UTF-16 and goes on as '
-                         f'something else: save it as UTF-8, one path a line')
-    lines = (line.strip(' \t\r') for line in text.split('\n'))   # a name may hold U+2028 and such
+    # a name may hold U+2028 and such
+    lines = (line.strip(' \t\r') for line in read_names(source).split('\n'))
     paths = [line for line in lines if line]
     if not paths:
         raise UsageError(f'{source} names no images: write one path a line')

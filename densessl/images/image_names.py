@@ -5,6 +5,7 @@ lead out of a folder. Names are posix paths relative to a folder, as bytes one a
 """
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterable
@@ -33,6 +34,21 @@ def is_inside_anywhere(name: str | bytes) -> bool:
     raw = _bytes(name)
     return (is_inside(raw) and not _ABROAD.match(raw)
             and (b'\\' not in raw or b'..' not in re.split(rb'[\\/]', raw)))
+
+
+def read_names(path: Path) -> str:
+    """The text of a list of names: UTF-8, or UTF-16 as Windows' editors write it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode('utf-16' if wide else 'utf-8-sig', 'replace' if wide else 'surrogateescape')
+    if '\0' in text or (wide and '\ufffd' in text):
+        raise UsageError(f'{path} has NUL characters in it, or begins as UTF-16 and goes on as '
+                         f'something else: save it as UTF-8, one path a line')
+    return text
 
 
 def check_listed(names: Iterable[str], source: Path) -> None:

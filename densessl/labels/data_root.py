@@ -1,13 +1,13 @@
 """Labelled data below a root folder: where it is, and what of it is missing."""
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 
 from densessl.errors import UsageError
+from densessl.images.image_names import read_names
 
 SPLITS = ('train', 'val')
 _FLAG = re.compile(r'\s+[+-]?[01]$')    # whether an object of a class is in the image
@@ -36,12 +36,10 @@ def read_list(path: Path, known: Container[str] = ()) -> list[str]:
     ``name -1``) or a suffix; else the first word.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or the file is not text.
     """
-    data = path.read_bytes()
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = data.decode('utf-16' if utf16 else 'utf-8-sig', 'surrogateescape')
-    names = [_listed_name(line.strip(), known) for line in text.splitlines() if line.strip()]
+    lines = read_names(path).splitlines()
+    names = [_listed_name(line.strip(), known) for line in lines if line.strip()]
     if not names:
         raise UsageError(f'{path} lists no images')
     return list(dict.fromkeys(names))

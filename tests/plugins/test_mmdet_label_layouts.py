@@ -260,6 +260,9 @@ def test_lists_may_have_flags_spaces_and_suffixes(tmp_path):
     assert read_list(path, known) == ['a b', 'c', 'd 1', 'e', 'f', '2007_000001']
     path.write_bytes('a b\nc\n'.encode('utf-16'))
     assert read_list(path, known) == ['a b', 'c']
+    path.write_bytes('a b\nc\n'.encode('utf-16')[:-1])
+    with pytest.raises(UsageError, match='save it as UTF-8'):
+        read_list(path, known)
 
 
 @pytest.mark.parametrize('config', ['retinanet_r18_coco', VOC])
