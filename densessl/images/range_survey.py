@@ -54,13 +54,14 @@ def with_rule(images: ImageList, rule: PixelRule, *, say: bool = True) -> ImageL
     Raises:
         UsageError: no image can be read without a range, or none can be measured.
     """
-    numbers = rule.measured and rule.value_range is not None
-    seen, looked, whole = ({}, 0, False) if numbers else _look(images, rule)
+    if rule.measured and rule.value_range is not None:
+        return replace(images, rule=rule)
+    seen, looked, whole = _look(images, rule)
     if rule.value_range is None:
         for line in _warnings(seen.values(), looked, whole):
             if say:
                 print(f'densessl: {line}', file=sys.stderr)
-    elif not numbers:
+    else:
         rule = replace(rule, value_range=_measured(seen.values(), rule.value_range, images))
         if say and rule.value_range is not None:
             print(f'densessl: {rule}, of {sum(one.images for one in seen.values())} images that '
