@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from densessl.pixels.orientation import WHOLE
 from densessl.pixels.pillow_images import on_white, open_with_pillow, require_values
@@ -127,6 +129,8 @@ def deep_values(tiff: Tiff, data: bytes) -> tuple[np.ndarray, float | None]:
     if page.dtype is None:
         raise ValueError(f'a TIFF of {page.bitspersample}-bit values of an unknown format')
     require_values(tiff.size, page.samplesperpixel)
+    if page.is_tiled:       # one tile may be larger than the image
+        require_values((page.tilelength, page.tilewidth), page.samplesperpixel)
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts,
                                                   strict=True)]
     if not ends or max(ends) > len(data):
@@ -233,9 +237,16 @@ def _decompressed(segment: bytes, compression: int, rows: int, width: int) -> np
     directory = struct.pack('<H', len(tags)) + b''.join(
         struct.pack('<HHII', code, kind, 1, value) for code, kind, value in tags) + bytes(4)
     file = b'II*\0' + struct.pack('<I', 8 + len(padded)) + padded + directory
-    with open_with_pillow(file) as image:
+    with _Segment(io.BytesIO(file)) as image:
         image.load()
         return np.asarray(image)
+
+
+class _Segment(TiffImageFile):
+    """A picture whose pixels are the bytes of others: how many these may be has been checked."""
+
+    def load_prepare(self) -> None:
+        self.im = Image.new(self.mode, self.size).im
 
 
 def _without_predictor(raw: np.ndarray, stored: np.dtype, samples: int, predictor: int

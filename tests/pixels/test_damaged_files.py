@@ -73,7 +73,8 @@ def test_sizes_that_are_none_or_too_large(monkeypatch):
     with pytest.raises(UnreadableImage, match='0×20 pixels'):
         decode('x', bytes(empty))
     kinds = (by_pillow(COLORS, 'PNG'), by_pillow(COLORS, 'JPEG'), by_pillow(COLORS, 'WEBP'),
-             tiff(COLORS, photometric='rgb'), tiff(GRAY16), by_pillow(COLORS, 'BMP'))
+             tiff(COLORS, photometric='rgb'), tiff(GRAY16), by_pillow(COLORS, 'BMP'),
+             by_pillow(GRAY16, 'TIFF', compression='tiff_lzw', tiffinfo={278: 20}))    # one strip
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 299)
     for data in kinds:
         with pytest.raises(UnreadableImage, match=r'600 pixels are more than the limit of 598 .*'
@@ -105,6 +106,17 @@ def test_many_bands_are_as_much_as_many_pixels(monkeypatch):
         decode('x', data)
     monkeypatch.setenv('DENSESSL_MAX_PIXELS', '900')
     assert decode('x', data).shape == (20, 30, 3)
+
+
+def test_tiles_that_are_larger_than_allowed(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 400)
+    data = bytearray(tiff(GRAY16, tile=(32, 32), compression='zlib'))
+    assert decode('x', bytes(data)).shape == (20, 30, 3)
+    for tag, kind, value in ((323, 4, 65520), (259, 3, 5)):     # length; LZW, which is left to us
+        at = data.index(struct.pack('<HHI', tag, kind, 1)) + 8
+        data[at:at + 4] = struct.pack('<I', value)
+    with pytest.raises(UnreadableImage, match='2096640 values in 1 bands'):
+        decode('x', bytes(data))
 
 
 @pytest.mark.timeout(20)
