@@ -208,21 +208,8 @@ def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
     """Replace every batch norm in ``module`` by one synchronized over ranks:
     :class:`DeviceSyncBatchNorm` on a GPU, :class:`SyncBatchNorm` elsewhere. Parameters and
     statistics are kept."""
-    if device_type == 'cuda':
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        for norm in module.modules():
-            if type(norm) is nn.SyncBatchNorm:
-                norm.__class__ = DeviceSyncBatchNorm
-        return module
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) is not SyncBatchNorm:
-        new = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
-                            module.track_running_stats)
-        like = next(iter([*module.parameters(), *module.buffers()]), torch.empty(0))
-        new.to(device=like.device, dtype=like.dtype)
-        new.load_state_dict(module.state_dict())
-        for name, parameter in module.named_parameters(recurse=False):
-            getattr(new, name).requires_grad_(parameter.requires_grad)
-        return new.train(module.training)
-    for name, child in module.named_children():
-        setattr(module, name, synchronize_batch_norm(child, device_type))
+    module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for norm in module.modules():
+        if type(norm) is nn.SyncBatchNorm:
+            norm.__class__ = DeviceSyncBatchNorm if device_type == 'cuda' else SyncBatchNorm
     return module
