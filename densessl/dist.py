@@ -212,4 +212,13 @@ def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
     for norm in module.modules():
         if type(norm) is nn.SyncBatchNorm:
             norm.__class__ = DeviceSyncBatchNorm if device_type == 'cuda' else SyncBatchNorm
+            norm.register_forward_hook(_apply_layers)
     return module
+
+
+def _apply_layers(norm: nn.Module, _: Any, out: Tensor) -> Tensor:
+    """Layers of a batch norm's own come after it: those of some networks of timm hold the
+    activation, which torch's conversion keeps and does not apply."""
+    for layer in norm.children():
+        out = layer(out)
+    return out
