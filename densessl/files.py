@@ -171,6 +171,15 @@ def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> d
     return content
 
 
+def json_object(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file holds; None if the file is missing, damaged or something else."""
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def unpacked_size(path: Path) -> int | None:
     """The bytes that the members of a zip file declare, in total; None if it is not a zip file.
     Archives of arrays are not compressed: one that declares more was made to fill memory."""
