@@ -7,6 +7,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+EVERY = 10.0    # seconds between the lines where stderr is no terminal
+
 
 class Progress:
     """A context that shows how many of ``total`` steps are done.
@@ -15,11 +17,10 @@ class Progress:
         what: the word before the bar.
         total: how many steps there are.
         enabled: whether to show anything.
-        every: seconds between the lines where stderr is no terminal.
     """
 
-    def __init__(self, what: str, total: int, *, enabled: bool = True, every: float = 10.0) -> None:
-        self.what, self.total, self.every = what, total, every
+    def __init__(self, what: str, total: int, *, enabled: bool = True) -> None:
+        self.what, self.total = what, total
         self.enabled, self.bar = enabled, None
 
     def __enter__(self) -> Progress:
@@ -35,7 +36,7 @@ class Progress:
         now = time.monotonic()
         if self.bar:
             self.bar.update(self.task, completed=done)
-        elif self.enabled and now - self.last >= self.every:
+        elif self.enabled and now - self.last >= EVERY:
             self.last, rate = now, done / (now - self.start)
             left = timedelta(seconds=round((self.total - done) / rate)) if rate else '?'
             print(f'{self.what}: {done}/{self.total}, {rate:.1f}/s, {left} left', file=sys.stderr,

@@ -100,10 +100,8 @@ def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
 
 
 def _masks(demo: Demo) -> str:
-    masks = demo.method.masks.to_dict()
-    values = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')
     return page.section('Unlabelled scenes and their regions', page.paragraph(
-        f'Regions come from the pixels alone ({masks["type"]}: {values}). They follow objects '
+        f'Regions come from the pixels alone ({demo.generator}). They follow objects '
         f'roughly; no label is used. Left: the outlines; right: each region in a color of its own.',
         'soft'), gallery.mask_gallery(demo))
 
