@@ -42,7 +42,8 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of such a file, those that are whole; none if there is no file."""
+    """The lines of such a file, or of a log of mmengine's, those that are whole; none if there is
+    no file."""
     if not path.is_file():
         return []
     found = []
