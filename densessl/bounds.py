@@ -26,25 +26,22 @@ class Range:
     """The numbers from ``least`` to ``most``; ``above`` and ``below`` leave the bound itself out.
     NaN and infinities are in no range."""
 
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
 
     def holds(self, value: float) -> bool:
         """Whether ``value`` is within."""
-        return ((self.least is None or value >= self.least)
-                and (self.most is None or value <= self.most)
-                and (self.above is None or value > self.above)
-                and (self.below is None or value < self.below))
+        return self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self) -> str:
-        if self.least is not None and self.most is not None:
+        if math.isfinite(self.least) and math.isfinite(self.most):
             return f'from {_number(self.least)} to {_number(self.most)}'
-        low = (f'of at least {_number(self.least)}' if self.least is not None else
-               f'above {self.above:g}' if self.above is not None else '')
-        high = (f'at most {_number(self.most)}' if self.most is not None else
-                f'below {self.below:g}' if self.below is not None else '')
+        low = (f'of at least {_number(self.least)}' if math.isfinite(self.least) else
+               f'above {self.above:g}' if math.isfinite(self.above) else '')
+        high = (f'at most {_number(self.most)}' if math.isfinite(self.most) else
+                f'below {self.below:g}' if math.isfinite(self.below) else '')
         return ' and '.join(part for part in (low, high) if part)
 
 
