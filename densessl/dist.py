@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_rank as rank
+from mmengine.dist import get_world_size as world_size
 from torch import Tensor, nn
 from torch.nn.modules._functions import SyncBatchNorm as SyncBatchNormOfTorch
 
@@ -83,14 +85,6 @@ def while_first_works() -> Iterator[None]:
     dist.destroy_process_group(group)
 
 
-def world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
 class _Gather(torch.autograd.Function):
     """Concatenate over ranks; the gradient of this rank's part is the sum over all ranks'."""
 
@@ -127,9 +121,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        dist.all_reduce(gradient)
-        return gradient
+        return _Sum.apply(gradient)
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
