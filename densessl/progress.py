@@ -4,7 +4,6 @@ from __future__ import annotations
 import sys
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 EVERY = 10.0    # seconds between the lines where stderr is no terminal
@@ -42,8 +41,7 @@ class Progress:
             print(f'{self.what}: {done}/{self.total}, {rate:.1f}/s, {left} left', file=sys.stderr,
                   flush=True)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 

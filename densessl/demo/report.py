@@ -30,11 +30,10 @@ def write_demo_report(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[
         measured: what each measurement wrote down, by the name of its stage, or of its run.
         seconds: how long each stage took, by its name.
     """
-    sections = [_head(demo, measured), _scores(demo, measured)]
-    for part in demo.cfg.finetuning:
-        sections.append(_finetuning(demo, part, measured))
-    sections += [_masks(demo), _views(demo), _pretraining(demo),
-                 _handoff(demo, measured), _run(demo, measured, seconds)]
+    sections = [_head(demo, measured), _scores(demo, measured),
+                *(_finetuning(demo, part) for part in demo.cfg.finetuning),
+                _masks(demo), _views(demo), _pretraining(demo),
+                _handoff(demo, measured), _run(demo, measured, seconds)]
     page.write_page(demo.report, f'densessl demo: {demo.cfg.pretraining.name}',
                     '\n'.join(sections))
     return demo.report.stat().st_size
@@ -73,9 +72,8 @@ def _each(scores: Sequence[float]) -> str:
     return mean(scores) + several
 
 
-def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
-    curves = {weights: read_curves(demo.finetuning(part, weights))
-              for weights in BOTH}
+def _finetuning(demo: Demo, part: Any) -> str:
+    curves = {weights: read_curves(demo.finetuning(part, weights)) for weights in BOTH}
 
     def series(key: str, *, window: int = 1, markers: bool = False, scale: float = 1
                ) -> list[Series]:
