@@ -47,24 +47,18 @@ class Progress:
 
 
 def _bar() -> Any:
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             return Text(f'{task.speed:.1f}/s' if task.speed else '')
 
-    return Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), Rate(),
-               TimeRemainingColumn(), console=Console(stderr=True))
+    return progress.Progress(
+        progress.TextColumn('{task.description}'), progress.BarColumn(),
+        progress.MofNCompleteColumn(), Rate(), progress.TimeRemainingColumn(),
+        console=Console(stderr=True))
 
 
 def duration(seconds: float) -> str:
