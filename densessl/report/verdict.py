@@ -64,7 +64,7 @@ def together(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
         by_state.setdefault(verdict.state, []).append(run.name)
     words = {HEALTHY: 'healthy', LEARNING: 'to be looked at more closely',
              UNHEALTHY: 'not healthy', UNKNOWN: 'not to be judged yet'}
-    sentences = [f'{_listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
+    sentences = [f'{listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
                  for state in (UNHEALTHY, LEARNING, HEALTHY, UNKNOWN)
                  if (names := by_state.get(state))]
     best = max(((line['mIoU'], run.name) for run in runs for line in (run.probes or ())[-1:]),
@@ -153,5 +153,6 @@ def as_sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ('' if not text or text[-1] in '.!?' else '.')
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ', '.join(names[:-1]) + ' and ' + names[-1]
+def listed(words: Sequence[str]) -> str:
+    """``'a'``, ``'a and b'``, ``'a, b and c'``."""
+    return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
