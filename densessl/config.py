@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,6 @@ from mmengine.config.utils import MODULE2PACKAGE
 from densessl.errors import UsageError, did_you_mean
 from densessl.overrides import apply_overrides
 from densessl.plugins import TRANSFER_TARGETS, load_plugins
-
-FORMER = {'demo/': 'small/'}     # folders whose configs moved; the old names go on working
 
 
 def config_folders() -> list[Path]:
@@ -34,9 +33,7 @@ def find_config(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     wanted = name.removesuffix('.py').removeprefix('configs/')
-    moved = [new + wanted.removeprefix(old) for old, new in FORMER.items()
-             if wanted.startswith(old)]
-    for candidate in [wanted, *moved]:
+    for candidate in (wanted, re.sub('^demo/', 'small/', wanted)):     # the former name of some
         for folder in config_folders():
             if (folder / f'{candidate}.py').is_file():
                 return folder / f'{candidate}.py'

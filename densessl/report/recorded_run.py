@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,9 @@ class RecordedRun:
     @property
     def hours(self) -> float:
         """The time of training, from the logged seconds an iteration."""
-        points = self.figures.get('time', [])
-        before = [0, *(step for step, _ in points)][:len(points)]
-        return sum(value * (step - earlier) for (step, value), earlier in
-                   zip(points, before, strict=True) if math.isfinite(value)) / 3600
+        points = [(0, 0.0), *self.figures.get('time', [])]
+        return sum(value * (step - earlier) for (earlier, _), (step, value) in pairwise(points)
+                   if math.isfinite(value)) / 3600
 
     def get(self, *keys: str, default: Any = None) -> Any:
         """A nested fact, ``default`` if the run does not say."""
