@@ -6,14 +6,13 @@ stages.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from densessl.backbones import finest_first
+from densessl.backbones import evaluating, finest_first
 
 QUARTERS = 4        # stages of a network that has one resolution
+CONTAINERS = (nn.Sequential, nn.ModuleList)     # of its blocks
 FEWEST_BLOCKS = 4
 
 
@@ -43,18 +42,14 @@ def parameters_by_stage(backbone: nn.Module, size: int = 224) -> list[list[str]]
 def _needed(backbone: nn.Module, owned: dict[str, nn.Parameter], size: int) -> list[set[str]]:
     """The parameters that each map depends on, finest first."""
     weight = next(iter(owned.values()))
-    modes = {module: module.training for module in backbone.modules()}
     trained = {name: parameter.requires_grad for name, parameter in owned.items()}
     try:
-        backbone.eval()     # leaves the statistics of batch norm as they are
         backbone.requires_grad_(True)
-        with torch.enable_grad():
+        with evaluating(backbone), torch.enable_grad():
             maps = finest_first(backbone(torch.zeros(1, 3, size, size, device=weight.device,
                                                      dtype=weight.dtype)))
             return [_dependencies(map_, owned) for map_ in maps]
     finally:
-        for module, training in modes.items():
-            module.training = training
         for name, parameter in owned.items():
             parameter.requires_grad_(trained[name])
 
@@ -87,7 +82,9 @@ def _depth(module: nn.Module) -> int:
 
 def _quarters(backbone: nn.Module, names: list[str]) -> list[list[str]]:
     """The parameters of a network's only stage in four, by the blocks that most of them are in."""
-    for prefix, blocks in _block_lists(backbone):
+    for prefix, blocks in backbone.named_modules():
+        if not isinstance(blocks, CONTAINERS) or len(blocks) < FEWEST_BLOCKS:
+            continue
         place = {f'{prefix}.{index}.': QUARTERS * i // len(blocks)
                  for i, index in enumerate(dict(blocks.named_children()))}
         inside = [name for name in names if name.startswith(f'{prefix}.')]
@@ -100,9 +97,3 @@ def _quarters(backbone: nn.Module, names: list[str]) -> list[list[str]]:
             stages[number if number is not None else 0 if before else -1].append(name)
         return stages
     return [names]
-
-
-def _block_lists(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in backbone.named_modules():
-        if isinstance(module, (nn.Sequential, nn.ModuleList)) and len(module) >= FEWEST_BLOCKS:
-            yield name, module

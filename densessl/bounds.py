@@ -26,71 +26,42 @@ class Range:
     """The numbers from ``least`` to ``most``; ``above`` and ``below`` leave the bound itself out.
     NaN and infinities are in no range."""
 
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
 
     def holds(self, value: float) -> bool:
         """Whether ``value`` is within."""
-        return ((self.least is None or value >= self.least)
-                and (self.most is None or value <= self.most)
-                and (self.above is None or value > self.above)
-                and (self.below is None or value < self.below))
+        return self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self) -> str:
-        if self.least is not None and self.most is not None:
+        if math.isfinite(self.least) and math.isfinite(self.most):
             return f'from {_number(self.least)} to {_number(self.most)}'
-        low = (f'of at least {_number(self.least)}' if self.least is not None else
-               f'above {self.above:g}' if self.above is not None else '')
-        high = (f'at most {_number(self.most)}' if self.most is not None else
-                f'below {self.below:g}' if self.below is not None else '')
+        low = (f'of at least {_number(self.least)}' if math.isfinite(self.least) else
+               f'above {self.above:g}' if math.isfinite(self.above) else '')
+        high = (f'at most {_number(self.most)}' if math.isfinite(self.most) else
+                f'below {self.below:g}' if math.isfinite(self.below) else '')
         return ' and '.join(part for part in (low, high) if part)
 
 
-class Odd:
-    """Whole numbers that two does not divide."""
+@dataclass(frozen=True)
+class Rule:
+    """What else a value must be; a message has ``words`` after the kind of value."""
 
-    def holds(self, value: int) -> bool:
-        """Whether ``value`` is one."""
-        return value % 2 == 1
-
-    def __str__(self) -> str:
-        return 'that is odd'
-
-
-class Ascending:
-    """Numbers of which none is below the one before it."""
-
-    def holds(self, values: Sequence[float]) -> bool:
-        """Whether ``values`` are in order."""
-        return list(values) == sorted(values)
+    holds: Callable[[Any], bool]
+    words: str
 
     def __str__(self) -> str:
-        return ', in ascending order'
+        return self.words
 
 
-class Filled:
-    """Text that is more than spaces."""
-
-    def holds(self, value: str) -> bool:
-        """Whether ``value`` says something."""
-        return bool(value.strip())
-
-    def __str__(self) -> str:
-        return 'that is not empty'
-
-
-class Name:
-    """The name of a type, plain or dotted."""
-
-    def holds(self, value: str) -> bool:
-        """Whether ``value`` can be a name."""
-        return len(value) <= MOST_OF_NAME and bool(re.fullmatch(r'[\w-]+(\.[\w-]+)*', value))
-
-    def __str__(self) -> str:
-        return 'that is the name of a type'
-
+ODD = Rule(lambda number: number % 2 == 1, 'that is odd')
+ASCENDING = Rule(lambda numbers: list(numbers) == sorted(numbers), ', in ascending order')
+NOT_EMPTY = Rule(lambda text: bool(text.strip()), 'that is not empty')
+NAME = Rule(lambda text: (len(text) <= MOST_OF_NAME
+                          and re.fullmatch(r'[\w-]+(\.[\w-]+)*', text) is not None),
+            'that is the name of a type')      # plain or dotted
 
 Width = Annotated[int, Range(1, 2 ** 16)]
 """Channels or units of a layer."""
@@ -124,7 +95,7 @@ def channels(least: float, most: float) -> Any:
 def pair(least: float, most: float) -> Any:
     """Two numbers ``least`` ≤ low ≤ high ≤ ``most``."""
     number = Annotated[float, Range(least, most)]
-    return Annotated[tuple[number, number], Ascending()]
+    return Annotated[tuple[number, number], ASCENDING]
 
 
 def check_values(function: Callable[..., Any], arguments: Mapping[str, Any], prefix: str) -> None:

@@ -38,6 +38,8 @@ COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0].replace('-', '_') in COMMANDS:
+        argv = [argv[0].replace('-', '_'), *argv[1:]]
     share_cores()
     gc.set_threshold(7000)      # by default a seventh of the time that imports take is spent on it
     logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
@@ -51,10 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what.capitalize() + '.')
-        if name == _named(argv):   # only the command that runs is imported
+        if name in argv[:1]:   # only the command that runs is imported
             import_module(f'densessl.commands.{name}').add_arguments(command)
             command.add_argument('--debug', action='store_true', help='show tracebacks of errors')
-    args = parser.parse_args([_canonical(word) if i == 0 else word for i, word in enumerate(argv)])
+    args = parser.parse_args(argv)
     if args.version:
         from densessl import __version__
         print(__version__)
@@ -96,14 +98,6 @@ def _refuse_empty(args: argparse.Namespace) -> None:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
                 raise UsageError(f'{name}={text!r}: must be text without NUL characters; fill it '
                                  f'in or leave it out')
-
-
-def _canonical(word: str) -> str:
-    return word.replace('-', '_') if word.replace('-', '_') in COMMANDS else word
-
-
-def _named(argv: list[str]) -> str | None:
-    return _canonical(argv[0]) if argv else None
 
 
 if __name__ == '__main__':

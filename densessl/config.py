@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +13,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from densessl.errors import UsageError, did_you_mean
 from densessl.overrides import apply_overrides
-from densessl.plugins import load_plugins
-
-FORMER = {'demo/': 'small/'}     # folders whose configs moved; the old names go on working
+from densessl.plugins import TRANSFER_TARGETS, load_plugins
 
 
 def config_folders() -> list[Path]:
@@ -34,9 +33,7 @@ def find_config(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     wanted = name.removesuffix('.py').removeprefix('configs/')
-    moved = [new + wanted.removeprefix(old) for old, new in FORMER.items()
-             if wanted.startswith(old)]
-    for candidate in [wanted, *moved]:
+    for candidate in (wanted, re.sub('^demo/', 'small/', wanted)):     # the former name of some
         for folder in config_folders():
             if (folder / f'{candidate}.py').is_file():
                 return folder / f'{candidate}.py'
@@ -71,10 +68,9 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
 def _know_packages() -> None:
     """Tell mmengine how the packages are called whose configs a downstream config inherits: its
     own table has other names for some, and it would say of installed ones that they are not."""
-    from densessl.backbones import target_names
-    from densessl.registry import TRANSFER_TARGETS
-    for name in target_names():
-        MODULE2PACKAGE.update(TRANSFER_TARGETS.get(name).config_packages)
+    load_plugins()
+    for target in TRANSFER_TARGETS.module_dict.values():
+        MODULE2PACKAGE.update(target.config_packages)
 
 
 def parse_options(pairs: Iterable[str] | None) -> dict[str, Any]:

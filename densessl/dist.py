@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_rank as rank
+from mmengine.dist import get_world_size as world_size
 from torch import Tensor, nn
 from torch.nn.modules._functions import SyncBatchNorm as SyncBatchNormOfTorch
 
@@ -83,14 +85,6 @@ def while_first_works() -> Iterator[None]:
     dist.destroy_process_group(group)
 
 
-def world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
 class _Gather(torch.autograd.Function):
     """Concatenate over ranks; the gradient of this rank's part is the sum over all ranks'."""
 
@@ -127,9 +121,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        dist.all_reduce(gradient)
-        return gradient
+        return _Sum.apply(gradient)
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -208,21 +200,17 @@ def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
     """Replace every batch norm in ``module`` by one synchronized over ranks:
     :class:`DeviceSyncBatchNorm` on a GPU, :class:`SyncBatchNorm` elsewhere. Parameters and
     statistics are kept."""
-    if device_type == 'cuda':
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        for norm in module.modules():
-            if type(norm) is nn.SyncBatchNorm:
-                norm.__class__ = DeviceSyncBatchNorm
-        return module
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) is not SyncBatchNorm:
-        new = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
-                            module.track_running_stats)
-        like = next(iter([*module.parameters(), *module.buffers()]), torch.empty(0))
-        new.to(device=like.device, dtype=like.dtype)
-        new.load_state_dict(module.state_dict())
-        for name, parameter in module.named_parameters(recurse=False):
-            getattr(new, name).requires_grad_(parameter.requires_grad)
-        return new.train(module.training)
-    for name, child in module.named_children():
-        setattr(module, name, synchronize_batch_norm(child, device_type))
+    module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for norm in module.modules():
+        if type(norm) is nn.SyncBatchNorm:
+            norm.__class__ = DeviceSyncBatchNorm if device_type == 'cuda' else SyncBatchNorm
+            norm.register_forward_hook(_apply_layers)
     return module
+
+
+def _apply_layers(norm: nn.Module, _: Any, out: Tensor) -> Tensor:
+    """Layers of a batch norm's own come after it: those of some networks of timm hold the
+    activation, which torch's conversion keeps and does not apply."""
+    for layer in norm.children():
+        out = layer(out)
+    return out

@@ -119,11 +119,16 @@ def _renamed(unfinished: Path, path: Path, flush: bool = True) -> Iterator[Path]
     """``unfinished``, which becomes ``path`` if the block ends well and is removed otherwise."""
     try:
         yield unfinished
-        move_into_place(unfinished, path, flush=flush)
+        if flush:
+            _flush(unfinished)
+        os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):     # what went wrong before is what counts
             unfinished.unlink(missing_ok=True)
         raise
+    if flush:
+        with suppress(OSError):     # the file system may not flush folders
+            _flush(path.parent)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -161,14 +166,20 @@ def read_json_object(path: Path, needs: Iterable[str] = (), *, remedy: str) -> d
         content = parse_json(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError('it is not a JSON object')
-        lacking = [key for key in needs if key not in content]
-        if lacking:
+        if lacking := [key for key in needs if key not in content]:
             raise ValueError(f'it has no {", ".join(lacking)}')
     except OSError as error:
         raise UsageError(f'{path} cannot be read ({error.strerror}); {remedy}') from error
     except ValueError as error:
         raise UsageError(f'{path} is damaged ({error}); {remedy}') from error
     return content
+
+
+def json_object(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file holds; None if the file is missing, damaged or something else."""
+    with suppress(UsageError):
+        return read_json_object(path, remedy='')
+    return None
 
 
 def unpacked_size(path: Path) -> int | None:
@@ -199,17 +210,6 @@ def without_nan(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def move_into_place(unfinished: Path, path: Path, *, flush: bool = True) -> None:
-    """Rename a file that is written, so that neither a kill nor, if it is flushed, a power cut
-    leaves half of it."""
-    if flush:
-        _flush(unfinished)
-    os.replace(unfinished, path)
-    if flush:
-        with suppress(OSError):     # the file system may not flush folders
-            _flush(path.parent)
 
 
 def write_text(path: Path, text: str, errors: str = 'strict') -> None:

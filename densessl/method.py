@@ -94,6 +94,7 @@ class Method(BaseModel):
         """
         if self.watcher is not None:
             self.watcher(Compared(queries.detach(), keys.detach(), ids, negatives, trivial))
+
     @classmethod
     def check_run(cls, cfg: Any) -> None:
         """Called with the whole config before a run starts: refuse, by UsageError, what its parts

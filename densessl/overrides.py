@@ -134,6 +134,13 @@ def at(node: Any, key: str) -> Any:
     return node
 
 
+def items_of(node: Any) -> list[tuple[Any, Any]]:
+    """What a part of a config holds, by key or by number; nothing if it is a plain value."""
+    if isinstance(node, (Mapping, Config)):
+        return list(node.items())
+    return list(enumerate(node)) if isinstance(node, (list, tuple)) else []
+
+
 def runner_keys() -> set[str]:
     """Top-level keys that mmengine's Runner reads whether or not a config sets them."""
     from mmengine.runner import Runner
@@ -191,9 +198,7 @@ def _type_of(path: str, node: Mapping[str, Any]) -> Any:
 
 def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every dict within a config and its dotted key, outermost first."""
-    items = (node.items() if isinstance(node, (Mapping, Config))
-             else enumerate(node) if isinstance(node, (list, tuple)) else ())
-    for key, value in list(items):
+    for key, value in items_of(node):
         inner = f'{path}.{key}' if path else str(key)
         if isinstance(value, Mapping):
             yield inner, value

@@ -26,11 +26,11 @@ from densessl.bounds import check_values
 from densessl.errors import UsageError, check_arguments, did_you_mean
 
 DISABLE = 'DENSESSL_DISABLE_PLUGINS'
-HOOKS = ('methods', 'mask_generators', 'transfer_targets', 'config_folders')
 # The base class of what a hook returns, by name: a hook that returns a subclass has imported it.
 CONTRACTS = {'methods': 'densessl.method.Method',
              'mask_generators': 'densessl.masks.generator.MaskGenerator',
              'transfer_targets': 'densessl.transfer.target.TransferTarget'}
+HOOKS = (*CONTRACTS, 'config_folders')
 
 
 @dataclass
@@ -54,28 +54,13 @@ class BrokenPlugin(Exception):
     """Why a plugin cannot be used."""
 
 
+@cache
 def load_plugins() -> list[Plugin]:
     """Find, validate and register every installed plugin; later calls return the same list.
 
     Returns:
         All plugins, first-party first; the broken and the disabled are among them.
     """
-    return _load()
-
-
-def broken_plugins() -> list[Plugin]:
-    """The installed plugins that cannot be used; each ``reason`` says why."""
-    return [plugin for plugin in load_plugins() if plugin.reason]
-
-
-def plugin_of(cls: type) -> Plugin | None:
-    """The plugin that provided ``cls``, or None."""
-    return next((plugin for plugin in load_plugins()
-                 if any(cls in provided for provided in plugin.provides.values())), None)
-
-
-@cache
-def _load() -> list[Plugin]:
     disabled = {name.strip() for name in os.environ.get(DISABLE, '').split(',') if name.strip()}
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
@@ -99,6 +84,17 @@ def _load() -> list[Plugin]:
         print(f'densessl: {DISABLE} names {name!r}, which is not installed'
               f'{did_you_mean(name, [plugin.name for plugin in plugins])}', file=sys.stderr)
     return plugins
+
+
+def broken_plugins() -> list[Plugin]:
+    """The installed plugins that cannot be used; each ``reason`` says why."""
+    return [plugin for plugin in load_plugins() if plugin.reason]
+
+
+def plugin_of(cls: type) -> Plugin | None:
+    """The plugin that provided ``cls``, or None."""
+    return next((plugin for plugin in load_plugins()
+                 if any(cls in provided for provided in plugin.provides.values())), None)
 
 
 def _first_party_first(entry: EntryPoint) -> tuple[bool, str, str]:
@@ -195,7 +191,12 @@ class PluginRegistry(Registry):
         """
         load_plugins()
         if isinstance(key, str) and '.' not in key and key not in self.module_dict:
-            raise UsageError(self._unknown(key, broken_plugins()))
+            known = sorted(self.module_dict)
+            broken = ''.join(f'; plugin {plugin.label} is broken: {plugin.reason}'
+                             for plugin in broken_plugins())
+            raise UsageError(f'unknown {self.name} {key!r}{did_you_mean(key, known)}; known: '
+                             f'{", ".join(known) or "none"}. Others come from plugins: '
+                             f'"pip install" the package that provides it{broken}')
         return super().get(key)
 
     def build(self, cfg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -214,15 +215,6 @@ class PluginRegistry(Registry):
         check_arguments(cls, given, f'{self.name} {name!r}')
         check_values(cls, given, f'{self.name} {name!r}: ')
         return cls(**given)   # not by mmengine, whose default scope is that of the last run
-
-    def _unknown(self, key: str, broken: list[Any]) -> str:
-        known = sorted(self.module_dict)
-        message = (f'unknown {self.name} {key!r}{did_you_mean(key, known)}; known: '
-                   f'{", ".join(known) or "none"}. Others come from plugins: '
-                   f'"pip install" the package that provides it')
-        for plugin in broken:
-            message += f'; plugin {plugin.label} is broken: {plugin.reason}'
-        return message
 
 
 # None has a parent among mmengine's: no name in them is looked for elsewhere.

@@ -4,8 +4,9 @@ from __future__ import annotations
 import sys
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
+
+EVERY = 10.0    # seconds between the lines where stderr is no terminal
 
 
 class Progress:
@@ -15,11 +16,10 @@ class Progress:
         what: the word before the bar.
         total: how many steps there are.
         enabled: whether to show anything.
-        every: seconds between the lines where stderr is no terminal.
     """
 
-    def __init__(self, what: str, total: int, *, enabled: bool = True, every: float = 10.0) -> None:
-        self.what, self.total, self.every = what, total, every
+    def __init__(self, what: str, total: int, *, enabled: bool = True) -> None:
+        self.what, self.total = what, total
         self.enabled, self.bar = enabled, None
 
     def __enter__(self) -> Progress:
@@ -35,37 +35,30 @@ class Progress:
         now = time.monotonic()
         if self.bar:
             self.bar.update(self.task, completed=done)
-        elif self.enabled and now - self.last >= self.every:
+        elif self.enabled and now - self.last >= EVERY:
             self.last, rate = now, done / (now - self.start)
             left = timedelta(seconds=round((self.total - done) / rate)) if rate else '?'
             print(f'{self.what}: {done}/{self.total}, {rate:.1f}/s, {left} left', file=sys.stderr,
                   flush=True)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
 
 def _bar() -> Any:
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             return Text(f'{task.speed:.1f}/s' if task.speed else '')
 
-    return Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), Rate(),
-               TimeRemainingColumn(), console=Console(stderr=True))
+    return progress.Progress(
+        progress.TextColumn('{task.description}'), progress.BarColumn(),
+        progress.MofNCompleteColumn(), Rate(), progress.TimeRemainingColumn(),
+        console=Console(stderr=True))
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import torch
 from gloo import WORLD, half, on_two_processes
 from torch import distributed, nn
 
+from densessl.backbones import build_backbone
 from densessl.dist import (
     DeviceSyncBatchNorm,
     SyncBatchNorm,
@@ -83,6 +84,16 @@ def test_conversion_keeps_parameters_statistics_and_flags(device, kind):
     assert type(converted[1]) is kind and type(converted[2][0]) is kind
     assert not converted[1].training and not converted[1].weight.requires_grad
     assert all(torch.equal(state[key], value) for key, value in converted.state_dict().items())
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_conversion_keeps_the_activations_that_norms_hold(device):
+    network = build_backbone(dict(type='timm.efficientnet_b0')).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = network(image)
+        for map_, same in zip(synchronize_batch_norm(network, device)(image), before, strict=True):
+            torch.testing.assert_close(map_, same)
 
 
 def contrast(rank):

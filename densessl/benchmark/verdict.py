@@ -7,6 +7,7 @@ from typing import Any
 
 from densessl.benchmark import tables
 from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.report.verdict import listed
 from densessl.weights.lineage import links_of
 
 Line = dict[str, Any]
@@ -58,7 +59,7 @@ def _headline(name: str, start: str | None,
     for fraction, with_start, with_random in told:
         line = with_start or with_random
         by_verdict.setdefault(line['verdict'], []).append(tables.percent(fraction))
-    parts = [text.format(_listed(by_verdict[key])) for key, text in (
+    parts = [text.format(listed(by_verdict[key])) for key, text in (
         ('higher', f'{what} was worth it at {{}} of the labels'),
         ('lower', f'{what} cost something at {{}} of the labels'),
         ('no difference shown', f'no difference from {against} was shown at {{}} of the labels'))
@@ -66,7 +67,7 @@ def _headline(name: str, start: str | None,
     unknown = [percent for key, percents in by_verdict.items()
                if key not in ('higher', 'lower', 'no difference shown') for percent in percents]
     if unknown:
-        parts.append(f'nothing can be said yet at {_listed(unknown)} of the labels')
+        parts.append(f'nothing can be said yet at {listed(unknown)} of the labels')
     return f'{name}: {"; ".join(parts)}.'
 
 
@@ -95,7 +96,3 @@ def _words(line: Line, score: str, whom: str) -> str:
     known = 'a difference' if line['verdict'] in ('higher', 'lower') else 'no difference is shown'
     return (f'{moved} {whom} (95 % interval {tables.signed(difference - half)} to '
             f'{tables.signed(difference + half)}: {known})')
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)

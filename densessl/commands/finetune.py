@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.engine.launch import LAUNCHERS
 from densessl.engine.requeue import ended, requeued_at_any_time
 from densessl.errors import Interrupted
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='go on from the newest checkpoint in the work folder, if there is one')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace an earlier run; without it a finished run is not repeated')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -90,8 +90,5 @@ def write_plugin(name: str, folder: Path) -> Path:
         place = places.get(relative, relative.replace('package/', f'{words["package"]}/'))
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = source.read_text()
-        for word, value in words.items():
-            text = text.replace('{' + word + '}', value)
-        target.write_text(text.replace('{{', '{').replace('}}', '}'))
+        target.write_text(source.read_text().format(**words))
     return folder

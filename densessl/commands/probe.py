@@ -11,6 +11,8 @@ from densessl.probes.kinds import KINDS
 BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 'lr': (0, 1e6),
           'temperature': (0, 1e6), 'decay': (0, 1e6), 'workers': (0, 2 ** 10),
           'seed': (0, 2 ** 32 - 1), 'neighbors': (1, 2 ** 31 - 1), 'stage': (-100, 100)}
+OF_KIND = {'decay': 'dense', 'epochs': 'finetune', 'lr': 'finetune', 'batch': 'finetune',
+           'neighbors': 'knn', 'temperature': 'knn'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,10 +105,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.fraction < 1 and args.kind != 'dense':
         raise UsageError(f'--fraction {args.fraction:g} does nothing with --kind {args.kind}: it '
                          f'is of the label maps of --kind dense')
-    taken = {'dense': ('decay',), 'finetune': ('epochs', 'lr', 'batch'),
-             'knn': ('neighbors', 'temperature'), 'linear': ()}[args.kind]
-    for name in ('decay', 'epochs', 'lr', 'batch', 'neighbors', 'temperature'):
-        if getattr(args, name) is not None and name not in taken:
+    for name, kind in OF_KIND.items():
+        if getattr(args, name) is not None and kind != args.kind:
             raise UsageError(f'--{name} does nothing with --kind {args.kind}')
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.engine.launch import LAUNCHERS
 from densessl.engine.requeue import ended, requeued_at_any_time
 from densessl.errors import Interrupted, RunFailed, UsageError
 
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--memory-limit', type=float, metavar='GIB',
                         help='with --find-batch: use no more; on a CPU, count the tensors of a '
                         'step')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none',
                         help='what starts the processes of the run (docs/clusters.md)')
     parser.add_argument('--dry-run', action='store_true',
                         help='print ranks, addresses, batches and negatives, and start nothing')

@@ -49,6 +49,13 @@ class Demo:
         """What is printed for ``RANDOM`` or ``PRETRAINED``."""
         return self.cfg.pretraining.name if weights == PRETRAINED else weights
 
+    @property
+    def generator(self) -> str:
+        """The mask generator and its parameters, in words."""
+        masks = self.method.masks.to_dict()
+        values = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')
+        return f'{masks["type"]}: {values}'
+
     def seed_of(self, repeat: int) -> int:
         """The seed of a measurement's repetition; demos of neighboring seeds share none."""
         return (1000 * self.seed + repeat) % 2 ** 32

@@ -2,7 +2,8 @@
 process each where there is more than one core. One after the other would leave a core idle."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,8 @@ def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
     """
     measured: dict[str, Any] = {}
     for part in demo.cfg.finetuning:
-        runs = list(_runs(part))
         folders = {run_name(part, *run): demo.finetuning(part, *run).relative_to(demo.folder)
-                   for run in runs}
+                   for run in _runs(part)}
         times = f', {part.repeats} times' if part.repeats > 1 else ''
         measured |= stages.run(
             part.name, f'fine-tune {part.name} ({part.task}) from random and '
@@ -82,10 +82,8 @@ def _finetune(demo: Demo, part: Any, weights: str, repeat: int) -> None:
         path.unlink()
 
 
-def _runs(part: Any) -> Iterator[tuple[str, int]]:
-    for weights in BOTH:
-        for repeat in range(part.repeats):
-            yield weights, repeat
+def _runs(part: Any) -> list[tuple[str, int]]:
+    return list(product(BOTH, range(part.repeats)))
 
 
 def _finetune_part(demo: Demo, part: Any) -> dict[str, Any]:

@@ -30,11 +30,10 @@ def write_demo_report(demo: Demo, measured: Mapping[str, Any], seconds: Mapping[
         measured: what each measurement wrote down, by the name of its stage, or of its run.
         seconds: how long each stage took, by its name.
     """
-    sections = [_head(demo, measured), _scores(demo, measured)]
-    for part in demo.cfg.finetuning:
-        sections.append(_finetuning(demo, part, measured))
-    sections += [_masks(demo), _views(demo), _pretraining(demo),
-                 _handoff(demo, measured), _run(demo, measured, seconds)]
+    sections = [_head(demo, measured), _scores(demo, measured),
+                *(_finetuning(demo, part) for part in demo.cfg.finetuning),
+                _masks(demo), _views(demo), _pretraining(demo),
+                _handoff(demo, measured), _run(demo, measured, seconds)]
     page.write_page(demo.report, f'densessl demo: {demo.cfg.pretraining.name}',
                     '\n'.join(sections))
     return demo.report.stat().st_size
@@ -73,9 +72,8 @@ def _each(scores: Sequence[float]) -> str:
     return mean(scores) + several
 
 
-def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
-    curves = {weights: read_curves(demo.finetuning(part, weights))
-              for weights in BOTH}
+def _finetuning(demo: Demo, part: Any) -> str:
+    curves = {weights: read_curves(demo.finetuning(part, weights)) for weights in BOTH}
 
     def series(key: str, *, window: int = 1, markers: bool = False, scale: float = 1
                ) -> list[Series]:
@@ -100,10 +98,8 @@ def _finetuning(demo: Demo, part: Any, measured: Mapping[str, Any]) -> str:
 
 
 def _masks(demo: Demo) -> str:
-    masks = demo.method.masks.to_dict()
-    values = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')
     return page.section('Unlabelled scenes and their regions', page.paragraph(
-        f'Regions come from the pixels alone ({masks["type"]}: {values}). They follow objects '
+        f'Regions come from the pixels alone ({demo.generator}). They follow objects '
         f'roughly; no label is used. Left: the outlines; right: each region in a color of its own.',
         'soft'), gallery.mask_gallery(demo))
 

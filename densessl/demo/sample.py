@@ -25,7 +25,7 @@ from densessl.demo.sample_coco import (
     panoptic_segments,
 )
 from densessl.demo.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
-from densessl.files import flush_everything, is_leftover, parse_json, write_atomically
+from densessl.files import flush_everything, is_leftover, json_object, write_atomically
 
 FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's
@@ -112,11 +112,8 @@ def _claim(root: Path, request: dict) -> None:
 
 def _request_in(path: Path) -> dict | None:
     """The request a marker holds; None if it is absent or not ours."""
-    try:
-        request = parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return request if isinstance(request, dict) and 'drawing' in request else None
+    request = json_object(path)
+    return request if request and 'drawing' in request else None
 
 
 def _write_scene(

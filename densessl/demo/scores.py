@@ -11,6 +11,9 @@ import numpy as np
 from densessl.benchmark.statistics import PairedTest, paired_test
 from densessl.demo.demo import BOTH, PRETRAINED, PROBE, RANDOM, Demo, run_name
 
+# what pretraining did, by ScoreLine.finding
+DID = {1: 'helped', -1: 'did harm', 0: 'made no difference that can be told from chance'}
+
 
 @dataclass(frozen=True)
 class ScoreLine:
@@ -71,24 +74,17 @@ def difference(line: ScoreLine) -> str:
 def finding(demo: Demo, measured: Mapping[str, Any]) -> str:
     """What was found, whatever it is, in one sentence."""
     lines = score_lines(demo, measured)
-    helped, harmed = (sum(line.finding == sign for line in lines) for sign in (1, -1))
+    found = [line.finding for line in lines]
     figures = '; '.join(
         f'{line.model}, {line.score}: {mean(line.pretrained)} against {mean(line.random)} from '
         f'random weights ({difference(line)})' for line in lines)
     number = f'{len(lines)} measurements'
-    if helped == len(lines):
-        words = f'Pretraining without labels helped in each of {number}'
-    elif harmed == len(lines):
-        words = f'Pretraining without labels did harm in each of {number}'
-    elif not helped and not harmed:
-        words = ('Pretraining without labels made no difference that can be told from chance, in '
-                 + number)
-    else:
-        parts = [f'{verb} in {count}' for verb, count in (
-            ('helped', helped), ('did harm', harmed),
-            ('made no difference that can be told from chance', len(lines) - helped - harmed))
-            if count]
+    parts = [f'{verb} in {found.count(sign)}' for sign, verb in DID.items() if sign in found]
+    if len(parts) > 1:
         words = f'Of {number}, pretraining without labels {", ".join(parts)}'
+    else:
+        where = f' in each of {number}' if found[0] else f', in {number}'
+        words = f'Pretraining without labels {DID[found[0]]}{where}'
     return f'{words}: {figures}.'
 
 

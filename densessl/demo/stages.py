@@ -100,10 +100,8 @@ class Stages:
         start = time.monotonic()
         try:
             return json.loads(json.dumps(work()))
-        except UsageError as error:
-            raise UsageError(f'stage {self.number}/{self.total}, {name}: {error}') from error
-        except RunFailed as error:
-            raise RunFailed(f'stage {self.number}/{self.total}, {name}: {error}') from error
+        except (UsageError, RunFailed) as error:
+            raise type(error)(f'stage {self.number}/{self.total}, {name}: {error}') from error
         except Exception as error:
             raise StageFailed(f'stage {self.number}/{self.total}, {name}, failed: '
                               f'{type(error).__name__}: {error}') from error

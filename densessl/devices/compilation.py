@@ -31,17 +31,14 @@ def compile_backbones(method: Method, arguments: dict[str, Any]) -> int:
     return len(networks)
 
 
-def checked_options(options: Any) -> dict[str, Any] | None:
+def checked_options(options: Mapping[str, Any] | bool | None) -> dict[str, Any] | None:
     """The arguments of ``torch.compile`` that a config's ``compile`` means; None: do not compile.
 
     Raises:
-        UsageError: not True, False, None or a dict of known arguments.
+        UsageError: an unknown argument.
     """
     if options is None or options is False:
         return None
-    if options is not True and not isinstance(options, Mapping):
-        raise UsageError(f'compile must be True, False or a dict of arguments of torch.compile, '
-                         f'not {options!r}')
     arguments = {} if options is True else dict(options)
     check_arguments(torch.compile, {'model': None, **arguments}, 'compile')
     return arguments

@@ -13,7 +13,7 @@ from densessl.config import load_config
 from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean, refuse_value
 from densessl.finetune.schedule import check_warmups, scale_schedule
-from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
+from densessl.overrides import ArgumentsOf, at, items_of, runner_keys, settle_types
 from densessl.planning.schema import check_wrapper
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
@@ -147,12 +147,9 @@ def _check_reach(key: str, published: Config) -> None:
 
 def _place_of(value: Any, node: Any) -> str | None:
     """The dotted key of the first part of ``node`` that equals ``value``."""
-    named = node.items() if isinstance(node, Mapping) else enumerate(node)
-    for key, child in named:
+    for key, child in items_of(node):
         if type(child) is type(value) and child == value:
             return str(key)
-        if isinstance(child, (Mapping, list, tuple)):
-            found = _place_of(value, child)
-            if found:
-                return f'{key}.{found}'
+        if found := _place_of(value, child):
+            return f'{key}.{found}'
     return None

@@ -24,6 +24,7 @@ from densessl.errors import (
     shown,
 )
 from densessl.method import Method
+from densessl.overrides import items_of
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.planning import optimizers  # noqa: F401  it registers what configs name
 from densessl.planning.continuing import check_continuing
@@ -87,9 +88,7 @@ def check_config(cfg: Config, config: str) -> type[Method]:
 
 def _refuse_code(node: Any, path: str) -> None:
     """A run writes its config down; a function or class has no such form."""
-    items = (node.items() if isinstance(node, (Mapping, Config))
-             else enumerate(node) if isinstance(node, (list, tuple)) else ())
-    for key, value in items:
+    for key, value in items_of(node):
         where = f'{path}.{key}' if path else str(key)
         if callable(value) and not isinstance(value, Mapping):
             refuse_value(where, value, 'a plain value or a name')

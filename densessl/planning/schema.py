@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from densessl.bounds import (
-    Filled,
+    NAME,
+    NOT_EMPTY,
     Momentum,
-    Name,
     NotNegative,
     Range,
     Seed,
@@ -21,7 +21,7 @@ from densessl.planning.plan import MOST_EPOCHS
 from densessl.planning.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
-TypeName = Annotated[str, Name()]
+TypeName = Annotated[str, NAME]
 Positive = Annotated[float, Range(above=0)]
 Images = whole(1, 2 ** 20)
 Steps = whole(1, 2 ** 31 - 1)
@@ -44,7 +44,7 @@ OPTIONAL: dict[str, Any] = {
     'pictures': Annotated[int, Range(0, 16)],
     'custom_hooks': Sequence[dict], 'custom_imports': dict | None,
     'visualizer': dict | None, 'env_cfg': dict,
-    'work_dir': Annotated[str, Filled()] | None}
+    'work_dir': Annotated[str, NOT_EMPTY] | None}
 SECTIONS: dict[str, dict[str, Any]] = {
     'train_dataloader': {'batch_size': Images | None, 'num_workers': Workers},
     'checkpoint': {'every_epochs': Positive, 'keep': Steps, 'keep_best': bool},

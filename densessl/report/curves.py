@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from densessl.files import parse_json
+from densessl.watch.record import read_lines
 
 Points = list[tuple[float, float]]
 
@@ -21,14 +21,8 @@ def read_curves(folder: Path, since: str = '') -> dict[str, Points]:
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
         if path.parts[-3] < since:
             continue
-        for line in path.read_text(errors='replace').splitlines():
-            try:
-                values = parse_json(line)
-            except ValueError:      # the last line of a run that was killed
-                continue
-            if not isinstance(values, dict) or not isinstance(values.get('step'), (int, float)):
-                continue
-            for name, value in values.items():
+        for line in read_lines(path):
+            for name, value in line.items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    found.setdefault(name, {})[values['step']] = value
+                    found.setdefault(name, {})[line['step']] = value
     return {name: sorted(points.items()) for name, points in found.items()}

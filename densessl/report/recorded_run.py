@@ -4,11 +4,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from densessl.bounds import is_number
 from densessl.errors import UsageError, shown
-from densessl.files import parse_json
+from densessl.files import json_object
 from densessl.finetune.run_folder import SCORES, read_scores
 from densessl.report.curves import Points, read_curves
 from densessl.training.picture_hook import INDEX, PICTURES
@@ -67,10 +69,9 @@ class RecordedRun:
     @property
     def hours(self) -> float:
         """The time of training, from the logged seconds an iteration."""
-        points = self.figures.get('time', [])
-        before = [0, *(step for step, _ in points)][:len(points)]
-        return sum(value * (step - earlier) for (step, value), earlier in
-                   zip(points, before, strict=True) if math.isfinite(value)) / 3600
+        points = [(0, 0.0), *self.figures.get('time', [])]
+        return sum(value * (step - earlier) for (earlier, _), (step, value) in pairwise(points)
+                   if math.isfinite(value)) / 3600
 
     def get(self, *keys: str, default: Any = None) -> Any:
         """A nested fact, ``default`` if the run does not say."""
@@ -88,10 +89,11 @@ def read_run(folder: Path, name: str | None = None) -> RecordedRun:
     """
     if not folder.is_dir():
         raise UsageError(f'{shown(str(folder))} is no folder: give the --work-dir of a run')
-    facts = _read_object(folder / RECORD) or {}
+    facts = json_object(folder / RECORD) or {}
     begun = facts.get('begun')
     figures = dict(read_curves(folder, since=begun if isinstance(begun, str) else ''))
-    health, alarms, probes = (_lines_of(folder / file) for file in (HEALTH, ALARMS, PROBES))
+    health, alarms, probes = (read_lines(path) if path.is_file() else None for path in
+                              (folder / HEALTH, folder / ALARMS, folder / PROBES))
     if alarms is None and health is not None:       # their file is made with the first one
         alarms = []
     for line in health or ():
@@ -104,29 +106,12 @@ def read_run(folder: Path, name: str | None = None) -> RecordedRun:
         raise UsageError(f'{shown(str(folder))} holds no pretraining run: neither {RECORD} nor a '
                          f'log (TIME/vis_data/scalars.json) is in it; give the --work-dir of '
                          f'densessl train')
-    pictures = _read_object(folder / PICTURES / INDEX)
+    pictures = json_object(folder / PICTURES / INDEX)
     return RecordedRun(
         folder, name or folder.resolve().name, facts, figures,
-        None if probes is None else [line for line in probes if _is_number(line.get('mIoU'))],
+        None if probes is None else [line for line in probes if is_number(line.get('mIoU'))],
         alarms, pictures if pictures and isinstance(pictures.get('steps'), list) else None,
         _config_text(folder), _scores(folder))
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    try:
-        content = parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _lines_of(path: Path) -> list[dict[str, Any]] | None:
-    """What :func:`read_lines` says; None if there is no such file."""
-    return read_lines(path) if path.is_file() else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _config_text(folder: Path) -> str:

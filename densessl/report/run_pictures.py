@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def picture_section(run: RecordedRun) -> str:
     if not images:
         return page.paragraph(NONE, 'soft')
     shown = [_image(run, i, name) for i, name in enumerate(images)]
-    more = page.folded(f'{len(shown) - 1} more', ''.join(shown[1:])) if len(shown) > 1 else ''
-    return shown[0] + more
+    return _first_and_more(shown)
 
 
 def view_section(run: RecordedRun) -> str:
@@ -43,8 +43,12 @@ def view_section(run: RecordedRun) -> str:
             shown.append(page.rows(cells, columns=len(cells), phone=1))
     if not shown:
         return page.paragraph(NONE, 'soft')
-    return shown[0] + (page.folded(f'{len(shown) - 1} more', ''.join(shown[1:]))
-                       if len(shown) > 1 else '')
+    return _first_and_more(shown)
+
+
+def _first_and_more(shown: Sequence[str]) -> str:
+    more = page.folded(f'{len(shown) - 1} more', ''.join(shown[1:])) if len(shown) > 1 else ''
+    return shown[0] + more
 
 
 def embedded(path: Path, caption: str = '', alt: str = '') -> str:

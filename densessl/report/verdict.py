@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def together(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
         by_state.setdefault(verdict.state, []).append(run.name)
     words = {HEALTHY: 'healthy', LEARNING: 'to be looked at more closely',
              UNHEALTHY: 'not healthy', UNKNOWN: 'not to be judged yet'}
-    sentences = [f'{_listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
+    sentences = [f'{listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
                  for state in (UNHEALTHY, LEARNING, HEALTHY, UNKNOWN)
                  if (names := by_state.get(state))]
     best = max(((line['mIoU'], run.name) for run in runs for line in (run.probes or ())[-1:]),
@@ -94,25 +94,24 @@ def _alarmed(grave: Sequence[Mapping[str, Any]], probe: Verdict | None) -> Verdi
 
 
 def _collapse(spread: Points | Sequence[Any]) -> Verdict | None:
-    since = None
-    for step, value in spread:
-        since = (since or step) if value < COLLAPSED else None
+    since = _since(spread, lambda value: value < COLLAPSED)
     if since is None:
         return None
     return Verdict(UNHEALTHY, f'The features of a batch are nearly the same (spread '
                    f'{spread[-1][1]:.3f} of 1): the backbone has collapsed.', 'Lower the learning '
-                   'rate or lengthen the warm-up; start again from before that step.', int(since))
+                   'rate or lengthen the warm-up; start again from before that step.', since)
 
 
 def _probe_verdict(probes: Sequence[Mapping[str, Any]]) -> Verdict | None:
     """None if the probes do not yet say anything."""
-    start, later = start_of(probes), [line for line in probes if line['step'] > 0]
-    if start is None or not later:
+    start = start_of(probes)
+    figures = [(line['step'], line['mIoU']) for line in probes if line['step'] > 0]
+    if start is None or not figures:
         return None
-    last, step = later[-1]['mIoU'], later[-1]['step']
+    step, last = figures[-1]
     change = f'The probe went from {start:.1f} to {last:.1f} mIoU by step {step}'
     if start - last > GAIN:
-        since = _since(later, lambda value: value < start)
+        since = _since(figures, lambda value: value < start)
         return Verdict(UNHEALTHY, f'{change}: below what it started from.', 'A lower learning '
                        'rate, fewer epochs or other images may help; the weights it started from '
                        'are better at this task.', since)
@@ -120,14 +119,15 @@ def _probe_verdict(probes: Sequence[Mapping[str, Any]]) -> Verdict | None:
         return Verdict(LEARNING, f'{change}: hardly a difference.', 'Let it run on; if the probe '
                        'stays level, other settings or images are needed.')
     return Verdict(HEALTHY, f'{change}.', 'Nothing. The probe is a quick measure: fine-tuning '
-                   'tells what the features are worth.', _since(later, lambda value: value > start))
+                   'tells what the features are worth.',
+                   _since(figures, lambda value: value > start))
 
 
-def _since(lines: Sequence[Mapping[str, Any]], holds: Any) -> int | None:
-    """The step from which ``holds`` is true of every probe."""
+def _since(figures: Points, holds: Callable[[float], bool]) -> int | None:
+    """The step from which ``holds`` is true of every figure."""
     since = None
-    for line in lines:
-        since = (line['step'] if since is None else since) if holds(line['mIoU']) else None
+    for step, value in figures:
+        since = (int(step) if since is None else since) if holds(value) else None
     return since
 
 
@@ -153,5 +153,6 @@ def as_sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ('' if not text or text[-1] in '.!?' else '.')
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ', '.join(names[:-1]) + ' and ' + names[-1]
+def listed(words: Sequence[str]) -> str:
+    """``'a'``, ``'a and b'``, ``'a, b and c'``."""
+    return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)

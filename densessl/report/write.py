@@ -28,8 +28,9 @@ from densessl.report.verdict import (
 
 REPORT = 'report.html'
 MOST_RUNS = 12
-SIGNS = {HEALTHY: '✓', LEARNING: '!', UNHEALTHY: '✕', UNKNOWN: '?'}
-KINDS = {HEALTHY: 'good', LEARNING: 'unsure', UNHEALTHY: 'bad', UNKNOWN: 'soft'}
+# the sign of a state, the CSS class of its words and the color of its border
+LOOKS = {HEALTHY: ('✓', 'good', 'good'), LEARNING: ('!', 'unsure', 'unsure'),
+         UNHEALTHY: ('✕', 'bad', 'bad'), UNKNOWN: ('?', 'soft', 'line')}
 STYLE = """<style>
 :root { --unsure: #8a5a00; }
 @media (prefers-color-scheme: dark) { :root { --unsure: #f2c14e; } }
@@ -128,20 +129,19 @@ def _head(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
 
 
 def _card(number: int, run: RecordedRun, verdict: Verdict) -> str:
-    kind = KINDS[verdict.state]
+    sign, kind, border = LOOKS[verdict.state]
     done = f'Step {run.last}' + (f' of {run.iterations}' if run.iterations else '')
     done += ', finished.' if run.is_finished else ', not finished.'
-    alarms = run.alarms or []
     heading = (f'<h2>{_dot(number)}{escape(run.name)}</h2><p class="state {kind}">'
-               f'{SIGNS[verdict.state]} {escape(verdict.sentence)}</p>')
+               f'{sign} {escape(verdict.sentence)}</p>')
     said = (f'<p>{_words(verdict.why)}</p><p><b>What to do:</b> {_words(verdict.to_do)}</p>'
             + page.paragraph(done, 'soft'))
-    return (f'<div class="verdict" style="border-left-color: var(--{_border(verdict.state)})">'
-            f'{heading}{said}{_alarms(run, alarms)}</div>')
+    return (f'<div class="verdict" style="border-left-color: var(--{border})">'
+            f'{heading}{said}{_alarms(run.alarms)}</div>')
 
 
-def _alarms(run: RecordedRun, alarms: Sequence[Mapping[str, Any]]) -> str:
-    if run.alarms is None:
+def _alarms(alarms: Sequence[Mapping[str, Any]] | None) -> str:
+    if alarms is None:
         return page.paragraph('This run kept no alarms: it may be older than they are.', 'soft')
     if not alarms:
         return page.paragraph('No alarm was raised.', 'soft')
@@ -159,10 +159,6 @@ def _said(alarm: Mapping[str, Any], key: str) -> str:
 def _words(text: str) -> str:
     """Text whose options do not break at their hyphens."""
     return re.sub(r'--[a-z-]+', lambda option: f'<code>{option[0]}</code>', escape(text))
-
-
-def _border(state: str) -> str:
-    return {HEALTHY: 'good', LEARNING: 'unsure', UNHEALTHY: 'bad', UNKNOWN: 'line'}[state]
 
 
 def _dot(number: int) -> str:

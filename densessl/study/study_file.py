@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from densessl.bounds import Filled, NotNegative, Range, check_value
+from densessl.bounds import NOT_EMPTY, NotNegative, Range, check_value
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
 from densessl.study.plan import FILLED, RANDOM, Evaluation, Published, Source, Study, Weights
 
-Text = Annotated[str, Filled()]
+Text = Annotated[str, NOT_EMPTY]
 Minutes = Annotated[float, Range(above=0, most=10 ** 7)]
 Length = Annotated[float, Range(above=0, most=10 ** 4)]
 Seed = Annotated[int, Range(0, 2 ** 32 - 1)]

@@ -7,8 +7,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 
-from densessl.errors import UsageError
-from densessl.files import read_json_object, write_json
+from densessl.files import json_object, write_json
 from densessl.machine import machine_facts, versions
 from densessl.planning.plan import Plan
 from densessl.views.dataset import ViewDataset
@@ -39,8 +38,5 @@ def begun_before(folder: Path, resume: bool) -> str | None:
     """When the run began that is resumed in ``folder``; None if it does not say, or is another."""
     if not resume:
         return None
-    try:
-        begun = read_json_object(folder / RECORD, remedy='').get('begun')
-    except UsageError:      # made before there were records
-        return None
+    begun = (json_object(folder / RECORD) or {}).get('begun')     # older runs have no record
     return begun if isinstance(begun, str) else None

@@ -7,11 +7,12 @@ below in its ``apply_recipe``; each returns the lines that say what it changed f
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from densessl.errors import UsageError, check_keys
+from densessl.overrides import items_of
 
 
 @dataclass(frozen=True)
@@ -194,10 +195,7 @@ def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every dict within ``node`` and its path, outermost first."""
     if isinstance(node, dict):
         yield path, node
-    items: Iterable[tuple[Any, Any]] = (
-        node.items() if isinstance(node, dict)
-        else enumerate(node) if isinstance(node, (list, tuple)) else ())
-    for key, value in list(items):
+    for key, value in items_of(node):
         if key != 'init_cfg':
             yield from _dicts(value, f'{path}.{key}')
 

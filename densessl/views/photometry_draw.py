@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from densessl.bounds import Odd, Range, Share, check_section, pair
+from densessl.bounds import ODD, Range, Share, check_section, pair
 from densessl.errors import UsageError, check_keys, refuse_value
 
 PARAMETERS = ('brightness', 'contrast', 'saturation', 'hue', 'order', 'gray', 'sigma', 'solarize',
@@ -85,7 +85,7 @@ def check_parameters(*, size: int, style: str, jitter: dict[str, Any] | None, gr
     the kernels are not made for; ``size`` is the side in pixels of what is blurred."""
     check_section('', dict(style=style, gray=gray, gray_first=gray_first),
                   dict(style=Literal[STYLES], gray=Share, gray_first=bool))
-    kernel = Annotated[int, Range(1, max(1, 2 * size - 1)), Odd()]
+    kernel = Annotated[int, Range(1, max(1, 2 * size - 1)), ODD]
     for name, given, kinds, needed in (
             ('jitter', jitter, _kinds_of_jitter(brightness_rule(jitter, style)), ('p',)),
             ('blur', blur, {'p': Share, 'sigma': pair(0.01, WIDEST), 'kernel': kernel},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.environment import writing
-from densessl.files import without_nan, write_text
+from densessl.files import parse_json, without_nan, write_text
 
 HEALTH, PROBES, ALARMS = 'health.jsonl', 'probes.jsonl', 'alarms.jsonl'
 
@@ -42,13 +42,14 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of such a file, those that are whole; none if there is no file."""
+    """The lines of such a file, or of a log of mmengine's, those that are whole; none if there is
+    no file."""
     if not path.is_file():
         return []
     found = []
     for text in path.read_text(encoding='utf-8', errors='replace').splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:      # the run was killed while it wrote
             continue
         if isinstance(line, dict) and isinstance(line.get('step'), int):

@@ -23,3 +23,5 @@ def test_what_is_no_line_is_passed_over(tmp_path):
     assert read_lines(path) == []
     path.write_text('[1]\n{"step": "one"}\n\n{"step": 3}\n{"a": 1}\n')
     assert read_lines(path) == [{'step': 3}]
+    path.write_text(f'{{"step": 1, "a": {"[" * 10 ** 5}{"]" * 10 ** 5}}}\n{{"step": 3}}\n')
+    assert read_lines(path) == [{'step': 3}]
