@@ -2,7 +2,6 @@
 file, trying the weights on the network they are for, and provenance."""
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -21,8 +20,9 @@ from densessl.export.recorded_input import recorded_input
 from densessl.normalization import normalize
 from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
-from densessl.weights.backbone_file import load_foreign
+from densessl.weights.backbone_file import is_own, load_foreign
 from densessl.weights.keymap import State
+from densessl.weights.lineage import file_hash
 from densessl.weights.stored_tensors import first_not_finite
 
 AUTO = 'auto'
@@ -82,8 +82,7 @@ def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
         UsageError: not readable without running code, written by densessl, or without tensors.
     """
     content, shells = load_foreign(path)
-    meta = content.get('meta')
-    if isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta):
+    if is_own(content):
         raise UsageError(f'{path} was written by densessl; leave out --from')
     tensors = tensors_of(content)
     if not tensors:
@@ -163,7 +162,7 @@ def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]
             'mean': list(mean), 'std': list(std), 'channel_order': order,
             'torch': str(torch.__version__),
             'imported': {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
-                         'file_sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+                         'file_sha256': file_hash(path),
                          'dropped': len(found.dropped), 'assumed': assumed}}
 
 
