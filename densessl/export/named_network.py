@@ -47,7 +47,7 @@ def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
         arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
         if None in arguments or 'type' in arguments:   # **unpacked
             raise ValueError
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, TypeError, SyntaxError) as error:
         raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
                          f'plain values') from error
     loading = next((name for name in _LOADING if arguments.get(name)), None)

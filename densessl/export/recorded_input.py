@@ -3,11 +3,12 @@ or in the text of its config, which is read and never run."""
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+
+from densessl.bounds import is_number
 
 _PREPROCESSORS = ('data_preprocessor', 'img_norm_cfg')    # mmengine's, and that of mmcv 1
 _BUFFERS = ('data_preprocessor.mean', 'data_preprocessor.std')
@@ -80,16 +81,11 @@ def _values(node: ast.expr) -> dict[str, Any]:
     for name, value in pairs:
         try:
             found[name] = ast.literal_eval(value)
-        except ValueError:      # a name or an expression
+        except (ValueError, TypeError):     # a name or an expression, or a dict of lists
             continue
     return found
 
 
 def _plausible(mean: Any, std: Any) -> bool:
-    if not all(isinstance(one, (list, tuple)) and len(one) == 3 for one in (mean, std)):
-        return False
-    try:
-        numbers = [float(value) for value in (*mean, *std)]
-    except (TypeError, ValueError):
-        return False
-    return all(map(math.isfinite, numbers)) and min(numbers[3:]) > 0
+    return all(isinstance(one, (list, tuple)) and len(one) == 3 and all(map(is_number, one))
+               for one in (mean, std)) and min(std) > 0
