@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -43,8 +44,7 @@ def _in_config(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     inputs = []
-    for node in _preprocessors(tree):
-        values = _values(node)
+    for values in _preprocessors(tree):
         mean, std = values.get('mean'), values.get('std')
         if mean and std and _plausible(mean, std):
             swaps = [values[key] for key in _SWAPS if isinstance(values.get(key), bool)]
@@ -53,37 +53,30 @@ def _in_config(text: str) -> dict[str, Any]:
     return inputs[0] if inputs and all(one == inputs[0] for one in inputs) else {}
 
 
-def _preprocessors(tree: ast.AST) -> Iterator[ast.expr]:
-    """What is assigned or passed under the name of a preprocessor, or stands under it in a dict."""
+def _preprocessors(tree: ast.AST) -> Iterator[dict[str, Any]]:
+    """The plain values in what is assigned or passed under the name of a preprocessor, or stands
+    under it in a dict."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name)
-                                                and one.id in _PREPROCESSORS
-                                                for one in node.targets):
-            yield node.value
-        elif isinstance(node, ast.keyword) and node.arg in _PREPROCESSORS:
-            yield node.value
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value in _PREPROCESSORS:
-                    yield value
+        for name, preprocessor in _named(node):
+            if name in _PREPROCESSORS:
+                values = {}
+                for key, value in _named(preprocessor):
+                    # not of a name or an expression, or a dict whose keys are lists
+                    with suppress(ValueError, TypeError):
+                        values[key] = ast.literal_eval(value)
+                yield values
 
 
-def _values(node: ast.expr) -> dict[str, Any]:
-    """The plain values in ``dict(…)`` or ``{…}``."""
+def _named(node: ast.AST) -> list[tuple[Any, ast.expr]]:
+    """The names and values in an assignment, a call such as ``dict(…)``, or ``{…}``."""
+    if isinstance(node, ast.Assign):
+        return [(getattr(target, 'id', None), node.value) for target in node.targets]
     if isinstance(node, ast.Call):
-        pairs = [(one.arg, one.value) for one in node.keywords]
-    elif isinstance(node, ast.Dict):
-        pairs = [(getattr(key, 'value', None), value)
-                 for key, value in zip(node.keys, node.values, strict=True)]
-    else:
-        return {}
-    found = {}
-    for name, value in pairs:
-        try:
-            found[name] = ast.literal_eval(value)
-        except (ValueError, TypeError):     # a name or an expression, or a dict of lists
-            continue
-    return found
+        return [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if isinstance(node, ast.Dict):
+        return [(getattr(key, 'value', None), value)
+                for key, value in zip(node.keys, node.values, strict=True)]
+    return []
 
 
 def _plausible(mean: Any, std: Any) -> bool:
