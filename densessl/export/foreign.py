@@ -99,8 +99,8 @@ def candidate_layouts(path: Path, tensors: State, asked: str
                 f'at its end')
         return named, tensors, []
     prefix = re.compile(WRAPPERS + re.escape(asked))
-    inside = {key: value for key, value in tensors.items()
-              if key.startswith(asked) or prefix.match(key)}
+    inside = {key if key.startswith(asked) else asked + key[match.end():]: value
+              for key, value in tensors.items() if (match := prefix.match(key))}
     if not inside:
         raise UsageError(f'no key of {path} begins with {asked}; they begin with '
                          f'{starts_of(list(tensors))}')
@@ -108,10 +108,8 @@ def candidate_layouts(path: Path, tensors: State, asked: str
         layout, name=f'keys after {asked}', origin='prefix given', method='unknown',
         prefix=re.escape(asked), others=r'(?!)', requires=''))
         for target, layout in all_layouts}
-    outside = [key for key in tensors if key not in inside]
-    whole = {key.removeprefix(asked) if key.startswith(asked) else
-             key[prefix.match(key).end():]: value for key, value in inside.items()}
-    return list(plain.values()), {asked + key: value for key, value in whole.items()}, outside
+    outside = [key for key in tensors if not prefix.match(key)]
+    return list(plain.values()), inside, outside
 
 
 def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
