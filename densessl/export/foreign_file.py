@@ -133,8 +133,12 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
     Args:
         recorded: what of ``foreign`` the file itself says.
     """
+    layout = found.layout
+    mean, std = foreign.mean or layout.mean, foreign.std or layout.std
+    order = foreign.channel_order or layout.channel_order
+    assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
     lines = [f'{"built" if foreign.network else "detected"}: {" or ".join(found.agreeing)} '
-             f'({found.layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
+             f'({layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
     if found.dropped:
         lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
                      f'({starts_of(found.dropped)})')
@@ -142,28 +146,17 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
         lines.append('checksum: the file carries none, so damage to it would not be noticed')
     if shells:
         lines.append('left aside: Python objects beside the weights; nothing of them was run')
-    facts = _provenance(path, found, foreign, lines)
-    if recorded:
-        lines.append(f'read from the file: {", ".join(recorded)}')
-        facts['imported']['recorded'] = list(recorded)
-    return facts, lines
-
-
-def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]
-                ) -> dict[str, Any]:
-    layout = found.layout
-    mean, std = foreign.mean or layout.mean, foreign.std or layout.std
-    order = foreign.channel_order or layout.channel_order
-    assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
     lines.append(f'input: mean {_numbers(mean)}, std {_numbers(std)} of pixels 0 … 255, {order}'
                  + (f'; assumed: {", ".join(assumed)} (set them with --mean --std '
                     f'--channel-order)' if assumed else ''))
+    imported = {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
+                'file_sha256': file_hash(path), 'dropped': len(found.dropped), 'assumed': assumed}
+    if recorded:
+        lines.append(f'read from the file: {", ".join(recorded)}')
+        imported['recorded'] = list(recorded)
     return {'densessl': __version__, 'method': layout.method, 'backbone': found.backbone,
             'mean': list(mean), 'std': list(std), 'channel_order': order,
-            'torch': str(torch.__version__),
-            'imported': {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
-                         'file_sha256': file_hash(path),
-                         'dropped': len(found.dropped), 'assumed': assumed}}
+            'torch': str(torch.__version__), 'imported': imported}, lines
 
 
 def starts_of(keys: list[str]) -> str:
