@@ -69,14 +69,12 @@ class KeyTable:
         columns = [name for name, count in self.counts().items() if count or name == 'loaded']
         table = Table('part', *columns, *([] if self.complete else ['first that is not loaded']),
                       box=None, pad_edge=False)
-        parts: dict[str, dict[str, list[str]]] = {}
-        for column in columns:
-            for key in getattr(self, column):
-                parts.setdefault(key.split('.')[0], {}).setdefault(column, []).append(key)
-        for part, keys in sorted(parts.items()):
-            wrong = next((f'{key} {self.mismatched.get(key, column)}' for column in columns[1:]
-                          if column != 'added' for key in keys.get(column, [])), '')
-            table.add_row(part, *(str(len(keys.get(column, ()))) for column in columns),
+        for part in sorted({key.split('.')[0] for name in columns for key in getattr(self, name)}):
+            keys = {name: [key for key in getattr(self, name) if key.split('.')[0] == part]
+                    for name in columns}
+            wrong = next((f'{key} {self.mismatched.get(key, name)}' for name in columns[1:]
+                          if name != 'added' for key in keys[name]), '')
+            table.add_row(part, *(str(len(found)) for found in keys.values()),
                           *([] if self.complete else [wrong]))
         return table
 
