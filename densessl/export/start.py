@@ -141,8 +141,7 @@ def _read_foreign(path: Path, network: str | None, layout: str | None, option: s
     foreign = Foreign(layout or AUTO, network=(
         parse_network(network, _bare(option)) if network else None))
     if foreign.network:
-        state, meta, lines, _ = read_named(path, foreign)
-        return state, meta, lines
+        return read_named(path, foreign)[:3]
     try:
         return read_foreign(path, foreign)
     except UsageError as error:
