@@ -81,7 +81,7 @@ def settle_types(cfg: Config, published: Config, options: Mapping[str, Any],
     """
     lines = []
     given = dict(leaves(options))
-    for path, node in list(_dicts(cfg, '')):
+    for path, node in list(dicts_within(cfg)):
         kind, known = _type_of(path, node), None
         if isinstance(kind, str) and _is_touched(path, given):
             known = arguments_of(path, kind)
@@ -196,13 +196,13 @@ def _type_of(path: str, node: Mapping[str, Any]) -> Any:
     return node.get('type', DEFAULT_TYPES.get(path))
 
 
-def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def dicts_within(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Every dict within a config and its dotted key, outermost first."""
     for key, value in items_of(node):
         inner = f'{path}.{key}' if path else str(key)
         if isinstance(value, Mapping):
             yield inner, value
-        yield from _dicts(value, inner)
+        yield from dicts_within(value, inner)
 
 
 def _plain(value: Any) -> Any:

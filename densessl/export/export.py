@@ -1,6 +1,7 @@
 """From a pretraining checkpoint to ``backbone.pth``: plain weights that say where they are from."""
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,17 +142,13 @@ def _refuse_to_lose(path: Path, state: State, source: Path, overwrite: bool,
     """Nothing is written over: not the input, and other weights only when told to."""
     if not path.exists():
         return
-    same_file = path.samefile(source)
     if path.is_file():
-        try:
-            old = load_weights_only(path)
-        except UsageError:
-            old = {}
-        meta = old.get('meta')
-        if isinstance(meta, dict) and meta.get('sha256') == weights_hash(state):
-            exported.unchanged.append(path)
-            return
-    if same_file:
+        with suppress(UsageError):      # what cannot be read is something else
+            meta = load_weights_only(path).get('meta')
+            if isinstance(meta, dict) and meta.get('sha256') == weights_hash(state):
+                exported.unchanged.append(path)
+                return
+    if path.samefile(source):
         raise UsageError(f'--out {path} is the checkpoint itself; name another file')
     if not overwrite:
         raise UsageError(f'{path} exists and holds something else; name another file with --out '

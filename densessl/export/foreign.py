@@ -70,10 +70,9 @@ def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
     near: list[tuple[int, str]] = []
     for target, layout in candidates:
         parts = sort_tensors(tensors, layout)
-        if not parts.reason:
-            _identify(target, layout, parts, fits)
-        if parts.reason:
-            near.append((len(parts.backbone), f'{layout.name}: {parts.reason}'))
+        reason = parts.reason or _identify(target, layout, parts, fits)
+        if reason:
+            near.append((len(parts.backbone), f'{layout.name}: {reason}'))
     if len(fits) > 1:
         names = ', '.join(found.layout.name for found in fits.values())
         raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
@@ -99,8 +98,8 @@ def candidate_layouts(path: Path, tensors: State, asked: str
                 f'at its end')
         return named, tensors, []
     prefix = re.compile(WRAPPERS + re.escape(asked))
-    inside = {key: value for key, value in tensors.items()
-              if key.startswith(asked) or prefix.match(key)}
+    inside = {key if key.startswith(asked) else asked + key[match.end():]: value
+              for key, value in tensors.items() if (match := prefix.match(key))}
     if not inside:
         raise UsageError(f'no key of {path} begins with {asked}; they begin with '
                          f'{starts_of(list(tensors))}')
@@ -108,56 +107,53 @@ def candidate_layouts(path: Path, tensors: State, asked: str
         layout, name=f'keys after {asked}', origin='prefix given', method='unknown',
         prefix=re.escape(asked), others=r'(?!)', requires=''))
         for target, layout in all_layouts}
-    outside = [key for key in tensors if key not in inside]
-    whole = {key.removeprefix(asked) if key.startswith(asked) else
-             key[prefix.match(key).end():]: value for key, value in inside.items()}
-    return list(plain.values()), {asked + key: value for key, value in whole.items()}, outside
+    outside = [key for key in tensors if not prefix.match(key)]
+    return list(plain.values()), inside, outside
 
 
 def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
-              fits: dict[str, Found]) -> None:
-    """Enter the library's backbone that takes all of the weights into ``fits``, or set
-    ``parts.reason``."""
+              fits: dict[str, Found]) -> str:
+    """Enter the library's backbone that takes all of the weights into ``fits``; return why there
+    is none, if there is none."""
     if layout.network is not None:
         cfg, weights = layout.network(parts.backbone), weights_hash(parts.backbone)
         if cfg is None:
-            parts.reason = f'{target.name} builds none of this depth and width'
-        elif weights in fits:
+            return f'{target.name} builds none of this depth and width'
+        if weights in fits:
             fits[weights].agreeing.append(layout.name)
-        else:
-            _enter(cfg, parts.backbone, layout, parts, fits, weights)
-        return
+            return ''
+        return _enter(cfg, parts.backbone, layout, parts, fits, weights)
+    reason = f'its {len(parts.backbone)} tensors match no known backbone of {target.name}'
     for target_layout in target.layouts():
         neutral = target_layout.read(parts.backbone)
         if neutral is None or (layout.families and target_layout.family not in layout.families):
             continue
-        known = fits.get(weights_hash(neutral))
-        if known is not None:
-            known.agreeing.append(layout.name)
-            return
+        weights = weights_hash(neutral)
+        if weights in fits:
+            fits[weights].agreeing.append(layout.name)
+            return ''
         try:
             cfg = target_layout.backbone(target_layout.family.shape(neutral))
             state = target_layout.write(neutral)
         except ODD_SHAPES:
             cfg = state = None
         if cfg is None or state is None:
-            parts.reason = (f'{target.name} builds no {target_layout.family.name} of this depth '
-                            f'and width')
+            reason = f'{target.name} builds no {target_layout.family.name} of this depth and width'
             continue
-        _enter(cfg, state, layout, parts, fits, weights_hash(neutral))
-        if not parts.reason:
-            return
-    parts.reason = parts.reason or (f'its {len(parts.backbone)} tensors match no known '
-                                    f'backbone of {target.name}')
+        reason = _enter(cfg, state, layout, parts, fits, weights)
+        if not reason:
+            return ''
+    return reason
 
 
 def _enter(cfg: dict[str, Any], state: State, layout: CheckpointLayout, parts: Parts,
-           fits: dict[str, Found], weights: str) -> None:
-    """Enter a backbone that takes all of its weights, or set ``parts.reason``."""
+           fits: dict[str, Found], weights: str) -> str:
+    """Enter a backbone that takes all of its weights; return why not, if it does not."""
     state = single_precision(state)
-    parts.reason = try_weights(build_stated(cfg, layout.name), state, layout)[1]
-    if not parts.reason:
+    reason = try_weights(build_stated(cfg, layout.name), state, layout)[1]
+    if not reason:
         fits[weights] = Found(layout, cfg, state, parts.dropped, [layout.name])
+    return reason
 
 
 def _why_not(path: Path, tensors: State, foreign: Foreign, near: list[tuple[int, str]]) -> str:

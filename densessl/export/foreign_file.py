@@ -2,7 +2,6 @@
 file, trying the weights on the network they are for, and provenance."""
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -21,8 +20,9 @@ from densessl.export.recorded_input import recorded_input
 from densessl.normalization import normalize
 from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
-from densessl.weights.backbone_file import load_foreign
+from densessl.weights.backbone_file import is_own, load_foreign
 from densessl.weights.keymap import State
+from densessl.weights.lineage import file_hash
 from densessl.weights.stored_tensors import first_not_finite
 
 AUTO = 'auto'
@@ -82,8 +82,7 @@ def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
         UsageError: not readable without running code, written by densessl, or without tensors.
     """
     content, shells = load_foreign(path)
-    meta = content.get('meta')
-    if isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta):
+    if is_own(content):
         raise UsageError(f'{path} was written by densessl; leave out --from')
     tensors = tensors_of(content)
     if not tensors:
@@ -134,8 +133,12 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
     Args:
         recorded: what of ``foreign`` the file itself says.
     """
+    layout = found.layout
+    mean, std = foreign.mean or layout.mean, foreign.std or layout.std
+    order = foreign.channel_order or layout.channel_order
+    assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
     lines = [f'{"built" if foreign.network else "detected"}: {" or ".join(found.agreeing)} '
-             f'({found.layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
+             f'({layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
     if found.dropped:
         lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
                      f'({starts_of(found.dropped)})')
@@ -143,28 +146,17 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
         lines.append('checksum: the file carries none, so damage to it would not be noticed')
     if shells:
         lines.append('left aside: Python objects beside the weights; nothing of them was run')
-    facts = _provenance(path, found, foreign, lines)
-    if recorded:
-        lines.append(f'read from the file: {", ".join(recorded)}')
-        facts['imported']['recorded'] = list(recorded)
-    return facts, lines
-
-
-def _provenance(path: Path, found: Found, foreign: Foreign, lines: list[str]
-                ) -> dict[str, Any]:
-    layout = found.layout
-    mean, std = foreign.mean or layout.mean, foreign.std or layout.std
-    order = foreign.channel_order or layout.channel_order
-    assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
     lines.append(f'input: mean {_numbers(mean)}, std {_numbers(std)} of pixels 0 … 255, {order}'
                  + (f'; assumed: {", ".join(assumed)} (set them with --mean --std '
                     f'--channel-order)' if assumed else ''))
+    imported = {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
+                'file_sha256': file_hash(path), 'dropped': len(found.dropped), 'assumed': assumed}
+    if recorded:
+        lines.append(f'read from the file: {", ".join(recorded)}')
+        imported['recorded'] = list(recorded)
     return {'densessl': __version__, 'method': layout.method, 'backbone': found.backbone,
             'mean': list(mean), 'std': list(std), 'channel_order': order,
-            'torch': str(torch.__version__),
-            'imported': {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
-                         'file_sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-                         'dropped': len(found.dropped), 'assumed': assumed}}
+            'torch': str(torch.__version__), 'imported': imported}, lines
 
 
 def starts_of(keys: list[str]) -> str:

@@ -25,6 +25,7 @@ from densessl.export.foreign_file import (
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.foreign_checkpoints import CheckpointLayout, Parts, sort_tensors
 from densessl.transfer.handoff import KeyTable
+from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import weights_hash
 from densessl.weights.keymap import State
 
@@ -47,7 +48,7 @@ def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
         arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
         if None in arguments or 'type' in arguments:   # **unpacked
             raise ValueError
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, TypeError, SyntaxError) as error:
         raise UsageError(f'{option} {text}: give TARGET.name, or TARGET.name(key=value, …) with '
                          f'plain values') from error
     loading = next((name for name in _LOADING if arguments.get(name)), None)
@@ -84,8 +85,9 @@ def read_named(path: Path, foreign: Foreign
     backbone = build_backbone(cfg)
     arguments = {key: value for key, value in cfg.items() if key != 'type'}
     library, _, name = cfg['type'].partition('.')
-    published = TRANSFER_TARGETS.get(library)().own_files(name, backbone, **arguments)
-    candidates, tensors, dropped = _candidates(path, tensors, foreign, published)
+    target = TRANSFER_TARGETS.get(library)()
+    published = target.own_files(name, backbone, **arguments)
+    candidates, tensors, dropped = _candidates(path, tensors, foreign, target, published)
     trials = [_try(layout, published, tensors, backbone, cfg) for layout in candidates]
     fits = {weights_hash(trial.found.state): trial for trial in reversed(trials)
             if not trial.reason}
@@ -104,14 +106,13 @@ def read_named(path: Path, foreign: Foreign
     return trial.found.state, *account(path, trial.found, foreign, shells, taken), trial.keys
 
 
-def _candidates(path: Path, tensors: State, foreign: Foreign, published: list[CheckpointLayout]
+def _candidates(path: Path, tensors: State, foreign: Foreign, target: TransferTarget,
+                published: list[CheckpointLayout]
                 ) -> tuple[list[CheckpointLayout], State, list[str]]:
     """The layouts to try, the tensors to try them on, and the keys that are out already."""
-    library = foreign.network['type'].partition('.')[0]
-    if foreign.layout == library:   # its keys, and those that others have for its networks
-        library_layouts = TRANSFER_TARGETS.get(library)().checkpoints()
-        layouts = [*published, *(one for one in library_layouts if one.network is not None)]
-        return layouts, tensors, []
+    if foreign.layout == target.name:   # its keys, and those that others have for its networks
+        of_others = [one for one in target.checkpoints() if one.network is not None]
+        return [*published, *of_others], tensors, []
     candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
     layouts = [layout for _, layout in candidates]
     if foreign.layout.endswith('.'):   # the prefix is known: any of these, with the own input

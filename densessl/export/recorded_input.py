@@ -3,11 +3,13 @@ or in the text of its config, which is read and never run."""
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
+
+from densessl.bounds import is_number
 
 _PREPROCESSORS = ('data_preprocessor', 'img_norm_cfg')    # mmengine's, and that of mmcv 1
 _BUFFERS = ('data_preprocessor.mean', 'data_preprocessor.std')
@@ -42,8 +44,7 @@ def _in_config(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     inputs = []
-    for node in _preprocessors(tree):
-        values = _values(node)
+    for values in _preprocessors(tree):
         mean, std = values.get('mean'), values.get('std')
         if mean and std and _plausible(mean, std):
             swaps = [values[key] for key in _SWAPS if isinstance(values.get(key), bool)]
@@ -52,44 +53,32 @@ def _in_config(text: str) -> dict[str, Any]:
     return inputs[0] if inputs and all(one == inputs[0] for one in inputs) else {}
 
 
-def _preprocessors(tree: ast.AST) -> Iterator[ast.expr]:
-    """What is assigned or passed under the name of a preprocessor, or stands under it in a dict."""
+def _preprocessors(tree: ast.AST) -> Iterator[dict[str, Any]]:
+    """The plain values in what is assigned or passed under the name of a preprocessor, or stands
+    under it in a dict."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name)
-                                                and one.id in _PREPROCESSORS
-                                                for one in node.targets):
-            yield node.value
-        elif isinstance(node, ast.keyword) and node.arg in _PREPROCESSORS:
-            yield node.value
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value in _PREPROCESSORS:
-                    yield value
+        for name, preprocessor in _named(node):
+            if name in _PREPROCESSORS:
+                values = {}
+                for key, value in _named(preprocessor):
+                    # not of a name or an expression, or a dict whose keys are lists
+                    with suppress(ValueError, TypeError):
+                        values[key] = ast.literal_eval(value)
+                yield values
 
 
-def _values(node: ast.expr) -> dict[str, Any]:
-    """The plain values in ``dict(…)`` or ``{…}``."""
+def _named(node: ast.AST) -> list[tuple[Any, ast.expr]]:
+    """The names and values in an assignment, a call such as ``dict(…)``, or ``{…}``."""
+    if isinstance(node, ast.Assign):
+        return [(getattr(target, 'id', None), node.value) for target in node.targets]
     if isinstance(node, ast.Call):
-        pairs = [(one.arg, one.value) for one in node.keywords]
-    elif isinstance(node, ast.Dict):
-        pairs = [(getattr(key, 'value', None), value)
-                 for key, value in zip(node.keys, node.values, strict=True)]
-    else:
-        return {}
-    found = {}
-    for name, value in pairs:
-        try:
-            found[name] = ast.literal_eval(value)
-        except ValueError:      # a name or an expression
-            continue
-    return found
+        return [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if isinstance(node, ast.Dict):
+        return [(getattr(key, 'value', None), value)
+                for key, value in zip(node.keys, node.values, strict=True)]
+    return []
 
 
 def _plausible(mean: Any, std: Any) -> bool:
-    if not all(isinstance(one, (list, tuple)) and len(one) == 3 for one in (mean, std)):
-        return False
-    try:
-        numbers = [float(value) for value in (*mean, *std)]
-    except (TypeError, ValueError):
-        return False
-    return all(map(math.isfinite, numbers)) and min(numbers[3:]) > 0
+    return all(isinstance(one, (list, tuple)) and len(one) == 3 and all(map(is_number, one))
+               for one in (mean, std)) and min(std) > 0

@@ -23,7 +23,7 @@ from densessl.export.named_network import parse_network, read_named
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import FeatureCheck, KeyTable, compare_features, compare_keys
 from densessl.transfer.translate import translate
-from densessl.weights.backbone_file import load_foreign, load_weights_only, weights_hash
+from densessl.weights.backbone_file import is_own, load_foreign, weights_hash
 from densessl.weights.keymap import State
 from densessl.weights.lineage import chain, link_to
 from densessl.weights.provenance import describe
@@ -86,7 +86,7 @@ def read_start(weights: str, network: str | None = None, layout: str | None = No
                             'it is a pipe, socket or device' if path.exists() else
                             'no such file; give one, or TARGET.name for the weights that a '
                             'library publishes for its network'))
-    if _is_own(path):
+    if is_own(load_foreign(path)[0]):
         if network or layout:
             raise UsageError(f'{path} was written by densessl and says what it is; leave out '
                              f'{_bare(option) if network else "--from"}')
@@ -136,18 +136,12 @@ def _fetch(text: str, option: str) -> tuple[Path, list[str]]:
     return path, [f'{text}: {published.address}{terms}']
 
 
-def _is_own(path: Path) -> bool:
-    meta = load_foreign(path)[0].get('meta')
-    return isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta)
-
-
 def _read_foreign(path: Path, network: str | None, layout: str | None, option: str
                   ) -> tuple[State, dict[str, Any], list[str]]:
     foreign = Foreign(layout or AUTO, network=(
         parse_network(network, _bare(option)) if network else None))
     if foreign.network:
-        state, meta, lines, _ = read_named(path, foreign)
-        return state, meta, lines
+        return read_named(path, foreign)[:3]
     try:
         return read_foreign(path, foreign)
     except UsageError as error:
@@ -157,10 +151,10 @@ def _read_foreign(path: Path, network: str | None, layout: str | None, option: s
 
 def _heads(path: Path, weights: str) -> State:
     """All weights of a run but its backbone's."""
-    content = load_weights_only(path) if _is_own(path) else {}
-    meta = content.get('meta', {})      # of an exported backbone it has a hash of its own
-    found = {} if 'densessl' not in meta or 'sha256' in meta else {
-        key: value for key, value in content['state_dict'].items() if not key.startswith(PREFIX)}
+    content = load_foreign(path)[0]
+    of_run = is_own(content) and 'sha256' not in content['meta']    # not an exported backbone
+    found = {key: value for key, value in content['state_dict'].items()
+             if not key.startswith(PREFIX)} if of_run else {}
     if not found:
         raise UsageError(f'init_heads: {weights} holds no heads, only a backbone; heads, targets '
                          f'and queue are in a checkpoint of densessl train (iter_N.pth)')
@@ -169,15 +163,8 @@ def _heads(path: Path, weights: str) -> State:
 
 @dataclass
 class Placed:
-    """Weights in the keys of the network that receives them.
+    """The two checks of the hand-off to a network that has received weights."""
 
-    Attributes:
-        state: the weights; added: paths of modules that start fresh behind the maps.
-        keys, features: the two checks of the hand-off.
-    """
-
-    state: State
-    added: list[str]
     keys: KeyTable
     features: FeatureCheck
 
@@ -209,7 +196,7 @@ def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Plac
         raise UsageError(f'{start.file}: {error}') from error
     with _as_another_network(start, network):
         features.require_equal(target.name)
-    return Placed(state, added, keys, features)
+    return Placed(keys, features)
 
 
 @contextmanager

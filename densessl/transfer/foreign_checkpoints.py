@@ -102,13 +102,12 @@ def sort_tensors(tensors: State, layout: CheckpointLayout) -> Parts:
                       for pattern in (layout.prefix, layout.others))
     unknown = []
     for key, value in tensors.items():
-        match = None if other_keys.match(key) else prefix.match(key)
-        if match is None:
-            (parts.dropped if other_keys.match(key) else unknown).append(key)
-            continue
-        name = key[match.end():]
-        if re.fullmatch(layout.heads, name):
+        match = prefix.match(key)
+        name = key[match.end():] if match else ''
+        if other_keys.match(key) or (match and re.fullmatch(layout.heads, name)):
             parts.dropped.append(key)
+        elif not match:
+            unknown.append(key)
         elif name not in raw:
             raw[name] = value
         elif raw[name].shape != value.shape or not torch.equal(raw[name], value):

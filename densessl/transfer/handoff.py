@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,24 +44,20 @@ class KeyTable:
 
     @property
     def total(self) -> int:
-        return len(self.loaded) + len(self.missing) + len(self.unexpected) + len(
-            self.mismatched) + len(self.altered)
+        return sum(self.counts().values()) - len(self.added)
 
     def summary(self) -> str:
         """One line: ``'120 of 120 keys loaded'`` and what is wrong with the others."""
         parts = [f'{len(self.loaded)} of {self.total} keys loaded']
-        if self.added:
-            parts.append(f'{len(self.added)} new behind the maps, starting fresh '
-                         f'({self.added[0]}{", …" if len(self.added) > 1 else ""})')
-        for name, keys, example in (
-                ('missing in the file', self.missing, str),
-                ('unknown to the model', self.unexpected, str),
-                ('of another shape', list(self.mismatched),
-                 lambda key: f'{key} {self.mismatched[key]}'),
-                ('not loaded or changed afterwards', self.altered, str)):
+        for name, keys in (
+                ('new behind the maps, starting fresh', self.added),
+                ('missing in the file', self.missing),
+                ('unknown to the model', self.unexpected),
+                ('of another shape', [f'{key} {shapes}' for key, shapes
+                                      in self.mismatched.items()]),
+                ('not loaded or changed afterwards', self.altered)):
             if keys:
-                parts.append(f'{len(keys)} {name} ({example(keys[0])}'
-                             f'{", …" if len(keys) > 1 else ""})')
+                parts.append(f'{len(keys)} {name} ({keys[0]}{", …" if len(keys) > 1 else ""})')
         return '; '.join(parts)
 
     def counts(self) -> dict[str, int]:
@@ -73,14 +69,12 @@ class KeyTable:
         columns = [name for name, count in self.counts().items() if count or name == 'loaded']
         table = Table('part', *columns, *([] if self.complete else ['first that is not loaded']),
                       box=None, pad_edge=False)
-        parts: dict[str, dict[str, list[str]]] = {}
-        for column in columns:
-            for key in getattr(self, column):
-                parts.setdefault(key.split('.')[0], {}).setdefault(column, []).append(key)
-        for part, keys in sorted(parts.items()):
-            wrong = next((f'{key} {self.mismatched.get(key, column)}' for column in columns[1:]
-                          if column != 'added' for key in keys.get(column, [])), '')
-            table.add_row(part, *(str(len(keys.get(column, ()))) for column in columns),
+        for part in sorted({key.split('.')[0] for name in columns for key in getattr(self, name)}):
+            keys = {name: [key for key in getattr(self, name) if key.split('.')[0] == part]
+                    for name in columns}
+            wrong = next((f'{key} {self.mismatched.get(key, name)}' for name in columns[1:]
+                          if name != 'added' for key in keys[name]), '')
+            table.add_row(part, *(str(len(found)) for found in keys.values()),
                           *([] if self.complete else [wrong]))
         return table
 
@@ -210,8 +204,7 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     pretrained, received = feature_maps(source, image), feature_maps(plain, image)
     numbers = getattr(source, 'stage_numbers', range(1, len(pretrained) + 1))
     check = FeatureCheck([], numbers[-1])
-    for a, b in _paired(pretrained, received):
-        number = next(n for n, one in zip(numbers, pretrained, strict=True) if one is a)
+    for number, a, b in _paired(numbers, pretrained, received):
         if not torch.isfinite(a).all():
             raise UsageError(f'the weights are broken: on an image they compute infinities or NaN '
                              f'in stage {number}; take others')
@@ -225,19 +218,20 @@ def compare_features(state: Mapping[str, Tensor], meta: Mapping[str, Any],
     return check
 
 
-def _paired(pretrained: tuple[Tensor, ...], received: tuple[Tensor, ...]
-            ) -> list[tuple[Tensor, Tensor]]:
-    """Maps of the same stage, finest first. Where the numbers differ, channels tell the stages of
-    a pyramid apart; maps of equal channels (a ViT's) are paired from the last backwards."""
+def _paired(numbers: Sequence[int], pretrained: tuple[Tensor, ...], received: tuple[Tensor, ...]
+            ) -> list[tuple[int, Tensor, Tensor]]:
+    """Maps of the same stage and its number, finest first. Where there are more on one side,
+    channels tell the stages of a pyramid apart; maps of equal channels (a ViT's) are paired from
+    the last backwards."""
     if len(pretrained) == len(received):
-        return list(zip(pretrained, received, strict=True))
+        return list(zip(numbers, pretrained, received, strict=True))
     pairs, rest = [], list(received)
-    for a in reversed(pretrained):
+    for number, a in zip(reversed(numbers), reversed(pretrained), strict=True):
         while rest and rest[-1].shape[1] != a.shape[1] and all(
                 rest[-1].shape[1] != b.shape[1] for b in pretrained):
             rest.pop()
         if rest and rest[-1].shape[1] == a.shape[1]:
-            pairs.append((a, rest.pop()))
+            pairs.append((number, a, rest.pop()))
     return pairs[::-1]
 
 

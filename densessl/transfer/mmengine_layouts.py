@@ -15,16 +15,12 @@ def channels_outside(value: Tensor) -> Tensor:
     """Reorder the inputs of a Swin patch merging from (column, row, channel), the order in which
     the authors' code concatenates a 2×2 neighborhood, to (channel, row, column), the order of
     ``nn.Unfold``. The last axis is reordered: (…, 4·C) → (…, 4·C)."""
-    shape = value.shape
-    return value.reshape(*shape[:-1], 2, 2, shape[-1] // 4).movedim(-1, -3).transpose(
-        -1, -2).reshape(shape)
+    return value.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
 
 
 def channels_inside(value: Tensor) -> Tensor:
     """The inverse of :func:`channels_outside`."""
-    shape = value.shape
-    return value.reshape(*shape[:-1], shape[-1] // 4, 2, 2).transpose(-1, -2).movedim(
-        -3, -1).reshape(shape)
+    return value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
 
 
 _DEEP_STEM = KeyMap([

@@ -7,12 +7,12 @@ below in its ``apply_recipe``; each returns the lines that say what it changed f
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from densessl.errors import UsageError, check_keys
-from densessl.overrides import items_of
+from densessl.overrides import dicts_within
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def clear_pretrained(cfg: Any) -> list[str]:
     if cfg.get('load_from'):
         lines.append(f'load_from: {cfg.load_from!r} → None (weights come from --backbone alone)')
         cfg.load_from = None
-    for path, node in list(_dicts(cfg.model, 'model')):
+    for path, node in list(dicts_within({'model': cfg.model})):
         if isinstance(node.get('pretrained'), str):
             lines.append(f'{path}.pretrained: {node["pretrained"]!r} → none')
             node['pretrained'] = None
-        if _is_pretrained(node.get('init_cfg')):
-            lines.append(f'{path}.init_cfg: {_checkpoint(node["init_cfg"])!r} → none')
+        if checkpoints := _checkpoints(node.get('init_cfg')):
+            lines.append(f'{path}.init_cfg: {checkpoints[0]!r} → none')
             del node['init_cfg']
     return lines
 
@@ -150,7 +150,7 @@ def train_norm(model: Any, parameters: Mapping[str, Any], distributed: bool) -> 
         default = parameters['norm_cfg']
         if isinstance(default, Mapping) and default.get('type') == other:
             model['backbone']['norm_cfg'] = dict(default)
-    norms = [node['norm_cfg'] for _, node in _dicts(model, 'model')
+    norms = [node['norm_cfg'] for _, node in dicts_within({'model': model})
              if isinstance(node.get('norm_cfg'), dict)]
     changed = [norm for norm in norms if norm.get('type') == other]
     frozen = [norm for norm in norms if norm.get('requires_grad') is False]
@@ -191,20 +191,8 @@ def match_input(preprocessor: Any, recipe: Recipe, loaded: str) -> list[str]:
     return lines
 
 
-def _dicts(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every dict within ``node`` and its path, outermost first."""
-    if isinstance(node, dict):
-        yield path, node
-    for key, value in items_of(node):
-        if key != 'init_cfg':
-            yield from _dicts(value, f'{path}.{key}')
-
-
-def _is_pretrained(init_cfg: Any) -> bool:
+def _checkpoints(init_cfg: Any) -> list[Any]:
+    """The files that an ``init_cfg`` would load."""
     entries = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return any(isinstance(entry, dict) and 'checkpoint' in entry for entry in entries)
-
-
-def _checkpoint(init_cfg: Any) -> str:
-    entries = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return next(entry['checkpoint'] for entry in entries if 'checkpoint' in entry)
+    return [entry['checkpoint'] for entry in entries
+            if isinstance(entry, dict) and 'checkpoint' in entry]

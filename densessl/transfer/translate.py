@@ -9,7 +9,7 @@ from densessl.errors import UsageError
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
 from densessl.weights.families import with_groups
-from densessl.weights.key_layouts import RESNET, Family, Layout, read_neutral
+from densessl.weights.key_layouts import RESNET, Family, Layout
 from densessl.weights.keymap import State
 
 
@@ -82,4 +82,8 @@ def neutral_weights(state: State, source: str) -> tuple[Family, State] | None:
     """
     library = source.partition('.')[0]
     layouts = TRANSFER_TARGETS.get(library)().layouts() if library in target_names() else []
-    return read_neutral(state, [*layouts, Layout(RESNET)])
+    for layout in [*layouts, Layout(RESNET)]:
+        neutral = layout.read(state)
+        if neutral is not None:
+            return layout.family, neutral
+    return None

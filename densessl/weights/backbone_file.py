@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,13 @@ def load_weights_only(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it does not exist, is not such a file, or wants to run code.
     """
-    _require_file(path)
-    if path.suffix == SAFETENSORS:
-        return _load_safetensors(path)
     try:
-        content = _load_plain(path)
+        return _open(path)
     except pickle.UnpicklingError as error:
         reason = ('it holds Python objects, and opening them would run code of whoever wrote it '
                   '(densessl export --from auto reads the weights beside them)'
                   if _OBJECTS.search(str(error)) else 'it is not a PyTorch file')
         raise UsageError(f'{path} is refused: {reason}') from error
-    return _dict(content, path)
 
 
 def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
@@ -115,12 +112,8 @@ def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
     Raises:
         UsageError: it does not exist, is not such a file, or looks like an attack.
     """
-    _require_file(path)
-    if path.suffix == SAFETENSORS:
-        return _load_safetensors(path), False
     try:
-        content = _load_plain(path)
-        return _dict(content, path), False
+        return _open(path), False
     except pickle.UnpicklingError as error:
         if not _OBJECTS.search(str(error)):
             raise UsageError(f'{path} is refused: it is not a PyTorch file') from error
@@ -129,6 +122,12 @@ def load_foreign(path: Path) -> tuple[dict[str, Any], bool]:
     except (pickle.UnpicklingError, TypeError, AttributeError, IndexError) as error:
         raise UsageError(f'{path} is refused: its objects are not plain data '
                          f'({type(error).__name__}: {error})'.splitlines()[0]) from error
+
+
+def is_own(content: Mapping[str, Any]) -> bool:
+    """Whether densessl wrote the file with this content: a checkpoint of a run, or a backbone."""
+    meta = content.get('meta')
+    return isinstance(meta, dict) and ('sha256' in meta or 'densessl' in meta)
 
 
 def weights_hash(state: State) -> str:
@@ -142,19 +141,24 @@ def weights_hash(state: State) -> str:
     return digest.hexdigest()
 
 
-def _require_file(path: Path) -> None:
+def _open(path: Path) -> dict[str, Any]:
+    """The content of a file that holds plain data.
+
+    Raises:
+        UsageError: it does not exist, or is not such a file.
+        pickle.UnpicklingError: it holds Python objects, or is no file of PyTorch's.
+    """
     if not path.is_file():
         raise UsageError(f'no file {path}' + (' (it is a folder)' if path.is_dir() else ''))
-    if path.suffix != SAFETENSORS:
-        require_whole(path)
-
-
-def _load_plain(path: Path) -> Any:
+    if path.suffix == SAFETENSORS:
+        return _load_safetensors(path)
+    require_whole(path)
     refuse_inflated(path)
     try:
-        return _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
+        content = _load(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
     except (IndexError, TypeError, AttributeError) as error:
         raise UsageError(f'{path} is refused: {_NOISE}') from error
+    return _dict(content, path)
 
 
 def _load(path: Path, load: Any) -> Any:

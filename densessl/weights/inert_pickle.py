@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -41,29 +40,10 @@ class Shell:
 
     dump_patches = False   # torch asks old files' modules whether to write their source as patches
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Shell:
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        pass
-
-    def extend(self, values: Any) -> None:
-        pass
-
-    def add(self, value: Any) -> None:
-        pass
-
-    def __hash__(self) -> int:
-        return id(self)
+    __init__ = __setstate__ = __setitem__ = append = extend = add = _ignore
 
 
 class Unpickler(pickle.Unpickler):
@@ -94,12 +74,10 @@ def load(file: Any, **kwargs: Any) -> Any:
 
 def load_inert(path: Path) -> Any:
     """The content of a PyTorch file on the CPU; objects other than tensors and plain containers
-    come out as :class:`Shell`.
+    come out as :class:`Shell`, whose source torch may warn that it is not the class's.
 
     Raises:
         UsageError: the file calls the standard library.
     """
-    with warnings.catch_warnings():     # that a shell's source is not the class's
-        warnings.simplefilter('ignore', torch.serialization.SourceChangeWarning)
-        return torch.load(path, map_location='cpu', weights_only=False,
-                          pickle_module=sys.modules[__name__])
+    return torch.load(path, map_location='cpu', weights_only=False,
+                      pickle_module=sys.modules[__name__])

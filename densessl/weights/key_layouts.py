@@ -90,15 +90,6 @@ class Layout:
         return {**renamed, **self.buffers(renamed)} if renamed and self.buffers else renamed
 
 
-def read_neutral(state: State, layouts: list[Layout]) -> tuple[Family, State] | None:
-    """The family of ``state`` and its weights in neutral keys, by the first layout that fits."""
-    for layout in layouts:
-        neutral = layout.read(state)
-        if neutral is not None:
-            return layout.family, neutral
-    return None
-
-
 def relative_positions(window: int) -> Tensor:
     """The index of each pair of cells of a window into a table of relative positions (Liu et al.
     2021, section 3.2): (window², window²) integers below (2·window − 1)²."""

@@ -10,10 +10,10 @@ from torch import Tensor
 State = dict[str, Tensor]
 Change = Callable[[Tensor], Tensor]
 
-# What a placeholder of a template stands for. Each letter is one value, wherever it stands.
+# What a placeholder of a template stands for. Each is one value, wherever it stands.
 _PLACEHOLDERS = {'i': r'\d+', 'j': r'\d+', 'p': 'weight|bias',
                  'n': 'weight|bias|running_mean|running_var|num_batches_tracked',
-                 '*': '.+'}
+                 'rest': '.+'}     # written {*}
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class KeyMap:
     """
 
     def __init__(self, renames: Iterable[Rename]) -> None:
-        renames = list(renames)
-        self._reads = [(_pattern(line.own), _format(line.neutral), line.read) for line in renames]
-        self._writes = [(_pattern(line.neutral), _format(line.own), line.write)
-                        for line in renames]
+        lines = [(line.own.replace('{*}', '{rest}'), line.neutral.replace('{*}', '{rest}'), line)
+                 for line in renames]
+        self._reads = [(_pattern(own), neutral, line.read) for own, neutral, line in lines]
+        self._writes = [(_pattern(neutral), own, line.write) for own, neutral, line in lines]
 
     def to_neutral(self, state: State) -> State | None:
         """``state`` in the neutral layout, or None if it has a key that is not in the table."""
@@ -72,16 +72,7 @@ def _renamed(state: State, lines: list[tuple[re.Pattern[str], str, Change | None
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    parts = re.split(r'\{(.)\}', template)
-    regex = ''.join(re.escape(part) if index % 2 == 0 else
-                    f'(?P<{_group(part)}>{_PLACEHOLDERS[part]})'
+    parts = re.split(r'\{(\w+)\}', template)     # text and placeholders in turn
+    regex = ''.join(re.escape(part) if index % 2 == 0 else f'(?P<{part}>{_PLACEHOLDERS[part]})'
                     for index, part in enumerate(parts))
     return re.compile(regex)
-
-
-def _format(template: str) -> str:
-    return template.replace('{*}', '{rest}')
-
-
-def _group(letter: str) -> str:
-    return 'rest' if letter == '*' else letter

@@ -32,13 +32,11 @@ def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
     missing = [key for key in PROVENANCE if key not in meta]
     if missing:
         raise UsageError(f'{path} does not say the {", ".join(missing)} of its pretraining')
-    for key, (fits, wanted) in _RULES.items():
-        if key in meta and not fits(meta[key]):
-            _refuse(path, key, meta[key], wanted)
-    imported = meta.get('imported')
-    for key, (fits, wanted) in _IMPORTED.items():
-        if imported is not None and key in imported and not fits(imported[key]):
-            _refuse(path, f'imported.{key}', imported[key], wanted)
+    for prefix, facts, rules in (('', meta, _RULES),
+                                 ('imported.', meta.get('imported', {}), _IMPORTED)):
+        for key, (fits, wanted) in rules.items():
+            if key in facts and not fits(facts[key]):
+                _refuse(path, f'{prefix}{key}', facts[key], wanted)
     for key, value in meta.items():
         if not _is_text(key):
             _refuse(path, shown(key), value, 'named by a short string')

@@ -6,8 +6,9 @@ names in an argument wherever Python finds them, and some arguments read or fetc
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -115,7 +116,7 @@ class _Check:
         self.plain('', arguments, 0)
         target, name = self.target(cfg['type'])
         allowed = self.allowed(target, name, arguments)
-        types: frozenset[str] | None = None
+        types = cache(target.layer_types)       # asked for only where a layer is named
         for key, value in arguments.items():
             if key in LOADING and (value is None or value is False):
                 continue
@@ -128,9 +129,7 @@ class _Check:
                     self.refuse(key, value, f'a name in {target.name}’s own list'
                                 f'{did_you_mean(value, choices)}')
                 continue
-            if _has_type(value) and types is None:
-                types = frozenset(target.layer_types())
-            self.words(key, value, types or frozenset(), target.name)
+            self.words(key, value, types, target.name)
 
     def allowed(self, target: _Library, name: str, arguments: dict[str, Any]
                 ) -> dict[str, Collection[str] | None]:
@@ -179,13 +178,14 @@ class _Check:
         elif not (value is None or _is(value, bool) or _is(value, str)):
             self.refuse(at, value, 'None, a bool, number or string, or lists and dicts of them')
 
-    def words(self, at: str, value: Any, types: frozenset[str], library: str) -> None:
+    def words(self, at: str, value: Any, types: Callable[[], Collection[str]], library: str
+              ) -> None:
         """No string that a builder could take for a module, path or address."""
         if _is(value, dict):
             for key, one in value.items():
-                if key == 'type' and not (_is(one, str) and one in types):
+                if key == 'type' and not (_is(one, str) and one in types()):
                     self.refuse(_join(at, key), one, f'a layer that {library} has registered'
-                                f'{did_you_mean(str(one), types)}')
+                                f'{did_you_mean(str(one), types())}')
                 elif key != 'type':
                     self.words(_join(at, key), one, types, library)
         elif _is(value, list) or _is(value, tuple):
@@ -207,8 +207,3 @@ def _join(at: str, key: str) -> str:
 
 def _is(value: Any, kind: type) -> bool:
     return type(value) is kind
-
-
-def _has_type(value: Any) -> bool:
-    inner = value.values() if _is(value, dict) else value if type(value) in (list, tuple) else ()
-    return (_is(value, dict) and 'type' in value) or any(map(_has_type, inner))

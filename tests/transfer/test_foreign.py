@@ -73,6 +73,8 @@ def test_the_normalization_that_a_config_records_is_used(text, order, tmp_path):
     'data_preprocessor = dict(mean=[1, 2], std=[4, 5])',
     'data_preprocessor = dict(mean=[1, 2, 3], std=somewhere)',
     'data_preprocessor = dict(mean=[1, 2, "x"], std=[1, 1, 1])',
+    f'data_preprocessor = dict(mean=[1, 2, {10 ** 400}], std=[1, 1, 1])',   # no double holds it
+    'data_preprocessor = dict(mean={[1]: 2}, std=[1, 1, 1])',               # no key of a dict
     'data_preprocessor = dict(mean=[1, 2, 3], std=[1, 1, 1]); img_norm_cfg = dict(mean=[3, 2, 1], '
     'std=[1, 1, 1])',
     'data_preprocessor = (', 'data_preprocessor = 3', '(' * 9999])

@@ -149,7 +149,8 @@ def test_a_network_is_written_as_messages_write_it(text, expected):
 
 
 @pytest.mark.parametrize('text', ['', 'timm.a(', 'timm.a(1)', 'timm.a(x=print())', 'timm.a(**{})',
-                                  'timm.a; b', 'timm.a(type="b")', 'timm.a(x=1)(y=2)'])
+                                  'timm.a; b', 'timm.a(type="b")', 'timm.a(x=1)(y=2)',
+                                  'timm.a(x={[1]: 2})'])
 def test_anything_else_is_refused(text):
     with pytest.raises(UsageError, match='with plain values'):
         parse_network(text)
