@@ -15,7 +15,7 @@ from torch import nn
 from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.engine.checkpoint_file import has_checksum
-from densessl.errors import UsageError, escaped
+from densessl.errors import UsageError, escaped, shown
 from densessl.export.recorded_input import recorded_input
 from densessl.normalization import normalize
 from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, tensors_of
@@ -23,6 +23,8 @@ from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.weights.backbone_file import is_own, load_foreign
 from densessl.weights.keymap import State
 from densessl.weights.lineage import file_hash
+from densessl.weights.provenance import check_provenance
+from densessl.weights.stated_backbone import RefusedFact
 from densessl.weights.stored_tensors import first_not_finite
 
 AUTO = 'auto'
@@ -54,7 +56,6 @@ class Foreign:
                                        or (name == 'std' and min(values) <= 0)):
                 raise UsageError(f'--{name} {values}: three numbers for pixels of 0 … 255'
                                  + (' above 0' if name == 'std' else ''))
-
 
     def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
         """The same, completed by what the file says where the user said nothing; and the names of
@@ -132,6 +133,9 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
 
     Args:
         recorded: what of ``foreign`` the file itself says.
+
+    Raises:
+        UsageError: what the user or the file says of the weights cannot be recorded.
     """
     layout = found.layout
     mean, std = foreign.mean or layout.mean, foreign.std or layout.std
@@ -154,9 +158,15 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
     if recorded:
         lines.append(f'read from the file: {", ".join(recorded)}')
         imported['recorded'] = list(recorded)
-    return {'densessl': __version__, 'method': layout.method, 'backbone': found.backbone,
+    meta = {'densessl': __version__, 'method': layout.method, 'backbone': found.backbone,
             'mean': list(mean), 'std': list(std), 'channel_order': order,
-            'torch': str(torch.__version__), 'imported': imported}, lines
+            'torch': str(torch.__version__), 'imported': imported}
+    try:
+        check_provenance(meta, path)
+    except RefusedFact as error:    # what is written now would be refused when it is read
+        raise UsageError(f'{path}: {error.key} = {shown(error.value)} cannot be recorded with the '
+                         f'weights: it must be {error.wanted}') from error
+    return meta, lines
 
 
 def starts_of(keys: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from densessl.bounds import is_count
 from densessl.errors import UsageError, escaped, shown
 from densessl.weights.lineage import LINKS, MOST_LINKS, TEACHER, links_of
-from densessl.weights.stated_backbone import check_stated_backbone
+from densessl.weights.stated_backbone import RefusedFact, check_stated_backbone
 
 PROVENANCE = ('method', 'backbone', 'mean', 'std', 'channel_order')   # what the hand-off reads
 CHANNEL_ORDERS = ('RGB', 'BGR')
@@ -36,13 +36,14 @@ def check_provenance(meta: Mapping[str, Any], path: Path) -> None:
                                  ('imported.', meta.get('imported', {}), _IMPORTED)):
         for key, (fits, wanted) in rules.items():
             if key in facts and not fits(facts[key]):
-                _refuse(path, f'{prefix}{key}', facts[key], wanted)
+                raise RefusedFact(path, f'{prefix}{key}', facts[key], wanted)
     for key, value in meta.items():
         if not _is_text(key):
-            _refuse(path, shown(key), value, 'named by a short string')
+            raise RefusedFact(path, shown(key), value, 'named by a short string')
         if key not in _RULES and key != 'backbone' and not _is_plain(value):
-            _refuse(path, escaped(key), value, f'a plain value: None, bool, number, string, or at '
-                    f'most {MAX_VALUES} of them in lists and dicts, {MAX_DEPTH} deep')
+            raise RefusedFact(path, escaped(key), value, f'a plain value: None, bool, number, '
+                              f'string, or at most {MAX_VALUES} of them in lists and dicts, '
+                              f'{MAX_DEPTH} deep')
     check_stated_backbone(meta['backbone'], path)
 
 
@@ -53,11 +54,6 @@ def describe(meta: Mapping[str, Any]) -> str:
               f'{meta.get("epochs", "?")} epochs on {meta.get("data", "?")}')
     start = ''.join(f', started from {link["file"]}' for link in links_of(meta)[:1])
     return escaped(f'{meta["backbone"]["type"]}, {meta["method"]}, {origin}{start}')
-
-
-def _refuse(path: Path, key: str, value: Any, wanted: str) -> None:
-    raise UsageError(f'{path} is refused: its provenance says {key} = {shown(value)}; it must be '
-                     f'{wanted}. Get the file as densessl export wrote it, or export it again')
 
 
 def _is_text(value: Any) -> bool:
@@ -121,9 +117,9 @@ _RULES: dict[str, Rule] = {
     'keys': _TEXT, 'sha256': _SHA256, 'images': _COUNT, 'steps': _COUNT, 'global_batch': _COUNT,
     'epochs': _NUMBER, 'seed': _NUMBER,
     'masks': (lambda value: value is None or _is_text(value), 'None or a short string'),
-    'mean': (_is_color, 'three finite numbers'),
+    'mean': (_is_color, f'three numbers from -{_LARGEST:.0f} to {_LARGEST:.0f}'),
     'std': (lambda value: _is_color(value) and min(value) >= 1 / _LARGEST,
-            'three finite numbers above 0'),
+            f'three numbers from {1 / _LARGEST:g} to {_LARGEST:.0f}'),
     'channel_order': (lambda value: _is_text(value) and value in CHANNEL_ORDERS,
                       ' or '.join(CHANNEL_ORDERS)),
     'imported': (lambda value: type(value) is dict and _is_plain(value), 'a dict of plain values'),

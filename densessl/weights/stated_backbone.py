@@ -90,6 +90,20 @@ def _registered_only() -> Iterator[None]:
         registry.get_object_from_string = find
 
 
+class RefusedFact(UsageError):
+    """What a file says, or is to say, of its weights is not what readers take.
+
+    Attributes:
+        key: its dotted key. value: what it says. wanted: what it must be.
+    """
+
+    def __init__(self, path: Path, key: str, value: Any, wanted: str, note: str = 'G') -> None:
+        super().__init__(f'{path} is refused: its provenance says {key} = {shown(value)}; it must '
+                         f'be {wanted}. {note}et the file as densessl export wrote it, or export '
+                         f'it again')
+        self.key, self.value, self.wanted = key, value, wanted
+
+
 class _Library(Protocol):
     """What a transfer target says of the backbones that a file may name."""
 
@@ -196,9 +210,7 @@ class _Check:
 
     def refuse(self, at: str, value: Any, wanted: str) -> NoReturn:
         key = _join('backbone', at) if at else 'backbone'
-        raise UsageError(f'{self.path} is refused: its provenance says {key} = {shown(value)}; it '
-                         f'must be {wanted}. Nothing of it was built; get the file as densessl '
-                         f'export wrote it, or export it again')
+        raise RefusedFact(self.path, key, value, wanted, 'Nothing of it was built; g')
 
 
 def _join(at: str, key: str) -> str:

@@ -127,6 +127,18 @@ def test_what_does_not_fit_stops_the_import(change, words, tmp_path):
     assert '\n' not in str(error.value) and 'timm.tf_efficientnet_lite0()' in str(error.value)
 
 
+@pytest.mark.parametrize(('text', 'about', 'words'), [
+    ('torchvision.resnet18(progress=True)', {}, r'backbone\.progress = True cannot be recorded'),
+    ('torchvision.resnet18', {'mean': (2e6, 1.0, 1.0)}, r'mean = .* numbers from -1000000 to 1000'),
+    ('torchvision.resnet18', {'std': (1e-9, 1.0, 1.0)}, r'std = .* numbers from 1e-06 to 1000000'),
+])
+def test_nothing_is_imported_that_would_be_refused_when_it_is_read(text, about, words, tmp_path):
+    path = written(tmp_path, as_saved({'type': 'torchvision.resnet18'}))
+    with pytest.raises(UsageError, match=words) as error:
+        read_named(path, Foreign(network=parse_network(text), **about))
+    assert '\n' not in str(error.value)
+
+
 def test_another_network_is_refused_with_what_is_missing(tmp_path):
     path = written(tmp_path, timm.create_model('tf_efficientnet_lite0').state_dict())
     with pytest.raises(UsageError, match=r'288 of 352 .*64 missing .*se\.conv_reduce'):
