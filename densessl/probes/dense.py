@@ -44,15 +44,11 @@ def extract(backbone: Measured, data: Dataset, *, stage: int = -1, workers: int 
         full_labels: whether the full label maps are kept, or the small ones.
     """
     kept = Kept([], [])
-    loader = DataLoader(data, 1, num_workers=workers, collate_fn=_alone)
+    loader = DataLoader(data, batch_size=None, num_workers=workers)    # images differ in size
     for image, label, small in loader:
         kept.maps.append(backbone.maps(image[None])[stage][0].float().cpu())
         kept.labels.append(label if full_labels else small)
     return kept
-
-
-def _alone(samples: list[Any]) -> Any:
-    return samples[0]
 
 
 def channel_statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
