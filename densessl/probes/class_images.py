@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -139,18 +139,10 @@ class RandomCrops(Dataset):
         return _as_tensor(self.view.cut(image, box, flip)), int(self.images.labels[i])
 
 
-class EpochOrder:
-    """A sampler of (epoch, i): every image once, in an order drawn from (seed, epoch)."""
-
-    def __init__(self, images: int, seed: int, epoch: int) -> None:
-        self.images, self.seed, self.epoch = images, seed, epoch
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
-        return iter([(self.epoch, int(i)) for i in order])
+def epoch_order(images: int, seed: int, epoch: int) -> list[tuple[int, int]]:
+    """(epoch, i) of every image once, in an order drawn from (seed, epoch): a loader's sampler."""
+    order = np.random.default_rng((seed, epoch)).permutation(images)
+    return [(epoch, int(i)) for i in order]
 
 
 def central_crop(image: np.ndarray, size: int) -> np.ndarray:
