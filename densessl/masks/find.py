@@ -158,7 +158,11 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
 def existing_masks(images: ImageList, masks: dict[str, Any]
                    ) -> tuple[Masks | None, MaskGenerator | None]:
     """What there is of the masks that a config asks for, without building any: those that an
-    earlier run has left, and the generator that makes the others."""
+    earlier run has left, and the generator that makes the others.
+
+    Raises:
+        UsageError: they are refused as :func:`store_for_training` refuses them.
+    """
     parameters = dict(masks)
     folder = parameters.pop('store', None)
     generator = _build(parameters) if parameters else None
@@ -166,8 +170,12 @@ def existing_masks(images: ImageList, masks: dict[str, Any]
     if held is not None:
         return held, None
     root = Path(folder).expanduser() if folder else cache_folder(images, generator)
-    is_there = generator is None or (root / INFO).exists()
-    return MaskStore(root).of(images) if is_there else None, generator
+    if generator is not None and not (root / INFO).exists():
+        return None, generator
+    found = MaskStore(root).of(images)
+    if generator is not None:
+        _check_same(found, generator, parameters)
+    return found, generator
 
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
