@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from ctypes import c_bool
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +149,15 @@ def _check_names(images: ImageList, out: Path, maps: int) -> None:
 # -- the work -------------------------------------------------------------------------------------
 
 def _make(share: Share, generator: MaskGenerator, workers: int, progress: bool) -> MaskSummary:
-    positions = share.positions
-    size = max(1, min(32, len(positions) // (8 * workers)))
-    chunks = (positions[i:i + size] for i in range(0, len(positions), size))
     total = MaskSummary()
-    workers = min(workers, len(positions))
-    results = (_in_processes(share, chunks, generator, workers) if workers > 1 else
+    workers = min(workers, len(share.positions))
+    results = (_in_processes(share, generator, workers) if workers > 1 else
                _in_process(share, generator))
-    with Progress('masks', len(positions), enabled=progress) as bar, closing(results):
+    with Progress('masks', len(share.positions), enabled=progress) as bar, closing(results):
         for summary, states in results:
             total.add(summary)
             for i, state in states.items():
-                share.states[share.place(i)] = state
+                share.states[share.positions.index(i)] = state
             bar.update(total.made + total.kept + len(total.skipped))
     return total
 
@@ -169,30 +167,30 @@ Result = tuple[MaskSummary, dict[int, tuple[int, ...]]]     # and the states of 
 
 def _in_process(share: Share, generator: MaskGenerator) -> Iterator[Result]:
     store = MaskStore(share.out)
-    for i in share.positions:
+    for i, known in zip(share.positions, share.status, strict=True):
         states: dict[int, tuple[int, ...]] = {}
-        yield _make_one(share.images, i, store, generator, share.status[share.place(i)],
-                        states), states
+        yield _make_one(share.images, i, store, generator, known, states), states
 
 
-def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerator, workers: int
-                  ) -> Iterator[Result]:
+def _in_processes(share: Share, generator: MaskGenerator, workers: int) -> Iterator[Result]:
     """Results in the order in which they come. Few chunks are under way at any time, so that an
     interrupt has little to wait for and a million images make no million futures."""
     context = multiprocessing.get_context('spawn')   # a forked copy of torch's threads would hang
     stop = context.RawValue(c_bool, False)   # an Event's lock would be lost with a killed worker
     setup = (pickle.dumps((share.images, share.out, generator)), stop)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, setup)
-    running: set[Future[Result]] = set()
+    size = max(1, min(32, len(share.positions) // (8 * workers)))
+    chunks = (slice(k, k + size) for k in range(0, len(share.positions), size))
+
+    def begin(some: Iterable[slice]) -> set[Future[Result]]:
+        return {pool.submit(_make_some, share.positions[chunk], share.status[chunk])
+                for chunk in some}
+
     try:
-        for chunk in chunks:
-            status = share.status[share.place(chunk[0]):][:len(chunk)]
-            running.add(pool.submit(_make_some, chunk, status))
-            if len(running) >= 2 * workers:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+        running = begin(islice(chunks, 2 * workers))
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= begin(islice(chunks, len(done)))
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunFailed(

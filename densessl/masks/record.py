@@ -53,11 +53,7 @@ class Share:
             self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
         self.changed = changed_images(images, positions, self.states)
         self.status = np.where(self.states['size'] > 0, SAME, UNKNOWN).astype(np.uint8)
-        self.status[[self.place(i) for i in self.changed]] = CHANGED
-
-    def place(self, i: int) -> int:
-        """Where among its positions image ``i`` is."""
-        return (i - self.positions.start) // self.positions.step
+        self.status[[positions.index(i) for i in self.changed]] = CHANGED
 
     def write(self) -> None:
         """Keep what is known, of a build that was stopped, too."""
