@@ -153,7 +153,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
 
 def write_skipped(root: Path, skipped: dict[str, str]) -> None:
     """Write ``skipped.txt``: names of images, each with the reason, in sorted order."""
-    lines = [f'{_line(name, skipped[name])}\n' for name in sorted(skipped)]
+    lines = [f'{_escape(name)}\t{" ".join(skipped[name].split())}\n' for name in sorted(skipped)]
     write_atomically(root / SKIPPED, ''.join(lines).encode('utf-8', 'surrogateescape'),
                      shared=True)
 
@@ -179,10 +179,6 @@ def totals(marks: list[dict[str, Any]]) -> dict[str, Any]:
     masks = sum(mark['masks'] for mark in marks)
     skipped = sum(len(mark['skipped']) for mark in marks)
     return {'masks': masks, 'skipped': skipped, 'complete': True} if masks else {}
-
-
-def _line(name: str, reason: str) -> str:
-    return f'{_escape(name)}\t{" ".join(reason.split())}'
 
 
 def _escape(name: str) -> str:
