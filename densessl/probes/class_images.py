@@ -67,9 +67,9 @@ def split_off(images: ClassImages) -> tuple[ClassImages, ClassImages]:
     return images.select(np.flatnonzero(~apart)), images.select(np.flatnonzero(apart))
 
 
-def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -> np.ndarray:
-    """(N,) bool: ``share`` of each class (at least one image, never all), those whose keys have
-    the lowest SHA-256. A function of the names alone: the same on every machine.
+def held_out(keys: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """(N,) bool: :data:`HELD_OUT` of each class (at least one image, never all), those whose keys
+    have the lowest SHA-256. A function of the names alone: the same on every machine.
 
     Raises:
         UsageError: a class has one image only.
@@ -82,7 +82,7 @@ def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -
         if len(members) < 2:
             raise UsageError(f'a class has one image only ({keys[members[0]]}): two are needed to '
                              f'learn from one and hold one out')
-        count = min(max(1, round(share * len(members))), len(members) - 1)
+        count = min(max(1, round(HELD_OUT * len(members))), len(members) - 1)
         chosen[members[np.argsort(rank[members])[:count]]] = True
     return chosen
 
