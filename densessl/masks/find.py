@@ -134,11 +134,10 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
     root = Path(folder).expanduser() if folder else None
     if root and (root / INFO).exists():
         return read_info(root)
-    try:
-        held = masks_in_shards(images, root)
-    except UsageError:      # reported where those masks are needed
-        held = None
-    return held.info if held else {}
+    with suppress(UsageError):      # reported where those masks are needed
+        if held := masks_in_shards(images, root):
+            return held.info
+    return {}
 
 
 def existing_masks(images: ImageList, masks: dict[str, Any]

@@ -32,12 +32,12 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
     if strangers and not path.exists():
         raise UsageError(f'{root} is not empty and has no {INFO}, so it is not a mask store; '
                          f'choose another folder')
-    known = read_info(root) if path.exists() else {}
-    stored = {key: known[key] for key in described if known}
-    if stored and stored != described:
-        raise UsageError(f'{root} was made with {spell(stored)}, not {spell(described)}; choose '
-                         f'another folder or delete it')
-    if known:
+    known: dict[str, Any] = {}
+    if path.exists():
+        known = read_info(root)
+        if any(known[key] != described[key] for key in described):
+            raise UsageError(f'{root} was made with {spell(known)}, not {spell(described)}; choose '
+                             f'another folder or delete it')
         require_same_rule(root, PixelRule.of(known, str(path)), images)
     listed = {'images': len(images), 'digest': images.digest()}
     if generator.maps > 1:
@@ -99,8 +99,8 @@ def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
 
 
 def gather_marks(root: Path, digest: str | None, shards: int | None = None
-                 ) -> list[dict[str, Any]] | None:
-    """The marks of all shards of one way to split the images ``digest``, if all are done.
+                 ) -> list[dict[str, Any]]:
+    """The marks of all shards of one way to split the images ``digest``; none unless all are done.
 
     Args:
         shards: into how many; None: any way.
@@ -114,7 +114,7 @@ def gather_marks(root: Path, digest: str | None, shards: int | None = None
             groups.setdefault(n, {})[i] = mark
     done = [list(marks.values()) for n, marks in groups.items()
             if len(marks) == n and shards in (None, n)]
-    return done[0] if done else None
+    return done[0] if done else []
 
 
 def forget_other_splits(root: Path, shards: int) -> None:

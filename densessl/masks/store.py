@@ -47,7 +47,7 @@ class MaskStore:
         self.root = Path(root)
         self.info = read_info(self.root)
         if not self.info.get('complete'):
-            self.info |= totals(gather_marks(self.root, self.info.get('digest')) or [])
+            self.info |= totals(gather_marks(self.root, self.info.get('digest')))
         self.maps: int = self.info.get('maps', 1)
         self.complete = bool(self.info.get('complete'))
 
