@@ -89,10 +89,9 @@ def held_out(keys: Sequence[str], labels: np.ndarray) -> np.ndarray:
 
 def _folder(root: Path, rule: PixelRule) -> ClassImages:
     images = with_rule(find_images(root), rule)
-    labels = class_labels(images)
-    names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
-    return ClassImages([images.name(i) for i in range(len(images))], labels, names,
-                       images.read, images.rule)
+    keys = [images.name(i) for i in range(len(images))]
+    names = sorted({key.partition('/')[0] for key in keys})
+    return ClassImages(keys, class_labels(images), names, images.read, images.rule)
 
 
 def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:
