@@ -168,8 +168,7 @@ Result = tuple[MaskSummary, dict[int, tuple[int, ...]]]     # and the states of 
 def _in_process(share: Share, generator: MaskGenerator) -> Iterator[Result]:
     store = MaskStore(share.out)
     for i, known in zip(share.positions, share.status, strict=True):
-        states: dict[int, tuple[int, ...]] = {}
-        yield _make_one(share.images, i, store, generator, known, states), states
+        yield _make_one(share.images, i, store, generator, known)
 
 
 def _in_processes(share: Share, generator: MaskGenerator, workers: int) -> Iterator[Result]:
@@ -228,36 +227,35 @@ def _make_some(chunk: range, status: np.ndarray) -> Result:
     for i, known in zip(chunk, status, strict=True):
         if stop.value:
             break
-        summary.add(_make_one(images, i, store, generator, known, states))
+        one, state = _make_one(images, i, store, generator, known)
+        summary.add(one)
+        states |= state
     return summary, states
 
 
-def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator, known: int,
-              states: dict[int, tuple[int, ...]]) -> MaskSummary:
-    """Make the mask of image ``i`` unless it is there and of the same image; note the image's state
-    in ``states`` where that was not ``known``."""
+def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator, known: int
+              ) -> Result:
+    """Make the mask of image ``i`` unless it is there and of the same image, as is ``known`` of it;
+    the image's state is in the result if it is another than it was."""
     name = images.name(i)
     if store.has(name) and known == SAME:
-        return MaskSummary(kept=1)
+        return MaskSummary(kept=1), {}
     try:
         state = state_now(images, i)
         if store.has(name) and known == UNKNOWN and not _is_newer(state, store.path(name)):
-            states[i] = state           # of a build that was killed, or of another maker
-            return MaskSummary(kept=1)
+            return MaskSummary(kept=1), {i: state}  # of a build that was killed, or another maker
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
-        states[i] = NOTHING
-        return _skipped(store, name, error.reason)
+        return _skipped(store, name, error.reason), {i: NOTHING}
     except UsageError:
         raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
-        states[i] = NOTHING
-        return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
+        reason = f'{generator.name}: {type(error).__name__}: {error}'
+        return _skipped(store, name, reason), {i: NOTHING}
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end
-    states[i] = state
-    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {})
+    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {}), {i: state}
 
 
 def _encoded(name: str, image: np.ndarray, maps: int, generator: MaskGenerator) -> list[bytes]:
