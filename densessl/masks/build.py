@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from ctypes import c_bool
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +149,15 @@ def _check_names(images: ImageList, out: Path, maps: int) -> None:
 # -- the work -------------------------------------------------------------------------------------
 
 def _make(share: Share, generator: MaskGenerator, workers: int, progress: bool) -> MaskSummary:
-    positions = share.positions
-    size = max(1, min(32, len(positions) // (8 * workers)))
-    chunks = (positions[i:i + size] for i in range(0, len(positions), size))
     total = MaskSummary()
-    workers = min(workers, len(positions))
-    results = (_in_processes(share, chunks, generator, workers) if workers > 1 else
+    workers = min(workers, len(share.positions))
+    results = (_in_processes(share, generator, workers) if workers > 1 else
                _in_process(share, generator))
-    with Progress('masks', len(positions), enabled=progress) as bar, closing(results):
+    with Progress('masks', len(share.positions), enabled=progress) as bar, closing(results):
         for summary, states in results:
             total.add(summary)
             for i, state in states.items():
-                share.states[share.place(i)] = state
+                share.states[share.positions.index(i)] = state
             bar.update(total.made + total.kept + len(total.skipped))
     return total
 
@@ -169,30 +167,29 @@ Result = tuple[MaskSummary, dict[int, tuple[int, ...]]]     # and the states of 
 
 def _in_process(share: Share, generator: MaskGenerator) -> Iterator[Result]:
     store = MaskStore(share.out)
-    for i in share.positions:
-        states: dict[int, tuple[int, ...]] = {}
-        yield _make_one(share.images, i, store, generator, share.status[share.place(i)],
-                        states), states
+    for i, known in zip(share.positions, share.status, strict=True):
+        yield _make_one(share.images, i, store, generator, known)
 
 
-def _in_processes(share: Share, chunks: Iterator[range], generator: MaskGenerator, workers: int
-                  ) -> Iterator[Result]:
+def _in_processes(share: Share, generator: MaskGenerator, workers: int) -> Iterator[Result]:
     """Results in the order in which they come. Few chunks are under way at any time, so that an
     interrupt has little to wait for and a million images make no million futures."""
     context = multiprocessing.get_context('spawn')   # a forked copy of torch's threads would hang
     stop = context.RawValue(c_bool, False)   # an Event's lock would be lost with a killed worker
     setup = (pickle.dumps((share.images, share.out, generator)), stop)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, setup)
-    running: set[Future[Result]] = set()
+    size = max(1, min(32, len(share.positions) // (8 * workers)))
+    chunks = (slice(k, k + size) for k in range(0, len(share.positions), size))
+
+    def begin(some: Iterable[slice]) -> set[Future[Result]]:
+        return {pool.submit(_make_some, share.positions[chunk], share.status[chunk])
+                for chunk in some}
+
     try:
-        for chunk in chunks:
-            status = share.status[share.place(chunk[0]):][:len(chunk)]
-            running.add(pool.submit(_make_some, chunk, status))
-            if len(running) >= 2 * workers:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+        running = begin(islice(chunks, 2 * workers))
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= begin(islice(chunks, len(done)))
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunFailed(
@@ -230,36 +227,35 @@ def _make_some(chunk: range, status: np.ndarray) -> Result:
     for i, known in zip(chunk, status, strict=True):
         if stop.value:
             break
-        summary.add(_make_one(images, i, store, generator, known, states))
+        one, state = _make_one(images, i, store, generator, known)
+        summary.add(one)
+        states |= state
     return summary, states
 
 
-def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator, known: int,
-              states: dict[int, tuple[int, ...]]) -> MaskSummary:
-    """Make the mask of image ``i`` unless it is there and of the same image; note the image's state
-    in ``states`` where that was not ``known``."""
+def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenerator, known: int
+              ) -> Result:
+    """Make the mask of image ``i`` unless it is there and of the same image, as is ``known`` of it;
+    the image's state is in the result if it is another than it was."""
     name = images.name(i)
     if store.has(name) and known == SAME:
-        return MaskSummary(kept=1)
+        return MaskSummary(kept=1), {}
     try:
         state = state_now(images, i)
         if store.has(name) and known == UNKNOWN and not _is_newer(state, store.path(name)):
-            states[i] = state           # of a build that was killed, or of another maker
-            return MaskSummary(kept=1)
+            return MaskSummary(kept=1), {i: state}  # of a build that was killed, or another maker
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
-        states[i] = NOTHING
-        return _skipped(store, name, error.reason)
+        return _skipped(store, name, error.reason), {i: NOTHING}
     except UsageError:
         raise                    # the input of all images is wrong, not this one
     except Exception as error:   # a generator may fail on one odd image; the others go on
-        states[i] = NOTHING
-        return _skipped(store, name, f'{generator.name}: {type(error).__name__}: {error}')
+        reason = f'{generator.name}: {type(error).__name__}: {error}'
+        return _skipped(store, name, reason), {i: NOTHING}
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end
-    states[i] = state
-    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {})
+    return MaskSummary(made=1, cut={name: stored.damage} if stored.damage else {}), {i: state}
 
 
 def _encoded(name: str, image: np.ndarray, maps: int, generator: MaskGenerator) -> list[bytes]:

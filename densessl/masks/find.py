@@ -24,7 +24,7 @@ from densessl.masks.generator import MaskGenerator
 from densessl.masks.metadata import INFO, describe, read_info, require_same_rule, spell
 from densessl.masks.record import RECORD, changed_images, named, read_record, write_record
 from densessl.masks.store import Masks, MaskStore, StoreMasks
-from densessl.masks.tar_masks import masks_in_shards
+from densessl.masks.tar_masks import TarMasks, masks_in_shards
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.registry import MASK_GENERATORS
 
@@ -51,51 +51,37 @@ def store_for_training(images: ImageList, masks: dict[str, Any], *, is_builder: 
             one made with other parameters, images that have changed since and whose masks
             ``masks`` does not say how to make, or the builder failed.
     """
-    parameters = dict(masks)
-    folder = parameters.pop('store', None)
-    generator = _build(parameters) if parameters else None
-    held = _in_shards(images, folder, generator, parameters)
-    if held is not None:
-        return _with_masks(held, say=is_builder)
-    if folder is not None:
-        root = Path(os.path.abspath(os.path.expanduser(folder)))
-    elif generator is not None:
-        root = cache_folder(images, generator)
-    else:
-        raise UsageError("masks must say how they are made, dict(type='NAME', …), or where they "
-                         "are, dict(store='FOLDER')")
-    store = MaskStore(root) if generator is None or (root / INFO).exists() else None
-    if store and generator:
-        _check_same(store, generator, parameters)
-    if not (store and store.complete):
-        if folder is None and is_builder:
-            require_cache()
+    found, root, generator = _asked_for(images, masks)
+    if not (found and found.complete):
         if generator is None:
             raise UsageError(f'the masks in {root} are unfinished: run "densessl make_masks IMAGES '
                              f'{root}" again, it goes on where it stopped')
-        store = _build_or_wait(images, root, generator, is_builder)
+        if masks.get('store') is None and is_builder:
+            require_cache()
+        found = _build_or_wait(images, root, generator, is_builder)
     elif is_builder:
-        store = _renew(images, store, parameters)
-    return _with_masks(store.of(images), say=is_builder)
+        found = _renew(found, masks)
+    return _with_masks(found, say=is_builder)
 
 
-def _renew(images: ImageList, store: MaskStore, parameters: dict[str, Any]) -> MaskStore:
+def _renew(masks: Masks, asked: dict[str, Any]) -> Masks:
     """Make the masks of images again that have changed since theirs were made, as the store says
     that it was made; wait if another process does so."""
-    while changed := changed_since(store.of(images)):
-        if not parameters:
-            raise said_changed(store.of(images), changed)
-        generator = _build({'type': parameters['type'], **store.info['parameters']})
+    while changed := changed_since(masks):
+        if 'type' not in asked:
+            raise said_changed(masks, changed)
+        generator = _build({'type': asked['type'], **masks.info['parameters']})
         try:
-            make_masks(images, store.root, generator)
-            return MaskStore(store.root)
+            make_masks(masks.images, masks.root, generator)
+            return MaskStore(masks.root).of(masks.images)
         except BeingBuilt as error:
             print(f'{error}: waiting for it', file=sys.stderr)
-            while is_held(lock_path(store.root)):
+            while is_held(lock_path(masks.root)):
                 time.sleep(POLL)
         except UsageError as error:
-            raise UsageError(f'{said_changed(store.of(images), changed)} ({error})') from error
-    return MaskStore(store.root)
+            raise UsageError(f'{said_changed(masks, changed)} ({error})') from error
+        masks = MaskStore(masks.root).of(masks.images)
+    return masks
 
 
 def changed_since(masks: Masks) -> list[int]:
@@ -148,26 +134,46 @@ def _info_in(images: ImageList, folder: str | Path | None) -> dict[str, Any]:
     root = Path(folder).expanduser() if folder else None
     if root and (root / INFO).exists():
         return read_info(root)
-    try:
-        held = masks_in_shards(images, root)
-    except UsageError:      # reported where those masks are needed
-        held = None
-    return held.info if held else {}
+    with suppress(UsageError):      # reported where those masks are needed
+        if held := masks_in_shards(images, root):
+            return held.info
+    return {}
 
 
 def existing_masks(images: ImageList, masks: dict[str, Any]
                    ) -> tuple[Masks | None, MaskGenerator | None]:
     """What there is of the masks that a config asks for, without building any: those that an
-    earlier run has left, and the generator that makes the others."""
+    earlier run has left, and the generator that makes the others.
+
+    Raises:
+        UsageError: they are refused as :func:`store_for_training` refuses them.
+    """
+    found, _, generator = _asked_for(images, masks)
+    return found, None if isinstance(found, TarMasks) else generator
+
+
+def _asked_for(images: ImageList, masks: dict[str, Any]
+               ) -> tuple[Masks | None, Path, MaskGenerator | None]:
+    """What there is of the masks that a config asks for, finished or not; where they are or would
+    be; and what makes them, if the config says so."""
     parameters = dict(masks)
     folder = parameters.pop('store', None)
     generator = _build(parameters) if parameters else None
-    held = _in_shards(images, folder, generator, parameters)
-    if held is not None:
-        return held, None
-    root = Path(folder).expanduser() if folder else cache_folder(images, generator)
-    is_there = generator is None or (root / INFO).exists()
-    return MaskStore(root).of(images) if is_there else None, generator
+    found: Masks | None = masks_in_shards(images, folder)
+    if found is not None:
+        root = found.root
+    elif folder is not None:
+        root = Path(os.path.abspath(os.path.expanduser(folder)))
+    elif generator is not None:
+        root = cache_folder(images, generator)
+    else:
+        raise UsageError("masks must say how they are made, dict(type='NAME', …), or where they "
+                         "are, dict(store='FOLDER')")
+    if found is None and (generator is None or (root / INFO).exists()):
+        found = MaskStore(root).of(images)
+    if found is not None and generator is not None:
+        _check_same(found, generator, parameters)
+    return found, root, generator
 
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
@@ -189,53 +195,45 @@ def _build(masks: dict[str, Any]) -> MaskGenerator:
     return MASK_GENERATORS.build(masks)
 
 
-def _in_shards(images: ImageList, folder: str | None, generator: MaskGenerator | None,
-               parameters: dict[str, Any]) -> Masks | None:
-    held = masks_in_shards(images, folder)
-    if held is not None and generator is not None:
-        _check_same(held, generator, parameters)
-    return held
-
-
 def open_masks(images: ImageList, folder: str | Path) -> Masks:
     """The masks of ``images`` in a mask store, finished or not, or in tar shards."""
     return masks_in_shards(images, folder) or MaskStore(os.path.expanduser(folder)).of(images)
 
 
-def _check_same(store: MaskStore | Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
+def _check_same(masks: Masks, generator: MaskGenerator, given: dict[str, Any]) -> None:
     """Refuse a store that differs from what was ``given``; what was left open may differ."""
-    wanted, stored = describe(generator), store.info
+    wanted, stored = describe(generator), masks.info
     known = {name: stored.get('parameters', {}).get(name) for name in given if name != 'type'}
     if (stored.get('generator') != wanted['generator']
             or any(wanted['parameters'].get(name) != value for name, value in known.items())):
-        raise UsageError(f'the masks in {store.root} were made with {spell(stored)}, not '
-                         f'{spell(wanted)}; leave the parameters out (--masks {store.root}) or '
+        raise UsageError(f'the masks in {masks.root} were made with {spell(stored)}, not '
+                         f'{spell(wanted)}; leave the parameters out (--masks {masks.root}) or '
                          f'name another store (masks.store=FOLDER)')
 
 
 def _build_or_wait(images: ImageList, root: Path, generator: MaskGenerator, is_builder: bool
-                   ) -> MaskStore:
+                   ) -> Masks:
     if is_builder:
         print(f'building the masks of {len(images)} images, once, in {root}', file=sys.stderr)
         try:
             make_masks(images, root, generator)
-            return MaskStore(root)
+            return MaskStore(root).of(images)
         except BeingBuilt as error:
             if getattr(multiprocessing.current_process(), '_inheriting', False):
                 raise   # a worker of that builder, which runs a script without __main__ guard again
             print(f'{error}: waiting for it', file=sys.stderr)
-    return _wait(root, images.digest())
+    return _wait(root, images)
 
 
-def _wait(root: Path, digest: str) -> MaskStore:
+def _wait(root: Path, images: ImageList) -> Masks:
     """Wait until another process has built ``root``; notice when it failed or is gone."""
     first = last = look(lock_path(root))        # may be of an earlier run
     deadline = time.monotonic() + build_lock.PATIENCE
     while time.monotonic() < deadline:
         if (root / INFO).exists():
-            store = MaskStore(root)
-            if store.complete and store.info.get('digest') == digest:
-                return store
+            masks = MaskStore(root).of(images)
+            if masks.complete and masks.info.get('digest') == images.digest():
+                return masks
         now = look(lock_path(root))
         if now and now != first and 'failed' in now[1]:
             raise UsageError(f'the masks in {root} were not built: {now[1]["failed"]}')

@@ -32,12 +32,12 @@ def begin(root: Path, images: ImageList, generator: MaskGenerator) -> None:
     if strangers and not path.exists():
         raise UsageError(f'{root} is not empty and has no {INFO}, so it is not a mask store; '
                          f'choose another folder')
-    known = read_info(root) if path.exists() else {}
-    stored = {key: known[key] for key in described if known}
-    if stored and stored != described:
-        raise UsageError(f'{root} was made with {spell(stored)}, not {spell(described)}; choose '
-                         f'another folder or delete it')
-    if known:
+    known: dict[str, Any] = {}
+    if path.exists():
+        known = read_info(root)
+        if any(known[key] != described[key] for key in described):
+            raise UsageError(f'{root} was made with {spell(known)}, not {spell(described)}; choose '
+                             f'another folder or delete it')
         require_same_rule(root, PixelRule.of(known, str(path)), images)
     listed = {'images': len(images), 'digest': images.digest()}
     if generator.maps > 1:
@@ -99,8 +99,8 @@ def write_mark(root: Path, shard: tuple[int, int], digest: str, masks: int,
 
 
 def gather_marks(root: Path, digest: str | None, shards: int | None = None
-                 ) -> list[dict[str, Any]] | None:
-    """The marks of all shards of one way to split the images ``digest``, if all are done.
+                 ) -> list[dict[str, Any]]:
+    """The marks of all shards of one way to split the images ``digest``; none unless all are done.
 
     Args:
         shards: into how many; None: any way.
@@ -114,7 +114,7 @@ def gather_marks(root: Path, digest: str | None, shards: int | None = None
             groups.setdefault(n, {})[i] = mark
     done = [list(marks.values()) for n, marks in groups.items()
             if len(marks) == n and shards in (None, n)]
-    return done[0] if done else None
+    return done[0] if done else []
 
 
 def forget_other_splits(root: Path, shards: int) -> None:
@@ -153,7 +153,7 @@ def finish(root: Path, images: ImageList, marks: list[dict[str, Any]]) -> None:
 
 def write_skipped(root: Path, skipped: dict[str, str]) -> None:
     """Write ``skipped.txt``: names of images, each with the reason, in sorted order."""
-    lines = [f'{_line(name, skipped[name])}\n' for name in sorted(skipped)]
+    lines = [f'{_escape(name)}\t{" ".join(skipped[name].split())}\n' for name in sorted(skipped)]
     write_atomically(root / SKIPPED, ''.join(lines).encode('utf-8', 'surrogateescape'),
                      shared=True)
 
@@ -179,10 +179,6 @@ def totals(marks: list[dict[str, Any]]) -> dict[str, Any]:
     masks = sum(mark['masks'] for mark in marks)
     skipped = sum(len(mark['skipped']) for mark in marks)
     return {'masks': masks, 'skipped': skipped, 'complete': True} if masks else {}
-
-
-def _line(name: str, reason: str) -> str:
-    return f'{_escape(name)}\t{" ".join(reason.split())}'
 
 
 def _escape(name: str) -> str:

@@ -53,11 +53,7 @@ class Share:
             self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
         self.changed = changed_images(images, positions, self.states)
         self.status = np.where(self.states['size'] > 0, SAME, UNKNOWN).astype(np.uint8)
-        self.status[[self.place(i) for i in self.changed]] = CHANGED
-
-    def place(self, i: int) -> int:
-        """Where among its positions image ``i`` is."""
-        return (i - self.positions.start) // self.positions.step
+        self.status[[positions.index(i) for i in self.changed]] = CHANGED
 
     def write(self) -> None:
         """Keep what is known, of a build that was stopped, too."""
@@ -84,12 +80,8 @@ def _shard_record(out: Path, i: int, n: int) -> Path:
 
 def write_record(path: Path, states: np.ndarray, digest: str) -> None:
     """Keep ``states``, (n,) of :data:`STATE`, of images of the list with ``digest``."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, 'w') as archive:     # as numpy.savez, but always the same bytes
-        for name, array in (('states', states), ('digest', np.array(digest))):
-            data = io.BytesIO()
-            np.save(data, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f'{name}.npy'), data.getvalue())
+    content = io.BytesIO()      # always the same bytes: numpy.savez writes no time
+    np.savez(content, states=states, digest=np.array(digest))
     write_atomically(path, content.getvalue(), shared=True)
 
 

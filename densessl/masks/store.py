@@ -36,6 +36,8 @@ class MaskStore:
         info: what ``masks.json`` says: ``generator``, ``parameters``, ``version``, ``densessl``,
             ``images`` and ``digest`` of the list of images, ``maps`` if an image has several; when
             ``complete``, also how many images have their ``masks`` and how many were ``skipped``.
+        maps: how many label maps an image has.
+        complete: whether every image of the list it was made for has a mask or was skipped.
 
     Raises:
         UsageError: ``root`` is not a mask store.
@@ -45,17 +47,9 @@ class MaskStore:
         self.root = Path(root)
         self.info = read_info(self.root)
         if not self.info.get('complete'):
-            self.info |= totals(gather_marks(self.root, self.info.get('digest')) or [])
-
-    @property
-    def maps(self) -> int:
-        """How many label maps an image has."""
-        return self.info.get('maps', 1)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every image of the list it was made for has a mask or was skipped."""
-        return bool(self.info.get('complete'))
+            self.info |= totals(gather_marks(self.root, self.info.get('digest')))
+        self.maps: int = self.info.get('maps', 1)
+        self.complete = bool(self.info.get('complete'))
 
     def path(self, name: str, which: int = 0) -> Path:
         """Where label map ``which`` of image ``name`` is: ``a/b.jpg`` → ``root/a/b.png``, or, of
@@ -128,23 +122,27 @@ class Masks(Protocol):
         """How many bytes they are, and when they were written (ns); raises as :meth:`data`."""
 
     def skipped(self) -> dict[str, str]:
-        """The images without a mask, by name, and why."""
+        """The images without a mask, by name, and why; none where that is not kept."""
+        return {}
 
     def having(self) -> Sequence[int]:
         """The positions of the images that have a mask."""
 
     def select(self, keep: Sequence[int]) -> Masks:
         """The masks of the images at the positions ``keep``, of which alone a list is made."""
+        rows = (array[np.asarray(keep, int)] for array in self.buffers())
+        return self.over(self.images.select(keep), *rows)
 
     def buffers(self) -> tuple[np.ndarray, ...]:
         """What is as long as the list of images, apart from that, for :meth:`over` to take."""
+        return ()
 
     def over(self, images: ImageList, *buffers: np.ndarray) -> Masks:
         """The same over other copies of the list and of its :meth:`buffers`."""
 
 
-class StoreMasks:
-    """The masks of a list of images in a :class:`MaskStore`, as :class:`Masks` says."""
+class StoreMasks(Masks):
+    """The masks of a list of images in a :class:`MaskStore`."""
 
     remedy: ClassVar[str] = 'delete the mask and make it again'
     advice: ClassVar[str] = f' ({SKIPPED} there says why, or "densessl make_masks" adds them)'
@@ -182,12 +180,6 @@ class StoreMasks:
         skipped = self.skipped()
         return [i for i in positions if self.images.name(i) not in skipped] if skipped \
             else positions
-
-    def select(self, keep: Sequence[int]) -> StoreMasks:
-        return StoreMasks(self.store, self.images.select(keep))
-
-    def buffers(self) -> tuple[np.ndarray, ...]:
-        return ()
 
     def over(self, images: ImageList, *buffers: np.ndarray) -> StoreMasks:
         return StoreMasks(self.store, images)

@@ -15,11 +15,12 @@ from densessl.images.tar_files import TarFiles
 from densessl.images.tar_images import TarImages
 from densessl.images.tar_index import find_tars, is_written
 from densessl.masks.metadata import INFO
+from densessl.masks.store import Masks
 from densessl.pixels import label_png
 
 
-class TarMasks:
-    """The label maps of a list of images; its methods are those of the protocol.
+class TarMasks(Masks):
+    """The label maps of a list of images.
 
     Args:
         images: the list.
@@ -38,14 +39,7 @@ class TarMasks:
                  entries: np.ndarray) -> None:
         self.images, self.root, self.info = images, root, info
         self.shards, self.entries = shards, entries
-
-    @property
-    def maps(self) -> int:
-        return (self.entries.shape[1] - 1) // 2
-
-    def skipped(self) -> dict[str, str]:
-        """None: what the store skipped is not in the shards."""
-        return {}
+        self.maps = (entries.shape[1] - 1) // 2
 
     def has(self, i: int) -> bool:
         return bool((self.entries[i, 2::2] > 0).all())
@@ -73,9 +67,6 @@ class TarMasks:
 
     def having(self) -> Sequence[int]:
         return np.flatnonzero((self.entries[:, 2::2] > 0).all(axis=1))
-
-    def select(self, keep: Sequence[int]) -> TarMasks:
-        return self.over(self.images.select(keep), self.entries[np.asarray(keep, int)])
 
     def buffers(self) -> tuple[np.ndarray, ...]:
         return (self.entries,)

@@ -121,10 +121,9 @@ def fit(image: np.ndarray, high: int, wide: int) -> np.ndarray:
     scale = min(high / image.shape[0], wide / image.shape[1])
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    tile = np.full((high, wide, 3), 255, np.uint8)
     top, left = (high - height) // 2, (wide - width) // 2
-    tile[top:top + height, left:left + width] = small
-    return tile
+    return cv2.copyMakeBorder(small, top, high - height - top, left, wide - width - left,
+                              cv2.BORDER_CONSTANT, value=WHITE)
 
 
 def mosaic(rows: list[list[np.ndarray]], color: Color = WHITE) -> np.ndarray:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -67,9 +67,9 @@ def split_off(images: ClassImages) -> tuple[ClassImages, ClassImages]:
     return images.select(np.flatnonzero(~apart)), images.select(np.flatnonzero(apart))
 
 
-def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -> np.ndarray:
-    """(N,) bool: ``share`` of each class (at least one image, never all), those whose keys have
-    the lowest SHA-256. A function of the names alone: the same on every machine.
+def held_out(keys: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """(N,) bool: :data:`HELD_OUT` of each class (at least one image, never all), those whose keys
+    have the lowest SHA-256. A function of the names alone: the same on every machine.
 
     Raises:
         UsageError: a class has one image only.
@@ -82,17 +82,16 @@ def held_out(keys: Sequence[str], labels: np.ndarray, share: float = HELD_OUT) -
         if len(members) < 2:
             raise UsageError(f'a class has one image only ({keys[members[0]]}): two are needed to '
                              f'learn from one and hold one out')
-        count = min(max(1, round(share * len(members))), len(members) - 1)
+        count = min(max(1, round(HELD_OUT * len(members))), len(members) - 1)
         chosen[members[np.argsort(rank[members])[:count]]] = True
     return chosen
 
 
 def _folder(root: Path, rule: PixelRule) -> ClassImages:
     images = with_rule(find_images(root), rule)
-    labels = class_labels(images)
-    names = sorted({images.name(i).partition('/')[0] for i in range(len(images))})
-    return ClassImages([images.name(i) for i in range(len(images))], labels, names,
-                       images.read, images.rule)
+    keys = [images.name(i) for i in range(len(images))]
+    names = sorted({key.partition('/')[0] for key in keys})
+    return ClassImages(keys, class_labels(images), names, images.read, images.rule)
 
 
 def _of_target(root: Path, dataset: str) -> tuple[ClassImages, ClassImages]:
@@ -139,18 +138,10 @@ class RandomCrops(Dataset):
         return _as_tensor(self.view.cut(image, box, flip)), int(self.images.labels[i])
 
 
-class EpochOrder:
-    """A sampler of (epoch, i): every image once, in an order drawn from (seed, epoch)."""
-
-    def __init__(self, images: int, seed: int, epoch: int) -> None:
-        self.images, self.seed, self.epoch = images, seed, epoch
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
-        return iter([(self.epoch, int(i)) for i in order])
+def epoch_order(images: int, seed: int, epoch: int) -> list[tuple[int, int]]:
+    """(epoch, i) of every image once, in an order drawn from (seed, epoch): a loader's sampler."""
+    order = np.random.default_rng((seed, epoch)).permutation(images)
+    return [(epoch, int(i)) for i in order]
 
 
 def central_crop(image: np.ndarray, size: int) -> np.ndarray:

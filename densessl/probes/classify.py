@@ -19,8 +19,8 @@ from densessl.features.knn import NEIGHBORS, TEMPERATURE, knn_classify
 from densessl.probes.class_images import (
     CentralCrops,
     ClassImages,
-    EpochOrder,
     RandomCrops,
+    epoch_order,
     held_out,
 )
 from densessl.probes.differences import COUNTS
@@ -112,7 +112,7 @@ def _train(whole: Measured, head: nn.Module, crops: RandomCrops, images: int,
     whole.module.train()
     for epoch in range(settings.epochs):
         # without the last incomplete batch: BN's statistics of a single image mean nothing
-        loader = DataLoader(crops, batch, sampler=EpochOrder(images, settings.seed, epoch),
+        loader = DataLoader(crops, batch, sampler=epoch_order(images, settings.seed, epoch),
                             num_workers=workers, drop_last=True)
         for pictures, labels in loader:
             features = finest_first(whole.module(whole.normalize(pictures)))[-1].mean((2, 3))

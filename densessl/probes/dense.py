@@ -44,15 +44,11 @@ def extract(backbone: Measured, data: Dataset, *, stage: int = -1, workers: int 
         full_labels: whether the full label maps are kept, or the small ones.
     """
     kept = Kept([], [])
-    loader = DataLoader(data, 1, num_workers=workers, collate_fn=_alone)
+    loader = DataLoader(data, batch_size=None, num_workers=workers)    # images differ in size
     for image, label, small in loader:
         kept.maps.append(backbone.maps(image[None])[stage][0].float().cpu())
         kept.labels.append(label if full_labels else small)
     return kept
-
-
-def _alone(samples: list[Any]) -> Any:
-    return samples[0]
 
 
 def channel_statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -65,8 +61,8 @@ def channel_statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return mean.float(), std.float()
 
 
-def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float = DECAY,
-               iterations: int = ITERATIONS) -> nn.Sequential:
+def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float = DECAY
+               ) -> nn.Sequential:
     """Standardization and the 1×1 convolution that fits ``kept`` best; (B, C, h, w) →
     (B, classes, h, w)."""
     mean, std = channel_statistics(kept.maps)
@@ -76,7 +72,7 @@ def solve_head(kept: Kept, classes: int, device: torch.device, *, decay: float =
     conv = nn.Conv2d(len(mean), classes, 1)
     nn.init.zeros_(conv.weight), nn.init.zeros_(conv.bias)
     head = nn.Sequential(norm.eval(), conv).to(device)
-    solver = torch.optim.LBFGS(conv.parameters(), max_iter=iterations, history_size=20,
+    solver = torch.optim.LBFGS(conv.parameters(), max_iter=ITERATIONS, history_size=20,
                                tolerance_grad=1e-5, tolerance_change=1e-9,
                                line_search_fn='strong_wolfe')
 

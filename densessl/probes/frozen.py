@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densessl.backbones import build_backbone, feature_maps
+from densessl.backbones import feature_maps
 from densessl.errors import RunFailed, UsageError
 from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from densessl.weights.backbone_file import RANDOM, load_backbone_file
@@ -82,11 +82,10 @@ def load_measured(backbone: str | Path, architecture: str | Mapping[str, Any] | 
     if architecture is None:
         raise UsageError('random weights need an architecture: --backbone-type TARGET.NAME, such '
                          'as the type that an exported backbone was built from')
-    named = isinstance(architecture, str)      # otherwise a file states it
-    network = {'type': architecture} if named else dict(architecture)
+    network = {'type': architecture} if isinstance(architecture, str) else dict(architecture)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = build_backbone(network) if named else build_stated(network, RANDOM)
+        module = build_stated(network, RANDOM)
     # Random weights have no statistics of their own.
     meta = {'mean': list(IMAGENET_MEAN), 'std': list(IMAGENET_STD), 'channel_order': 'RGB',
             'method': RANDOM, 'backbone': network, 'seed': seed}

@@ -4,8 +4,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 import densessl
 from densessl.backbones import feature_stages
 from densessl.devices.heap import keep_freed_memory
-from densessl.errors import RunFailed, UsageError, message_of
+from densessl.errors import RunFailed, UsageError
 from densessl.export.named_network import parse_network
 from densessl.files import write_json
 from densessl.finetune.data_check import check_data
@@ -114,8 +113,7 @@ def run_probe(probe: Probe, backbones: Sequence[str], *, architecture: str | Non
     counts: list[Any] = []
     for path, backbone in zip(backbones, measured, strict=True):
         started = time.monotonic()
-        with _one_line():
-            found = measure(backbone)
+        found = measure(backbone)
         counts.append(found.pop(COUNTS))
         found['scores'] = _figures(found['scores'], backbone.label)
         seconds = round(time.monotonic() - started, 1)
@@ -206,12 +204,3 @@ def _classes(probe: Probe, rule: PixelRule) -> tuple[Measure, dict[str, Any], Pi
 
 def _given(probe: Probe, *names: str) -> dict[str, Any]:
     return {name: getattr(probe, name) for name in names if getattr(probe, name) is not None}
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """What a loader worker raises comes wrapped in its traceback: keep the message."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(message_of(error)) from error

@@ -43,10 +43,8 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _dtype(arrays: Sequence[np.ndarray]) -> np.dtype:
     """What holds the elements of all, int32 in place of uint16, which PyTorch can hardly use."""
-    kinds = {array.dtype for array in arrays}
-    if np.dtype(np.uint16) in kinds:
-        kinds = kinds - {np.dtype(np.uint16)} | {np.dtype(np.int32)}
-    return np.result_type(*kinds)
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    return np.dtype(np.int32) if dtype == np.uint16 else dtype
 
 
 def _allocate(size: int) -> Tensor:

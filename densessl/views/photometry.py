@@ -13,7 +13,7 @@ TensorFlow's formulas: ``tf.image.adjust_*``, ``rgb_to_grayscale``; deepmind-res
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -136,7 +136,9 @@ def augment(image: Tensor, rows: Tensor | np.ndarray) -> Tensor:
     Returns:
         (B, 3, H, W) float in [0, 1].
     """
-    turns = _turns(np.asarray(rows))
+    rows = np.asarray(rows)
+    turns = [(operation, index, rows[index, column]) for operation, chosen, column in _turns(rows)
+             if len(index := np.flatnonzero(chosen))]
     if not turns:
         return image
     sizes = [len(index) for _, index, _ in turns]
@@ -151,34 +153,25 @@ def augment(image: Tensor, rows: Tensor | np.ndarray) -> Tensor:
     return image
 
 
-Turn = tuple[Callable[[Tensor, Tensor], Tensor], np.ndarray, np.ndarray]
+Turn = tuple[Callable[[Tensor, Tensor], Tensor], np.ndarray, int]
 
 
-def _turns(rows: np.ndarray) -> list[Turn]:
-    """The operations on a batch one after the other: each with the samples (k,) int64 that it
-    touches, and the value (k,) float32 of each of them."""
-    turns: list[Turn] = []
-
-    def then(operation: Callable[[Tensor, Tensor], Tensor], chosen: np.ndarray, column: int
-             ) -> None:
-        index = np.flatnonzero(chosen)
-        if len(index):
-            turns.append((operation, index, rows[index, column]))
-
+def _turns(rows: np.ndarray) -> Iterator[Turn]:
+    """The operations on a batch one after the other: each with the samples (B,) bool that it
+    touches, and the column of ``rows`` that has its values."""
     gray, style, sigma = rows[:, GRAY], rows[:, STYLE], rows[:, SIGMA]
-    then(_as_gray, gray == GRAY_BEFORE, GRAY)
+    yield _as_gray, gray == GRAY_BEFORE, GRAY
     orders = np.array(ORDERS)[rows[:, ORDER].astype(int).clip(min=0)]   # (B, 4): which op is when
     orders[rows[:, ORDER] == NO_JITTER] = -1
     for turn in range(4):
         for kind in np.unique(style):
             for column, operation in JITTERS[kind].items():
-                then(operation, (orders[:, turn] == column) & (style == kind), column)
-    then(_as_gray, gray == GRAY_AFTER, GRAY)
+                yield operation, (orders[:, turn] == column) & (style == kind), column
+    yield _as_gray, gray == GRAY_AFTER, GRAY
     for kernel, kind in np.unique(rows[sigma > 0][:, [KERNEL, STYLE]], axis=0):
-        then(partial(blur, kernel=int(kernel), mirrored=bool(kind == BLENDED)),
-             (sigma > 0) & (rows[:, KERNEL] == kernel) & (style == kind), SIGMA)
-    then(solarize, rows[:, SOLARIZE] <= 1, SOLARIZE)
-    return turns
+        yield (partial(blur, kernel=int(kernel), mirrored=bool(kind == BLENDED)),
+               (sigma > 0) & (rows[:, KERNEL] == kernel) & (style == kind), SIGMA)
+    yield solarize, rows[:, SOLARIZE] <= 1, SOLARIZE
 
 
 def _sent(array: np.ndarray, device: torch.device) -> Tensor:

@@ -1,7 +1,6 @@
 """Photometry on the CPU: the door to the compiled kernel, which checks what goes through it."""
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,17 +28,13 @@ def augment_and_normalize(images: Tensor, rows: Tensor, mean: Tensor, std: Tenso
     statistics = [x.detach().float().flatten().numpy() for x in (mean, std)]
     out = torch.empty(images.shape, dtype=torch.float32)   # (B, H, W, 3)
     arrays = *_checked(images, rows, *statistics), out.numpy()
-
-    def work(first: int, last: int) -> None:
-        augment_batch(*(array[first:last] for array in arrays), *statistics)
-
     threads = min(torch.get_num_threads(), len(images))
-    ends = [len(images) * i // threads for i in range(threads + 1)] if threads else [0]
-    if threads == 1:
-        work(0, len(images))
-    elif threads:
+    if threads <= 1:
+        augment_batch(*arrays, *statistics)
+    else:
+        parts = [np.array_split(array, threads) for array in arrays]
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, *zip(*itertools.pairwise(ends), strict=True)))
+            list(pool.map(lambda *part: augment_batch(*part, *statistics), *parts))
     return out.permute(0, 3, 1, 2)
 
 

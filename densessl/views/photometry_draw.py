@@ -53,9 +53,8 @@ def parameters(rng: np.random.Generator, *, jitter: dict[str, Any] | None = None
         row[STYLE] = HSV_ADDED if brightness_rule(jitter, style) == 'add' else HSV_SCALED
         row[BRIGHTNESS] = 0 if row[STYLE] == HSV_ADDED else 1
     if jitter and rng.random() < jitter['p']:
-        for column, name in ((BRIGHTNESS, 'brightness'), (CONTRAST, 'contrast'),
-                             (SATURATION, 'saturation')):
-            strength = jitter.get(name, 0.0)
+        for column in (BRIGHTNESS, CONTRAST, SATURATION):
+            strength = jitter.get(PARAMETERS[column], 0.0)
             added = column == BRIGHTNESS and row[STYLE] == HSV_ADDED
             low, high = (-strength, strength) if added else (max(0.0, 1 - strength), 1 + strength)
             row[column] = rng.uniform(low, high)

@@ -9,9 +9,9 @@ from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.probes.class_images import (
     CentralCrops,
-    EpochOrder,
     RandomCrops,
     central_crop,
+    epoch_order,
     find_class_images,
     held_out,
 )
@@ -114,5 +114,5 @@ def test_random_crops_depend_on_the_position_alone(tmp_path):
     assert (RandomCrops(train, 24, seed=3)[1, 2][0] == image).all()
     assert (crops[2, 2][0] != image).any() and (RandomCrops(train, 24, 4)[1, 2][0] != image).any()
     assert CentralCrops(train, 24)[0].shape == (3, 24, 24)
-    orders = [[i for _, i in EpochOrder(6, 0, epoch)] for epoch in (0, 1, 0)]
+    orders = [[i for _, i in epoch_order(6, 0, epoch)] for epoch in (0, 1, 0)]
     assert orders[0] == orders[2] != orders[1] and sorted(orders[1]) == list(range(6))

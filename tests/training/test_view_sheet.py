@@ -135,6 +135,13 @@ def test_a_given_store_is_read(scenes, capsys):
     assert not np.array_equal(cv2.imread('a.png'), cv2.imread('b.png'))
 
 
+def test_a_store_that_training_refuses_is_not_shown(scenes, capsys):
+    make_masks(find_images(scenes), 'masks', MASK_GENERATORS.build(dict(type='grid', rows=2)))
+    assert main(['views', 'small/detcon_r18', '--data', str(scenes), '-n', '1', '--cfg-options',
+                 'masks.store=masks']) == 2
+    assert 'the masks in' in (error := capsys.readouterr().err) and 'were made with grid' in error
+
+
 def test_no_mask_is_shown_on_an_image_that_has_changed_since(scenes, tmp_path, capsys):
     images = tmp_path / 'own'
     shutil.copytree(scenes, images)
