@@ -9,7 +9,7 @@ from typing import Any
 
 import densessl
 from densessl.benchmark.plan import SUPERVISED, Benchmark
-from densessl.benchmark.statistics import LEVEL, holm, paired_test, spread
+from densessl.benchmark.statistics import LEVEL, holm, paired_by_seed, spread
 from densessl.errors import UsageError, shown
 from densessl.files import read_json_object, write_json
 from densessl.finetune.run_folder import SCORES, read_scores
@@ -119,11 +119,8 @@ def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | N
     for (name, fraction, length), by_seed in sorted(
             found.items(), key=lambda item: (item[0][2], names.index(item[0][0]), item[0][1])):
         for whom in (RANDOM, (starts or {}).get(name)):
-            theirs = found.get((whom, fraction, length), {})
-            pairs = sorted(set(by_seed) & set(theirs))
-            if name != whom and pairs:
-                test = paired_test([by_seed[seed] for seed in pairs],
-                                   [theirs[seed] for seed in pairs])
+            test = paired_by_seed(by_seed, found.get((whom, fraction, length), {}))
+            if name != whom and test:
                 lines.append({'initialization': name, 'against': whom, 'fraction': fraction,
                               'length': length, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,12 +75,19 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> PairedTest:
                       float(stats.ttest_rel(ours, theirs).pvalue))
 
 
+def paired_by_seed(ours: Mapping[int, float], theirs: Mapping[int, float]) -> PairedTest | None:
+    """:func:`paired_test` of scores by seed, over the seeds that both have, if any."""
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        return None
+    return paired_test([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values of several tests so that, compared with :data:`LEVEL`, the chance of any
     false alarm among them stays below it (Holm 1979), in the order given."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    order = np.argsort(p_values, kind='stable')
+    adjusted = np.empty(len(order))
+    left = np.arange(len(order), 0, -1)      # tests whose p is not smaller
+    adjusted[order] = np.maximum.accumulate(np.minimum(1, left * np.asarray(p_values)[order]))
+    return adjusted.tolist()
