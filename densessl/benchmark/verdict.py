@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from densessl.benchmark import tables
-from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.benchmark.plan import SUPERVISED
+from densessl.benchmark.tables import Line
+from densessl.weights.backbone_file import RANDOM
 from densessl.weights.lineage import links_of
 
-Line = dict[str, Any]
 # What to do, by what the comparison is with and what came out of it.
 ADVICE = {
     ('start', 'lower'): 'Take the start itself, or continue on more images or for fewer steps',
@@ -24,13 +25,13 @@ ADVICE = {
 def verdict(results: dict[str, Any]) -> list[str]:
     """Sentences about each of the own weights: first whether it was worth it at all, then one for
     each number of labels. Empty as long as there is nothing to compare."""
-    lines = []
+    lines, length = [], tables.main_length(results)
     for name in own_names(results):
         start = results['starts'].get(name)
-        told = [(fraction, _line(results, 'from_start', name, fraction) if start else None,
-                 _line(results, 'comparisons', name, fraction))
+        told = [(fraction, *(tables.line_of(results[kind], name, fraction, length)
+                             for kind in ('from_start', 'comparisons')))
                 for fraction in results['fractions']]
-        told = [(fraction, *both) for fraction, *both in told if any(both)]
+        told = [one for one in told if any(one[1:])]
         if told:
             lines.append(_headline(name, start, told))
             lines += [_sentence(results, name, start, *one) for one in told]
@@ -41,12 +42,6 @@ def own_names(results: dict[str, Any]) -> list[str]:
     """The initializations that the verdict is about: neither random, supervised nor a start."""
     others = {RANDOM, SUPERVISED, *results['starts'].values()}
     return [name for name in results['initializations'] if name not in others]
-
-
-def _line(results: dict[str, Any], kind: str, name: str, fraction: float) -> Line | None:
-    length = tables.main_length(results)
-    return next((line for line in results[kind] if (line['initialization'], line['fraction'],
-                 line['length']) == (name, fraction, length)), None)
 
 
 def _headline(name: str, start: str | None,
@@ -87,14 +82,13 @@ def _sentence(results: dict[str, Any], name: str, start: str | None, fraction: f
 
 def _words(line: Line, score: str, whom: str) -> str:
     """``'gained 2.1 mIoU on random weights (95 % interval +0.4 to +3.8: a difference)'``."""
-    difference, half = line['difference'], line['half_width']
+    difference = line['difference']
     moved = (f'gained {difference:.1f} {score} on' if difference > 0 else
              f'lost {-difference:.1f} {score} against')
-    if half is None:
+    if line['half_width'] is None:
         return f'{moved} {whom} ({line["reason"]})'
     known = 'a difference' if line['verdict'] in ('higher', 'lower') else 'no difference is shown'
-    return (f'{moved} {whom} (95 % interval {tables.signed(difference - half)} to '
-            f'{tables.signed(difference + half)}: {known})')
+    return f'{moved} {whom} (95 % interval {tables.interval(line)}: {known})'
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from densessl.benchmark.tables import BLANK, Rows
+from densessl.benchmark.tables import BLANK, Rows, test_cells
 from densessl.study.plan import share
 from densessl.study.results import key_of
 
@@ -97,12 +97,7 @@ def comparison_rows(results: Mapping[str, Any]) -> Rows:
     rows = [['pretraining', 'scored by', 'seeds', f'difference from {results["against"]}',
              '95 % interval', 'p', 'p adjusted']]
     for line in results['comparisons']:
-        difference, half = line['difference'], line['half_width']
-        interval = (BLANK if half is None else
-                    f'{signed(difference - half)} to {signed(difference + half)}')
-        p = [BLANK, BLANK] if line['p'] is None else [_p(line['p']), _p(line['p_adjusted'])]
-        rows.append([line['row'], _scored_by(line, results), str(line['n']), signed(difference),
-                     interval, *p])
+        rows.append([line['row'], _scored_by(line, results), *test_cells(line)])
     return rows
 
 
@@ -158,11 +153,6 @@ def amount(line: Mapping[str, Any]) -> str:
     return f'{line["mean"]:.1f} ± {line["half_width"]:.1f}'
 
 
-def signed(value: float) -> str:
-    """``+4.2`` or ``−0.3``."""
-    return f'{value:+.1f}'.replace('-', '−')
-
-
 def _cell(results: Mapping[str, Any], row: str, column: Mapping[str, Any], score: str) -> str:
     lines = [line for line in results['summary'] if key_of(line) == key_of(column)
              and line['score'] == score]
@@ -193,7 +183,3 @@ def _scored_by(line: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 def _span(numbers: Iterable[float], form: str) -> str:
     low, high = (format(pick(numbers), form) for pick in (min, max))
     return low if low == high else f'{low} – {high}'
-
-
-def _p(value: float) -> str:
-    return '< 0.001' if value < 0.001 else f'{value:.3f}'
