@@ -159,6 +159,11 @@ def _rows(results: dict[str, Any], columns: Sequence[tuple[str, float, float]]) 
         [name, *(_text(results, name, *place) for _, *place in columns)] for name in shown(results)]
 
 
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return '\n'.join(f'- {line}' for line in lines)
+
+
 def _text(results: dict[str, Any], name: str, fraction: float, length: float) -> str:
     found = line_of(results['cells'], name, fraction, length)
     if found is None:

@@ -65,10 +65,21 @@ def heading(results: Mapping[str, Any], column: Mapping[str, Any], score: str,
 
 def labels(results: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     """``'1/8 of the labels (46 images)'``."""
-    counts = {cell['labelled_images'] for cell in results['cells']
-              if key_of(cell) == key_of(column) and cell.get('labelled_images')}
-    count = f' ({min(counts)} images)' if counts else ''
-    return f'{share(column["fraction"])}{count}'
+    images = images_of(results, column)
+    return share(column['fraction']) + (f' ({images} images)' if images else '')
+
+
+def images_of(results: Mapping[str, Any], column: Mapping[str, Any]) -> int | None:
+    """How many labelled images the scores of a column are from, once one is there."""
+    return min((cell['labelled_images'] for cell in results['cells']
+                if key_of(cell) == key_of(column) and cell.get('labelled_images')), default=None)
+
+
+def summary_of(results: Mapping[str, Any], column: Mapping[str, Any], score: str
+               ) -> list[dict[str, Any]]:
+    """The lines of the summary about a score of a column."""
+    return [line for line in results['summary']
+            if key_of(line) == key_of(column) and line['score'] == score]
 
 
 def cost_rows(results: Mapping[str, Any]) -> Rows:
@@ -138,8 +149,7 @@ def sentence(results: Mapping[str, Any]) -> str:
     """What was found in the first column, in words that claim no more than that."""
     column = results['columns'][0]
     score = column['scores'][0]
-    lines = sorted((line for line in results['summary'] if key_of(line) == key_of(column)
-                    and line['score'] == score), key=lambda line: -line['mean'])
+    lines = sorted(summary_of(results, column, score), key=lambda line: -line['mean'])
     if not lines:
         return 'Nothing has been measured yet.'
     found = '; '.join(f'{line["row"]} {amount(line)}' for line in lines)
@@ -154,8 +164,7 @@ def amount(line: Mapping[str, Any]) -> str:
 
 
 def _cell(results: Mapping[str, Any], row: str, column: Mapping[str, Any], score: str) -> str:
-    lines = [line for line in results['summary'] if key_of(line) == key_of(column)
-             and line['score'] == score]
+    lines = summary_of(results, column, score)
     own = next((line for line in lines if line['row'] == row), None)
     if own is None:
         return BLANK
