@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
     runs, missing = [], []
     for run in benchmark.runs():
         folder = benchmark.run_folder(run)
-        facts = {'initialization': run.initialization, 'fraction': run.fraction,
-                 'length': run.length, 'seed': run.seed}
+        facts = {**asdict(run), 'name': run.name}
         reason = failed.get(run.name)
         if reason is None and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
@@ -40,11 +40,11 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
             if not isinstance(subset['images'], list):
                 raise UsageError(f'{folder / "subset.json"} is damaged: its images are '
                                  f'{shown(subset["images"])}, not a list; {REMEDY}')
-            runs.append({**facts, 'name': run.name, 'images': len(subset['images']),
-                         'of': subset['of'], 'subset': subset['images'], 'scores': record['scores'],
+            runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
+                         'subset': subset['images'], 'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})
         else:
-            missing.append({**facts, 'name': run.name, 'failed': reason is not None,
+            missing.append({**facts, 'failed': reason is not None,
                             'reason': reason or 'not run yet'})
     score = headline(runs, benchmark.score)
     runs, without = _scored(runs, score)

@@ -71,11 +71,7 @@ def arguments_in(published: Config) -> ArgumentsOf:
     config names, whose library has been imported."""
     def arguments_of(path: str, kind: str) -> set[str] | None:
         for name in _REGISTRIES:
-            try:
-                cls = getattr(registry, name).get(
-                    kind if '.' in kind else f'{published.default_scope}.{kind}')
-            except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-                return None
+            cls = _named(kind, getattr(registry, name), published)
             if isinstance(cls, type):
                 parameters = parameters_of(cls)
                 return None if '**' in parameters else set(parameters) - {'self', 'params'}
@@ -117,19 +113,19 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
         if (value := at(cfg, key)) is not None:
             check_value(key, value, kind)
     kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
-    if isinstance(kind, str) and not _is_optimizer(
-            kind if '.' in kind else f'{cfg.default_scope}.{kind}'):
+    if isinstance(kind, str) and _named(kind, OPTIMIZERS, cfg) is None:
         refuse_value('optim_wrapper.optimizer.type', kind, 'the name of an optimizer',
                      did_you_mean(kind, OPTIMIZERS.module_dict))
     if isinstance(cfg.optim_wrapper.get('optimizer'), Mapping):
         check_wrapper(cfg.optim_wrapper)
 
 
-def _is_optimizer(name: str) -> bool:
+def _named(kind: str, among: registry.Registry, cfg: Config) -> Any:
+    """What a type in a config names among what is registered; None if it leads nowhere."""
     try:
-        return OPTIMIZERS.get(name) is not None
-    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-        return False
+        return among.get(kind if '.' in kind else f'{cfg.default_scope}.{kind}')
+    except (ImportError, RuntimeError, ValueError):
+        return None
 
 
 def _check_reach(key: str, published: Config) -> None:

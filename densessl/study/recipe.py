@@ -169,8 +169,12 @@ class OfRecipe(Cell):
 
     def store(self, place: Place) -> Path | None:
         """The masks that were made for it; None if it takes none."""
-        made = [one for one in self.after if isinstance(one, Masks)]
-        return made[0].folder(place) / 'masks' if made else None
+        made = self.before(Masks)
+        return made.folder(place) / 'masks' if made else None
+
+    def before(self, kind: type[Cell]) -> Cell | None:
+        """The cell of a kind that it needs, if there is one."""
+        return next((one for one in self.after if isinstance(one, kind)), None)
 
 
 @dataclass(frozen=True)
