@@ -11,6 +11,7 @@ from densessl.benchmark.tables import Line
 from densessl.weights.backbone_file import RANDOM
 from densessl.weights.lineage import links_of
 
+UNKNOWN = 'nothing can be said yet'
 # What to do, by what the comparison is with and what came out of it.
 ADVICE = {
     ('start', 'lower'): 'Take the start itself, or continue on more images or for fewer steps',
@@ -49,19 +50,14 @@ def _headline(name: str, start: str | None,
     """Whether it was worth it, by the start if there is one, else by random weights."""
     what = 'continuing' if start else 'pretraining'
     against = 'its start' if start else 'random weights'
-    by_verdict: dict[str, list[str]] = {}
+    words = {'higher': f'{what} was worth it', 'lower': f'{what} cost something',
+             'no difference shown': f'no difference from {against} was shown'}
+    shares: dict[str, list[str]] = {said: [] for said in (*words.values(), UNKNOWN)}
     for fraction, with_start, with_random in told:
-        line = with_start or with_random
-        by_verdict.setdefault(line['verdict'], []).append(tables.percent(fraction))
-    parts = [text.format(_listed(by_verdict[key])) for key, text in (
-        ('higher', f'{what} was worth it at {{}} of the labels'),
-        ('lower', f'{what} cost something at {{}} of the labels'),
-        ('no difference shown', f'no difference from {against} was shown at {{}} of the labels'))
-        if key in by_verdict]
-    unknown = [percent for key, percents in by_verdict.items()
-               if key not in ('higher', 'lower', 'no difference shown') for percent in percents]
-    if unknown:
-        parts.append(f'nothing can be said yet at {_listed(unknown)} of the labels')
+        said = words.get((with_start or with_random)['verdict'], UNKNOWN)
+        shares[said].append(tables.percent(fraction))
+    parts = [f'{said} at {_listed(percents)} of the labels'
+             for said, percents in shares.items() if percents]
     return f'{name}: {"; ".join(parts)}.'
 
 

@@ -80,7 +80,7 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     if 'values' in before:      # they tell more than the digest of the whole config
         was.update(was.pop('values'), config_hash=None)
         now.update(values, config_hash=None)
-    for key, old, new in changes({key: was.get(key) for key in {**was, **now}}, now):
+    for key, old, new in changes(was, now):
         raise UsageError(f'cannot resume {newest}: it was made with {key} {old}, this run has '
                          f'{new}; give the same value, or start anew in another --work-dir')
     return newest
@@ -121,7 +121,7 @@ def config_digest(cfg: Config) -> str:
     return digest_of(cfg.to_dict())
 
 
-def digest_of(content: dict[str, Any]) -> str:
+def digest_of(content: Any) -> str:
     """Twelve digits that change with any value in ``content``."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from densessl.errors import UsageError
 from densessl.study.cells import Cell, Command, Place, Run
 from densessl.study.recipe import Masks, OfRecipe
@@ -50,7 +52,7 @@ class Calibration(OfRecipe):
         steps = list(self.steps)
         while len(steps) < MOST_RUNS and len(runs) >= len(steps):
             costs = [run['cpu_seconds'] for run in runs[:len(steps)]]
-            base = _cheapest(costs[:-1])
+            base = int(np.argmin(costs[:-1]))
             longer = costs[-1] - costs[base]
             if longer >= MEASURABLE:
                 break
@@ -61,7 +63,7 @@ class Calibration(OfRecipe):
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         steps, costs = self.lengths(runs), [run['cpu_seconds'] for run in runs]
-        base = _cheapest(costs[:-1])
+        base = int(np.argmin(costs[:-1]))
         a_step = (costs[-1] - costs[base]) / (steps[-1] - steps[base])
         if a_step <= 0:
             raise UsageError(f'{steps[-1]} steps took no more CPU time than {steps[base]}: give a '
@@ -72,10 +74,6 @@ class Calibration(OfRecipe):
     def tidy(self, place: Place) -> None:
         for folder in self.folder(place).glob('run*'):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cheapest(costs: Sequence[float]) -> int:
-    return min(range(len(costs)), key=costs.__getitem__)
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,9 @@ class OfRecipe(Cell):
         """The files that it reads beside the images, and what it continues from; empty of one from
         random weights."""
         found = {'files': dict(self.files)} if self.files else {}
-        return {**found, 'init': self.recipe.weights.init,
-                **self.recipe.continuing} if self.recipe.weights.init else found
+        if self.recipe.weights.init:
+            found |= {'init': self.recipe.weights.init, **self.recipe.continuing}
+        return found
 
     def images(self, place: Place) -> tuple[Path, int]:
         """What ``--data`` takes, and how many images that are."""
