@@ -119,8 +119,8 @@ def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | N
     for (name, fraction, length), by_seed in sorted(
             found.items(), key=lambda item: (item[0][2], names.index(item[0][0]), item[0][1])):
         for whom in (RANDOM, (starts or {}).get(name)):
-            test = paired_by_seed(by_seed, found.get((whom, fraction, length), {}))
-            if name != whom and test:
+            theirs = found.get((whom, fraction, length), {})
+            if name != whom and (test := paired_by_seed(by_seed, theirs)):
                 lines.append({'initialization': name, 'against': whom, 'fraction': fraction,
                               'length': length, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]

@@ -86,8 +86,9 @@ def paired_by_seed(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Pa
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values of several tests so that, compared with :data:`LEVEL`, the chance of any
     false alarm among them stays below it (Holm 1979), in the order given."""
-    order = np.argsort(p_values, kind='stable')
-    adjusted = np.empty(len(order))
-    left = np.arange(len(order), 0, -1)      # tests whose p is not smaller
-    adjusted[order] = np.maximum.accumulate(np.minimum(1, left * np.asarray(p_values)[order]))
-    return adjusted.tolist()
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted

@@ -25,7 +25,7 @@ from densessl.planning.decisive_settings import changes, leaves_of
 SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run
 BEGUN = 'begun'     # in it: when, in seconds since 1970; logs from before are of another run
-_IN_WORDS = {     # settings of whose values nobody could make anything
+_IN_WORDS = {     # settings whose values would tell a reader nothing
     'config_hash': 'keys of the config', 'backbone': 'other weights',
     'like': 'random weights on another network or input (--like)'}
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',

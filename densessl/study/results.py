@@ -133,8 +133,8 @@ def comparisons(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for column in found['columns']:
         score = column['scores'][0]
         for row in found['rows']:
-            test = paired_by_seed(values(found, row['row'], column, score),
-                                  _like(found, row, column, score))
+            ours = values(found, row['row'], column, score)
+            test = paired_by_seed(ours, _like(found, row, column, score))
             if row['name'] != found['against'] and test:
                 lines.append({'row': row['row'], **_name(column), 'score': score, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]
