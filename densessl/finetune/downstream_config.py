@@ -1,6 +1,7 @@
 """A downstream config with overrides: read, and refused where it could only fail, or fail late."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from densessl.config import load_config
 from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean, refuse_value
 from densessl.finetune.schedule import check_warmups, scale_schedule
-from densessl.overrides import ArgumentsOf, at, runner_keys, settle_types
+from densessl.overrides import ArgumentsOf, apply_overrides, at, runner_keys, settle_types
 from densessl.planning.schema import check_wrapper
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
@@ -52,7 +53,8 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     target = TRANSFER_TARGETS.get(scope)()
     target.prepare()
     options = options or {}
-    cfg = load_config(config, options)
+    cfg = copy.deepcopy(published)
+    apply_overrides(cfg, options)
     for line in settle_types(cfg, published, options, arguments_in(published)):
         print_once(f'override: {line}')
     check_values(cfg, published, options)
