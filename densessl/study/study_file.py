@@ -78,7 +78,8 @@ def study_of(content: Any, stem: str) -> Study:
     sources = {str(key): _source(str(key), value, content['data'])
                for key, value in content['data'].items()}
     common = content.get('pretraining', {})
-    _check('pretraining', common, PRETRAINING)
+    _check('pretraining', common, {key: kind for key, kind in PRETRAINING.items()
+                                   if key != 'weights'})       # a row's own
     weights = [one for key, value in content['pretrainings'].items()
                for one in _weights(str(key), value, common, sources)]
     evaluations = [one for key, value in content['evaluations'].items()
