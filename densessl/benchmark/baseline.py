@@ -5,32 +5,30 @@ channel order. Random weights follow that of one backbone; backbones may differ 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine import Config
-
 from densessl.benchmark.plan import Baseline, Benchmark
-from densessl.finetune.weights import likeness, network_of
-from densessl.transfer.target import TransferTarget
+from densessl.finetune.run_folder import digest_of
+from densessl.weights.backbone_file import RANDOM
 
 ABSENT = 'none'
 
 
-def find_baseline(benchmark: Benchmark, cfg: Config, target: TransferTarget) -> Baseline:
+def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) -> Baseline:
     """Have random weights follow the first of the backbones, else the supervised weights, and find
-    who differs from it."""
-    names = [*benchmark.backbones, *(name for name in benchmark.weights
-                                     if name not in benchmark.backbones)]
+    who differs from it.
+
+    Args:
+        networks: of each initialization (:func:`densessl.finetune.weights.network_in`).
+    """
+    names = list(dict.fromkeys([*benchmark.backbones, *benchmark.weights]))
     if not names:
         return Baseline()
-    settings = benchmark.keep, benchmark.freeze
-    networks = {name: network_of(cfg, target, benchmark.weights[name], *settings)
-                for name in names}
     first = networks[names[0]]
-    differing = {name: list(_differences(first, network)) for name, network in networks.items()
-                 if network != first}
-    return Baseline(names[0], likeness(cfg, target, benchmark.weights[names[0]], *settings),
+    differing = {name: list(_differences(first, networks[name])) for name in names
+                 if networks[name] != first}
+    return Baseline(names[0], None if first == networks[RANDOM] else digest_of(first),
                     first['model']['backbone'], first['model'].get('data_preprocessor')
                     or first.get('data_preprocessor', {}), differing)
 

@@ -77,8 +77,8 @@ def run_jobs(jobs: Sequence[Job], room: Sequence[Slot],
              finished: Callable[[Job, int, float], None]) -> None:
     """Run ``jobs`` in their order, one process in each slot at a time; as
     :func:`work_through`."""
-    waiting = list(jobs)
-    work_through(lambda: waiting.pop(0) if waiting else None, room, finished)
+    waiting = iter(jobs)
+    work_through(lambda: next(waiting, None), room, finished)
 
 
 def work_through(next_job: Callable[[], Job | None], room: Sequence[Slot],

@@ -27,15 +27,15 @@ MARKERS = 'oD^vP*X'
 def write_report(results: dict[str, Any], folder: Path) -> None:
     """Write tables, plots and the page of ``results`` into ``folder``."""
     several = len(results['lengths']) > 1
-    plots = {}
+    lead, notes, plots = verdict(results), tables.notes(results), {}
     if results['cells']:
         plots[LABELS_PLOT] = plot_by_labels(results, folder / LABELS_PLOT)
         if several:
             plots[LENGTHS_PLOT] = plot_by_length(results, folder / LENGTHS_PLOT)
     parts = [f'# Benchmark of {results["config"]}',
-             '\n'.join(f'- {line}' for line in verdict(results)), *tables.notes(results)[:1],
+             tables.bullets(lead), notes[0],
              tables.markdown(tables.score_rows(results, tables.main_length(results))),
-             '\n'.join(f'- {note}' for note in tables.notes(results)[1:]),
+             tables.bullets(notes[1:]),
              '## Differences from random weights', tables.markdown(tables.test_rows(results)),
              *(['## Differences from the start', tables.markdown(
                  tables.test_rows(results, 'from_start'))] if results['from_start'] else [])]
@@ -44,11 +44,11 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
         for fraction in results['fractions']:
             parts += [f'### {tables.labels(results, fraction)}',
                       tables.markdown(tables.length_rows(results, fraction))]
-        parts.append('\n'.join(f'- {line}' for line in tables.convergence(results)))
+        parts.append(tables.bullets(tables.convergence(results)))
     parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
     write_text(folder / TABLE, '\n\n'.join(filter(None, parts)) + '\n', errors='backslashreplace')
     page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
-                    _body(results, folder, plots))
+                    _body(results, lead, notes, plots))
 
 
 def plot_by_labels(results: dict[str, Any], path: Path) -> Path:
@@ -68,7 +68,7 @@ def plot_by_labels(results: dict[str, Any], path: Path) -> Path:
     axes.set_ylabel(results['score'])
     axes.set_title(_seeds(results), fontsize=9, color=GRAY, loc='left')
     axes.legend(frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_by_length(results: dict[str, Any], path: Path) -> Path:
@@ -90,7 +90,7 @@ def plot_by_length(results: dict[str, Any], path: Path) -> Path:
     panels[0].set_ylabel(results['score'])
     panels[0].legend(frameon=False, fontsize=9)
     figure.suptitle(_seeds(results), fontsize=9, color=GRAY)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw(axes: Any, results: dict[str, Any], x_of: Callable[[dict[str, Any]], float | None],
@@ -114,6 +114,11 @@ def _draw(axes: Any, results: dict[str, Any], x_of: Callable[[dict[str, Any]], f
                 if run['initialization'] == name and x_of(run) is not None]
         axes.plot(*zip(*dots, strict=True) if dots else ([], []), '.', color=colors[name],
                   alpha=0.35, markersize=5)
+    plain_axes(axes)
+
+
+def plain_axes(axes: Any) -> None:
+    """Axes with little ink, x logarithmic."""
     axes.set_xscale('log')
     axes.minorticks_off()
     axes.grid(axis='y', color='#dfe3e8')
@@ -126,31 +131,34 @@ def _seeds(results: dict[str, Any]) -> str:
     return f'mean ± standard deviation over {results["seeds"]} seeds; dots are seeds'
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure of matplotlib's as a PNG; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as unfinished:
         figure.savefig(unfinished, format='png', facecolor='white')
     return path
 
 
-def _body(results: dict[str, Any], folder: Path, plots: dict[str, Path]) -> str:
-    notes = tables.notes(results)
+def _body(results: dict[str, Any], lead: Sequence[str], notes: Sequence[str],
+          plots: dict[str, Path]) -> str:
     pictures = {name: page.picture(cv2.imread(str(path))[..., ::-1], alt=name)
                 for name, path in plots.items()}
     parts = ['<header><h1>Does pretraining help, at my number of labels?</h1>'
-             + ''.join(page.paragraph(line, 'lead') for line in verdict(results))
-             + f'{page.paragraph(notes[0], "soft" if verdict(results) else "lead")}</header>',
+             + ''.join(page.paragraph(line, 'lead') for line in lead)
+             + f'{page.paragraph(notes[0], "soft" if lead else "lead")}</header>',
              page.section(f'{results["score"] or "Score"} by labels', pictures.get(LABELS_PLOT, ''),
-                          _table(tables.score_rows(results, tables.main_length(results))),
+                          table_of(tables.score_rows(results, tables.main_length(results))),
                           *(page.paragraph(note, 'soft') for note in notes[1:])),
-             page.section('Differences from random weights', _table(tables.test_rows(results)))]
+             page.section('Differences from random weights', table_of(tables.test_rows(results)))]
     if results['from_start']:
         parts.append(page.section('Differences from the start',
-                                  _table(tables.test_rows(results, 'from_start'))))
+                                  table_of(tables.test_rows(results, 'from_start'))))
     if len(results['lengths']) > 1:
         parts.append(page.section(
             'Only faster, or higher in the end?', pictures.get(LENGTHS_PLOT, ''),
             *(f'<h3>{tables.labels(results, fraction)}</h3>'
-              + _table(tables.length_rows(results, fraction)) for fraction in results['fractions']),
+              + table_of(tables.length_rows(results, fraction))
+              for fraction in results['fractions']),
             *map(page.paragraph, tables.convergence(results))))
     return '\n'.join([*parts, _run(results)])
 
@@ -174,5 +182,6 @@ def _run(results: dict[str, Any]) -> str:
         page.folded('Versions', page.table((), versions().items())))
 
 
-def _table(rows: tables.Rows) -> str:
+def table_of(rows: tables.Rows) -> str:
+    """Rows of :mod:`densessl.benchmark.tables` on a page."""
     return page.table(rows[0], rows[1:], numbers=range(1, len(rows[0])))

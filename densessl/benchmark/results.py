@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import densessl
 from densessl.benchmark.plan import SUPERVISED, Benchmark
-from densessl.benchmark.statistics import LEVEL, holm, paired_test, spread
+from densessl.benchmark.statistics import LEVEL, holm, paired_by_seed, spread
 from densessl.errors import UsageError, shown
 from densessl.files import read_json_object, write_json
 from densessl.finetune.run_folder import SCORES, read_scores
@@ -31,8 +32,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
     runs, missing = [], []
     for run in benchmark.runs():
         folder = benchmark.run_folder(run)
-        facts = {'initialization': run.initialization, 'fraction': run.fraction,
-                 'length': run.length, 'seed': run.seed}
+        facts = {**asdict(run), 'name': run.name}
         reason = failed.get(run.name)
         if reason is None and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
@@ -40,11 +40,11 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
             if not isinstance(subset['images'], list):
                 raise UsageError(f'{folder / "subset.json"} is damaged: its images are '
                                  f'{shown(subset["images"])}, not a list; {REMEDY}')
-            runs.append({**facts, 'name': run.name, 'images': len(subset['images']),
-                         'of': subset['of'], 'subset': subset['images'], 'scores': record['scores'],
+            runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
+                         'subset': subset['images'], 'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})
         else:
-            missing.append({**facts, 'name': run.name, 'failed': reason is not None,
+            missing.append({**facts, 'failed': reason is not None,
                             'reason': reason or 'not run yet'})
     score = headline(runs, benchmark.score)
     runs, without = _scored(runs, score)
@@ -120,10 +120,7 @@ def compare(runs: Sequence[dict[str, Any]], names: Sequence[str], score: str | N
             found.items(), key=lambda item: (item[0][2], names.index(item[0][0]), item[0][1])):
         for whom in (RANDOM, (starts or {}).get(name)):
             theirs = found.get((whom, fraction, length), {})
-            pairs = sorted(set(by_seed) & set(theirs))
-            if name != whom and pairs:
-                test = paired_test([by_seed[seed] for seed in pairs],
-                                   [theirs[seed] for seed in pairs])
+            if name != whom and (test := paired_by_seed(by_seed, theirs)):
                 lines.append({'initialization': name, 'against': whom, 'fraction': fraction,
                               'length': length, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]

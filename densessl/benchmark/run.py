@@ -28,10 +28,11 @@ from densessl.finetune.run_folder import (
     read_scores,
     score_words,
 )
-from densessl.finetune.weights import fit_backbone
+from densessl.finetune.weights import fit_backbone, network_in
 from densessl.lock import BeingBuilt, RunLock
 from densessl.progress import duration
 from densessl.transfer.target import TransferTarget
+from densessl.weights.backbone_file import RANDOM
 
 
 def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: bool = False,
@@ -103,10 +104,13 @@ def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, che
     if check:      # once for all runs, which are told not to
         for line in check_all(with_data, reports, benchmark.rule):
             print(f'data: {line}', flush=True)
-    for weights in (None, *benchmark.weights.values()):
-        fit_backbone(copy.deepcopy(cfg), target, weights, benchmark.keep, benchmark.freeze,
+    networks = {}
+    for name, weights in {RANDOM: None, **benchmark.weights}.items():
+        fitted = copy.deepcopy(cfg)
+        fit_backbone(fitted, target, weights, benchmark.keep, benchmark.freeze,
                      benchmark.allow_partial)
-    benchmark.baseline = find_baseline(benchmark, cfg, target)
+        networks[name] = network_in(fitted)
+    benchmark.baseline = find_baseline(benchmark, networks)
 
 
 def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:

@@ -41,24 +41,24 @@ def find_starts(backbones: Mapping[str, str], metas: Mapping[str, Mapping[str, A
     Raises:
         UsageError: what is there, or given, is not what the provenance names.
     """
-    found, links = Starts(), {name: links_of(metas[name])[:1] for name in backbones}
+    found = Starts()
+    links = {name: link for name in backbones for link in links_of(metas[name])[:1]}
     by_hash = {meta['sha256']: name for name, meta in metas.items()}
-    several = len({link['sha256'] for link, in filter(None, links.values())}) > 1
-    for name, first in links.items():
-        for link in first:
-            own = by_hash.get(link['sha256'])
-            if own is None:
-                path = _file_of(name, backbones[name], link, given)
-                if path is None:
-                    found.notes.append(
-                        f'{name} started from {link["file"]}, which is left out: no {KEPT} is '
-                        f'beside {backbones[name]} (give it with --start FILE).')
-                    continue
-                own = f'{START}-of-{name}' if several else START
-                by_hash[link['sha256']] = own
-                found.files[own] = path
-            found.of[name] = own
-    if given is not None and not any(links.values()):
+    several = len({link['sha256'] for link in links.values()}) > 1
+    for name, link in links.items():
+        own = by_hash.get(link['sha256'])
+        if own is None:
+            path = _file_of(name, backbones[name], link, given)
+            if path is None:
+                found.notes.append(
+                    f'{name} started from {link["file"]}, which is left out: no {KEPT} is '
+                    f'beside {backbones[name]} (give it with --start FILE).')
+                continue
+            own = f'{START}-of-{name}' if several else START
+            by_hash[link['sha256']] = own
+            found.files[own] = path
+        found.of[name] = own
+    if given is not None and not links:
         raise UsageError(f'--start {given}: none of the backbones says that it started from '
                          f'weights; name others with --backbones')
     return found

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,14 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> PairedTest:
         return PairedTest(n, mean, reason='the same at every seed: no test is possible')
     return PairedTest(n, mean, float(stats.t.ppf(0.975, n - 1)) * error,
                       float(stats.ttest_rel(ours, theirs).pvalue))
+
+
+def paired_by_seed(ours: Mapping[int, float], theirs: Mapping[int, float]) -> PairedTest | None:
+    """:func:`paired_test` of scores by seed, over the seeds that both have, if any."""
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        return None
+    return paired_test([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

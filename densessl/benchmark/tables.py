@@ -1,6 +1,7 @@
 """The tables of a benchmark, as rows of text: for Markdown and for the page."""
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from densessl.weights.backbone_file import RANDOM
@@ -8,6 +9,7 @@ from densessl.weights.backbone_file import RANDOM
 BLANK = '—'
 MARKS = {'higher': ' ▲', 'lower': ' ▼'}
 Rows = list[list[str]]
+Line = dict[str, Any]       # of the results: a cell, or a comparison
 
 
 def percent(fraction: float) -> str:
@@ -26,11 +28,11 @@ def shown(results: dict[str, Any]) -> list[str]:
     return [RANDOM, *results['blank'], *(name for name in names if name != RANDOM)]
 
 
-def cell(results: dict[str, Any], name: str, fraction: float, length: float
-         ) -> dict[str, Any] | None:
-    """The mean and spread of an initialization, if there are any."""
-    return next((one for one in results['cells'] if (one['initialization'], one['fraction'],
-                 one['length']) == (name, fraction, length)), None)
+def line_of(lines: Iterable[Line], name: str, fraction: float, length: float) -> Line | None:
+    """The cell or the comparison of an initialization at a fraction and a length, if there is one.
+    """
+    return next((line for line in lines if (line['initialization'], line['fraction'],
+                 line['length']) == (name, fraction, length)), None)
 
 
 def images_of(results: dict[str, Any], fraction: float) -> int | None:
@@ -47,16 +49,13 @@ def labels(results: dict[str, Any], fraction: float) -> str:
 
 def score_rows(results: dict[str, Any], length: float) -> Rows:
     """Header and rows: initializations × fractions, at one length."""
-    rows = [['initialization', *(labels(results, fraction) for fraction in results['fractions'])]]
-    return rows + [[name, *(_text(results, name, fraction, length)
-                            for fraction in results['fractions'])] for name in shown(results)]
+    return _rows(results, [(labels(results, fraction), fraction, length)
+                           for fraction in results['fractions']])
 
 
 def length_rows(results: dict[str, Any], fraction: float) -> Rows:
     """Header and rows: initializations × lengths, at one fraction."""
-    rows = [['initialization', *(f'{length:g}×' for length in results['lengths'])]]
-    return rows + [[name, *(_text(results, name, fraction, length)
-                            for length in results['lengths'])] for name in shown(results)]
+    return _rows(results, [(f'{length:g}×', fraction, length) for length in results['lengths']])
 
 
 def test_rows(results: dict[str, Any], kind: str = 'comparisons') -> Rows:
@@ -67,14 +66,23 @@ def test_rows(results: dict[str, Any], kind: str = 'comparisons') -> Rows:
     rows = [['initialization', 'labels', *(['length'] if several else []), 'seeds',
              f'difference from {whom}', '95 % interval', 'p', 'p adjusted', 'verdict']]
     for line in results[kind]:
-        difference, half = line['difference'], line['half_width']
-        interval = BLANK if half is None else (f'{signed(difference - half)} to '
-                                               f'{signed(difference + half)}')
-        p = [BLANK, BLANK] if line['p'] is None else [_p(line['p']), _p(line['p_adjusted'])]
         rows.append([line['initialization'], percent(line['fraction']),
-                     *([f'{line["length"]:g}×'] if several else []), str(line['n']),
-                     signed(difference), interval, *p, line['verdict']])
+                     *([f'{line["length"]:g}×'] if several else []), *test_cells(line),
+                     line['verdict']])
     return rows
+
+
+def test_cells(line: Mapping[str, Any]) -> list[str]:
+    """A paired test: pairs, difference, 95 % interval, p, and p adjusted."""
+    p = [BLANK, BLANK] if line['p'] is None else [_p(line['p']), _p(line['p_adjusted'])]
+    return [str(line['n']), signed(line['difference']), interval(line), *p]
+
+
+def interval(line: Mapping[str, Any]) -> str:
+    """``'+0.4 to +3.8'``: of the difference of a paired test."""
+    difference, half = line['difference'], line['half_width']
+    return (BLANK if half is None else
+            f'{signed(difference - half)} to {signed(difference + half)}')
 
 
 def notes(results: dict[str, Any]) -> list[str]:
@@ -145,19 +153,30 @@ def markdown(rows: Rows) -> str:
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
+def _rows(results: dict[str, Any], columns: Sequence[tuple[str, float, float]]) -> Rows:
+    """Header and rows: initializations × ``columns`` (heading, fraction, length)."""
+    return [['initialization', *(heading for heading, *_ in columns)]] + [
+        [name, *(_text(results, name, *place) for _, *place in columns)] for name in shown(results)]
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return '\n'.join(f'- {line}' for line in lines)
+
+
 def _text(results: dict[str, Any], name: str, fraction: float, length: float) -> str:
-    found = cell(results, name, fraction, length)
+    found = line_of(results['cells'], name, fraction, length)
     if found is None:
         return BLANK
     std = '' if found['std'] is None else f' ± {found["std"]:.1f}'
     few = '' if found['n'] == results['seeds'] else f' (n = {found["n"]})'
-    mark = next((MARKS.get(line['verdict'], '') for line in results['comparisons']
-                 if (line['initialization'], line['fraction'], line['length'])
-                 == (name, fraction, length)), '')
+    tested = line_of(results['comparisons'], name, fraction, length)
+    mark = MARKS.get(tested['verdict'], '') if tested else ''
     return f'{found["mean"]:.1f}{std}{few}{mark}'
 
 
 def signed(value: float) -> str:
+    """``+4.2`` or ``−0.3``."""
     return f'{value:+.1f}'.replace('-', '−')
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from densessl.benchmark import tables
-from densessl.benchmark.results import RANDOM, SUPERVISED
+from densessl.benchmark.plan import SUPERVISED
+from densessl.benchmark.tables import Line
 from densessl.report.verdict import listed
+from densessl.weights.backbone_file import RANDOM
 from densessl.weights.lineage import links_of
 
-Line = dict[str, Any]
+UNKNOWN = 'nothing can be said yet'
 # What to do, by what the comparison is with and what came out of it.
 ADVICE = {
     ('start', 'lower'): 'Take the start itself, or continue on more images or for fewer steps',
@@ -25,13 +27,13 @@ ADVICE = {
 def verdict(results: dict[str, Any]) -> list[str]:
     """Sentences about each of the own weights: first whether it was worth it at all, then one for
     each number of labels. Empty as long as there is nothing to compare."""
-    lines = []
+    lines, length = [], tables.main_length(results)
     for name in own_names(results):
         start = results['starts'].get(name)
-        told = [(fraction, _line(results, 'from_start', name, fraction) if start else None,
-                 _line(results, 'comparisons', name, fraction))
+        told = [(fraction, *(tables.line_of(results[kind], name, fraction, length)
+                             for kind in ('from_start', 'comparisons')))
                 for fraction in results['fractions']]
-        told = [(fraction, *both) for fraction, *both in told if any(both)]
+        told = [one for one in told if any(one[1:])]
         if told:
             lines.append(_headline(name, start, told))
             lines += [_sentence(results, name, start, *one) for one in told]
@@ -44,30 +46,19 @@ def own_names(results: dict[str, Any]) -> list[str]:
     return [name for name in results['initializations'] if name not in others]
 
 
-def _line(results: dict[str, Any], kind: str, name: str, fraction: float) -> Line | None:
-    length = tables.main_length(results)
-    return next((line for line in results[kind] if (line['initialization'], line['fraction'],
-                 line['length']) == (name, fraction, length)), None)
-
-
 def _headline(name: str, start: str | None,
               told: Sequence[tuple[float, Line | None, Line | None]]) -> str:
     """Whether it was worth it, by the start if there is one, else by random weights."""
     what = 'continuing' if start else 'pretraining'
     against = 'its start' if start else 'random weights'
-    by_verdict: dict[str, list[str]] = {}
+    words = {'higher': f'{what} was worth it', 'lower': f'{what} cost something',
+             'no difference shown': f'no difference from {against} was shown'}
+    shares: dict[str, list[str]] = {said: [] for said in (*words.values(), UNKNOWN)}
     for fraction, with_start, with_random in told:
-        line = with_start or with_random
-        by_verdict.setdefault(line['verdict'], []).append(tables.percent(fraction))
-    parts = [text.format(listed(by_verdict[key])) for key, text in (
-        ('higher', f'{what} was worth it at {{}} of the labels'),
-        ('lower', f'{what} cost something at {{}} of the labels'),
-        ('no difference shown', f'no difference from {against} was shown at {{}} of the labels'))
-        if key in by_verdict]
-    unknown = [percent for key, percents in by_verdict.items()
-               if key not in ('higher', 'lower', 'no difference shown') for percent in percents]
-    if unknown:
-        parts.append(f'nothing can be said yet at {listed(unknown)} of the labels')
+        said = words.get((with_start or with_random)['verdict'], UNKNOWN)
+        shares[said].append(tables.percent(fraction))
+    parts = [f'{said} at {listed(percents)} of the labels'
+             for said, percents in shares.items() if percents]
     return f'{name}: {"; ".join(parts)}.'
 
 
@@ -88,11 +79,10 @@ def _sentence(results: dict[str, Any], name: str, start: str | None, fraction: f
 
 def _words(line: Line, score: str, whom: str) -> str:
     """``'gained 2.1 mIoU on random weights (95 % interval +0.4 to +3.8: a difference)'``."""
-    difference, half = line['difference'], line['half_width']
+    difference = line['difference']
     moved = (f'gained {difference:.1f} {score} on' if difference > 0 else
              f'lost {-difference:.1f} {score} against')
-    if half is None:
+    if line['half_width'] is None:
         return f'{moved} {whom} ({line["reason"]})'
     known = 'a difference' if line['verdict'] in ('higher', 'lower') else 'no difference is shown'
-    return (f'{moved} {whom} (95 % interval {tables.signed(difference - half)} to '
-            f'{tables.signed(difference + half)}: {known})')
+    return f'{moved} {whom} (95 % interval {tables.interval(line)}: {known})'

@@ -1,6 +1,7 @@
 """A downstream config with overrides: read, and refused where it could only fail, or fail late."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,14 @@ from densessl.config import load_config
 from densessl.dist import print_once
 from densessl.errors import UsageError, did_you_mean, refuse_value
 from densessl.finetune.schedule import check_warmups, scale_schedule
-from densessl.overrides import ArgumentsOf, at, items_of, runner_keys, settle_types
+from densessl.overrides import (
+    ArgumentsOf,
+    apply_overrides,
+    at,
+    items_of,
+    runner_keys,
+    settle_types,
+)
 from densessl.planning.schema import check_wrapper
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
@@ -52,7 +60,8 @@ def read_downstream_config(config: str, options: dict[str, Any] | None = None
     target = TRANSFER_TARGETS.get(scope)()
     target.prepare()
     options = options or {}
-    cfg = load_config(config, options)
+    cfg = copy.deepcopy(published)
+    apply_overrides(cfg, options)
     for line in settle_types(cfg, published, options, arguments_in(published)):
         print_once(f'override: {line}')
     check_values(cfg, published, options)
@@ -71,11 +80,7 @@ def arguments_in(published: Config) -> ArgumentsOf:
     config names, whose library has been imported."""
     def arguments_of(path: str, kind: str) -> set[str] | None:
         for name in _REGISTRIES:
-            try:
-                cls = getattr(registry, name).get(
-                    kind if '.' in kind else f'{published.default_scope}.{kind}')
-            except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-                return None
+            cls = _named(kind, getattr(registry, name), published)
             if isinstance(cls, type):
                 parameters = parameters_of(cls)
                 return None if '**' in parameters else set(parameters) - {'self', 'params'}
@@ -117,19 +122,19 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
         if (value := at(cfg, key)) is not None:
             check_value(key, value, kind)
     kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
-    if isinstance(kind, str) and not _is_optimizer(
-            kind if '.' in kind else f'{cfg.default_scope}.{kind}'):
+    if isinstance(kind, str) and _named(kind, OPTIMIZERS, cfg) is None:
         refuse_value('optim_wrapper.optimizer.type', kind, 'the name of an optimizer',
                      did_you_mean(kind, OPTIMIZERS.module_dict))
     if isinstance(cfg.optim_wrapper.get('optimizer'), Mapping):
         check_wrapper(cfg.optim_wrapper)
 
 
-def _is_optimizer(name: str) -> bool:
+def _named(kind: str, among: registry.Registry, cfg: Config) -> Any:
+    """What a type in a config names among what is registered; None if it leads nowhere."""
     try:
-        return OPTIMIZERS.get(name) is not None
-    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-        return False
+        return among.get(kind if '.' in kind else f'{cfg.default_scope}.{kind}')
+    except (ImportError, RuntimeError, ValueError):
+        return None
 
 
 def _check_reach(key: str, published: Config) -> None:

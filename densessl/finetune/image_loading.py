@@ -80,25 +80,23 @@ def read_as_displayed(cfg: Any, rule: PixelRule) -> list[str]:
         A line if that is not the default, or if a pipeline reads images in a way of its own.
     """
     lines = [] if rule == PLAIN else [f'images of more than 8 bits are read by {rule}']
-    for steps in _pipelines([cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]):
-        for step in steps:
-            kind = _kind(step)
-            if kind == LoadDisplayedImage.__name__ or (kind == _STOCK and _is_plain(step)):
-                kept = {key: step[key] for key in _KEPT if step.get(key)}
-                step.clear()
-                step.update(type=LoadDisplayedImage.__name__, **kept, **rule.record())
-            elif kind == _STOCK:
-                odd = f'images are read by {dict(step)}, as the config says'
-                lines += [] if odd in lines else [odd]
+    for step in _steps([cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]):
+        kind = _kind(step)
+        if kind == LoadDisplayedImage.__name__ or (kind == _STOCK and _is_plain(step)):
+            kept = {key: step[key] for key in _KEPT if step.get(key)}
+            step.clear()
+            step.update(type=LoadDisplayedImage.__name__, **kept, **rule.record())
+        elif kind == _STOCK:
+            odd = f'images are read by {dict(step)}, as the config says'
+            lines += [] if odd in lines else [odd]
     return lines
 
 
 def rule_in(cfg: Any) -> PixelRule:
     """The rule by which the test pipeline of a config reads images."""
-    for steps in _pipelines(cfg.get('test_dataloader')):
-        for step in steps:
-            if _kind(step) == LoadDisplayedImage.__name__:
-                return PixelRule.of(step)
+    for step in _steps(cfg.get('test_dataloader')):
+        if _kind(step) == LoadDisplayedImage.__name__:
+            return PixelRule.of(step)
     return PLAIN
 
 
@@ -134,13 +132,13 @@ def _kind(step: Any) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
 
 
-def _pipelines(node: Any) -> Iterator[Any]:
-    """Every ``pipeline`` in a config."""
+def _steps(node: Any) -> Iterator[Any]:
+    """The steps of every ``pipeline`` in a config."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == 'pipeline' and isinstance(value, (list, tuple)):
-                yield value
-            yield from _pipelines(value)
+                yield from value
+            yield from _steps(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
-            yield from _pipelines(value)
+            yield from _steps(value)

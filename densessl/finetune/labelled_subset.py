@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -81,26 +82,24 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     Args:
         built: what :func:`build_training_sets` gave, where that is there.
     """
-    leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
     built = built or build_training_sets(cfg)
-    sizes = [len(dataset) for dataset in built]
-    total = sum(sizes)
+    *starts, total = accumulate(map(len, built), initial=0)
     if total == 0:
         raise UsageError('the training data set is empty: check --data-root')
     chosen = choose(total, fraction, seed)
     drawn = repeat(chosen, total) if cfg.get('train_cfg', {}).get('max_epochs') else chosen
     if fraction < 1 and len(drawn) > _LONG:
         _leave_unformatted(cfg)
-    images, labelled, start = [], False, 0
-    for leaf, dataset, size in zip(leaves, built, sizes, strict=True):
-        positions = [index - start for index in chosen if start <= index < start + size]
-        for index in positions:
-            info = dataset.get_data_info(index)
+    images, labelled = [], False
+    for leaf, dataset, start in zip(leaf_datasets(cfg.train_dataloader.dataset), built, starts,
+                                    strict=True):
+        own = range(start, start + len(dataset))
+        for index in (one for one in chosen if one in own):
+            info = dataset.get_data_info(index - start)
             images.append(info['img_path'])
             labelled = labelled or _has_label(info)
         if fraction < 1:
-            leaf['indices'] = [index - start for index in drawn if start <= index < start + size]
-        start += size
+            leaf['indices'] = [index - start for index in drawn if index in own]
     if not labelled:
         raise UsageError(f'the {len(images)} training images of fraction {fraction:g} and seed '
                          f'{seed} have no object; take a larger fraction or another seed')

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from densessl.bounds import allows, whole
 from densessl.engine.checkpoint_file import newest_whole
 from densessl.errors import UsageError, shown
 from densessl.finetune.downstream_config import read_downstream_config
@@ -27,6 +28,8 @@ from densessl.progress import Progress
 from densessl.transfer.prediction import Prediction
 from densessl.weights.backbone_file import load_weights_only
 from densessl.weights.stored_tensors import check_finite, check_state
+
+_BYTE = whole(0, 255)
 
 
 @dataclass(frozen=True)
@@ -126,18 +129,13 @@ def _classes(meta: Any, checkpoint: Path) -> tuple[list[str], Sequence[Sequence[
     if not classes:
         raise UsageError(f'{checkpoint} is not a checkpoint of a fine-tuned model: it has no '
                          f'classes')
-    if not (isinstance(classes, (list, tuple)) and all(isinstance(one, str) for one in classes)):
+    if not allows(Sequence[str], classes):
         raise UsageError(f'{checkpoint} is damaged: its classes are {shown(classes)}, not a list '
                          f'of names; fine-tune again')
-    if not (isinstance(palette, (list, tuple)) and all(map(_is_color, palette))):
+    if not allows(Sequence[tuple[_BYTE, _BYTE, _BYTE]], palette):
         raise UsageError(f'{checkpoint} is damaged: its palette is {shown(palette)}, not a list of '
                          f'colors (three whole numbers from 0 to 255); fine-tune again')
     return list(classes), palette
-
-
-def _is_color(color: Any) -> bool:
-    return isinstance(color, (list, tuple)) and len(color) == 3 and all(
-        isinstance(one, int) and 0 <= one <= 255 for one in color)
 
 
 def _checkpoint(path: Path) -> Path:

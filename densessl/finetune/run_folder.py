@@ -25,6 +25,9 @@ from densessl.planning.decisive_settings import changes, leaves_of
 SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run
 BEGUN = 'begun'     # in it: when, in seconds since 1970; logs from before are of another run
+_IN_WORDS = {     # settings whose values would tell a reader nothing
+    'config_hash': 'keys of the config', 'backbone': 'other weights',
+    'like': 'random weights on another network or input (--like)'}
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
              'param_scheduler', 'custom_hooks', 'auto_scale_lr')
 _FREE = tuple(f'train_dataloader.{key}' for key in (
@@ -49,8 +52,9 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
         raise UsageError(f'{folder} holds other files than a fine-tuning run; choose another '
                          f'--work-dir, or add --overwrite')
     worth_keeping = [name for name in (SCORES, LAST) if (folder / name).exists()]
-    different = [_words(key, before.get(key), settings[key]) for key in settings
-                 if before is not None and before.get(key) != settings[key]]
+    different = [_IN_WORDS.get(key, f'{key} {before.get(key)}, not {now}')
+                 for key, now in settings.items()
+                 if before is not None and before.get(key) != now]
     if worth_keeping and different:
         raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
@@ -76,7 +80,7 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     if 'values' in before:      # they tell more than the digest of the whole config
         was.update(was.pop('values'), config_hash=None)
         now.update(values, config_hash=None)
-    for key, old, new in changes({key: was.get(key) for key in {**was, **now}}, now):
+    for key, old, new in changes(was, now):
         raise UsageError(f'cannot resume {newest}: it was made with {key} {old}, this run has '
                          f'{new}; give the same value, or start anew in another --work-dir')
     return newest
@@ -117,7 +121,7 @@ def config_digest(cfg: Config) -> str:
     return digest_of(cfg.to_dict())
 
 
-def digest_of(content: dict[str, Any]) -> str:
+def digest_of(content: Any) -> str:
     """Twelve digits that change with any value in ``content``."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -151,16 +155,6 @@ def start_run(folder: Path, settings: dict[str, Any], overwrite: bool,
     write_json(folder / RECORD, {**settings, 'values': values or {}, BEGUN: begun})
 
 
-def _words(key: str, before: Any, now: Any) -> str:
-    if key == 'config_hash':
-        return 'keys of the config'
-    if key == 'backbone':
-        return 'other weights'
-    if key == 'like':
-        return 'random weights on another network or input (--like)'
-    return f'{key} {before}, not {now}'
-
-
 def read_scores(folder: Path, needs: Iterable[str] = (), *,
                 remedy: str = 'add --overwrite to run again') -> dict[str, Any]:
     """What the finished run in ``folder`` wrote: its ``scores`` by name, None for one that there is
@@ -189,12 +183,12 @@ def _is_figure(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
-def read_record(path: Path, needs: Iterable[str] = ()) -> dict[str, Any] | None:
-    """What a run wrote as JSON, with the keys ``needs``; None if there is no such file.
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a run wrote as JSON; None if there is no such file.
 
     Raises:
         UsageError: it is damaged.
     """
     if not path.is_file():
         return None
-    return read_json_object(path, needs, remedy='add --overwrite to run again')
+    return read_json_object(path, remedy='add --overwrite to run again')

@@ -11,7 +11,6 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from mmengine.runner.base_loop import BaseLoop
 from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
@@ -65,6 +64,7 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
     def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
         loader = Runner.build_dataloader(*args, **kwargs)
         name_failures(loader.dataset)      # no worker has been started yet
+        keep_workers(loader)
         return loader
 
     def train(self) -> nn.Module:
@@ -115,11 +115,6 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
             with saving(Path(out_dir) / filename) as path, replacing(path) as unfinished:
                 super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
 
-    def build_train_loop(self, loop: Any) -> BaseLoop:
-        loop = super().build_train_loop(loop)
-        keep_workers(loop.dataloader)
-        return loop
-
     def build_param_scheduler(self, scheduler: Any) -> Any:
         if self.fit_warmup and isinstance(self.train_loop, EpochBasedTrainLoop):
             with building('param_scheduler'):
@@ -127,11 +122,6 @@ class FinetuneRunner(SafeHooks, GuardedRunner):
                     say(self, f'schedule: {line}')
         check_warmups(scheduler, self.max_iters, self.max_epochs)
         return super().build_param_scheduler(scheduler)
-
-    def build_val_loop(self, loop: Any) -> BaseLoop:
-        loop = super().build_val_loop(loop)
-        keep_workers(loop.dataloader)
-        return loop
 
 
 class HandoffHook(Hook):

@@ -137,7 +137,12 @@ def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, kee
     """The model and the input that the recipe makes of a downstream config for ``weights``."""
     fitted = copy.deepcopy(cfg)
     apply_recipe(fitted, target, weights, keep, freeze)
-    whole = fitted.to_dict()
+    return network_in(fitted)
+
+
+def network_in(cfg: Config) -> dict[str, Any]:
+    """The model and the input of a downstream config."""
+    whole = cfg.to_dict()
     return {key: whole[key] for key in ('model', 'data_preprocessor') if whole.get(key)}
 
 

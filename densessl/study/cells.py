@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.files import read_json_object
+from densessl.finetune.run_folder import digest_of
 from densessl.study.plan import FILLED, Source
 
 RECORD = 'cell.json'
@@ -122,9 +122,7 @@ class Cell:
     def id(self) -> str:
         """Twelve digits that change with any of its settings, and with those of the cells that
         decide its result."""
-        text = json.dumps([self.kind, self.settings, [one.id for one in self.decided_by]],
-                          sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest_of([self.kind, self.settings, [one.id for one in self.decided_by]])
 
     @property
     def decided_by(self) -> tuple[Cell, ...]:

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densessl.files import atomic_path
-from densessl.study.results import key_of
-from densessl.study.tables import labels
+from densessl.benchmark.report import COLORS, GRAY, MARKERS, plain_axes, save_figure
+from densessl.study.tables import images_of, labels, summary_of
 
-GRAY = '#7a828e'
-COLORS = ('#1f66d1', '#c2571a', '#177245', '#8a3fb5', '#b3261e', '#00838f', '#a07800')
-MARKERS = 'oD^vP*X'
 QUIET_MARKERS = 'sx+1d'     # several baselines share color and dashes
 Point = tuple[float, float, float]      # x, mean, half of the interval
 
@@ -35,16 +31,15 @@ def write_curves(results: Mapping[str, Any], folder: Path, stem: str = '') -> di
     drawn: dict[str, Path] = {}
     for number, name in enumerate(dict.fromkeys(one['evaluation'] for one in results['columns'])):
         columns = [one for one in results['columns'] if one['evaluation'] == name]
-        for kind, (title, lines, x_name, logarithmic) in _charts(results, columns).items():
+        for kind, (title, lines, x_name) in _charts(results, columns).items():
             if sum(len(line.points) > 1 for line in lines):
                 path = folder / f'{stem}{kind}-{number + 1}.png'
-                draw(path, title, lines, x_name, columns[0]['scores'][0], logarithmic)
+                draw(path, title, lines, x_name, columns[0]['scores'][0])
                 drawn[title] = path
     return drawn
 
 
-def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str,
-         logarithmic: bool) -> None:
+def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str) -> None:
     """One chart as a PNG: points with their intervals, a line through each curve's."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(6.4, 4.2), dpi=160, layout='constrained')
@@ -57,44 +52,33 @@ def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str
                       color=GRAY if line.quiet else COLORS[place % len(COLORS)],
                       marker=markers[place % len(markers)],
                       linestyle='--' if line.quiet else '-')
-    if logarithmic:
-        axes.set_xscale('log')
-        ticks = sorted({x for line in lines for x, *_ in line.points})
-        axes.set_xticks(ticks, [f'{x:.3g}' for x in ticks])
-        axes.minorticks_off()
+    plain_axes(axes)
+    ticks = sorted({x for line in lines for x, *_ in line.points})
+    axes.set_xticks(ticks, [f'{x:.3g}' for x in ticks])
     axes.set_title(title, fontsize=10, loc='left')
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-    axes.grid(axis='y', color='#dfe3e8')
-    axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as unfinished:
-        figure.savefig(unfinished, format='png', facecolor='white')
+    save_figure(figure, path)
 
 
 def _charts(results: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]
-            ) -> dict[str, tuple[str, list[Line], str, bool]]:
+            ) -> dict[str, tuple[str, list[Line], str]]:
+    """Kind → title, curves and name of the x axis."""
     name, most = columns[0]['evaluation'], max(one['fraction'] for one in columns)
     usual = 1.0 if any(one['length'] == 1 for one in columns) else max(
         one['length'] for one in columns)
     full = [one for one in columns if one['fraction'] == most]
-    count = {one['fraction']: _images(results, one) for one in columns}
+    count = {one['fraction']: images_of(results, one) for one in columns}
     return {
         'labels': (f'{name}: score by labels', _lines(
             results, [one for one in columns if one['length'] == usual],
-            lambda column: count[column['fraction']]), 'labelled training images', True),
+            lambda column: count[column['fraction']]), 'labelled training images'),
         'length': (f'{name}, {labels(results, full[0])}: score by length', _lines(
-            results, full, lambda column: column['length']), 'length of fine-tuning, × its own',
-            True),
+            results, full, lambda column: column['length']), 'length of fine-tuning, × its own'),
         'compute': (f'{name}, {labels(results, full[0])}: score by pretraining', _by_compute(
             results, next(one for one in full if one['length'] == usual)),
-            'CPU-minutes of pretraining, as measured', True)}
-
-
-def _images(results: Mapping[str, Any], column: Mapping[str, Any]) -> float | None:
-    return next((cell['labelled_images'] for cell in results['cells']
-                 if key_of(cell) == key_of(column) and cell.get('labelled_images')), None)
+            'CPU-minutes of pretraining, as measured')}
 
 
 def _lines(results: Mapping[str, Any], columns: Sequence[Mapping[str, Any]],
@@ -125,6 +109,6 @@ def _by_compute(results: Mapping[str, Any], column: Mapping[str, Any]) -> list[L
 
 def _found(results: Mapping[str, Any], row: str, column: Mapping[str, Any]
            ) -> tuple[float, float] | None:
-    line = next((one for one in results['summary'] if one['row'] == row
-                 and key_of(one) == key_of(column) and one['score'] == column['scores'][0]), None)
+    line = next((one for one in summary_of(results, column, column['scores'][0])
+                 if one['row'] == row), None)
     return None if line is None else (line['mean'], line['half_width'] or 0.0)

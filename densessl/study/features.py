@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from skimage import data as photos
 
+from densessl.benchmark.report import save_figure
 from densessl.export.named_network import parse_network
-from densessl.files import atomic_path
 from densessl.probes.frozen import Measured, load_measured
 from densessl.study.cells import Place
 from densessl.study.graph import Graph, row_name
@@ -95,6 +95,4 @@ def _grid(images: Sequence[np.ndarray], pictures: Mapping[str, Sequence[np.ndarr
         for i, image in enumerate(shown):
             axes[i][j].imshow(image)
             axes[i][j].set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as unfinished:
-        figure.savefig(unfinished, format='png', facecolor='white')
+    save_figure(figure, path)

@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from densessl.study.cells import Cell, Place
+from densessl.study.cells import DONE, Cell, Place
 from densessl.study.evaluating import Downstream, Finetuning, Probe, Scoring
 from densessl.study.mask_quality import MaskQuality
 from densessl.study.plan import RANDOM, Evaluation, Study, Weights, share
@@ -51,7 +51,7 @@ class _Builder:
 
     def __init__(self, study: Study, place: Place) -> None:
         self.study, self.place = study, place
-        self.recipes: dict[int, Recipe] = {}
+        self.recipes = {id(weights): Recipe(weights) for weights in study.weights}
         self.downstream: dict[tuple[int, str], Downstream] = {}
         self.made = {name: DrawnLabels(f'label maps of {source.label_maps_of}', source=source,
                                      digest=place.digest(source.label_maps_of))
@@ -80,7 +80,7 @@ class _Builder:
             (id(evaluation), config), Downstream(config, evaluation)))
 
     def pretraining(self, weights: Weights, seed: int) -> Pretraining:
-        recipe = self.recipes.setdefault(id(weights), Recipe(weights))
+        recipe = self.recipes[id(weights)]
         digests = tuple(self.place.digest(one) for one in weights.data)
         files = {name: self.place.digest(name) for name in weights.files}
         common = {'recipe': recipe, 'digests': digests}
@@ -98,7 +98,7 @@ class _Builder:
 
     def mask_quality(self, weights: Weights) -> MaskQuality | None:
         """None for rows without masks, and for masks that are made for one data set alone."""
-        recipe = self.recipes.setdefault(id(weights), Recipe(weights))
+        recipe = self.recipes[id(weights)]
         if not weights.config or not recipe.masks or any('{' in str(value) for value in
                                                          recipe.masks.values()):
             return None
@@ -155,7 +155,7 @@ class Estimates:
         self.found: dict[str, list[float]] = {}
         for cell in cells:
             record = cell.record(place)
-            if record is not None and record['status'] == 'done':
+            if record is not None and record['status'] == DONE:
                 self.add(cell, record['cpu_seconds'] / 60)
 
     def add(self, cell: Cell, minutes: float) -> None:

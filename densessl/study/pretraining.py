@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from densessl.errors import UsageError
 from densessl.study.cells import Cell, Command, Place, Run
 from densessl.study.recipe import Masks, OfRecipe
@@ -50,7 +52,7 @@ class Calibration(OfRecipe):
         steps = list(self.steps)
         while len(steps) < MOST_RUNS and len(runs) >= len(steps):
             costs = [run['cpu_seconds'] for run in runs[:len(steps)]]
-            base = _cheapest(costs[:-1])
+            base = int(np.argmin(costs[:-1]))
             longer = costs[-1] - costs[base]
             if longer >= MEASURABLE:
                 break
@@ -61,7 +63,7 @@ class Calibration(OfRecipe):
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
         steps, costs = self.lengths(runs), [run['cpu_seconds'] for run in runs]
-        base = _cheapest(costs[:-1])
+        base = int(np.argmin(costs[:-1]))
         a_step = (costs[-1] - costs[base]) / (steps[-1] - steps[base])
         if a_step <= 0:
             raise UsageError(f'{steps[-1]} steps took no more CPU time than {steps[base]}: give a '
@@ -72,10 +74,6 @@ class Calibration(OfRecipe):
     def tidy(self, place: Place) -> None:
         for folder in self.folder(place).glob('run*'):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cheapest(costs: Sequence[float]) -> int:
-    return min(range(len(costs)), key=costs.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -112,19 +110,18 @@ class Pretraining(OfRecipe):
         weights = self.recipe.weights
         if weights.cpu_minutes is None:
             return max(1, int(weights.epochs * count // self.recipe.batch))
-        left = 60 * weights.cpu_minutes
-        for one in self.after:
-            record = one.record(place)
-            if isinstance(one, Masks):
-                left -= record['cpu_seconds']
-            elif isinstance(one, Calibration):
-                left -= record['cpu_seconds_to_start']
-                a_step = record['cpu_seconds_a_step']
-        steps = int(left // a_step)
+        measured = self.before(Calibration).record(place)
+        a_step = measured['cpu_seconds_a_step']
+        left = 60 * weights.cpu_minutes - self._seconds_of_masks(place)
+        steps = int((left - measured['cpu_seconds_to_start']) // a_step)
         if steps < 1:
             raise UsageError(f'{weights.cpu_minutes:g} CPU-minutes are not enough for one step of '
                              f'{a_step:.1f} s')
         return steps
+
+    def _seconds_of_masks(self, place: Place) -> float:
+        masks = self.before(Masks)
+        return masks.record(place)['cpu_seconds'] if masks else 0
 
     def command(self, place: Place, runs: Sequence[Run]) -> Command | None:
         source, count = self.images(place)
@@ -141,17 +138,14 @@ class Pretraining(OfRecipe):
         _, meta = load_backbone_file(self.backbone(place))
         found = {key: meta[key] for key in ('method', 'backbone', 'images', 'steps',
                                             'global_batch', 'sha256')}
-        before = [one.record(place) for one in self.after]
+        calibration = self.before(Calibration)
         return {**found, 'epochs': round(meta['epochs'], 3),
                 'images_seen': meta['steps'] * meta['global_batch'],
                 'cpu_minutes_given': self.recipe.weights.cpu_minutes,
                 'cpu_seconds_of_training': runs[0]['cpu_seconds'],
-                'cpu_seconds_of_masks': sum(
-                    record['cpu_seconds'] for one, record in zip(self.after, before, strict=True)
-                    if isinstance(one, Masks)),
-                'cpu_seconds_a_step_measured_before': next(
-                    (record['cpu_seconds_a_step'] for record in before
-                     if 'cpu_seconds_a_step' in record), None)}
+                'cpu_seconds_of_masks': self._seconds_of_masks(place),
+                'cpu_seconds_a_step_measured_before': (
+                    calibration.record(place)['cpu_seconds_a_step'] if calibration else None)}
 
     def products(self, place: Place) -> list[Path]:
         return [self.backbone(place)]

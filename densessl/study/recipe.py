@@ -159,8 +159,9 @@ class OfRecipe(Cell):
         """The files that it reads beside the images, and what it continues from; empty of one from
         random weights."""
         found = {'files': dict(self.files)} if self.files else {}
-        return {**found, 'init': self.recipe.weights.init,
-                **self.recipe.continuing} if self.recipe.weights.init else found
+        if self.recipe.weights.init:
+            found |= {'init': self.recipe.weights.init, **self.recipe.continuing}
+        return found
 
     def images(self, place: Place) -> tuple[Path, int]:
         """What ``--data`` takes, and how many images that are."""
@@ -169,8 +170,12 @@ class OfRecipe(Cell):
 
     def store(self, place: Place) -> Path | None:
         """The masks that were made for it; None if it takes none."""
-        made = [one for one in self.after if isinstance(one, Masks)]
-        return made[0].folder(place) / 'masks' if made else None
+        made = self.before(Masks)
+        return made.folder(place) / 'masks' if made else None
+
+    def before(self, kind: type[Cell]) -> Cell | None:
+        """The cell of a kind that it needs, if there is one."""
+        return next((one for one in self.after if isinstance(one, kind)), None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import cv2
 
-from densessl.benchmark.tables import Rows, markdown
+from densessl.benchmark.report import table_of
+from densessl.benchmark.tables import Rows, bullets, markdown
 from densessl.pictures import page
 from densessl.study import tables
 
@@ -30,7 +31,7 @@ def study_markdown(results: Mapping[str, Any], pictures: Mapping[str, str], leve
         if title:
             parts.append(f'{head}# {title}')
         parts.append(markdown(tables.score_rows(results, columns)))
-    parts.append('\n'.join(f'- {note}' for note in tables.notes(results)))
+    parts.append(bullets(tables.notes(results)))
     for title, path in pictures.items():
         parts.append(f'![{title}]({path})')
         if title == FEATURES:
@@ -80,5 +81,5 @@ def study_page(results: Mapping[str, Any], pictures: Mapping[str, Path], path: P
 
 
 def _table(rows: Rows) -> str:
-    plain = [[one.replace('**', '') for one in row] for row in rows]
-    return page.table(plain[0], plain[1:], numbers=range(1, len(plain[0])))
+    """Without the signs for bold type."""
+    return table_of([[one.replace('**', '') for one in row] for row in rows])

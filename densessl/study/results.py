@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import densessl
-from densessl.benchmark.statistics import LEVEL, holm, interval, paired_test
+from densessl.benchmark.statistics import LEVEL, holm, interval, paired_by_seed
 from densessl.study.cells import DONE, Cell, Place
 from densessl.study.evaluating import Scoring
 from densessl.study.graph import Graph, not_given, row_name
@@ -133,12 +133,9 @@ def comparisons(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for column in found['columns']:
         score = column['scores'][0]
         for row in found['rows']:
-            theirs = _like(found, row, column, score)
             ours = values(found, row['row'], column, score)
-            seeds = sorted(set(ours) & set(theirs))
-            if row['name'] != found['against'] and seeds:
-                test = paired_test([ours[seed] for seed in seeds],
-                                   [theirs[seed] for seed in seeds])
+            test = paired_by_seed(ours, _like(found, row, column, score))
+            if row['name'] != found['against'] and test:
                 lines.append({'row': row['row'], **_name(column), 'score': score, **vars(test)})
     tested = [line for line in lines if line['p'] is not None]
     for line, p in zip(tested, holm([line['p'] for line in tested]), strict=True):

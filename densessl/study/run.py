@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import densessl
 from densessl.benchmark.processes import Job, Slot, last_words, work_through
@@ -42,6 +43,11 @@ class Work:
     attempts: int = 1
     job: Job | None = None
     since: float = 0.0
+
+    def spent_with(self, cpu_seconds: float, seconds: float) -> dict[str, float]:
+        """What the command at hand took, with an attempt that took so much."""
+        return {'cpu_seconds': self.spent['cpu_seconds'] + cpu_seconds,
+                'seconds': self.spent['seconds'] + seconds}
 
 
 class Runner:
@@ -151,8 +157,7 @@ class Runner:
             self._note(work, job.cpu_seconds, seconds)
             self._fail(work.cell, f'{last_words(job.log)} (exit code {code}; {job.log})')
             return
-        work.runs.append({'cpu_seconds': work.spent['cpu_seconds'] + job.cpu_seconds,
-                          'seconds': work.spent['seconds'] + seconds})
+        work.runs.append(work.spent_with(job.cpu_seconds, seconds))
         work.spent, work.job = {'cpu_seconds': 0.0, 'seconds': 0.0}, None
         self._note(work)
         self._prepare(work)
@@ -168,12 +173,9 @@ class Runner:
         except (LookupError, ValueError, OSError) as error:     # the others go on
             self._fail(cell, f'what it left cannot be read ({type(error).__name__}: {error})')
             return
-        write_json(cell.folder(place) / RECORD, {
-            'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'status': DONE,
-            'settings': cell.settings, 'after': [one.id for one in cell.after], **found,
-            'cpu_seconds': cpu, 'seconds': seconds, 'runs': work.runs, 'attempts': work.attempts,
-            'jobs': len(self.room), 'threads': place.threads,
-            'written': time.strftime('%Y-%m-%d %H:%M'), 'densessl': densessl.__version__,
+        self._record(cell, {
+            'status': DONE, **found, 'cpu_seconds': cpu, 'seconds': seconds, 'runs': work.runs,
+            'attempts': work.attempts, 'jobs': len(self.room), 'threads': place.threads,
             **self.facts})
         (cell.folder(place) / ATTEMPT).unlink(missing_ok=True)
         cell.tidy(place)
@@ -186,11 +188,14 @@ class Runner:
 
     def _fail(self, cell: Cell, reason: str) -> None:
         self.failed[cell.id] = reason
-        write_json(cell.folder(self.place) / RECORD, {
-            'id': cell.id, 'kind': cell.kind, 'label': cell.label, 'status': FAILED,
-            'reason': reason, 'settings': cell.settings, 'after': [one.id for one in cell.after],
-            'written': time.strftime('%Y-%m-%d %H:%M'), 'densessl': densessl.__version__})
+        self._record(cell, {'status': FAILED, 'reason': reason})
         self._tell(f'{cell.label}: FAILED: {reason}')
+
+    def _record(self, cell: Cell, found: Mapping[str, Any]) -> None:
+        write_json(cell.folder(self.place) / RECORD, {
+            'id': cell.id, 'kind': cell.kind, 'label': cell.label, **found,
+            'settings': cell.settings, 'after': [one.id for one in cell.after],
+            'written': time.strftime('%Y-%m-%d %H:%M'), 'densessl': densessl.__version__})
 
     def _tell(self, text: str) -> None:
         number = self.total - len(self.waiting) - len(self.running)
@@ -198,10 +203,9 @@ class Runner:
 
     def _note(self, work: Work, cpu_seconds: float = 0.0, seconds: float = 0.0) -> None:
         """Write down what was spent on a cell that is not done, so that a stop loses no account."""
-        spent = {'cpu_seconds': work.spent['cpu_seconds'] + cpu_seconds,
-                 'seconds': work.spent['seconds'] + seconds}
         write_json(work.cell.folder(self.place) / ATTEMPT, {
-            'runs': work.runs, 'spent': spent, 'attempts': work.attempts})
+            'runs': work.runs, 'spent': work.spent_with(cpu_seconds, seconds),
+            'attempts': work.attempts})
 
     def _beat(self) -> None:
         if time.monotonic() - self.beaten < BEAT:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from densessl.benchmark.processes import Slot, slots
+from densessl.benchmark.processes import MOST_JOBS, Slot, slots
 from densessl.benchmark.tables import markdown
 from densessl.errors import UsageError
 from densessl.files import write_json, write_text
@@ -25,7 +25,7 @@ from densessl.study.run import NEEDS, Runner
 ROOT = 'DENSESSL_STUDY_DATA'    # the variable with the folder of all data sets
 USUAL = ('data', '../shared/data')      # where they are looked for if nobody says it
 FEATURES = 'features.png'
-MOST_JOBS, LONGEST = 1024, 10 ** 7
+LONGEST = 10 ** 7       # minutes
 Say = Callable[[str], None]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from densessl.bounds import NOT_EMPTY, NotNegative, Range, check_value
+from densessl.bounds import NOT_EMPTY, NotNegative, Range, check_section
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
 from densessl.study.plan import FILLED, RANDOM, Evaluation, Published, Source, Study, Weights
 
@@ -35,6 +35,7 @@ EVALUATION = {
     'probe': Literal['dense', 'linear', 'knn'], 'finetune': Text, 'instead': Mapping[str, Text],
     'data': Text, 'fractions': Sequence[Text | float], 'lengths': Sequence[Length],
     'scores': Sequence[Text], 'arguments': dict, 'options': dict, 'minutes': NotNegative}
+LENGTHS = ('epochs', 'cpu_minutes')
 OF_WEIGHTS = ('weights', 'backbone', 'like', 'minutes', 'published', 'note')
 OF_PROBES = ('size', 'square', 'stage', 'ignore', 'map', 'decay', 'neighbors', 'temperature')
 
@@ -77,20 +78,14 @@ def study_of(content: Any, stem: str) -> Study:
     sources = {str(key): _source(str(key), value, content['data'])
                for key, value in content['data'].items()}
     common = content.get('pretraining', {})
-    _check('pretraining', common, PRETRAINING)
+    _check('pretraining', common, {key: kind for key, kind in PRETRAINING.items()
+                                   if key != 'weights'})       # a row's own
     weights = [one for key, value in content['pretrainings'].items()
                for one in _weights(str(key), value, common, sources)]
     evaluations = [one for key, value in content['evaluations'].items()
                    for one in _evaluations(str(key), value, sources)]
-    names = [one.name for one in weights]
-    for one in weights:
-        _among(f'pretrainings.{one.name}.like', one.like, names)
-        for key in one.published:
-            _among(f'pretrainings.{one.name}.published', key, [one.name for one in evaluations])
-    for one in evaluations:
-        for key in one.instead:
-            _among(f'evaluations.{one.name}.instead', key, names)
-    _among('against', content.get('against'), names)
+    _check_names(weights, evaluations)
+    _among('against', content.get('against'), [one.name for one in weights])
     _among('masks_on', content.get('masks_on'), sources)
     first, second = content.get('calibration', (2, 10))
     if second <= first:
@@ -104,44 +99,63 @@ def study_of(content: Any, stem: str) -> Study:
         content.get('masks_on'))
 
 
+def _check_names(weights: Sequence[Weights], evaluations: Sequence[Evaluation]) -> None:
+    """Check that what pretrainings and evaluations say of each other is about some of them."""
+    names, scored = [one.name for one in weights], [one.name for one in evaluations]
+    for one in weights:
+        _among(f'pretrainings.{one.name}.like', one.like, names)
+        for key in one.published:
+            _among(f'pretrainings.{one.name}.published', key, scored)
+    for one in evaluations:
+        for key in one.instead:
+            _among(f'evaluations.{one.name}.instead', key, names)
+
+
 def _source(name: str, value: Any, all_of_them: Mapping[str, Any]) -> Source:
     value = {'what': value} if isinstance(value, str) else value or {}
     _check(f'data.{name}', value, SOURCE)
     if not re.fullmatch(r'[\w.-]+', name):
         raise UsageError(f'data.{name}: a name has letters, digits and . - _ only')
     _among(f'data.{name}.label_maps_of', value.get('label_maps_of'), all_of_them)
-    return Source(name, value.get('what', ''), value.get('url', ''), value.get('label_maps_of'),
-                  tuple(value.get('classes', ())))
+    return Source(name, **{**value, 'classes': tuple(value.get('classes', ()))})
 
 
 def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[str, Source]
              ) -> list[Weights]:
     where = f'pretrainings.{name}'
     _check(where, value, PRETRAINING)
-    if ('config' in value) + ('weights' in value) != 1 and not (
-            'config' in common and 'weights' not in value):
+    given = value if 'weights' in value else {**common, **value}
+    if ('weights' in value) == ('config' in given):
         raise UsageError(f'{where}: give config (it is pretrained) or weights (random, or the '
                          f'name of a file in data), and not both')
     if 'weights' in value:
-        if value['weights'] != RANDOM:
-            _among(f'{where}.weights', value['weights'], [RANDOM, *sources])
-        elif 'backbone' not in value:
-            raise UsageError(f'{where}: random weights need a backbone: TARGET.NAME')
-        for key in value:
-            if key not in OF_WEIGHTS:
-                raise UsageError(f'{where}.{key} does nothing for weights that are not trained '
-                                 f'here; they take {", ".join(OF_WEIGHTS)}')
-        return [Weights(name, **value)]
-    given = {**common, **value, 'options': {**common.get('options', {}),
-                                            **value.get('options', {})}}
-    for key in ('epochs', 'cpu_minutes'):    # what a row says outweighs what all have
-        if key in value:
-            given = {k: v for k, v in given.items()
-                     if k in value or k not in ('epochs', 'cpu_minutes')}
+        return [_ready(name, where, value, sources)]
+    if any(key in value for key in LENGTHS):    # what a row says outweighs what all have
+        given = {key: one for key, one in given.items() if key in value or key not in LENGTHS}
+    options = {**common.get('options', {}), **value.get('options', {})}
+    return _trained(name, where, {**given, 'options': options}, sources)
+
+
+def _ready(name: str, where: str, value: Mapping[str, Any], sources: Mapping[str, Source]
+           ) -> Weights:
+    """Weights that are not trained here."""
+    if value['weights'] != RANDOM:
+        _among(f'{where}.weights', value['weights'], [RANDOM, *sources])
+    elif 'backbone' not in value:
+        raise UsageError(f'{where}: random weights need a backbone: TARGET.NAME')
+    for key in value:
+        if key not in OF_WEIGHTS:
+            raise UsageError(f'{where}.{key} does nothing for weights that are not trained '
+                             f'here; they take {", ".join(OF_WEIGHTS)}')
+    return Weights(name, **value)
+
+
+def _trained(name: str, where: str, given: dict[str, Any], sources: Mapping[str, Source]
+             ) -> list[Weights]:
+    """A pretraining, for each of its CPU times."""
     if ('epochs' in given) == ('cpu_minutes' in given):
         raise UsageError(f'{where}: give epochs or cpu_minutes, and not both')
-    data = given.pop('data', ())
-    data = (data,) if isinstance(data, str) else tuple(data)
+    data = _listed(given.pop('data', ()))
     if not data:
         raise UsageError(f'{where}: data is missing: what is it pretrained on?')
     for one in data:
@@ -154,11 +168,14 @@ def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[
     for key, value in given['options'].items():
         for one in re.findall(FILLED, value) if isinstance(value, str) else ():
             _among(f'{where}.options.{key}', one, sources)
-    budgets = given.pop('cpu_minutes', None)
-    budgets = budgets if isinstance(budgets, list) else [budgets]
+    budgets = _listed(given.pop('cpu_minutes', None))
     seeds = tuple(given.pop('seeds')) if 'seeds' in given else None
     return [Weights(name, data=data, cpu_minutes=minutes, seeds=seeds, **given)
             for minutes in budgets]
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _evaluations(name: str, value: Any, sources: Mapping[str, Source]) -> list[Evaluation]:
@@ -200,8 +217,7 @@ def _check(where: str, value: Any, kinds: Mapping[str, Any], needs: Sequence[str
     for key in needs:
         if key not in value:
             raise UsageError(f'{where} has no {key}: it must say that')
-    for key, one in value.items():
-        check_value(f'{where}: {key}', one, kinds[key])
+    check_section(f'{where}: ', value, kinds)
 
 
 def _among(where: str, name: str | None, known: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from densessl.benchmark.tables import BLANK, Rows
+from densessl.benchmark.tables import BLANK, Rows, test_cells
 from densessl.study.plan import share
 from densessl.study.results import key_of
 
@@ -65,10 +65,21 @@ def heading(results: Mapping[str, Any], column: Mapping[str, Any], score: str,
 
 def labels(results: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     """``'1/8 of the labels (46 images)'``."""
-    counts = {cell['labelled_images'] for cell in results['cells']
-              if key_of(cell) == key_of(column) and cell.get('labelled_images')}
-    count = f' ({min(counts)} images)' if counts else ''
-    return f'{share(column["fraction"])}{count}'
+    images = images_of(results, column)
+    return share(column['fraction']) + (f' ({images} images)' if images else '')
+
+
+def images_of(results: Mapping[str, Any], column: Mapping[str, Any]) -> int | None:
+    """How many labelled images the scores of a column are from, once one is there."""
+    return min((cell['labelled_images'] for cell in results['cells']
+                if key_of(cell) == key_of(column) and cell.get('labelled_images')), default=None)
+
+
+def summary_of(results: Mapping[str, Any], column: Mapping[str, Any], score: str
+               ) -> list[dict[str, Any]]:
+    """The lines of the summary about a score of a column."""
+    return [line for line in results['summary']
+            if key_of(line) == key_of(column) and line['score'] == score]
 
 
 def cost_rows(results: Mapping[str, Any]) -> Rows:
@@ -97,12 +108,7 @@ def comparison_rows(results: Mapping[str, Any]) -> Rows:
     rows = [['pretraining', 'scored by', 'seeds', f'difference from {results["against"]}',
              '95 % interval', 'p', 'p adjusted']]
     for line in results['comparisons']:
-        difference, half = line['difference'], line['half_width']
-        interval = (BLANK if half is None else
-                    f'{signed(difference - half)} to {signed(difference + half)}')
-        p = [BLANK, BLANK] if line['p'] is None else [_p(line['p']), _p(line['p_adjusted'])]
-        rows.append([line['row'], _scored_by(line, results), str(line['n']), signed(difference),
-                     interval, *p])
+        rows.append([line['row'], _scored_by(line, results), *test_cells(line)])
     return rows
 
 
@@ -143,8 +149,7 @@ def sentence(results: Mapping[str, Any]) -> str:
     """What was found in the first column, in words that claim no more than that."""
     column = results['columns'][0]
     score = column['scores'][0]
-    lines = sorted((line for line in results['summary'] if key_of(line) == key_of(column)
-                    and line['score'] == score), key=lambda line: -line['mean'])
+    lines = sorted(summary_of(results, column, score), key=lambda line: -line['mean'])
     if not lines:
         return 'Nothing has been measured yet.'
     found = '; '.join(f'{line["row"]} {amount(line)}' for line in lines)
@@ -158,14 +163,8 @@ def amount(line: Mapping[str, Any]) -> str:
     return f'{line["mean"]:.1f} ± {line["half_width"]:.1f}'
 
 
-def signed(value: float) -> str:
-    """``+4.2`` or ``−0.3``."""
-    return f'{value:+.1f}'.replace('-', '−')
-
-
 def _cell(results: Mapping[str, Any], row: str, column: Mapping[str, Any], score: str) -> str:
-    lines = [line for line in results['summary'] if key_of(line) == key_of(column)
-             and line['score'] == score]
+    lines = summary_of(results, column, score)
     own = next((line for line in lines if line['row'] == row), None)
     if own is None:
         return BLANK
@@ -193,7 +192,3 @@ def _scored_by(line: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 def _span(numbers: Iterable[float], form: str) -> str:
     low, high = (format(pick(numbers), form) for pick in (min, max))
     return low if low == high else f'{low} – {high}'
-
-
-def _p(value: float) -> str:
-    return '< 0.001' if value < 0.001 else f'{value:.3f}'

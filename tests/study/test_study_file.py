@@ -75,6 +75,8 @@ def test_lists_are_written_out(study):
     ('backbone: torchvision.resnet18', 'backbone: torchvision.resnet18, epochs: 5',
      'pretrainings.random.epochs does nothing for weights that are not trained here'),
     ('a.b: 3', 'init: x', 'pretrainings.own.options.init: give init as a key of its own'),
+    ('{data: photos, cpu', '{weights: nobody, data: photos, cpu', "unknown key 'weights' in "
+     'pretraining'),
     ('label_maps_of: road', 'label_maps_of: rode', "data.maps.label_maps_of: 'rode' is not"),
 ])
 def test_what_is_wrong_is_named_with_choices(study, old, new, words):
