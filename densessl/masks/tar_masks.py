@@ -62,8 +62,13 @@ class TarMasks(Masks):
         raise UnreadableImage(self.where(i, which), 'there is none')
 
     def stat(self, i: int, which: int = 0) -> tuple[int, int]:
-        state = os.stat(self.shards.path(self.entries[i, 0]))
-        return int(self.entries[i, 2 + 2 * which]), state.st_mtime_ns
+        size = int(self.entries[i, 2 + 2 * which])
+        try:
+            if size:
+                return size, os.stat(self.shards.path(self.entries[i, 0])).st_mtime_ns
+        except OSError as error:
+            raise UnreadableImage(self.where(i, which), str(error.strerror)) from error
+        raise UnreadableImage(self.where(i, which), 'there is none')
 
     def having(self) -> Sequence[int]:
         return np.flatnonzero((self.entries[:, 2::2] > 0).all(axis=1))

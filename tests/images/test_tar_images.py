@@ -124,6 +124,19 @@ def test_a_selection_keeps_images_and_masks_together(written):
     assert store.data(1, 1) == masks_beside(images).data(8, 1)
 
 
+def test_a_shard_that_has_gone_is_an_image_that_cannot_be_read(written, tmp_path):
+    images = find_images(written / 'out')
+    masks = masks_beside(images)
+    assert masks.stat(0) == (len(masks.data(0)), images.stat(0)[1])
+    gone = images.path(0).rename(tmp_path / 'elsewhere')
+    try:
+        for read in (images.stat, masks.stat):
+            with pytest.raises(UnreadableImage, match='No such file'):
+                read(0)
+    finally:
+        gone.rename(images.path(0))
+
+
 def test_few_files_are_open_whoever_reads(written, monkeypatch):
     monkeypatch.setattr(tar_files, 'OPEN', 2)
     images = find_images(written / 'out')
