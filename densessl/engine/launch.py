@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from densessl.errors import UsageError, shown
 
 PORT = 29500         # torch's own default
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 @dataclass(frozen=True)
