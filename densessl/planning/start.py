@@ -14,7 +14,7 @@ import torch
 from mmengine import Config
 
 from densessl.backbones import spelled, without_sources
-from densessl.bounds import check_value
+from densessl.bounds import check_section
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import UsageError, shown
 from densessl.export.start import Start, place, read_start
@@ -39,9 +39,7 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
     Raises:
         UsageError: there are none where the config says, or they cannot be read.
     """
-    for key, kind in CONFIG_KEYS.items():
-        if key in cfg:
-            check_value(key, cfg[key], kind)
+    check_section('', cfg, CONFIG_KEYS)
     given, kept = cfg.get('init'), folder / KEPT
     if not given:
         lone = next((key for key in CONFIG_KEYS if cfg.get(key)), None)
