@@ -19,8 +19,9 @@ from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
 from densessl.planning.config_check import check_config
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
-from densessl.planning.learning_rate import SCHEDULE_KEYS, SCHEDULES
+from densessl.planning.learning_rate import SCHEDULES
 from densessl.planning.plan import choose_row
+from densessl.planning.schema import SECTIONS
 from densessl.planning.start import follow
 from densessl.registry import MASK_GENERATORS, METHODS
 
@@ -131,4 +132,5 @@ def _arguments_of(path: str, kind: str) -> set[str] | None:
 def _of_schedule(schedule: Callable[..., float] | None) -> set[str] | None:
     if schedule is None:
         return None
-    return SCHEDULE_KEYS - {'milestones', 'gamma'} | set(inspect.signature(schedule).parameters)
+    every = set(SECTIONS['schedule']) - {'milestones', 'gamma'}
+    return every | set(inspect.signature(schedule).parameters)
