@@ -22,7 +22,7 @@ from densessl.planning.continuing import TABLE, about_continuing, apply_continui
 from densessl.planning.learning_rate import SCHEDULES
 from densessl.planning.plan import choose_row
 from densessl.planning.schema import SECTIONS
-from densessl.planning.start import follow
+from densessl.planning.start import check_start, follow
 from densessl.registry import MASK_GENERATORS, METHODS
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
@@ -56,17 +56,18 @@ class Configured:
 
     def about_start(self, steps: int) -> list[str]:
         """What the user is told of the weights to start from, and of the recipe for them."""
-        return [f'start: {line}' for line in (
-            [*self.start.lines, *self.followed] if self.start else [])] + [
-            f'continuing: {line}' for line in (
-                about_continuing(self.cfg, steps) if self.start else [])]
+        if self.start is None:
+            return []
+        return [*(f'start: {line}' for line in (*self.start.lines, *self.followed)),
+                *(f'continuing: {line}' for line in about_continuing(self.cfg, steps))]
 
 
 def configure(config: str, options: Mapping[str, Any] | None = None, epochs: float | None = None,
               said: Mapping[str, Any] | None = None,
               start_of: Callable[[Config], Start | None] = lambda cfg: None) -> Configured:
     """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;
-    what the command line says outweighs the row. It follows the weights to start from.
+    what the command line says outweighs the row. It follows the weights to start from, which must
+    be of its network.
 
     Args:
         said: keys of the config that the command line has arguments for.
@@ -97,8 +98,10 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: flo
     if start:       # what the overrides say was found to agree with it
         follow(cfg, start, options)
     notes += settle_types(cfg, published, options, _arguments_of)
-    return Configured(cfg, check_config(cfg, config), epochs, tuple(dict.fromkeys(notes)), start,
-                      tuple(followed))
+    method = check_config(cfg, config)
+    if start:
+        check_start(start, cfg)
+    return Configured(cfg, method, epochs, tuple(dict.fromkeys(notes)), start, tuple(followed))
 
 
 def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from densessl.environment import is_out_of_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.method import Method
 from densessl.planning.configured import configure
-from densessl.planning.start import check_start, new_start
+from densessl.planning.start import new_start
 from densessl.registry import METHODS
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
@@ -76,8 +76,6 @@ def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
         raise UsageError('--find-batch fills the memory of a GPU, and there is none here; with '
                          '--memory-limit GIB the tensors of a step are counted on the CPU instead')
     configured = configure(config, options, epochs, init, new_start)
-    if configured.start:
-        check_start(configured.start, configured.cfg)
     trial = Trial(configured.cfg, configured.method, device)
     limit = None if memory_limit is None else memory_limit * GIB
     with Backends.of(configured.cfg).applied(), limited_memory(device, limit) as peak:

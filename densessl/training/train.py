@@ -43,7 +43,7 @@ from densessl.planning.plan import (
     refuse_small_batches,
     require_enough_images,
 )
-from densessl.planning.start import check_start, find_start, keep
+from densessl.planning.start import find_start, keep
 from densessl.signals import given_back_after_failure
 from densessl.training.hooks import StepHook
 from densessl.training.live import show_live
@@ -103,8 +103,6 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
-    if configured.start:
-        check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
     minutes = configured.cfg.get('process_timeout', PATIENCE)
     with (together(read_launch(launcher), minutes) as (launch, store),
