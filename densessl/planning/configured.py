@@ -19,6 +19,7 @@ from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
 from densessl.planning.config_check import check_config
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
+from densessl.planning.decisive_settings import changes, settings_of
 from densessl.planning.learning_rate import SCHEDULES
 from densessl.planning.plan import choose_row
 from densessl.planning.schema import SECTIONS
@@ -36,23 +37,33 @@ class Configured:
     """A checked config.
 
     Attributes:
+        config: its path or name. options: the user's overrides by dotted key.
+        published: without overrides, with the row of its recipe for as many epochs.
         notes: what of the published config was left out for an override's sake, a line each.
         start: weights to start from, if those are not random.
         followed: what of the config follows them, a line each.
     """
 
+    config: str
+    options: Mapping[str, Any]
     cfg: Config
+    published: Config
     method: type[Method]
     epochs: float
     notes: tuple[str, ...]
     start: Start | None = None
     followed: tuple[str, ...] = ()
 
-    def about_overrides(self, options: Mapping[str, Any]) -> list[str]:
+    def about_overrides(self) -> list[str]:
         """What the user is told of overrides that something else took the place of."""
-        open_ones = {key: value for key, value in options.items()
+        open_ones = {key: value for key, value in self.options.items()
                      if not (self.start and key == 'model.backbone' and value is None)}
         return [*self.notes, *replaced_overrides(self.cfg, open_ones)]
+
+    def differences(self) -> list[str]:
+        """The settings that differ from the published ones, a line each."""
+        return [f'{key} {new} instead of {old}' for key, old, new in
+                changes(settings_of(self.published), settings_of(self.cfg))]
 
     def about_start(self, steps: int) -> list[str]:
         """What the user is told of the weights to start from, and of the recipe for them."""
@@ -101,7 +112,9 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: flo
     method = check_config(cfg, config)
     if start:
         check_start(start, cfg)
-    return Configured(cfg, method, epochs, tuple(dict.fromkeys(notes)), start, tuple(followed))
+    choose_row(published, epochs)
+    return Configured(config, options, cfg, published, method, epochs,
+                      tuple(dict.fromkeys(notes)), start, tuple(followed))
 
 
 def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
