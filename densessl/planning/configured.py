@@ -17,7 +17,7 @@ from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
-from densessl.planning.config_check import check_config
+from densessl.planning.config_check import check_config, class_named
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
 from densessl.planning.decisive_settings import changes, settings_of
 from densessl.planning.learning_rate import SCHEDULES
@@ -134,11 +134,8 @@ def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> No
 def _arguments_of(path: str, kind: str) -> set[str] | None:
     if path == 'schedule':
         return _of_schedule(SCHEDULES.get(kind))
-    try:
-        cls = REGISTRIES[path].get(kind) if path in REGISTRIES else None
-    except (UsageError, ImportError, ValueError):      # no such type: the check says so
-        return None
-    if not isinstance(cls, type):
+    cls = class_named(REGISTRIES[path], kind) if path in REGISTRIES else None
+    if cls is None:     # no such type: the check says so
         return None
     parameters = parameters_of(cls)
     known = set(parameters) - {'self', 'params'}
