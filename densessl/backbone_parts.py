@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from densessl.backbones import finest_first
+from densessl.backbones import evaluating, finest_first
 
 QUARTERS = 4        # stages of a network that has one resolution
 FEWEST_BLOCKS = 4
@@ -43,18 +43,15 @@ def parameters_by_stage(backbone: nn.Module, size: int = 224) -> list[list[str]]
 def _needed(backbone: nn.Module, owned: dict[str, nn.Parameter], size: int) -> list[set[str]]:
     """The parameters that each map depends on, finest first."""
     weight = next(iter(owned.values()))
-    modes = {module: module.training for module in backbone.modules()}
     trained = {name: parameter.requires_grad for name, parameter in owned.items()}
     try:
-        backbone.eval()     # leaves the statistics of batch norm as they are
         backbone.requires_grad_(True)
-        with torch.enable_grad():
+        # evaluation leaves the statistics of batch norm as they are
+        with evaluating(backbone), torch.enable_grad():
             maps = finest_first(backbone(torch.zeros(1, 3, size, size, device=weight.device,
                                                      dtype=weight.dtype)))
             return [_dependencies(map_, owned) for map_ in maps]
     finally:
-        for module, training in modes.items():
-            module.training = training
         for name, parameter in owned.items():
             parameter.requires_grad_(trained[name])
 

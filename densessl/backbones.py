@@ -1,7 +1,8 @@
 """Backbones by name: ``'TARGET.name'`` is asked of that transfer target's plugin."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,18 @@ def finest_first(maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(sorted(maps, key=lambda map_: -map_.shape[-1]))
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within, a network is in evaluation mode; afterwards each part is in its own mode again."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        network.eval()   # not chained: some libraries forget to return the module
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 @torch.no_grad()
 def feature_maps(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
     """The maps of ``image`` (B, 3, H, W) in evaluation mode, finest first; leaves modes and
@@ -76,16 +89,12 @@ def feature_maps(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
     Raises:
         UsageError: the backbone's arguments let it be built, but not run.
     """
-    modes = {module: module.training for module in backbone.modules()}
     try:
-        backbone.eval()   # not chained: some libraries forget to return the module
-        return finest_first(backbone(image))
+        with evaluating(backbone):
+            return finest_first(backbone(image))
     except (TypeError, AttributeError, LookupError) as error:
         raise UsageError(f'the backbone {type(backbone).__name__} does not run on an image: '
                          f'{type(error).__name__}: {error}'.splitlines()[0]) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def feature_stages(backbone: nn.Module, size: int = 224) -> list[Stage]:

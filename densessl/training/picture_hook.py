@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn.functional import interpolate
 
-from densessl.backbones import finest_first
+from densessl.backbones import evaluating, finest_first
 from densessl.errors import RunFailed, UsageError
 from densessl.files import atomic_path, parse_json, write_json
 from densessl.pictures import dense_features, figures
@@ -165,15 +165,10 @@ def features_of(backbone: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
     The class's ``forward`` is called: hooks of others see no pass that is not theirs, and a
     compiled backbone is not compiled again for this size.
     """
-    modes = {module: module.training for module in backbone.modules()}
     device = next(backbone.parameters()).device
-    backbone.eval()
-    try:
+    with evaluating(backbone):
         maps = [finest_first(type(backbone).forward(backbone, image[None].to(device)))[-1]
                 for image in images]
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return dense_features.unit(torch.cat(maps).float().permute(0, 2, 3, 1).cpu().numpy())
 
 
