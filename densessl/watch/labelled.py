@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,8 +132,8 @@ def find_items(settings: ProbeSettings) -> tuple[list[str], list[Item], list[Ite
     else:
         data = find_pixel_labels(root, list(settings.ignore), settings.map)
         names = data.names
-        train, val = ([(image, _reader(label, data.meaning.table)) for image, label in pairs]
-                      for pairs in (data.pairs['train'], data.pairs['val']))
+        train, val = ([(image, partial(_read_label, label, data.meaning.table))
+                       for image, label in data.pairs[split]] for split in ('train', 'val'))
     if not train or not val:
         raise UsageError(f'probe.data {root}: at least 3 labelled images are needed')
     return names, _evenly(train, settings.images), _evenly(val, max(1, settings.images // 2))
@@ -148,9 +149,7 @@ def read_labelled(settings: ProbeSettings, rule: PixelRule) -> LabelledImages:
     paths = [os.path.abspath(image) for image, _ in train]
     rule = with_rule(ImageList.of_paths(paths), rule, say=False).rule
 
-    def read(item: Item) -> tuple[Tensor, Tensor]:
-        return _read(item, settings, rule)
-
+    read = partial(_read, settings=settings, rule=rule)
     with ThreadPoolExecutor(min(8, cores())) as pool:
         parts = [list(pool.map(read, items)) for items in (train, val)]
     return LabelledImages(names, *(Pixels([image for image, _ in part],
@@ -159,18 +158,15 @@ def read_labelled(settings: ProbeSettings, rule: PixelRule) -> LabelledImages:
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
     """At most ``most`` of ``items``, evenly over all."""
-    if len(items) <= most:
-        return list(items)
+    most = min(most, len(items))
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def _reader(path: Path, table: np.ndarray) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        try:
-            return table[read_ids(path)]
-        except (UnusableMap, OSError) as error:
-            raise UsageError(f'{path} {error}') from error
-    return read
+def _read_label(path: Path, table: np.ndarray) -> np.ndarray:
+    try:
+        return table[read_ids(path)]
+    except (UnusableMap, OSError) as error:
+        raise UsageError(f'{path} {error}') from error
 
 
 def _read(item: Item, settings: ProbeSettings, rule: PixelRule) -> tuple[Tensor, Tensor]:
