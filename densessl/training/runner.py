@@ -32,7 +32,8 @@ from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
-from densessl.planning.start import StartsFromWeights
+from densessl.planning.continuing import Continuing, freeze, scale_rates
+from densessl.planning.start import begin
 from densessl.registry import METHODS
 from densessl.training.log import write_any_name
 from densessl.training.run_facts import require_same_run
@@ -46,7 +47,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
+class PretrainRunner(SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's, it starts under ``torchrun`` on CPUs, writes checkpoints atomically and
@@ -76,7 +77,8 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
-        self.freeze_loaded(model)
+        if self.start is not None:      # before anything counts what is trained
+            freeze(model, Continuing.of(self.cfg))
         model, notes = placed(model, self.cfg)
         for note in notes:
             self.logger.info(note)
@@ -88,6 +90,14 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
             return MMDistributedDataParallel(
                 module=model, device_ids=devices, broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Give the stages of a backbone that was loaded their own rates."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if self.start is not None:
+            scale_rates(wrapper, getattr(self.model, 'module', self.model),
+                        Continuing.of(self.cfg))
+        return wrapper
 
     def train(self) -> nn.Module:
         """Train, with the backends' settings that the config says; return the model."""
@@ -155,7 +165,10 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
             return
         if self._resume:
             self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
-        self.begin()
+        if self.start is not None:
+            method = getattr(self.model, 'module', self.model)
+            for line in begin(self.start, method, self.cfg.model.backbone):
+                self.logger.info(f'start: {line}')
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """What users do not need to read goes to the log file alone."""
