@@ -205,7 +205,8 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
 
 def _normalized(pixels: np.ndarray, preprocessor: ViewPreprocessor) -> torch.Tensor:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    return (images - preprocessor.mean) / preprocessor.std
+    images = (images - preprocessor.mean) / preprocessor.std
+    return images.flip(1) if preprocessor.swaps else images
 
 
 def _marked(image: np.ndarray) -> np.ndarray:

@@ -224,5 +224,6 @@ def crops_of(dataset: ViewDataset, position: tuple[int, int]
 
 def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
     """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
+    image = image.flip(-3) if preprocessor.swaps else image
     image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
     return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)
