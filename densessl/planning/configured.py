@@ -132,18 +132,12 @@ def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> No
 
 
 def _arguments_of(path: str, kind: str) -> set[str] | None:
-    if path == 'schedule':
-        return _of_schedule(SCHEDULES.get(kind))
+    if path == 'schedule' and kind in SCHEDULES:
+        every = set(SECTIONS['schedule']) - {'milestones', 'gamma'}
+        return every | set(inspect.signature(SCHEDULES[kind]).parameters)
     cls = class_named(REGISTRIES[path], kind) if path in REGISTRIES else None
     if cls is None:     # no such type: the check says so
         return None
     parameters = parameters_of(cls)
     known = set(parameters) - {'self', 'params'}
     return None if '**' in parameters else known | ({'store'} if path == 'masks' else set())
-
-
-def _of_schedule(schedule: Callable[..., float] | None) -> set[str] | None:
-    if schedule is None:
-        return None
-    every = set(SECTIONS['schedule']) - {'milestones', 'gamma'}
-    return every | set(inspect.signature(schedule).parameters)

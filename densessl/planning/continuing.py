@@ -121,21 +121,16 @@ def freeze(method: Method, how: Continuing) -> None:
     if how.freeze > stages:
         raise UsageError(f'--freeze {how.freeze}: the backbone has {stages} stages; give 0 (the '
                          f'stem alone) to {stages}')
-    frozen = set(_frozen(method, how))
-    for name, parameter in method.backbone.named_parameters():
-        if name in frozen:
-            parameter.requires_grad_(False)
+    for name in _frozen(method, how):
+        method.backbone.get_parameter(name).requires_grad_(False)
 
 
 def scale_rates(wrapper: OptimWrapper, method: Method, how: Continuing) -> None:
     """Split an optimizer's groups so that each stage has its rate, heads first. A group of the
     backbone is marked, so that :class:`ContinuingHook` finds it."""
-    factors = {}
     groups = parameters_by_stage(method.backbone)
-    owned = dict(method.backbone.named_parameters())
-    for i, names in enumerate(groups):
-        factor = how.layer_decay ** (len(groups) - i)
-        factors.update({owned[name]: factor for name in names})
+    factors = {method.backbone.get_parameter(name): how.layer_decay ** (len(groups) - i)
+               for i, names in enumerate(groups) for name in names}
     optimizer, split = wrapper.optimizer, []
     for group in optimizer.param_groups:
         parts: dict[float | None, list[nn.Parameter]] = {}
