@@ -219,9 +219,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                  launcher: str, resume: bool, start: Start | None = None,
                  watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
-    on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
-                          world_size=get_world_size(), pin_memory=on_gpu,
+                          world_size=get_world_size(), pin_memory=get_device() == 'cuda',
                           num_workers=cfg.train_dataloader.num_workers)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
