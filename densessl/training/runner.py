@@ -13,7 +13,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
 from torch import nn
 
 from densessl.devices.backends import Backends
@@ -23,13 +22,11 @@ from densessl.engine.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
     read_checkpoint,
-    require_run_state,
     write_checkpoint,
 )
 from densessl.engine.guard import GuardedRunner, building
-from densessl.engine.restore import check_optimizer, checked_meta, going_on
+from densessl.engine.restore import check_optimizer, checked_meta, going_on, load_strictly
 from densessl.engine.saving import SafeHooks, saving
-from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
 from densessl.planning.continuing import Continuing, freeze, scale_rates
@@ -190,23 +187,6 @@ def _for_console(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     return '\n' not in text and not any(word in text for word in (
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
-
-
-def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
-                  check: Callable[[str, dict[str, Any]], None] = lambda *_: None
-                  ) -> dict[str, Any]:
-    """Load a checkpoint into a runner's model, every key, after ``check``; return its content."""
-    checkpoint = read_checkpoint(filename, map_location)
-    require_run_state(filename, checkpoint, ('state_dict',))
-    check(filename, checkpoint)
-    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-    try:
-        getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
-    except RuntimeError as error:
-        raise UsageError(f'{filename} does not fit this config: '
-                         f'{" ".join(str(error).split())[:300]}') from error
-    runner._has_loaded = True
-    return checkpoint
 
 
 __all__ = ['PretrainRunner', 'experiment_name', 'load_strictly', 'newest_checkpoint',
