@@ -58,7 +58,8 @@ class Configured:
         """What the user is told of overrides that something else took the place of."""
         open_ones = {key: value for key, value in self.options.items()
                      if not (self.start and key == 'model.backbone' and value is None)}
-        return [*self.notes, *replaced_overrides(self.cfg, open_ones)]
+        return [f'override: {line}' for line in
+                (*self.notes, *replaced_overrides(self.cfg, open_ones))]
 
     def differences(self) -> list[str]:
         """The settings that differ from the published ones, a line each."""

@@ -13,6 +13,7 @@ import torch
 from mmengine import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
+from torch import Tensor
 
 from densessl.devices.backends import Backends
 from densessl.devices.memory import GIB, limited_memory
@@ -172,13 +173,11 @@ class Trial:
         return (time.perf_counter() - start) / (steps - warm)
 
     def _batch(self, size: int) -> dict[str, Any]:
-        index = torch.arange(size) % DRAWN
-        batch = {key: [tensor[index] for tensor in views] if isinstance(views, list) else views
-                 for key, views in self.drawn.items()}
-        if self.device.type == 'cuda':
-            batch = {key: [tensor.pin_memory() for tensor in views] if isinstance(views, list)
-                     else views for key, views in batch.items()}
-        return batch
+        def repeated(tensor: Tensor) -> Tensor:
+            tensor = tensor[torch.arange(size) % DRAWN]
+            return tensor.pin_memory() if self.device.type == 'cuda' else tensor
+        return {key: list(map(repeated, views)) if isinstance(views, list) else views
+                for key, views in self.drawn.items()}
 
     def _wait(self) -> None:
         if self.device.type == 'cuda':

@@ -274,12 +274,9 @@ def _announce(runner: PretrainRunner, configured: Configured, plan: Plan, datase
     log(f'{plan.epochs:g} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    for line in lineage(runner.provenance):
+    for line in (*lineage(runner.provenance), *configured.about_start(plan.steps),
+                 *configured.about_overrides()):
         log(line)
-    for line in configured.about_start(plan.steps):
-        log(line)
-    for line in configured.about_overrides():
-        log(f'override: {line}')
     if notes := [*plan.notes, *configured.differences()]:
         log('differs from the recipe: ' + '; '.join(notes))
 
