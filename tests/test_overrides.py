@@ -111,6 +111,14 @@ def test_pretraining_takes_them_too():
                                       'model.projection': 64})
 
 
+@pytest.mark.parametrize('key', ['model.type', 'masks.type', 'optim_wrapper.type',
+                                 'optim_wrapper.optimizer.type'])
+@pytest.mark.parametrize('name', ['.', '..', '.a', 'a..b'])
+def test_a_type_that_is_no_name_is_refused(key, name):
+    with pytest.raises(UsageError, match=f'{key} must be text that is the name of a type'):
+        configure('small/detcon_r18', {key: name})
+
+
 def test_the_row_of_a_recipe_does_not_bring_back_what_was_left_out():
     done = configure('detcon_r50', ADAMW, 100)
     assert set(done.cfg.optim_wrapper.optimizer) <= {'type', 'betas', 'weight_decay'}

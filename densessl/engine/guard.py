@@ -8,7 +8,6 @@ from typing import Any
 
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
-from torch import nn
 
 from densessl.environment import is_of_machine
 from densessl.errors import RunFailed, UsageError
@@ -16,7 +15,8 @@ from densessl.errors import RunFailed, UsageError
 
 @contextmanager
 def building(part: str) -> Iterator[None]:
-    """Within, an error means that ``part`` of the config cannot be built.
+    """Within (or within a function that this decorates), an error means that ``part`` of the
+    config cannot be built.
 
     Raises:
         UsageError: instead of what was raised; the message has its last line.
@@ -37,25 +37,14 @@ def building(part: str) -> Iterator[None]:
 class GuardedRunner(Runner):
     """mmengine's Runner, whose parts are built within :func:`building`."""
 
-    def build_model(self, model: Any) -> nn.Module:
-        with building('model'):
-            return super().build_model(model)
-
-    def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        with building('env_cfg'):
-            super().setup_env(env_cfg)
-
-    def build_visualizer(self, visualizer: Any = None) -> Any:
-        with building('visualizer'):
-            return super().build_visualizer(visualizer)
-
-    def register_default_hooks(self, hooks: Any = None) -> None:
-        with building('default_hooks'):
-            super().register_default_hooks(hooks)
-
-    def register_custom_hooks(self, hooks: Any) -> None:
-        with building('custom_hooks'):
-            super().register_custom_hooks(hooks)
+    build_model = building('model')(Runner.build_model)
+    setup_env = building('env_cfg')(Runner.setup_env)
+    build_visualizer = building('visualizer')(Runner.build_visualizer)
+    register_default_hooks = building('default_hooks')(Runner.register_default_hooks)
+    register_custom_hooks = building('custom_hooks')(Runner.register_custom_hooks)
+    build_val_loop = building('val_dataloader, val_evaluator or val_cfg')(Runner.build_val_loop)
+    build_optim_wrapper = building('optim_wrapper')(Runner.build_optim_wrapper)
+    build_param_scheduler = building('param_scheduler')(Runner.build_param_scheduler)
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         with building('train_dataloader'):   # before the loop, which would: to tell them apart
@@ -65,15 +54,3 @@ class GuardedRunner(Runner):
                     diff_rank_seed=self._randomness_cfg.get('diff_rank_seed', False))
         with building('train_cfg'):
             return super().build_train_loop(loop)
-
-    def build_val_loop(self, loop: Any) -> BaseLoop:
-        with building('val_dataloader, val_evaluator or val_cfg'):
-            return super().build_val_loop(loop)
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        with building('optim_wrapper'):
-            return super().build_optim_wrapper(optim_wrapper)
-
-    def build_param_scheduler(self, scheduler: Any) -> Any:
-        with building('param_scheduler'):
-            return super().build_param_scheduler(scheduler)

@@ -10,6 +10,10 @@ from densessl.errors import UsageError, shown
 
 PORT = 29500         # torch's own default
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# what starts the processes, and its names of their number, the rank, and both on the node
+SAID_BY = {'pytorch': ('torchrun', 'WORLD_SIZE', 'RANK', 'LOCAL_WORLD_SIZE', 'LOCAL_RANK'),
+           'mpi': ('mpirun', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK',
+                   'OMPI_COMM_WORLD_LOCAL_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')}
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,27 @@ def read_launch(launcher: str, layout: str | None = None, environ: Mapping[str, 
         nodes, each = _parse_layout(layout)
         return Launch(launcher, *_numbered(nodes, each), environ.get('MASTER_ADDR', 'node 0'),
                       _port(launcher, environ))
-    return {'pytorch': _of_torchrun, 'slurm': _of_slurm, 'mpi': _of_mpi}[launcher](environ)
+    return _of_slurm(environ) if launcher == 'slurm' else _of_equal_nodes(launcher, environ)
 
 
-def _of_torchrun(environ: Mapping[str, str]) -> Launch:
-    world = _number(environ, 'WORLD_SIZE', 'torchrun')
-    rank = _number(environ, 'RANK', 'torchrun')
-    each = _number(environ, 'LOCAL_WORLD_SIZE', default=world)
-    local = _number(environ, 'LOCAL_RANK', default=rank % each)
-    return Launch('pytorch', *_numbered(max(1, world // each), each),
-                  environ.get('MASTER_ADDR', '127.0.0.1'), _port('pytorch', environ), rank, local)
+def _of_equal_nodes(launcher: str, environ: Mapping[str, str]) -> Launch:
+    """As torchrun and mpirun say it, whose nodes have equally many processes."""
+    starter, world_name, rank_name, each_name, local_name = SAID_BY[launcher]
+    world = _number(environ, world_name, starter, least=1)
+    rank = _number(environ, rank_name, starter)
+    each = _number(environ, each_name, default=world, least=1)
+    if launcher == 'mpi' and world > each and 'MASTER_ADDR' not in environ:
+        raise UsageError('--launcher mpi on several nodes needs the address of rank 0: mpirun -x '
+                         'MASTER_ADDR=HOST …')
+    return Launch(launcher, *_numbered(max(1, world // each), each),
+                  environ.get('MASTER_ADDR', '127.0.0.1'), _port(launcher, environ), rank,
+                  _number(environ, local_name, default=rank % each))
 
 
 def _of_slurm(environ: Mapping[str, str]) -> Launch:
     step = 'SLURM_STEP_NUM_TASKS' in environ
     tasks = 'SLURM_STEP_NUM_TASKS' if step else 'SLURM_NTASKS'
-    world = _number(environ, tasks, 'srun')
+    world = _number(environ, tasks, 'srun', least=1)
     listed = environ.get('SLURM_STEP_NODELIST' if step else 'SLURM_JOB_NODELIST', '')
     nodes = expand_hosts(listed) or [environ.get('SLURMD_NODENAME', 'this machine')]
     per_node = environ.get('SLURM_STEP_TASKS_PER_NODE' if step else 'SLURM_TASKS_PER_NODE', '')
@@ -89,18 +98,6 @@ def _of_slurm(environ: Mapping[str, str]) -> Launch:
     return Launch('slurm', tuple(nodes), tuple(counts), environ.get('MASTER_ADDR', nodes[0]),
                   _port('slurm', environ), _number(environ, 'SLURM_PROCID', default=0),
                   _number(environ, 'SLURM_LOCALID', default=0))
-
-
-def _of_mpi(environ: Mapping[str, str]) -> Launch:
-    world = _number(environ, 'OMPI_COMM_WORLD_SIZE', 'mpirun')
-    rank = _number(environ, 'OMPI_COMM_WORLD_RANK', 'mpirun')
-    each = _number(environ, 'OMPI_COMM_WORLD_LOCAL_SIZE', default=world)
-    if world > each and 'MASTER_ADDR' not in environ:
-        raise UsageError('--launcher mpi on several nodes needs the address of rank 0: mpirun -x '
-                         'MASTER_ADDR=HOST …')
-    return Launch('mpi', *_numbered(max(1, world // each), each),
-                  environ.get('MASTER_ADDR', '127.0.0.1'), _port('mpi', environ), rank,
-                  _number(environ, 'OMPI_COMM_WORLD_LOCAL_RANK', default=rank % each))
 
 
 def _numbered(nodes: int, each: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -125,7 +122,7 @@ def _port(launcher: str, environ: Mapping[str, str]) -> int:
 
 
 def _number(environ: Mapping[str, str], name: str, launcher: str = '',
-            default: int | None = None) -> int:
+            default: int | None = None, least: int = 0) -> int:
     value = environ.get(name)
     if value is None and default is not None:
         return default
@@ -133,8 +130,9 @@ def _number(environ: Mapping[str, str], name: str, launcher: str = '',
         raise UsageError(f'{name} is not set: {launcher} sets it for every process that it starts; '
                          f'to see what a run would be without starting one, give --dry-run '
                          f'--processes NODESxPROCESSES')
-    if not value.isdecimal():
-        raise UsageError(f'{name}={shown(value)} in the environment is no whole number')
+    if not value.isdecimal() or int(value) < least:
+        raise UsageError(f'{name}={shown(value)} in the environment must be a whole number from '
+                         f'{least} on')
     return int(value)
 
 

@@ -175,7 +175,8 @@ def together(launch: Launch, minutes: float) -> Iterator[tuple[Launch, Store | N
 @contextmanager
 def _environment(launch: Launch) -> Iterator[None]:
     """What libraries look for in the environment, whoever launched the processes."""
-    before = dict(os.environ)
+    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+    before = {name: os.environ[name] for name in names if name in os.environ}
     if launch.launcher != 'none':
         os.environ.update(RANK=str(launch.rank), WORLD_SIZE=str(launch.processes),
                           LOCAL_RANK=str(launch.local_rank), MASTER_ADDR=launch.address,
@@ -183,7 +184,6 @@ def _environment(launch: Launch) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        for name in names:
             os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
+        os.environ.update(before)

@@ -6,15 +6,17 @@ the checkpoints that it names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from torch import Tensor
 
 from densessl.bounds import is_count
+from densessl.engine.checkpoint_file import read_checkpoint, require_run_state
 from densessl.environment import is_of_machine
 from densessl.errors import RunFailed, UsageError, shown
 
@@ -44,6 +46,23 @@ def going_on(path: str | Path) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f'cannot resume {path}: {shown(reason)}; {_REMEDY}') from error
+
+
+def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
+                  check: Callable[[str, dict[str, Any]], None] = lambda *_: None
+                  ) -> dict[str, Any]:
+    """Load a checkpoint into a runner's model, every key, after ``check``; return its content."""
+    checkpoint = read_checkpoint(filename, map_location)
+    require_run_state(filename, checkpoint, ('state_dict',))
+    check(filename, checkpoint)
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    try:
+        getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
+    except RuntimeError as error:
+        raise UsageError(f'{filename} does not fit this config: '
+                         f'{" ".join(str(error).split())[:300]}') from error
+    runner._has_loaded = True
+    return checkpoint
 
 
 def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:

@@ -27,6 +27,14 @@ def micro_batches(runner: Runner) -> int:
     return runner.optim_wrapper._accumulative_counts
 
 
+def save_newest(runner: Runner, done: int) -> None:
+    """Save a checkpoint after ``done`` iterations, whatever the interval is."""
+    path = Path(runner.work_dir) / f'iter_{done}.pth'
+    runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
+    if path.exists():       # written by the first process alone
+        note_newest(runner.work_dir, path)
+
+
 class StopHook(Hook):
     """On SIGINT or SIGTERM (Ctrl-C, a scheduler's preemption), or on SIGUSR1 (the job's time is
     nearly up): finish the iteration, save a checkpoint, stop. A second signal stops at once, if it
@@ -78,10 +86,7 @@ class StopHook(Hook):
 
     def save(self, runner: Runner, done: int) -> str:
         """Save a checkpoint; return what the user is told."""
-        path = Path(runner.work_dir) / f'iter_{done}.pth'
-        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
-        if path.exists():       # written by the first process alone
-            note_newest(runner.work_dir, path)
+        save_newest(runner, done)
         return f'stopped after iteration {done}; add --resume to the command to go on'
 
     def _anybody_asked(self) -> bool:

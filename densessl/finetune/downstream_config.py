@@ -18,11 +18,13 @@ from densessl.overrides import (
     ArgumentsOf,
     apply_overrides,
     at,
+    dicts_within,
     items_of,
     runner_keys,
     settle_types,
 )
-from densessl.planning.schema import check_wrapper
+from densessl.planning.config_check import class_named
+from densessl.planning.schema import TypeName, check_wrapper
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
 
@@ -81,7 +83,7 @@ def arguments_in(published: Config) -> ArgumentsOf:
     def arguments_of(path: str, kind: str) -> set[str] | None:
         for name in _REGISTRIES:
             cls = _named(kind, getattr(registry, name), published)
-            if isinstance(cls, type):
+            if cls is not None:
                 parameters = parameters_of(cls)
                 return None if '**' in parameters else set(parameters) - {'self', 'params'}
         return None
@@ -121,6 +123,9 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     for key, kind in _KINDS.items():
         if (value := at(cfg, key)) is not None:
             check_value(key, value, kind)
+    for path, node in dicts_within(cfg):
+        if isinstance(node.get('type'), str):
+            check_value(f'{path}.type', node['type'], TypeName)
     kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
     if isinstance(kind, str) and _named(kind, OPTIMIZERS, cfg) is None:
         refuse_value('optim_wrapper.optimizer.type', kind, 'the name of an optimizer',
@@ -129,12 +134,9 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
         check_wrapper(cfg.optim_wrapper)
 
 
-def _named(kind: str, among: registry.Registry, cfg: Config) -> Any:
-    """What a type in a config names among what is registered; None if it leads nowhere."""
-    try:
-        return among.get(kind if '.' in kind else f'{cfg.default_scope}.{kind}')
-    except (ImportError, RuntimeError, ValueError):
-        return None
+def _named(kind: str, among: registry.Registry, cfg: Config) -> type | None:
+    """The class that a type in a config names among what is registered, if there is one."""
+    return class_named(among, kind if '.' in kind else f'{cfg.default_scope}.{kind}')
 
 
 def _check_reach(key: str, published: Config) -> None:

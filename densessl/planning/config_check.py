@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
 from torch import nn
 
-from densessl.bounds import check_section, check_value, check_values
+from densessl.bounds import allows, check_section, check_value, check_values
 from densessl.devices.compilation import checked_options
 from densessl.engine.guard import building
 from densessl.errors import (
@@ -188,12 +188,18 @@ def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
             raise ValueError('a step with these values makes weights that are not finite')
 
 
-def _registered(registry: Registry, name: Any, key: str) -> type:
+def class_named(registry: Registry, name: Any) -> type | None:
+    """The class that ``registry`` has under a name; None if there is none, or it is no name."""
     try:
-        found = registry.get(name) if isinstance(name, str) else None
+        found = registry.get(name) if allows(TypeName, name) else None
     except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
         found = None
-    if not isinstance(found, type):
+    return found if isinstance(found, type) else None
+
+
+def _registered(registry: Registry, name: Any, key: str) -> type:
+    found = class_named(registry, name)
+    if found is None:
         known = list(registry.module_dict)
         raise UsageError(f'{key} {shown(name)} is unknown{did_you_mean(name, known)}; '
                          f'known: {", ".join(sorted(known))}')

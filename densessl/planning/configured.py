@@ -17,11 +17,13 @@ from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
 from densessl.overrides import apply_overrides, replaced_overrides, settle_types
-from densessl.planning.config_check import check_config
+from densessl.planning.config_check import check_config, class_named
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
-from densessl.planning.learning_rate import SCHEDULE_KEYS, SCHEDULES
+from densessl.planning.decisive_settings import changes, settings_of
+from densessl.planning.learning_rate import SCHEDULES
 from densessl.planning.plan import choose_row
-from densessl.planning.start import follow
+from densessl.planning.schema import SECTIONS
+from densessl.planning.start import check_start, follow
 from densessl.registry import MASK_GENERATORS, METHODS
 
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
@@ -35,37 +37,49 @@ class Configured:
     """A checked config.
 
     Attributes:
+        config: its path or name. options: the user's overrides by dotted key.
+        published: without overrides, with the row of its recipe for as many epochs.
         notes: what of the published config was left out for an override's sake, a line each.
         start: weights to start from, if those are not random.
         followed: what of the config follows them, a line each.
     """
 
+    config: str
+    options: Mapping[str, Any]
     cfg: Config
+    published: Config
     method: type[Method]
     epochs: float
     notes: tuple[str, ...]
     start: Start | None = None
     followed: tuple[str, ...] = ()
 
-    def about_overrides(self, options: Mapping[str, Any]) -> list[str]:
+    def about_overrides(self) -> list[str]:
         """What the user is told of overrides that something else took the place of."""
-        open_ones = {key: value for key, value in options.items()
+        open_ones = {key: value for key, value in self.options.items()
                      if not (self.start and key == 'model.backbone' and value is None)}
-        return [*self.notes, *replaced_overrides(self.cfg, open_ones)]
+        return [f'override: {line}' for line in
+                (*self.notes, *replaced_overrides(self.cfg, open_ones))]
+
+    def differences(self) -> list[str]:
+        """The settings that differ from the published ones, a line each."""
+        return [f'{key} {new} instead of {old}' for key, old, new in
+                changes(settings_of(self.published), settings_of(self.cfg))]
 
     def about_start(self, steps: int) -> list[str]:
         """What the user is told of the weights to start from, and of the recipe for them."""
-        return [f'start: {line}' for line in (
-            [*self.start.lines, *self.followed] if self.start else [])] + [
-            f'continuing: {line}' for line in (
-                about_continuing(self.cfg, steps) if self.start else [])]
+        if self.start is None:
+            return []
+        return [*(f'start: {line}' for line in (*self.start.lines, *self.followed)),
+                *(f'continuing: {line}' for line in about_continuing(self.cfg, steps))]
 
 
 def configure(config: str, options: Mapping[str, Any] | None = None, epochs: float | None = None,
               said: Mapping[str, Any] | None = None,
               start_of: Callable[[Config], Start | None] = lambda cfg: None) -> Configured:
     """Read a pretraining config with overrides, and apply the row of its recipe for ``epochs``;
-    what the command line says outweighs the row. It follows the weights to start from.
+    what the command line says outweighs the row. It follows the weights to start from, which must
+    be of its network.
 
     Args:
         said: keys of the config that the command line has arguments for.
@@ -96,8 +110,12 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: flo
     if start:       # what the overrides say was found to agree with it
         follow(cfg, start, options)
     notes += settle_types(cfg, published, options, _arguments_of)
-    return Configured(cfg, check_config(cfg, config), epochs, tuple(dict.fromkeys(notes)), start,
-                      tuple(followed))
+    method = check_config(cfg, config)
+    if start:
+        check_start(start, cfg)
+    choose_row(published, epochs)
+    return Configured(config, options, cfg, published, method, epochs,
+                      tuple(dict.fromkeys(notes)), start, tuple(followed))
 
 
 def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
@@ -115,20 +133,12 @@ def refuse_twice_said(options: Mapping[str, Any], said: Mapping[str, Any]) -> No
 
 
 def _arguments_of(path: str, kind: str) -> set[str] | None:
-    if path == 'schedule':
-        return _of_schedule(SCHEDULES.get(kind))
-    try:
-        cls = REGISTRIES[path].get(kind) if path in REGISTRIES else None
-    except (UsageError, ImportError, ValueError):      # no such type: the check says so
-        return None
-    if not isinstance(cls, type):
+    if path == 'schedule' and kind in SCHEDULES:
+        every = set(SECTIONS['schedule']) - {'milestones', 'gamma'}
+        return every | set(inspect.signature(SCHEDULES[kind]).parameters)
+    cls = class_named(REGISTRIES[path], kind) if path in REGISTRIES else None
+    if cls is None:     # no such type: the check says so
         return None
     parameters = parameters_of(cls)
     known = set(parameters) - {'self', 'params'}
     return None if '**' in parameters else known | ({'store'} if path == 'masks' else set())
-
-
-def _of_schedule(schedule: Callable[..., float] | None) -> set[str] | None:
-    if schedule is None:
-        return None
-    return SCHEDULE_KEYS - {'milestones', 'gamma'} | set(inspect.signature(schedule).parameters)

@@ -1,14 +1,14 @@
 """The recipe of continuing: how a run that starts from weights differs from one that starts from
 random ones, so that it does not forget what it was given before it has learnt anything.
 
-A config's ``continuing`` is a table: keys of :data:`OPTIONS`, and dotted keys of the config as in a
-row of its ``recipe``. It is applied with ``--init`` alone, and each line of it is told with what
-switches it off.
+A config's ``continuing`` is a table: attributes of :class:`Continuing`, and dotted keys of the
+config as in a row of its ``recipe``. It is applied with ``--init`` alone, and each line of it is
+told with what switches it off.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import torch
@@ -20,19 +20,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from densessl.backbone_parts import parameters_by_stage
-from densessl.bounds import Range, Share, check_value
+from densessl.bounds import Range, Share, check_values
 from densessl.engine.stop import micro_batches
 from densessl.errors import UsageError, check_keys, shown
 from densessl.method import TARGET, Method
 from densessl.overrides import apply_row
 
 TABLE = 'continuing'
-OPTIONS: dict[str, Any] = {
-    'heads_first': Share, 'layer_decay': Annotated[float, Range(above=0, most=1)],
-    'rate': Annotated[float, Range(above=0, most=10 ** 6)],
-    'freeze': Annotated[int, Range(0)] | None,
-    'follow_norms': bool}
-OFF = {'heads_first': 0.0, 'layer_decay': 1.0, 'rate': 1.0, 'freeze': None, 'follow_norms': True}
 BACKBONE = 'backbone'
 FORBIDDEN = (TABLE, 'recipe', 'init', 'init_as', 'init_from', 'init_heads')
 
@@ -51,17 +45,20 @@ class Continuing:
             from the first step on, or stay as loaded.
     """
 
-    heads_first: float = 0.0
-    layer_decay: float = 1.0
-    rate: float = 1.0
-    freeze: int | None = None
+    heads_first: Share = 0.0
+    layer_decay: Annotated[float, Range(above=0, most=1)] = 1.0
+    rate: Annotated[float, Range(above=0, most=10 ** 6)] = 1.0
+    freeze: Annotated[int, Range(0)] | None = None
     follow_norms: bool = True
 
     @classmethod
     def of(cls, cfg: Mapping[str, Any]) -> Continuing:
         """What the table of a config says; everything is off where it has none."""
         table = cfg.get(TABLE) or {}
-        return cls(**{key: value for key, value in table.items() if key in OPTIONS})
+        return cls(**{key: value for key, value in table.items() if key in OFF})
+
+
+OFF = asdict(Continuing())
 
 
 def check_continuing(cfg: Mapping[str, Any]) -> None:
@@ -74,11 +71,9 @@ def check_continuing(cfg: Mapping[str, Any]) -> None:
     for key in table:
         if not isinstance(key, str) or key.split('.')[0] in FORBIDDEN:
             raise UsageError(f'{TABLE}: {shown(key)} cannot stand there; it takes '
-                             f'{", ".join(OPTIONS)}, and dotted keys of the config')
-    check_keys(TABLE, (key for key in table if '.' not in key), OPTIONS)
-    for key, kind in OPTIONS.items():
-        if key in table:
-            check_value(f'{TABLE}.{key}', table[key], kind)
+                             f'{", ".join(OFF)}, and dotted keys of the config')
+    check_keys(TABLE, (key for key in table if '.' not in key), OFF)
+    check_values(Continuing, table, f'{TABLE}.')
 
 
 def apply_continuing(cfg: Config) -> None:
@@ -126,21 +121,16 @@ def freeze(method: Method, how: Continuing) -> None:
     if how.freeze > stages:
         raise UsageError(f'--freeze {how.freeze}: the backbone has {stages} stages; give 0 (the '
                          f'stem alone) to {stages}')
-    frozen = set(_frozen(method, how))
-    for name, parameter in method.backbone.named_parameters():
-        if name in frozen:
-            parameter.requires_grad_(False)
+    for name in _frozen(method, how):
+        method.backbone.get_parameter(name).requires_grad_(False)
 
 
 def scale_rates(wrapper: OptimWrapper, method: Method, how: Continuing) -> None:
     """Split an optimizer's groups so that each stage has its rate, heads first. A group of the
     backbone is marked, so that :class:`ContinuingHook` finds it."""
-    factors = {}
     groups = parameters_by_stage(method.backbone)
-    owned = dict(method.backbone.named_parameters())
-    for i, names in enumerate(groups):
-        factor = how.layer_decay ** (len(groups) - i)
-        factors.update({owned[name]: factor for name in names})
+    factors = {method.backbone.get_parameter(name): how.layer_decay ** (len(groups) - i)
+               for i, names in enumerate(groups) for name in names}
     optimizer, split = wrapper.optimizer, []
     for group in optimizer.param_groups:
         parts: dict[float | None, list[nn.Parameter]] = {}

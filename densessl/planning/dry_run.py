@@ -7,7 +7,7 @@ from typing import Any
 from densessl.engine.launch import Launch, read_launch
 from densessl.planning.configured import configure
 from densessl.planning.plan import Plan, make_plan, refuse_small_batches
-from densessl.planning.start import check_start, new_start
+from densessl.planning.start import new_start
 from densessl.registry import METHODS
 
 
@@ -28,13 +28,10 @@ def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: in
         UsageError: a wrong config, a batch that the processes cannot share, or an environment that
             does not say how many there are.
     """
-    options = dict(options or {})
     launch = read_launch(launcher, layout)
     configured = configure(config, options, epochs, init, new_start)
     cfg = configured.cfg
-    if configured.start:
-        check_start(configured.start, cfg)
-    plan = make_plan(cfg, options, epochs=configured.epochs, images=cfg.global_batch,
+    plan = make_plan(cfg, configured.options, epochs=configured.epochs, images=cfg.global_batch,
                      processes=launch.processes)      # the number of images decides the steps alone
     refuse_small_batches(cfg, configured.method, plan, launch.processes, allow_smaller_negatives)
     if launch.rank:

@@ -1,4 +1,4 @@
-"""The learning rate of a run: its peak, and the factor that a schedule gives each update."""
+"""The factor that a schedule gives the learning rate at each update of a run."""
 from __future__ import annotations
 
 import functools
@@ -9,10 +9,8 @@ from typing import Annotated
 from mmengine import Config
 
 from densessl.bounds import Range, Share
-from densessl.errors import UsageError, check_arguments, check_keys, shown
+from densessl.errors import UsageError, check_arguments, shown
 
-SCHEDULE_KEYS = {'type', 'base_lr', 'reference_batch', 'warmup_epochs', 'by_epoch', 'milestones',
-                 'gamma'}
 Schedule = Callable[[int], float]
 
 
@@ -47,16 +45,6 @@ def by_epoch(schedule: Schedule, steps_per_epoch: float) -> Schedule:
 
 
 SCHEDULES: dict[str, Callable[..., float]] = {'cosine': cosine, 'step': step, 'constant': constant}
-
-
-def check_schedule(schedule: Config) -> None:
-    """Raise UsageError for a key that no schedule has."""
-    check_keys('schedule', schedule, SCHEDULE_KEYS)
-
-
-def peak_rate(schedule: Config, global_batch: int) -> float:
-    """The rate after the warm-up, by the linear rule: base_lr · global_batch / reference_batch."""
-    return schedule.base_lr * global_batch / schedule.reference_batch
 
 
 def schedule_of(schedule: Config, steps: int, warmup: int, steps_per_epoch: float) -> Schedule:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from densessl.errors import UsageError
 from densessl.method import Method
 from densessl.overrides import apply_row
-from densessl.planning.learning_rate import Schedule, check_schedule, peak_rate, schedule_of
+from densessl.planning.learning_rate import Schedule, schedule_of
 from densessl.registry import METHODS
 
 MOST_EPOCHS = 10 ** 6
@@ -73,7 +73,6 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: f
         UsageError: numbers that do not fit each other or the images.
     """
     chosen = chosen or {}
-    check_schedule(cfg.schedule)
     accumulate = cfg.optim_wrapper.get('accumulative_counts', 1)
     batch_size = (cfg.train_dataloader.get('batch_size')
                   or _share(cfg.global_batch, processes * accumulate))
@@ -90,7 +89,7 @@ def make_plan(cfg: Config, chosen: Mapping[str, Any] | None = None, *, epochs: f
     elif epochs not in _published(cfg):     # a shorter run than the recipe's warms up for less
         warmup_epochs = min(warmup_epochs, epochs / 10)
     warmup_steps = int(warmup_epochs * images // global_batch)   # rounded down, as released
-    lr = peak_rate(cfg.schedule, global_batch)
+    lr = cfg.schedule.base_lr * global_batch / cfg.schedule.reference_batch    # the linear rule
     factor = schedule_of(cfg.schedule, steps, warmup_steps, steps / epochs)
     return Plan(epochs, batch_size, global_batch, accumulate, lr, steps, warmup_steps, factor,
                 tuple(_differences(cfg, epochs, global_batch, warmup_epochs)))

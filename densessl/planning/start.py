@@ -14,14 +14,14 @@ import torch
 from mmengine import Config
 
 from densessl.backbones import spelled, without_sources
-from densessl.bounds import check_value
+from densessl.bounds import check_section
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import UsageError, shown
 from densessl.export.start import Start, place, read_start
 from densessl.method import Method
 from densessl.overrides import leaves
 from densessl.pixels.pixel_rule import KEYS as RULE_KEYS
-from densessl.planning.continuing import Continuing, freeze, scale_rates
+from densessl.planning.continuing import Continuing, freeze
 from densessl.registry import METHODS
 from densessl.weights.backbone_file import load_backbone_file, save_backbone
 from densessl.weights.lineage import KEPT
@@ -39,9 +39,7 @@ def find_start(cfg: Config, folder: Path, *, resume: bool) -> Start | None:
     Raises:
         UsageError: there are none where the config says, or they cannot be read.
     """
-    for key, kind in CONFIG_KEYS.items():
-        if key in cfg:
-            check_value(key, cfg[key], kind)
+    check_section('', cfg, CONFIG_KEYS)
     given, kept = cfg.get('init'), folder / KEPT
     if not given:
         lone = next((key for key in CONFIG_KEYS if cfg.get(key)), None)
@@ -197,29 +195,3 @@ def _plain(value: Any) -> Any:
 
 def _said(value: Any) -> str:
     return ' '.join(f'{one:g}' for one in value) if isinstance(value, (list, tuple)) else str(value)
-
-
-class StartsFromWeights:
-    """Mixed into a Runner of mmengine's: what is other in a run whose ``start`` is not None."""
-
-    start: Start | None
-
-    def freeze_loaded(self, model: Method) -> None:
-        """Freeze what is to stay as loaded, before anything counts what is trained."""
-        if self.start is not None:
-            freeze(model, Continuing.of(self.cfg))
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Give the stages of the backbone their own rates."""
-        wrapper = super().build_optim_wrapper(optim_wrapper)
-        if self.start is not None:
-            scale_rates(wrapper, getattr(self.model, 'module', self.model),
-                        Continuing.of(self.cfg))
-        return wrapper
-
-    def begin(self) -> None:
-        """Load the weights, all else being initialized."""
-        if self.start is not None:
-            method = getattr(self.model, 'module', self.model)
-            for line in begin(self.start, method, self.cfg.model.backbone):
-                self.logger.info(f'start: {line}')

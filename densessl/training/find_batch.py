@@ -13,6 +13,7 @@ import torch
 from mmengine import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
+from torch import Tensor
 
 from densessl.devices.backends import Backends
 from densessl.devices.memory import GIB, limited_memory
@@ -22,7 +23,7 @@ from densessl.environment import is_out_of_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.method import Method
 from densessl.planning.configured import configure
-from densessl.planning.start import check_start, new_start
+from densessl.planning.start import new_start
 from densessl.registry import METHODS
 from densessl.views.collate import collate
 from densessl.views.photometry import ViewPreprocessor
@@ -76,8 +77,6 @@ def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
         raise UsageError('--find-batch fills the memory of a GPU, and there is none here; with '
                          '--memory-limit GIB the tensors of a step are counted on the CPU instead')
     configured = configure(config, options, epochs, init, new_start)
-    if configured.start:
-        check_start(configured.start, configured.cfg)
     trial = Trial(configured.cfg, configured.method, device)
     limit = None if memory_limit is None else memory_limit * GIB
     with Backends.of(configured.cfg).applied(), limited_memory(device, limit) as peak:
@@ -174,13 +173,11 @@ class Trial:
         return (time.perf_counter() - start) / (steps - warm)
 
     def _batch(self, size: int) -> dict[str, Any]:
-        index = torch.arange(size) % DRAWN
-        batch = {key: [tensor[index] for tensor in views] if isinstance(views, list) else views
-                 for key, views in self.drawn.items()}
-        if self.device.type == 'cuda':
-            batch = {key: [tensor.pin_memory() for tensor in views] if isinstance(views, list)
-                     else views for key, views in batch.items()}
-        return batch
+        def repeated(tensor: Tensor) -> Tensor:
+            tensor = tensor[torch.arange(size) % DRAWN]
+            return tensor.pin_memory() if self.device.type == 'cuda' else tensor
+        return {key: list(map(repeated, views)) if isinstance(views, list) else views
+                for key, views in self.drawn.items()}
 
     def _wait(self) -> None:
         if self.device.type == 'cuda':

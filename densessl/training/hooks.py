@@ -47,6 +47,3 @@ class StepHook(Hook):
         step, rest = divmod(runner.iter + 1, micro_batches(runner))
         if rest == 0:
             getattr(runner.model, 'module', runner.model).after_step(step - 1, self.steps)
-
-
-COLLAPSED = 0.02   # a random ResNet gives about 0.1–0.3, a trained one more

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from densessl.backbones import evaluating, finest_first
 from densessl.errors import RunFailed, UsageError
-from densessl.files import atomic_path, parse_json, write_json
+from densessl.files import atomic_path, read_json_object, write_json
 from densessl.pictures import dense_features, figures
 from densessl.training.view_sheet import sample_panels
 from densessl.views.collate import collate
@@ -107,10 +109,9 @@ class PictureHook(Hook):
     def _samples(self, runner: Runner) -> tuple[list[str], list[np.ndarray]]:
         """Names and pixels (S, S, 3) of the first samples of the run that can be read, whose
         images, masks and views are drawn into the folder."""
-        positions = iter(PositionSampler(len(self.dataset), 1, seed=self.dataset.seed))
+        positions = PositionSampler(len(self.dataset), 1, seed=self.dataset.seed)
         names, pixels = [], []
-        for _ in range(min(self.count, len(self.dataset))):
-            position = next(positions)
+        for position in islice(positions, min(self.count, len(self.dataset))):
             try:
                 index, sample = self.dataset.sample(position)   # another if that is unreadable
                 panels = sample_panels(self.dataset, self.preprocessor, position)
@@ -130,12 +131,10 @@ class PictureHook(Hook):
 
     def _clear(self, after: int) -> None:
         """Remove the pictures of another run, or of steps that a resumed one does again."""
-        if after >= 0 and (self.folder / INDEX).is_file():
-            try:
-                self.index = {'seconds': float(parse_json(
-                    (self.folder / INDEX).read_bytes()).get('seconds', 0))}
-            except (ValueError, AttributeError, TypeError):     # damaged: it is written again
-                pass
+        if after >= 0:
+            with suppress(ValueError, TypeError):       # none, or damaged: it is written again
+                before = read_json_object(self.folder / INDEX, remedy='')
+                self.index = {'seconds': float(before.get('seconds', 0))}
         for path in self.folder.iterdir():
             made = _MADE.fullmatch(path.name)
             if made and not (made['step'] and int(made['step']) <= after):
@@ -205,7 +204,8 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
 
 def _normalized(pixels: np.ndarray, preprocessor: ViewPreprocessor) -> torch.Tensor:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    return (images - preprocessor.mean) / preprocessor.std
+    images = (images - preprocessor.mean) / preprocessor.std
+    return images.flip(1) if preprocessor.swaps else images
 
 
 def _marked(image: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
 from torch import nn
 
 from densessl.devices.backends import Backends
@@ -23,16 +22,15 @@ from densessl.engine.checkpoint_file import (
     checkpoint_to_resume,
     newest_checkpoint,
     read_checkpoint,
-    require_run_state,
     write_checkpoint,
 )
 from densessl.engine.guard import GuardedRunner, building
-from densessl.engine.restore import check_optimizer, checked_meta, going_on
+from densessl.engine.restore import check_optimizer, checked_meta, going_on, load_strictly
 from densessl.engine.saving import SafeHooks, saving
-from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
-from densessl.planning.start import StartsFromWeights
+from densessl.planning.continuing import Continuing, freeze, scale_rates
+from densessl.planning.start import begin
 from densessl.registry import METHODS
 from densessl.training.log import write_any_name
 from densessl.training.run_facts import require_same_run
@@ -46,7 +44,7 @@ def experiment_name(folder: str | Path) -> str:
     return f'{Path(folder).name}-{time.time_ns()}'
 
 
-class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
+class PretrainRunner(SafeHooks, GuardedRunner):
     """Runs a :class:`~densessl.method.Method`.
 
     Beyond mmengine's, it starts under ``torchrun`` on CPUs, writes checkpoints atomically and
@@ -76,7 +74,8 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move to the device, synchronize batch norms, wrap for several processes."""
-        self.freeze_loaded(model)
+        if self.start is not None:      # before anything counts what is trained
+            freeze(model, Continuing.of(self.cfg))
         model, notes = placed(model, self.cfg)
         for note in notes:
             self.logger.info(note)
@@ -88,6 +87,14 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
             return MMDistributedDataParallel(
                 module=model, device_ids=devices, broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Give the stages of a backbone that was loaded their own rates."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if self.start is not None:
+            scale_rates(wrapper, getattr(self.model, 'module', self.model),
+                        Continuing.of(self.cfg))
+        return wrapper
 
     def train(self) -> nn.Module:
         """Train, with the backends' settings that the config says; return the model."""
@@ -155,7 +162,10 @@ class PretrainRunner(StartsFromWeights, SafeHooks, GuardedRunner):
             return
         if self._resume:
             self.logger.info(f'nothing to resume in {self.work_dir}: starting at the beginning')
-        self.begin()
+        if self.start is not None:
+            method = getattr(self.model, 'module', self.model)
+            for line in begin(self.start, method, self.cfg.model.backbone):
+                self.logger.info(f'start: {line}')
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """What users do not need to read goes to the log file alone."""
@@ -177,23 +187,6 @@ def _for_console(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     return '\n' not in text and not any(word in text for word in (
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
-
-
-def load_strictly(runner: Runner, filename: str, map_location: str | Callable,
-                  check: Callable[[str, dict[str, Any]], None] = lambda *_: None
-                  ) -> dict[str, Any]:
-    """Load a checkpoint into a runner's model, every key, after ``check``; return its content."""
-    checkpoint = read_checkpoint(filename, map_location)
-    require_run_state(filename, checkpoint, ('state_dict',))
-    check(filename, checkpoint)
-    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-    try:
-        getattr(runner.model, 'module', runner.model).load_state_dict(checkpoint['state_dict'])
-    except RuntimeError as error:
-        raise UsageError(f'{filename} does not fit this config: '
-                         f'{" ".join(str(error).split())[:300]}') from error
-    runner._has_loaded = True
-    return checkpoint
 
 
 __all__ = ['PretrainRunner', 'experiment_name', 'load_strictly', 'newest_checkpoint',

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from torch.distributed import Store
 
-from densessl.config import load_config
 from densessl.devices.backends import Backends
 from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, while_first_works
@@ -34,16 +34,14 @@ from densessl.method import Method
 from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.planning.configured import Configured, configure, refuse_twice_said
 from densessl.planning.continuing import Continuing, ContinuingHook
-from densessl.planning.decisive_settings import changes, settings_of
 from densessl.planning.plan import (
     PATIENCE,
     Plan,
-    choose_row,
     make_plan,
     refuse_small_batches,
     require_enough_images,
 )
-from densessl.planning.start import check_start, find_start, keep
+from densessl.planning.start import find_start, keep
 from densessl.signals import given_back_after_failure
 from densessl.training.hooks import StepHook
 from densessl.training.live import show_live
@@ -103,8 +101,6 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     settle_probe(configured.cfg, options, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
-    if configured.start:
-        check_start(configured.start, configured.cfg)
     configured.method.check_run(configured.cfg)
     minutes = configured.cfg.get('process_timeout', PATIENCE)
     with (together(read_launch(launcher), minutes) as (launch, store),
@@ -114,8 +110,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
             remove_leftovers(folder)
         images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
                          say=launch.rank == 0 and not quiet)
-        return _train(configured, config, options, images, masks, folder, launch, store,
-                      resume=resume, quiet=quiet,
+        return _train(configured, images, masks, folder, launch, store, resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
 
 
@@ -123,50 +118,50 @@ def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
     return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
 
 
-def _train(configured: Configured, config: str, options: dict[str, Any], images: ImageList,
-           masks: str | None, folder: Path, launch: Launch, store: Store | None, *, resume: bool,
-           allow_smaller_negatives: bool, quiet: bool) -> Path:
+def _train(configured: Configured, images: ImageList, masks: str | None, folder: Path,
+           launch: Launch, store: Store | None, *, resume: bool, allow_smaller_negatives: bool,
+           quiet: bool) -> Path:
     """The run, in a folder that is held and with data that was found; returns its checkpoint."""
-    cfg, method, epochs = configured.cfg, configured.method, configured.epochs
-    region_masks, images = _masks(cfg, method, images, masks, is_builder=launch.rank == 0)
+    cfg, method, start = configured.cfg, configured.method, configured.start
+    is_first = launch.rank == 0
+    region_masks, images = _masks(cfg, method, images, masks, is_builder=is_first)
     labels = class_labels(images) if method.needs_labels else None
     if labels is not None:
         cfg.model.num_classes = int(labels.max()) + 1
-    plan = make_plan(cfg, options, epochs=epochs, images=len(images), processes=launch.processes)
-    published = load_config(config)
-    choose_row(published, epochs)
+    plan = make_plan(cfg, configured.options, epochs=configured.epochs, images=len(images),
+                     processes=launch.processes)
     refuse_small_batches(cfg, method, plan, launch.processes, allow_smaller_negatives)
     unreadable = UnreadableImages(len(images), cfg.get('max_unreadable', 0.01),
                                   folder / UNREADABLE)
-    if launch.rank == 0:
+    if is_first:
         unreadable.begin(images, resume=resume)
     dataset = dataset_of(cfg, images, region_masks, labels, unreadable)
-    dataset.targets = _targets(cfg, method, images, is_builder=launch.rank == 0)
+    dataset.targets = _targets(cfg, method, images, is_builder=is_first)
     watching = watch_hooks(
         cfg, method, lines=_lines(cfg, plan), images=len(images),
-        global_batch=plan.global_batch, start=configured.start and configured.start.file.name,
-        is_first=launch.rank == 0)
-    runner = build_runner(cfg, config, plan, dataset, folder, launch.launcher, resume,
-                          configured.start, watching)
+        global_batch=plan.global_batch, start=start and start.file.name, is_first=is_first)
+    runner = build_runner(cfg, configured.config, plan, dataset, folder, launch.launcher, resume,
+                          start, watching)
     require_enough_images(plan, len(images))    # after all that is wrong with the config
     if resume:
         refuse_another_run(folder, runner.identity, runner.keys_of_files)
-    if launch.rank == 0:
+    if is_first:
         write_record(folder, runner.provenance, plan, dataset,
                      begun=begun_before(folder, resume) or runner.timestamp)
-    if launch.rank == 0 and (configured.start or not resume):
-        keep(configured.start, folder)
+        if start or not resume:
+            keep(start, folder)
+    return _run(runner, configured, plan, dataset, folder, launch, store, quiet=quiet)
+
+
+def _run(runner: PretrainRunner, configured: Configured, plan: Plan, dataset: ViewDataset,
+         folder: Path, launch: Launch, store: Store | None, *, quiet: bool) -> Path:
+    """Train, and say on the console what is begun, how far it is and what came of it."""
     live = show_live(runner, quiet=quiet)
-    _announce(runner, cfg, plan, dataset, changes(settings_of(published), settings_of(cfg)),
-              configured, options)
-    try:
-        with (given_back_after_failure(Interrupted), saying(lambda: _kept(folder)),
-              missing_named(launch, store)):
-            runner.train()
-    finally:
-        if live:
-            live.close()
-    if said := unreadable.said():
+    _announce(runner, configured, plan, dataset)
+    with (closing(live) if live else nullcontext(), given_back_after_failure(Interrupted),
+          saying(lambda: _kept(folder)), missing_named(launch, store)):
+        runner.train()
+    if said := dataset.unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
     checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
     runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
@@ -194,8 +189,6 @@ def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, sa
     images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
     cfg.update({key: getattr(images.rule, key) for key in KEYS})
     return images
-
-
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
@@ -226,9 +219,8 @@ def build_runner(cfg: Config, config: str, plan: Plan, dataset: ViewDataset, fol
                  launcher: str, resume: bool, start: Start | None = None,
                  watching: Sequence[Hook] = ()) -> PretrainRunner:
     """Turn our config into the arguments of mmengine's Runner."""
-    on_gpu = get_device() == 'cuda'
     loader = build_loader(dataset, batch_size=plan.batch_size, rank=get_rank(),
-                          world_size=get_world_size(), pin_memory=on_gpu,
+                          world_size=get_world_size(), pin_memory=get_device() == 'cuda',
                           num_workers=cfg.train_dataloader.num_workers)
     optim_wrapper = cfg.optim_wrapper.to_dict()
     optim_wrapper['optimizer']['lr'] = plan.lr
@@ -266,11 +258,10 @@ def _lines(cfg: Config, plan: Plan) -> int:
     return min(cfg.log_interval, plan.steps * plan.accumulate)
 
 
-def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewDataset,
-              changed: list[tuple[str, Any, Any]], configured: Configured,
-              options: Mapping[str, Any]) -> None:
+def _announce(runner: PretrainRunner, configured: Configured, plan: Plan, dataset: ViewDataset
+              ) -> None:
     parameters = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
-    log = runner.logger.info
+    cfg, log = configured.cfg, runner.logger.info
     log(f'{cfg.model.type}: {cfg.model.backbone.type}, {parameters / 1e6:.1f} M trained '
         f'parameters, on {get_device()}'
         + (f' ({Backends.of(cfg)})' if get_device() == 'cuda' or cfg.get('deterministic') else ''))
@@ -283,13 +274,9 @@ def _announce(runner: PretrainRunner, cfg: Config, plan: Plan, dataset: ViewData
     log(f'{plan.epochs:g} epochs = {plan.steps} steps of {plan.global_batch} images '
         f'({plan.batch_size} a process{accumulated}), {negatives}'
         f'learning rate {plan.lr:g}, {plan.warmup_steps} warm-up steps')
-    for line in lineage(runner.provenance):
+    for line in (*lineage(runner.provenance), *configured.about_start(plan.steps),
+                 *configured.about_overrides()):
         log(line)
-    for line in configured.about_start(plan.steps):
-        log(line)
-    for line in configured.about_overrides(options):
-        log(f'override: {line}')
-    notes = [*plan.notes, *(f'{key} {new} instead of {old}' for key, old, new in changed)]
-    if notes:
+    if notes := [*plan.notes, *configured.differences()]:
         log('differs from the recipe: ' + '; '.join(notes))
 

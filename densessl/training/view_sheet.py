@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,8 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     shown = _masks(cfg, images, masks, config) if method.needs_masks else None
     dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
-    positions = iter(PositionSampler(len(images), 1, seed=cfg.seed))
-    rows = [sample_panels(dataset, preprocessor, next(positions))
-            for _ in range(min(count, len(images)))]
+    positions = islice(PositionSampler(len(images), 1, seed=cfg.seed), min(count, len(images)))
+    rows = [sample_panels(dataset, preprocessor, position) for position in positions]
     figures.write_picture(path, figures.mosaic(rows))
     return len(rows)
 
@@ -224,5 +224,6 @@ def crops_of(dataset: ViewDataset, position: tuple[int, int]
 
 def seen(image: Tensor, preprocessor: ViewPreprocessor) -> np.ndarray:
     """A normalized image (…, 3, H, W) as pixels again: (…, H, W, 3) uint8 RGB."""
+    image = image.flip(-3) if preprocessor.swaps else image
     image = (image * preprocessor.std[0] + preprocessor.mean[0]).clamp(0, 1)
     return (image.movedim(-3, -1).numpy() * 255).round().astype(np.uint8)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import finest_first
 from densessl.bounds import parameters_of
-from densessl.errors import UsageError, shown
+from densessl.errors import UsageError, did_you_mean, refuse_value, shown
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
@@ -147,7 +147,7 @@ class EngineTarget(TransferTarget):
         if recipe.freeze is not None:
             lines += self.freeze(model.backbone, recipe.freeze)
         if recipe.applies('norm'):
-            parameters = parameters_of(self.models().get(model.backbone.type))
+            parameters = self._parameters(model.backbone)
             changes = train_norm(model, parameters, recipe.distributed)
             unfrozen = any('requires_grad' in line for line in changes)   # only that has a price
             lines += recipe.priced('norm', changes) if unfrozen else changes
@@ -165,17 +165,26 @@ class EngineTarget(TransferTarget):
 
     def unfreeze(self, model: Any) -> list[str]:
         """Freeze nothing that receives pretrained weights."""
-        return unfreeze(model.backbone, parameters_of(self.models().get(model.backbone.type)))
+        return unfreeze(model.backbone, self._parameters(model.backbone))
 
     def freeze(self, backbone: Any, stages: int) -> list[str]:
         """Freeze the stem and the first stages of a backbone that the library can freeze."""
-        parameters = parameters_of(self.models().get(backbone.type))
+        parameters = self._parameters(backbone)
         if 'frozen_stages' not in parameters:
             able = [name for name in self.backbone_names()
                     if 'frozen_stages' in parameters_of(self.models().get(name))]
             raise UsageError(f'--freeze: {self.name} cannot freeze stages of a {backbone.type}; '
                              f'it can those of {", ".join(able)}')
         return freeze_stages(backbone, parameters, stages)
+
+    def _parameters(self, backbone: Any) -> dict[str, Any]:
+        """The arguments of what a config names as its backbone."""
+        cls = self.models().get(backbone.type)
+        if cls is None:
+            known = self.backbone_names()
+            refuse_value('model.backbone.type', backbone.type, f'a backbone of {self.name}',
+                         f'{did_you_mean(backbone.type, known)}; it has {", ".join(sorted(known))}')
+        return parameters_of(cls)
 
     def predictor(self, cfg: Config, state: State) -> Callable[[np.ndarray], Prediction]:
         steps = [step for step in cfg.test_dataloader.dataset.pipeline

@@ -64,11 +64,11 @@ class Rule:
 
 
 def _below(name: str, bound: float, words: str) -> Finding:
-    return lambda f: words.format(f[name]) if name in f and f[name] < bound else None
+    return lambda f: words.format(f[name], **f) if name in f and f[name] < bound else None
 
 
 def _above(name: str, bound: float, words: str) -> Finding:
-    return lambda f: words.format(f[name]) if name in f and f[name] > bound else None
+    return lambda f: words.format(f[name], **f) if name in f and f[name] > bound else None
 
 
 def _rank_fell(f: Figures) -> str | None:
@@ -87,15 +87,6 @@ def _is_trivial(f: Figures) -> str | None:
             f'{f["loss_trivial"]:.3f}): {share:.0%} of it')
 
 
-def _is_far_above(f: Figures) -> str | None:
-    share = f.get('loss_of_trivial', 0)
-    if share < FAR_ABOVE:
-        return None
-    return (f'the loss is {share:.3g} times that of telling nothing apart (ln N, here '
-            f'{f["loss_trivial"]:.3f}): the similarities are divided by too little, or the '
-            f'weights are thrown about')
-
-
 RULES = (
     Rule('collapse', _below('spread', COLLAPSED, 'the features of a batch are nearly the same '
                             '(spread {:.3f} of 1): the backbone is collapsing'),
@@ -110,8 +101,12 @@ RULES = (
     Rule('trivial', _is_trivial, 'a higher learning rate if it is below the recipe’s; a '
          'temperature near the published one; views that still share something', lines=3,
          after=SETTLED),
-    Rule('far_above', _is_far_above, 'a temperature near the published one (0.1 to 0.2); a lower '
-         'learning rate or a longer warm-up', lines=2),
+    Rule('far_above', _above('loss_of_trivial', FAR_ABOVE, 'the loss is {:.3g} times that of '
+                             'telling nothing apart (ln N, here {loss_trivial:.3f}): the '
+                             'similarities are divided by too little, or the weights are thrown '
+                             'about'),
+         'a temperature near the published one (0.1 to 0.2); a lower learning rate or a longer '
+         'warm-up', lines=2),
     Rule('regions', _below('regions_a_view', ONE_REGION, 'a view has {:.2f} regions: masks of one '
                            'region contrast whole images, not regions'),
          'masks of more and smaller regions (densessl make_masks draws a preview); larger crops',

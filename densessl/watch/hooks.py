@@ -39,9 +39,7 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> N
 
 def _settings(cfg: Config) -> ProbeSettings | None:
     """What a config says of a probe; None if there is to be none."""
-    section = cfg.get('probe')
-    return probe_settings(section.to_dict() if isinstance(section, Config) else section,
-                          keep_best=bool(cfg.checkpoint.get('keep_best')))
+    return probe_settings(cfg.get('probe'), keep_best=bool(cfg.checkpoint.get('keep_best')))
 
 
 def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, global_batch: int,

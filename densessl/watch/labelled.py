@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from densessl.bounds import NotNegative, Range, check_value
+from densessl.bounds import NotNegative, Range, check_value, check_values
 from densessl.errors import UsageError, check_keys, shown
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
@@ -27,6 +27,8 @@ from densessl.machine import cores
 from densessl.pixels.pixel_rule import PixelRule
 
 Item = tuple[Path, Callable[[], np.ndarray]]
+Count = Annotated[int, Range(1, 2 ** 31 - 1)]
+LabelId = Annotated[int, Range(0, 255)]
 MULTIPLE = 32       # sides of the images: of the strides of all common backbones
 
 
@@ -48,26 +50,16 @@ class ProbeSettings:
     """
 
     data: str | None = None
-    interval: int | None = None
-    stop_below_start: int | None = None
-    images: int = 64
-    cells: int = 4096
-    size: int = 224
+    interval: Count | None = None
+    stop_below_start: Count | None = None
+    images: Annotated[int, Range(2, 2 ** 16)] = 64
+    cells: Annotated[int, Range(16, 2 ** 20)] = 4096
+    size: Annotated[int, Range(32, 2 ** 13)] = 224
     square: bool = False
-    stage: int = -1
-    decay: float = 1e-3
-    ignore: Sequence[int] = (255,)
-    map: Mapping[int, int] | None = None
-
-
-KINDS: dict[str, Any] = {
-    'data': str | None, 'interval': Annotated[int, Range(1, 2 ** 31 - 1)] | None,
-    'stop_below_start': Annotated[int, Range(1, 2 ** 31 - 1)] | None,
-    'images': Annotated[int, Range(2, 2 ** 16)], 'cells': Annotated[int, Range(16, 2 ** 20)],
-    'size': Annotated[int, Range(32, 2 ** 13)], 'square': bool,
-    'stage': Annotated[int, Range(-100, 100)], 'decay': NotNegative,
-    'ignore': Sequence[Annotated[int, Range(0, 255)]],
-    'map': Mapping[Annotated[int, Range(0, 255)], Annotated[int, Range(0, 255)]] | None}
+    stage: Annotated[int, Range(-100, 100)] = -1
+    decay: NotNegative = 1e-3
+    ignore: Sequence[LabelId] = (255,)
+    map: Mapping[LabelId, LabelId] | None = None
 
 
 def read_settings(section: Any) -> ProbeSettings:
@@ -78,9 +70,8 @@ def read_settings(section: Any) -> ProbeSettings:
     """
     check_value('probe', section, str | dict | None)
     given = {'data': section} if isinstance(section, str) else dict(section or {})
-    check_keys('probe', given, KINDS)
-    for key, value in given.items():
-        check_value(f'probe.{key}', value, KINDS[key])
+    check_keys('probe', given, (field.name for field in fields(ProbeSettings)))
+    check_values(ProbeSettings, given, 'probe.')
     return ProbeSettings(**given)
 
 
@@ -143,8 +134,7 @@ def find_items(settings: ProbeSettings) -> tuple[list[str], list[Item], list[Ite
         data = find_pixel_labels(root, list(settings.ignore), settings.map)
         names = data.names
         train, val = ([(image, partial(read_classes, label, data.meaning.table))
-                       for image, label in pairs]
-                      for pairs in (data.pairs['train'], data.pairs['val']))
+                       for image, label in data.pairs[split]] for split in ('train', 'val'))
     if not train or not val:
         raise UsageError(f'probe.data {root}: at least 3 labelled images are needed')
     return names, _evenly(train, settings.images), _evenly(val, max(1, settings.images // 2))
@@ -160,9 +150,7 @@ def read_labelled(settings: ProbeSettings, rule: PixelRule) -> LabelledImages:
     paths = [os.path.abspath(image) for image, _ in train]
     rule = with_rule(ImageList.of_paths(paths), rule, say=False).rule
 
-    def read(item: Item) -> tuple[Tensor, Tensor]:
-        return _read(item, settings, rule)
-
+    read = partial(_read, settings=settings, rule=rule)
     with ThreadPoolExecutor(min(8, cores())) as pool:
         parts = [list(pool.map(read, items)) for items in (train, val)]
     return LabelledImages(names, *(Pixels([image for image, _ in part],
@@ -171,8 +159,7 @@ def read_labelled(settings: ProbeSettings, rule: PixelRule) -> LabelledImages:
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
     """At most ``most`` of ``items``, evenly over all."""
-    if len(items) <= most:
-        return list(items)
+    most = min(most, len(items))
     return [items[i * len(items) // most] for i in range(most)]
 
 

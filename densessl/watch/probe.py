@@ -24,6 +24,7 @@ from densessl.features.knn import knn_classify
 from densessl.heads import cell_counts
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.segmentation import Confusion
+from densessl.normalization import normalize
 from densessl.watch.labelled import LabelledImages, Pixels, ProbeSettings
 
 CHUNK = 8           # images at a time
@@ -96,13 +97,10 @@ def _maps(backbone: nn.Module, pixels: Pixels, settings: ProbeSettings,
           normalization: Mapping[str, Any]) -> list[Tensor]:
     """The map (C, h, w) of each image, float32."""
     device = next(backbone.parameters()).device
-    mean, std = (torch.tensor(normalization[key], dtype=torch.float32, device=device).view(3, 1, 1)
-                 for key in ('mean', 'std'))
-    flipped = normalization.get('channel_order', 'RGB') == 'BGR'
+    meta = {'channel_order': 'RGB', **normalization}
     found: list[Tensor] = [torch.empty(0)] * len(pixels.images)
     for group in _same_size(pixels.images):
-        images = torch.stack([pixels.images[i] for i in group]).to(device)
-        images = ((images.flip(1) if flipped else images).float() - mean) / std
+        images = normalize(torch.stack([pixels.images[i] for i in group]).to(device), meta)
         try:
             maps = feature_maps(backbone, images)
         except (AssertionError, RuntimeError, ValueError) as error:

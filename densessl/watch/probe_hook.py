@@ -12,8 +12,7 @@ from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from densessl.engine.checkpoint_file import note_newest
-from densessl.engine.stop import micro_batches
+from densessl.engine.stop import micro_batches, save_newest
 from densessl.errors import RunFailed
 from densessl.watch.labelled import LabelledImages, ProbeSettings
 from densessl.watch.probe import probe_backbone
@@ -125,10 +124,7 @@ class ProbeHook(Hook):
         broadcast(flag)
         if not flag.item() or self.is_last_train_iter(runner):
             return
-        path = Path(runner.work_dir) / f'iter_{done}.pth'
-        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
-        if path.exists():
-            note_newest(runner.work_dir, path)
+        save_newest(runner, done)
         raise RunFailed(f'stopped after iteration {done}: the last {number} probes were below the '
                         f'start (probe.stop_below_start={number}): training made the features '
                         f'worse at this task; a lower learning rate, fewer epochs or other images '

@@ -25,8 +25,7 @@ class JsonLines:
 
     def begin(self, step: int) -> list[dict[str, Any]]:
         """Keep the lines up to ``step`` and return them; a line that was cut short is left out."""
-        before = read_lines(self.path)
-        lines = [line for line in before if line['step'] <= step]
+        lines = [line for line in read_lines(self.path) if line['step'] <= step]
         if self.path.exists():
             write_text(self.path, ''.join(_line(line) for line in lines))
         return lines

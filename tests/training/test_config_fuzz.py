@@ -69,8 +69,7 @@ def cases() -> list[tuple[str, tuple[Any, ...], Any]]:
 def run(name: str, path: tuple[Any, ...], value: Any, data: Any, monkeypatch: Any) -> str:
     """What becomes of a run with the odd value: 'refused', 'failed' or 'valid'."""
     cfg = replaced(tiny(name), path, value)
-    for module in (training, configured):
-        monkeypatch.setattr(module, 'load_config', lambda *_: copy.deepcopy(cfg))
+    monkeypatch.setattr(configured, 'load_config', lambda *_: copy.deepcopy(cfg))
     try:
         training.train('fuzz', data=str(data))
     except (UsageError, RunFailed) as error:

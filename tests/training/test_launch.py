@@ -57,6 +57,9 @@ def test_each_launcher_says_it_in_its_own_words(launcher, environ, expected):
 
 @pytest.mark.parametrize('launcher, environ, layout, message', [
     ('pytorch', {}, None, 'WORLD_SIZE is not set: torchrun sets it'),
+    *(('pytorch', {'WORLD_SIZE': '2', 'RANK': '0', name: '0'}, None,
+       f"{name}='0' in the environment must be a whole number from 1 on")
+      for name in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE')),
     ('pytorch', {'WORLD_SIZE': 'two', 'RANK': '0'}, None, "WORLD_SIZE='two' in the environment"),
     ('slurm', {}, None, 'SLURM_NTASKS is not set: srun'),
     ('mpi', {'OMPI_COMM_WORLD_SIZE': '4', 'OMPI_COMM_WORLD_RANK': '2',

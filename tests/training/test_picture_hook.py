@@ -12,9 +12,11 @@ from runs import TINY
 from torch import nn
 
 from densessl.cli import main
+from densessl.normalization import normalize
 from densessl.pictures import dense_features
 from densessl.training import picture_hook
 from densessl.training.picture_hook import PictureHook, features_of, picture_steps
+from densessl.views.photometry import ViewPreprocessor
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 ONE = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -68,6 +70,14 @@ def test_the_pictures_are_of_the_features(tmp_path):
                          for step in (0, 5))
         assert first.shape == (224, 224, 3)
         np.testing.assert_array_equal(first, second)    # the same features: the same colors
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_the_network_gets_the_channels_in_its_order(order):
+    facts = dict(mean=(10.0, 20.0, 30.0), std=(50.0, 60.0, 70.0), channel_order=order)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
+    found = picture_hook._normalized(pixels, ViewPreprocessor(**facts))
+    torch.testing.assert_close(found, normalize(torch.from_numpy(pixels).movedim(-1, 1), facts))
 
 
 def test_between_its_steps_it_touches_nothing():

@@ -17,6 +17,7 @@ from densessl.images.image_list import read_image
 from densessl.masks.build import make_masks
 from densessl.masks.find import cache_folder
 from densessl.masks.store import MaskStore
+from densessl.normalization import normalize
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 from densessl.training import view_sheet
@@ -196,6 +197,14 @@ def test_patches_are_drawn_as_a_grid():
     assert grid[0, [0, 12, 24], 0].tolist() == [0, 10, 20] and grid[12, 12, 0] == 40
     assert (grid[12:, 24:] == view_sheet.GROUND).all(), 'five patches leave the sixth place empty'
     assert (grid[:, 4:12] == view_sheet.GROUND).all(), 'white patches would end nowhere on white'
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_views_are_shown_in_their_own_colors_whatever_order_the_network_takes(order):
+    facts = dict(mean=(10.0, 20.0, 30.0), std=(50.0, 60.0, 70.0), channel_order=order)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    image = normalize(torch.from_numpy(pixels).movedim(-1, 0), facts)
+    np.testing.assert_array_equal(seen(image, ViewPreprocessor(**facts)), pixels)
 
 
 def test_words_name_what_changes_a_pixel():
