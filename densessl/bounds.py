@@ -62,6 +62,7 @@ NOT_EMPTY = Rule(lambda text: bool(text.strip()), 'that is not empty')
 NAME = Rule(lambda text: (len(text) <= MOST_OF_NAME
                           and re.fullmatch(r'[\w-]+(\.[\w-]+)*', text) is not None),
             'that is the name of a type')      # plain or dotted
+TypeName = Annotated[str, NAME]
 
 Width = Annotated[int, Range(1, 2 ** 16)]
 """Channels or units of a layer."""

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv and argv[0].replace('-', '_') in COMMANDS:
         argv = [argv[0].replace('-', '_'), *argv[1:]]
     share_cores()
-    gc.set_threshold(7000)      # by default a seventh of the time that imports take is spent on it
+    gc.set_threshold(7000)      # cycles are rare: looking for them was a seventh of start-up
     logging.raiseExceptions = False     # an error of logging must not hide the line with the cause
     for stream in (sys.stdout, sys.stderr):     # a file's name may hold what they cannot encode
         if getattr(stream, 'errors', None) == 'strict':

@@ -204,7 +204,8 @@ def synchronize_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
     for norm in module.modules():
         if type(norm) is nn.SyncBatchNorm:
             norm.__class__ = DeviceSyncBatchNorm if device_type == 'cuda' else SyncBatchNorm
-            norm.register_forward_hook(_apply_layers)
+            if any(True for _ in norm.children()):
+                norm.register_forward_hook(_apply_layers)
     return module
 
 

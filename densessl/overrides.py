@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from mmengine import Config
+from mmengine.registry import Registry
 
+from densessl.bounds import TypeName, allows
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
 
 # parts whose type may be left out, and what they take besides the arguments of their class
@@ -132,6 +134,15 @@ def at(node: Any, key: str) -> Any:
         else:
             return None
     return node
+
+
+def class_named(registry: Registry, name: Any) -> type | None:
+    """The class that ``registry`` has under a name; None if there is none, or it is no name."""
+    try:
+        found = registry.get(name) if allows(TypeName, name) else None
+    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
+        found = None
+    return found if isinstance(found, type) else None
 
 
 def items_of(node: Any) -> list[tuple[Any, Any]]:

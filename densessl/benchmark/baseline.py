@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from densessl.benchmark.plan import Baseline, Benchmark
-from densessl.finetune.run_folder import digest_of
+from densessl.finetune.weights import likeness_of
 from densessl.weights.backbone_file import RANDOM
 
 ABSENT = 'none'
@@ -28,7 +28,7 @@ def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) 
     first = networks[names[0]]
     differing = {name: list(_differences(first, networks[name])) for name in names
                  if networks[name] != first}
-    return Baseline(names[0], None if first == networks[RANDOM] else digest_of(first),
+    return Baseline(names[0], likeness_of(networks[RANDOM], first),
                     first['model']['backbone'], first['model'].get('data_preprocessor')
                     or first.get('data_preprocessor', {}), differing)
 

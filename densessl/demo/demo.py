@@ -50,7 +50,7 @@ class Demo:
         return self.cfg.pretraining.name if weights == PRETRAINED else weights
 
     @property
-    def generator(self) -> str:
+    def mask_words(self) -> str:
         """The mask generator and its parameters, in words."""
         masks = self.method.masks.to_dict()
         values = ', '.join(f'{key} {value}' for key, value in masks.items() if key != 'type')

@@ -99,7 +99,7 @@ def _finetuning(demo: Demo, part: Any) -> str:
 
 def _masks(demo: Demo) -> str:
     return page.section('Unlabelled scenes and their regions', page.paragraph(
-        f'Regions come from the pixels alone ({demo.generator}). They follow objects '
+        f'Regions come from the pixels alone ({demo.mask_words}). They follow objects '
         f'roughly; no label is used. Left: the outlines; right: each region in a color of its own.',
         'soft'), gallery.mask_gallery(demo))
 

@@ -44,7 +44,7 @@ def prepare_backbone(demo: Demo, stages: Stages) -> None:
     stages.run('sample', f'draw {sample.unlabelled} unlabelled and {sample.train} + {sample.val} '
                f'labelled scenes', lambda _: draw_sample(demo), owns=['sample'],
                settings={**sample.to_dict(), 'seed': demo.seed}, needs=['sample/classes.json'])
-    stages.run('masks', f'divide the unlabelled scenes into regions ({demo.generator})',
+    stages.run('masks', f'divide the unlabelled scenes into regions ({demo.mask_words})',
                lambda _: make_region_masks(demo), settings=demo.method.masks.to_dict(),
                after=['sample'], owns=['masks'], needs=['masks/masks.json'])
     stages.run('pretraining', f'pretrain {demo.method.model.backbone.type} by {pretraining.name}, '

@@ -101,7 +101,8 @@ class Stages:
         try:
             return json.loads(json.dumps(work()))
         except (UsageError, RunFailed) as error:
-            raise type(error)(f'stage {self.number}/{self.total}, {name}: {error}') from error
+            kind = UsageError if isinstance(error, UsageError) else RunFailed
+            raise kind(f'stage {self.number}/{self.total}, {name}: {error}') from error
         except Exception as error:
             raise StageFailed(f'stage {self.number}/{self.total}, {name}, failed: '
                               f'{type(error).__name__}: {error}') from error

@@ -57,17 +57,17 @@ def _preprocessors(tree: ast.AST) -> Iterator[dict[str, Any]]:
     """The plain values in what is assigned or passed under the name of a preprocessor, or stands
     under it in a dict."""
     for node in ast.walk(tree):
-        for name, preprocessor in _named(node):
+        for name, preprocessor in _assignments(node):
             if name in _PREPROCESSORS:
                 values = {}
-                for key, value in _named(preprocessor):
-                    # not of a name or an expression, or a dict whose keys are lists
+                for key, value in _assignments(preprocessor):
+                    # passed over: names, expressions, dicts whose keys are lists
                     with suppress(ValueError, TypeError):
                         values[key] = ast.literal_eval(value)
                 yield values
 
 
-def _named(node: ast.AST) -> list[tuple[Any, ast.expr]]:
+def _assignments(node: ast.AST) -> list[tuple[Any, ast.expr]]:
     """The names and values in an assignment, a call such as ``dict(…)``, or ``{…}``."""
     if isinstance(node, ast.Assign):
         return [(getattr(target, 'id', None), node.value) for target in node.targets]

@@ -18,13 +18,12 @@ from densessl.overrides import (
     ArgumentsOf,
     apply_overrides,
     at,
-    dicts_within,
+    class_named,
     items_of,
     runner_keys,
     settle_types,
 )
-from densessl.planning.config_check import class_named
-from densessl.planning.schema import TypeName, check_wrapper
+from densessl.planning.schema import check_wrapper
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.target import TransferTarget
 
@@ -123,9 +122,6 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
     for key, kind in _KINDS.items():
         if (value := at(cfg, key)) is not None:
             check_value(key, value, kind)
-    for path, node in dicts_within(cfg):
-        if isinstance(node.get('type'), str):
-            check_value(f'{path}.type', node['type'], TypeName)
     kind = at(cfg, 'optim_wrapper.optimizer.type')      # of an unknown one mmengine says nothing
     if isinstance(kind, str) and _named(kind, OPTIMIZERS, cfg) is None:
         refuse_value('optim_wrapper.optimizer.type', kind, 'the name of an optimizer',

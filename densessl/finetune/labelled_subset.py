@@ -93,13 +93,13 @@ def take_fraction(cfg: Any, fraction: float, seed: int, built: list[Any] | None 
     images, labelled = [], False
     for leaf, dataset, start in zip(leaf_datasets(cfg.train_dataloader.dataset), built, starts,
                                     strict=True):
-        own = range(start, start + len(dataset))
-        for index in (one for one in chosen if one in own):
+        positions = range(start, start + len(dataset))
+        for index in (one for one in chosen if one in positions):
             info = dataset.get_data_info(index - start)
             images.append(info['img_path'])
             labelled = labelled or _has_label(info)
         if fraction < 1:
-            leaf['indices'] = [index - start for index in drawn if index in own]
+            leaf['indices'] = [index - start for index in drawn if index in positions]
     if not labelled:
         raise UsageError(f'the {len(images)} training images of fraction {fraction:g} and seed '
                          f'{seed} have no object; take a larger fraction or another seed')

@@ -22,6 +22,7 @@ from densessl.engine.restore import (
     checked_hub,
     checked_meta,
     going_on,
+    load_strictly,
 )
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
@@ -31,7 +32,6 @@ from densessl.finetune.sample_failures import name_failures
 from densessl.finetune.schedule import check_warmups, shorten_warmups
 from densessl.finetune.weights import Weights
 from densessl.training.log import write_any_name
-from densessl.training.runner import load_strictly
 from densessl.transfer.handoff import compare_features, compare_input, compare_keys
 from densessl.transfer.target import TransferTarget
 

@@ -76,6 +76,13 @@ def header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT, 'utf-8', 'surrogateescape')
 
 
+def header_size(name: str) -> int:
+    """The length of :func:`header`: a name that does not fit into it is a member before its own,
+    with a NUL at its end."""
+    length = len(os.fsencode(name))
+    return BLOCK if length <= 100 else 2 * BLOCK + -(-(length + 1) // BLOCK) * BLOCK
+
+
 def read_samples(path: Path) -> tuple[dict[str, Sample], Counter[str]]:
     """The samples of a shard by key, in its order.
 

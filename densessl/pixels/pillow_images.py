@@ -27,7 +27,8 @@ warnings.filterwarnings('ignore', module=r'PIL\..*')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
-def _quiet_libtiff() -> None:
+@cache
+def quiet_libtiff() -> None:
     """Have the libtiff in Pillow's wheels not print to stderr what Pillow raises anyway."""
     for path in Path(Image.__file__).parents[1].glob('[Pp]illow.libs/libtiff*'):
         try:
@@ -42,7 +43,7 @@ def _quiet_libtiff() -> None:
 def formats(wanted: tuple[str, ...] = _FORMATS) -> tuple[str, ...]:
     """Those of the formats that this Pillow has."""
     Image.init()
-    _quiet_libtiff()
+    quiet_libtiff()
     return tuple(name for name in wanted if name in Image.OPEN)
 
 

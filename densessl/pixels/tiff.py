@@ -19,7 +19,12 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from densessl.pixels.orientation import WHOLE
-from densessl.pixels.pillow_images import on_white, open_with_pillow, require_values
+from densessl.pixels.pillow_images import (
+    on_white,
+    open_with_pillow,
+    quiet_libtiff,
+    require_values,
+)
 from densessl.pixels.pixel_rule import PixelRule
 
 if TYPE_CHECKING:
@@ -237,6 +242,7 @@ def _decompressed(segment: bytes, compression: int, rows: int, width: int) -> np
     directory = struct.pack('<H', len(tags)) + b''.join(
         struct.pack('<HHII', code, kind, 1, value) for code, kind, value in tags) + bytes(4)
     file = b'II*\0' + struct.pack('<I', 8 + len(padded)) + padded + directory
+    quiet_libtiff()
     with _Segment(io.BytesIO(file)) as image:
         image.load()
         return np.asarray(image)

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, Registry
 from torch import nn
 
-from densessl.bounds import allows, check_section, check_value, check_values
+from densessl.bounds import TypeName, check_section, check_value, check_values
 from densessl.devices.compilation import checked_options
 from densessl.engine.guard import building
 from densessl.errors import (
@@ -24,7 +24,7 @@ from densessl.errors import (
     shown,
 )
 from densessl.method import Method
-from densessl.overrides import items_of
+from densessl.overrides import class_named, items_of
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.planning import optimizers  # noqa: F401  it registers what configs name
 from densessl.planning.continuing import check_continuing
@@ -34,7 +34,6 @@ from densessl.planning.schema import (
     REQUIRED,
     SECTIONS,
     WRAPPER,
-    TypeName,
     check_wrapper,
 )
 from densessl.registry import MASK_GENERATORS, METHODS
@@ -186,15 +185,6 @@ def _try_optimizer(wrapper: Mapping[str, Any]) -> None:
         build_optim_wrapper(model, ConfigDict(trial)).update_params(output.square().sum())
         if not all(torch.isfinite(p).all() for p in model.parameters()):
             raise ValueError('a step with these values makes weights that are not finite')
-
-
-def class_named(registry: Registry, name: Any) -> type | None:
-    """The class that ``registry`` has under a name; None if there is none, or it is no name."""
-    try:
-        found = registry.get(name) if allows(TypeName, name) else None
-    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-        found = None
-    return found if isinstance(found, type) else None
 
 
 def _registered(registry: Registry, name: Any, key: str) -> type:

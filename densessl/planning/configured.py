@@ -16,8 +16,8 @@ from densessl.config import load_config
 from densessl.errors import UsageError
 from densessl.export.start import Start
 from densessl.method import Method
-from densessl.overrides import apply_overrides, replaced_overrides, settle_types
-from densessl.planning.config_check import check_config, class_named
+from densessl.overrides import apply_overrides, class_named, replaced_overrides, settle_types
+from densessl.planning.config_check import check_config
 from densessl.planning.continuing import TABLE, about_continuing, apply_continuing
 from densessl.planning.decisive_settings import changes, settings_of
 from densessl.planning.learning_rate import SCHEDULES

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from densessl.bounds import (
-    NAME,
     NOT_EMPTY,
     Momentum,
     NotNegative,
     Range,
     Seed,
     Share,
+    TypeName,
     check_section,
     whole,
 )
@@ -21,7 +21,6 @@ from densessl.planning.plan import MOST_EPOCHS
 from densessl.planning.start import CONFIG_KEYS as START
 
 DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
-TypeName = Annotated[str, NAME]
 Positive = Annotated[float, Range(above=0)]
 Images = whole(1, 2 ** 20)
 Steps = whole(1, 2 ** 31 - 1)

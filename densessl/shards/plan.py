@@ -9,7 +9,7 @@ import numpy as np
 
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.images.tar_layout import BLOCK, header, image_member, key_of, mask_member
+from densessl.images.tar_layout import BLOCK, header_size, image_member, key_of, mask_member
 from densessl.masks.store import Masks
 from densessl.progress import Progress
 
@@ -86,7 +86,7 @@ def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, int]:
             size, written = images.stat(i)
         else:
             size, written = _mask_state(masks, i, which)
-        found.append((len(header(member, size)) + _padded(size), written))
+        found.append((header_size(member) + _padded(size), written))
     return sum(size for size, _ in found), max(written for _, written in found)
 
 

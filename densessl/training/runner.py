@@ -189,5 +189,5 @@ def _for_console(record: logging.LogRecord) -> bool:
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
 
 
-__all__ = ['PretrainRunner', 'experiment_name', 'load_strictly', 'newest_checkpoint',
+__all__ = ['PretrainRunner', 'experiment_name', 'newest_checkpoint',
            'read_checkpoint']

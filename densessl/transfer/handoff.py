@@ -44,7 +44,7 @@ class KeyTable:
 
     @property
     def total(self) -> int:
-        return sum(self.counts().values()) - len(self.added)
+        return sum(count for name, count in self.counts().items() if name != 'added')
 
     def summary(self) -> str:
         """One line: ``'120 of 120 keys loaded'`` and what is wrong with the others."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from densessl.backbones import finest_first
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError, did_you_mean, refuse_value, shown
+from densessl.overrides import class_named
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
@@ -179,7 +180,7 @@ class EngineTarget(TransferTarget):
 
     def _parameters(self, backbone: Any) -> dict[str, Any]:
         """The arguments of what a config names as its backbone."""
-        cls = self.models().get(backbone.type)
+        cls = class_named(self.models(), backbone.type)
         if cls is None:
             known = self.backbone_names()
             refuse_value('model.backbone.type', backbone.type, f'a backbone of {self.name}',

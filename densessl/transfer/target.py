@@ -55,7 +55,7 @@ class TransferTarget:
         :meth:`build_backbone` takes them. Nothing is built, opened or imported but the library.
 
         The default is empty: weights of this library can be trained and written, and no file of
-        them can be read.
+        them can be read, imported or started from.
         """
         return ()
 

@@ -94,14 +94,19 @@ class RefusedFact(UsageError):
     """What a file says, or is to say, of its weights is not what readers take.
 
     Attributes:
-        key: its dotted key. value: what it says. wanted: what it must be.
+        path: the file. key: of the fact, dotted. value: what it says. wanted: what it must be.
+        note: a sentence about what was done with it.
     """
 
-    def __init__(self, path: Path, key: str, value: Any, wanted: str, note: str = 'G') -> None:
-        super().__init__(f'{path} is refused: its provenance says {key} = {shown(value)}; it must '
-                         f'be {wanted}. {note}et the file as densessl export wrote it, or export '
-                         f'it again')
-        self.key, self.value, self.wanted = key, value, wanted
+    def __init__(self, path: Path, key: str, value: Any, wanted: str, note: str = '') -> None:
+        super().__init__(path, key, value, wanted, note)
+        self.path, self.key, self.value, self.wanted, self.note = path, key, value, wanted, note
+
+    def __str__(self) -> str:
+        remedy = 'get the file as densessl export wrote it, or export it again'
+        remedy = f'{self.note}; {remedy}' if self.note else remedy.capitalize()
+        return (f'{self.path} is refused: its provenance says {self.key} = {shown(self.value)}; it '
+                f'must be {self.wanted}. {remedy}')
 
 
 class _Library(Protocol):
@@ -210,7 +215,7 @@ class _Check:
 
     def refuse(self, at: str, value: Any, wanted: str) -> NoReturn:
         key = _join('backbone', at) if at else 'backbone'
-        raise RefusedFact(self.path, key, value, wanted, 'Nothing of it was built; g')
+        raise RefusedFact(self.path, key, value, wanted, 'Nothing of it was built')
 
 
 def _join(at: str, key: str) -> str:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
 from densessl.demo.stages import LEDGER, StageFailed, Stages
 from densessl.errors import RunFailed, UsageError
 from densessl.progress import duration
+from densessl.weights.stated_backbone import RefusedFact
 
 
 def run(folder, calls, *, settings=1, fail=None, fresh=False):
@@ -66,6 +68,14 @@ def test_a_failure_names_its_stage(tmp_path):
     with pytest.raises(StageFailed, match='stage 2/2, second, failed: ZeroDivisionError') as caught:
         run(tmp_path, [], fail=ZeroDivisionError('x'))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_refused_file_is_one_line_that_names_the_stage(tmp_path):
+    refused = RefusedFact('b.pth', 'mean', [1, 2], 'three numbers')
+    with pytest.raises(UsageError, match=r'^stage 2/2, second: b.pth is refused: .* mean = '
+                                         r'\[1, 2\]; it must be three numbers. Get the file as'):
+        run(tmp_path, [], fail=refused)
+    assert str(pickle.loads(pickle.dumps(refused))) == str(refused)
 
 
 def test_fresh_deletes_what_the_stages_own_and_nothing_else(tmp_path):

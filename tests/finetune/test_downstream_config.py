@@ -50,7 +50,7 @@ def test_values_that_are_not_there_are_not_checked():
     ('param_scheduler.0.milestones=3', 'param_scheduler of the config cannot be built: TypeError'),
     ('custom_hooks=[3]', 'custom_hooks of the config cannot be built: TypeError: hook should be'),
     ('model.backbone.type=ResNett', "must be a backbone of mmseg, not 'ResNett' (did you mean"),
-    ('model.backbone.type=.', "model.backbone.type must be text that is the name of a type, not"),
+    ('model.backbone.type=.', "model.backbone.type must be a backbone of mmseg, not '.'; it has"),
     ('optim_wrapper.optimizer.type=Foo', 'optim_wrapper.optimizer.type must be the name'),
     ('optim_wrapper.optimizer.momentum=-1', 'optim_wrapper.optimizer.momentum must be a number'),
 ])

@@ -17,6 +17,7 @@ from densessl.errors import RunFailed, UsageError
 from densessl.images import tar_files
 from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage
+from densessl.images.tar_layout import header, header_size
 from densessl.labels.class_labels import class_labels
 from densessl.masks.find import store_for_training
 from densessl.masks.tar_masks import masks_beside
@@ -135,6 +136,12 @@ def test_a_shard_that_has_gone_is_an_image_that_cannot_be_read(written, tmp_path
                 read(0)
     finally:
         gone.rename(images.path(0))
+
+
+@pytest.mark.parametrize('length', [1, 99, 100, 101, 511, 512, 2000])
+def test_the_size_of_a_header_is_known_without_it(length):
+    for name in ('a' * length, 'ä' * (length // 2) + 'a' * (length % 2)):
+        assert header_size(name) == len(header(name, 5))
 
 
 def test_few_files_are_open_whoever_reads(written, monkeypatch):

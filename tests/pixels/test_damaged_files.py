@@ -1,6 +1,8 @@
 """Damaged files: what is left of them, or the true reason in one line."""
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -97,6 +99,17 @@ def test_libtiff_says_nothing(capfd):
     with pytest.raises(UnreadableImage):
         decode('x', bytes(broken))
     assert capfd.readouterr().err == ''
+
+
+def test_libtiff_says_nothing_of_the_first_strip_of_a_process(tmp_path):
+    broken = bytearray(by_pillow(GRAY16, 'TIFF', compression='tiff_lzw'))
+    broken[20:60] = b'\xff' * 40
+    (tmp_path / 'x.tif').write_bytes(broken)
+    program = 'import sys; from densessl.pixels.decode import read_image; read_image(sys.argv[1])'
+    done = subprocess.run([sys.executable, '-c', program, tmp_path / 'x.tif'], capture_output=True,
+                          text=True)
+    assert 'UnreadableImage' in done.stderr.splitlines()[-1]
+    assert 'tempfile.tif' not in done.stderr
 
 
 def test_many_bands_are_as_much_as_many_pixels(monkeypatch):
