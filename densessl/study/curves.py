@@ -42,7 +42,7 @@ def write_curves(results: Mapping[str, Any], folder: Path, stem: str = '') -> di
 def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str) -> None:
     """One chart as a PNG: points with their intervals, a line through each curve's."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(6.4, 4.2), dpi=160, layout='constrained')
+    figure = Figure(figsize=(8.4, 4.2), dpi=160, layout='constrained')
     axes = figure.subplots()
     for line in (one for one in lines if one.points):
         x, mean, half = zip(*sorted(line.points), strict=True)
@@ -58,7 +58,7 @@ def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str
     axes.set_title(title, fontsize=10, loc='left')
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 
