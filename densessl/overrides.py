@@ -137,7 +137,8 @@ def at(node: Any, key: str) -> Any:
 
 
 def class_named(registry: Registry, name: Any) -> type | None:
-    """The class that ``registry`` has under a name; None if there is none, or it is no name."""
+    """The class that ``registry`` has under a name; None if there is none, or nothing can
+    have that name."""
     try:
         found = registry.get(name) if allows(TypeName, name) else None
     except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
