@@ -38,7 +38,7 @@ ODD = {   # an orientation that is none: type, count, value and what is behind i
 KINDS = {'PNG': {}, 'JPEG': {'quality': 98}, 'WEBP': {'lossless': True}, 'MPO': {'quality': 98}}
 
 
-def check(data, expected, rule=PLAIN, tolerance=0):
+def assert_shows(data, expected, rule=PLAIN, tolerance=0):
     stored = open_data('x', data, rule)
     pixels = stored.pixels()
     assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
@@ -51,10 +51,10 @@ def check(data, expected, rule=PLAIN, tolerance=0):
 @pytest.mark.parametrize('kind', KINDS)
 def test_an_orientation_that_is_none_counts_as_upright(kind):
     for words in ODD.values():
-        check(by_pillow(SMOOTH, kind, exif=exif(*words), **KINDS[kind]), SMOOTH,
-              tolerance=12 if kind in ('JPEG', 'MPO') else 0)
+        assert_shows(by_pillow(SMOOTH, kind, exif=exif(*words), **KINDS[kind]), SMOOTH,
+                     tolerance=12 if kind in ('JPEG', 'MPO') else 0)
     turned = by_pillow(SMOOTH, kind, exif=exif(3, 1, b'\x06'), **KINDS[kind])
-    check(turned, np.rot90(SMOOTH, -1), tolerance=12 if kind in ('JPEG', 'MPO') else 0)
+    assert_shows(turned, np.rot90(SMOOTH, -1), tolerance=12 if kind in ('JPEG', 'MPO') else 0)
 
 
 @pytest.mark.parametrize('bits', [8, 16])
@@ -62,12 +62,12 @@ def test_so_does_the_tag_of_a_tiff(bits):
     values = COLORS.astype(f'u{bits // 8}') << (bits - 8)
     for tag in ((3, 1, 9), (3, 1, 255), (3, 1, 0), ('s', 0, '6'), (3, 2, (6, 6)), (5, 1, (6, 1)),
                 (1, 1, 6)):
-        check(tiff(values, photometric='rgb', extratags=[(274, *tag, True)]), COLORS)
+        assert_shows(tiff(values, photometric='rgb', extratags=[(274, *tag, True)]), COLORS)
     for order in '<>':
         for big in (False, True):
             turned = tiff(values, photometric='rgb', extratags=[(274, 3, 1, 6, True)],
                           byteorder=order, bigtiff=big)
-            check(turned, np.rot90(COLORS, -1))
+            assert_shows(turned, np.rot90(COLORS, -1))
 
 
 def test_orientation_behind_the_pixels_and_in_xmp():
@@ -77,18 +77,19 @@ def test_orientation_behind_the_pixels_and_in_xmp():
     expected = gray((GRAY16 >> 8).astype(np.uint8))
     for after in (chunk(b'eXIf', six), chunk(b'iTXt', xmp)):
         for rule in (PLAIN, PixelRule((0, 65536))):     # OpenCV turns some by itself
-            check(png16(GRAY16, 0, b'', after), np.rot90(expected, -1), rule, tolerance=1)
-            check(png16(GRAY16, 0, after), np.rot90(expected, -1), rule, tolerance=1)
+            assert_shows(png16(GRAY16, 0, b'', after), np.rot90(expected, -1), rule, tolerance=1)
+            assert_shows(png16(GRAY16, 0, after), np.rot90(expected, -1), rule, tolerance=1)
             opaque = np.dstack([GRAY16, np.full_like(GRAY16, 0xffff)])
-            check(png16(opaque, 4, after), np.rot90(expected, -1), rule, tolerance=1)
-    check(png16(GRAY16, 0, b'', chunk(b'iTXt', packed)), expected)     # more than is looked at
+            assert_shows(png16(opaque, 4, after), np.rot90(expected, -1), rule, tolerance=1)
+    # more than is looked at
+    assert_shows(png16(GRAY16, 0, b'', chunk(b'iTXt', packed)), expected)
 
 
 def test_the_first_of_several_exif_blocks_counts():
     data = by_pillow(COLORS, 'JPEG', quality=98)
     blocks = b''.join(b'\xff\xe1' + struct.pack('>H', len(one) + 2) + one for one in (
         exif(3, 1, b'\x06'), exif(3, 1, b'\x03')))
-    check(data[:2] + blocks + data[2:], np.rot90(decode('x', data), -1))
+    assert_shows(data[:2] + blocks + data[2:], np.rot90(decode('x', data), -1))
 
 
 def test_16_bit_png_of_every_kind():
@@ -98,17 +99,17 @@ def test_16_bit_png_of_every_kind():
     over_white = np.rint(gray(high) * share + 255 * (1 - share)).astype(np.uint8)
     keyed = gray(high)
     keyed[GRAY16 == GRAY16[0, 0]] = 255
-    check(png16(GRAY16, 0), gray(high))
-    check(png16(GRAY16, 0, chunk(b'tRNS', struct.pack('>H', GRAY16[0, 0]))), keyed)
+    assert_shows(png16(GRAY16, 0), gray(high))
+    assert_shows(png16(GRAY16, 0, chunk(b'tRNS', struct.pack('>H', GRAY16[0, 0]))), keyed)
     key = chunk(b'tRNS', struct.pack('>HHH', *[GRAY16[0, 0]] * 3))
-    check(png16(gray(GRAY16), 2, key), keyed)
-    check(png16(np.dstack([GRAY16, alpha]), 4), over_white, tolerance=1)
-    check(png16(np.dstack([gray(GRAY16), alpha]), 6), over_white, tolerance=1)
+    assert_shows(png16(gray(GRAY16), 2, key), keyed)
+    assert_shows(png16(np.dstack([GRAY16, alpha]), 4), over_white, tolerance=1)
+    assert_shows(png16(np.dstack([gray(GRAY16), alpha]), 6), over_white, tolerance=1)
     rule = PixelRule((1000, 21000))
     scaled = gray(np.floor(255 * np.clip((GRAY16 - 1000.) / 20000, 0, 1) + .5).astype(np.uint8))
-    check(png16(GRAY16, 0), scaled, rule)
+    assert_shows(png16(GRAY16, 0), scaled, rule)
     scaled[GRAY16 == GRAY16[0, 0]] = 255
-    check(png16(GRAY16, 0, chunk(b'tRNS', struct.pack('>H', GRAY16[0, 0]))), scaled, rule)
+    assert_shows(png16(GRAY16, 0, chunk(b'tRNS', struct.pack('>H', GRAY16[0, 0]))), scaled, rule)
 
 
 @pytest.mark.parametrize('kind', ['tEXt', 'zTXt', 'iTXt', 'iCCP'])
@@ -123,7 +124,7 @@ def test_text_hides_no_png(kind, monkeypatch):
     assert np.array_equal(decode('x', png16(GRAY16, 0, text)), expected)
     assert np.array_equal(decode('x', png16(GRAY16, 0, b'', text)), expected)
     plain = by_pillow(COLORS, 'PNG')
-    check(plain[:33] + text + plain[33:], COLORS)
+    assert_shows(plain[:33] + text + plain[33:], COLORS)
 
 
 @pytest.mark.parametrize('kind', ['i1', 'u2', 'i2', 'u4', 'i4', 'f2', 'f4', 'f8'])
@@ -134,11 +135,11 @@ def test_tiffs_of_any_type_and_number_of_bands(kind):
         expected = np.floor(255 * (shown.astype(float) / 100) + 0.5).astype(np.uint8)
         rule = PixelRule((0, 100))
         whole = values[..., 0] if bands == 1 else values
-        check(tiff(whole, photometric='minisblack', byteorder='>',
-                   planarconfig=None if bands == 1 else 'contig'), expected, rule)
+        assert_shows(tiff(whole, photometric='minisblack', byteorder='>',
+                          planarconfig=None if bands == 1 else 'contig'), expected, rule)
         if bands > 1:
-            check(tiff(values.transpose(2, 0, 1), photometric='minisblack', tile=(16, 16),
-                       planarconfig='separate', compression='zlib'), expected, rule)
+            assert_shows(tiff(values.transpose(2, 0, 1), photometric='minisblack', tile=(16, 16),
+                              planarconfig='separate', compression='zlib'), expected, rule)
 
 
 @pytest.mark.parametrize(('kind', 'predictor'), [('u2', 1), ('u2', 2), ('i2', 2), ('f4', 1),
@@ -147,17 +148,17 @@ def test_lzw_of_many_bands(kind, predictor):
     values = (RANDOM.random((20, 30, 5)) * 100).astype(kind)
     expected = values[..., :3] if kind == 'u1' else np.floor(
         255 * (values[..., :3].astype(float) / 100) + 0.5).astype(np.uint8)
-    check(lzw_bands(values, predictor), expected, PixelRule((0, 100)))
+    assert_shows(lzw_bands(values, predictor), expected, PixelRule((0, 100)))
 
 
 @pytest.mark.parametrize('compression', ['tiff_lzw', 'tiff_deflate', 'packbits', 'zstd', 'lzma'])
 def test_compressed_single_bands(compression):
-    check(by_pillow(GRAY12, 'TIFF', compression=compression),
-          gray((GRAY12 >> 8).astype(np.uint8)))
+    assert_shows(by_pillow(GRAY12, 'TIFF', compression=compression),
+                 gray((GRAY12 >> 8).astype(np.uint8)))
     floats = GRAY12.astype(np.float32) / 40
-    check(by_pillow(floats, 'TIFF', compression=compression),
-          gray(np.floor(255 * floats.astype(float) / 100 + 0.5).astype(np.uint8)),
-          PixelRule((0, 100)))
+    assert_shows(by_pillow(floats, 'TIFF', compression=compression),
+                 gray(np.floor(255 * floats.astype(float) / 100 + 0.5).astype(np.uint8)),
+                 PixelRule((0, 100)))
 
 
 def test_which_bands_are_shown():
@@ -165,19 +166,21 @@ def test_which_bands_are_shown():
     plain = tiff(bands, photometric='minisblack', planarconfig='contig')
     infrared = tiff(bands, photometric='rgb', extrasamples=['unspecified'])
     for data in (plain, infrared):
-        check(data, bands[..., :3])
-        check(data, bands[..., [2, 1, 0]], PixelRule(bands=(3, 2, 1)))
-        check(data, gray(bands[..., 3]), PixelRule(bands=4))
+        assert_shows(data, bands[..., :3])
+        assert_shows(data, bands[..., [2, 1, 0]], PixelRule(bands=(3, 2, 1)))
+        assert_shows(data, gray(bands[..., 3]), PixelRule(bands=4))
         with pytest.raises(UnreadableImage, match=r'bands=\(5, 2, 1\), but it has 4 bands'):
             decode('x', data, PixelRule(bands=(5, 2, 1)))
-    check(tiff(COLORS, photometric='rgb'), COLORS[..., ::-1], PixelRule(bands=(3, 2, 1)))
-    check(by_pillow(COLORS, 'PNG'), COLORS, PixelRule(bands=(3, 2, 1)))     # whose bands are colors
-    check(tiff(bands[..., :2], photometric='minisblack', planarconfig='contig'),
-          gray(bands[..., 0]))
-    check(tiff(GRAY16, photometric='miniswhite'), 255 - gray((GRAY16 >> 8).astype(np.uint8)))
+    assert_shows(tiff(COLORS, photometric='rgb'), COLORS[..., ::-1], PixelRule(bands=(3, 2, 1)))
+    # whose bands are colors
+    assert_shows(by_pillow(COLORS, 'PNG'), COLORS, PixelRule(bands=(3, 2, 1)))
+    assert_shows(tiff(bands[..., :2], photometric='minisblack', planarconfig='contig'),
+                 gray(bands[..., 0]))
+    assert_shows(tiff(GRAY16, photometric='miniswhite'), 255 - gray((GRAY16 >> 8).astype(np.uint8)))
     alpha = tiff(bands, photometric='rgb', extrasamples=['unassalpha'])
     share = bands[..., 3:].astype(float) / 255
-    check(alpha, np.rint(bands[..., :3] * share + 255 * (1 - share)).astype(np.uint8), tolerance=1)
+    assert_shows(alpha, np.rint(bands[..., :3] * share + 255 * (1 - share)).astype(np.uint8),
+                 tolerance=1)
 
 
 def test_values_that_are_none():
@@ -185,21 +188,22 @@ def test_values_that_are_none():
     values[0, :4] = np.array([np.nan, np.inf, -np.inf, 1e30])[:, None]
     expected = np.full((20, 30, 3), 128, np.uint8)
     expected[0, :4] = np.array([0, 255, 0, 255])[:, None]
-    check(tiff(values, photometric='rgb'), expected, PixelRule((0, 100)))
+    assert_shows(tiff(values, photometric='rgb'), expected, PixelRule((0, 100)))
     holes = np.where(GRAY12 < 2000, 9999, GRAY12).astype(np.int16)
     named = tiff(holes, photometric='minisblack', extratags=[(42113, 's', 0, '9999', True)])
     expected = np.floor(255 * GRAY12.astype(float) / 4000 + 0.5).astype(np.uint8)
     expected[GRAY12 < 2000] = 0
-    check(named, gray(expected), PixelRule((0, 4000)))
+    assert_shows(named, gray(expected), PixelRule((0, 4000)))
 
 
 def test_formats_that_state_their_range():
     pgm = b'P5 30 20 4095\n' + GRAY12.astype('>u2').tobytes()
-    check(pgm, gray((GRAY12.astype(np.int64) * 65535 // 4095 >> 8).astype(np.uint8)), tolerance=1)
-    check(pgm, gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8)),
-          PixelRule((0, 8000)))
+    assert_shows(pgm, gray((GRAY12.astype(np.int64) * 65535 // 4095 >> 8).astype(np.uint8)),
+                 tolerance=1)
+    assert_shows(pgm, gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8)),
+                 PixelRule((0, 8000)))
     jp2 = by_pillow(GRAY16, 'JPEG2000')
-    check(jp2, gray((GRAY16 >> 8).astype(np.uint8)))
+    assert_shows(jp2, gray((GRAY16 >> 8).astype(np.uint8)))
 
 
 def test_rules_that_are_none():
@@ -227,19 +231,20 @@ def test_palettes_few_bits_and_ink():
     palette.save(file, 'PNG', transparency=3)
     expected = np.asarray(palette.convert('RGB')).copy()
     expected[np.asarray(palette) == 3] = 255
-    check(file.getvalue(), expected)
+    assert_shows(file.getvalue(), expected)
     two_bits = GRAY16[:, :28] >> 14
     packed = (two_bits[:, ::4] << 6 | two_bits[:, 1::4] << 4 | two_bits[:, 2::4] << 2
               | two_bits[:, 3::4]).astype(np.uint8)
     raw = b''.join(b'\0' + row.tobytes() for row in packed)
     data = (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 28, 20, 2, 0, 0, 0, 0))
             + chunk(b'IDAT', zlib.compress(raw)) + chunk(b'IEND', b''))
-    check(data, gray((two_bits * 85).astype(np.uint8)))
+    assert_shows(data, gray((two_bits * 85).astype(np.uint8)))
     ink = np.dstack([COLORS, 255 - COLORS.max(2)])
     file = io.BytesIO()
     Image.fromarray(ink, 'CMYK').save(file, 'TIFF')
     left = 255 - ink[..., 3:].astype(int)
-    check(file.getvalue(), np.rint((255 - ink[..., :3].astype(int)) * left / 255), tolerance=1)
+    assert_shows(file.getvalue(), np.rint((255 - ink[..., :3].astype(int)) * left / 255),
+                 tolerance=1)
 
 
 def test_12_bits_packed():
@@ -251,6 +256,6 @@ def test_12_bits_packed():
             (277, 3, 1), (278, 4, 20), (279, 4, len(packed))]
     data = (b'II*\0' + struct.pack('<I', 8 + len(packed)) + packed + struct.pack('<H', len(tags))
             + b''.join(struct.pack('<HHII', code, kind, 1, x) for code, kind, x in tags) + bytes(4))
-    check(data, gray((GRAY12 >> 4).astype(np.uint8)))
-    check(data, gray(np.floor(255 * GRAY12.astype(float) / 4000 + 0.5).astype(np.uint8)),
-          PixelRule((0, 4000)))
+    assert_shows(data, gray((GRAY12 >> 4).astype(np.uint8)))
+    assert_shows(data, gray(np.floor(255 * GRAY12.astype(float) / 4000 + 0.5).astype(np.uint8)),
+                 PixelRule((0, 4000)))
