@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from densessl.errors import RunFailed, UsageError
 
@@ -51,7 +50,7 @@ def explain(error: BaseException) -> UsageError | RunFailed | None:
     """The one line for an error of the machine; None for any other error."""
     if isinstance(error, OSError) and error.errno is not None:
         place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ''
-        named = f'{_short(place)}: ' if place else ''
+        named = f'{shortened(place)}: ' if place else ''
         if error.errno in REFUSED:
             return UsageError(f'{named}{REFUSED[error.errno]}')
         told = {**FULL, **OTHERS}.get(error.errno)
@@ -66,34 +65,9 @@ def explain(error: BaseException) -> UsageError | RunFailed | None:
     if isinstance(error, RuntimeError) and _WORKER.search(str(error)):
         return RunFailed(f'the system ended a loader worker, usually because memory or shared '
                          f'memory (/dev/shm) ran out: {MEMORY}')
-    if isinstance(error, RuntimeError) and _WRITER.search(str(error)):
+    if isinstance(error, RuntimeError) and is_failed_write(error):
         return RunFailed(f'a file could not be written completely: {FULL[errno.ENOSPC]}')
     return None
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Within, an error of writing becomes one that names ``path``.
-
-    Raises:
-        RunFailed: the disk has no more room.
-        UsageError: ``path`` may not be written.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        known = explain(error)
-        if known is None or not (isinstance(error, OSError) or _WRITER.search(str(error))):
-            raise
-        raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: OSError | RuntimeError) -> UsageError | RunFailed:
-    """The error that ``path`` could not be written, by a reason that :func:`explain` knows."""
-    if isinstance(error, OSError):
-        error = OSError(error.errno, error.strerror)    # without the name of an unfinished file
-    known = explain(error) or UsageError(str(error))
-    return type(known)(f'cannot write {_short(str(path))}: {known}')
 
 
 @contextmanager
@@ -130,5 +104,11 @@ def is_lost_peer(error: BaseException) -> bool:
     return of_group and ('DistBackendError' in kinds or bool(_PEER.search(text)))
 
 
-def _short(path: str) -> str:
+def is_failed_write(error: OSError | RuntimeError) -> bool:
+    """Whether an error says that a file was not written, or not completely."""
+    return isinstance(error, OSError) or bool(_WRITER.search(str(error)))
+
+
+def shortened(path: str) -> str:
+    """A path as messages name it: a long one without its middle."""
     return path if len(path) <= 160 else f'{path[:80]}…{path[-60:]}'

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
-from densessl.environment import cannot_write, writing
+from densessl.environment import explain, is_failed_write, shortened
 from densessl.errors import UsageError, shown
 
 MAX_NESTING = 100      # of JSON
@@ -92,6 +92,25 @@ def _why_unwritable(folder: Path) -> str:
             return ''
     except OSError as error:
         return f'cannot be written to: {error.strerror}'
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, an error of writing becomes one that names ``path``.
+
+    Raises:
+        RunFailed: the disk has no more room.
+        UsageError: ``path`` may not be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not is_failed_write(error):
+            raise
+        # without the name of an unfinished file
+        plain = OSError(error.errno, error.strerror) if isinstance(error, OSError) else error
+        known = explain(plain) or UsageError(str(error))
+        raise type(known)(f'cannot write {shortened(str(path))}: {known}') from error
 
 
 @contextmanager
@@ -232,15 +251,12 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, flush: bo
     writer = f'{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}' if shared else ''
     # hashed, because a file's name may already be as long as the system allows
     short = hashlib.blake2b(os.fsencode(path.name + writer), digest_size=8).hexdigest()
-    try:
-        with _renamed(path.with_name(f'.{short}.tmp'), path, flush) as unfinished:
-            try:
-                unfinished.write_bytes(data)
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished.write_bytes(data)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), _renamed(path.with_name(f'.{short}.tmp'), path, flush) as unfinished:
+        try:
+            unfinished.write_bytes(data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(data)
 
 
 def _remove_parts_of_the_dead(path: Path) -> None:

@@ -126,14 +126,17 @@ class RunLock(FolderLock):
     """Hold the work folder of a run, which is made if it is missing, and removed again if it stays
     empty.
 
+    Args:
+        kind: what runs in it. option: what names the folder on the command line.
+
     Raises:
         BeingBuilt: another run is at work in it.
         UsageError: it cannot be made or written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / RUNNING, f'another run is at work in {folder} ({RUNNING} says '
-                         f'which); wait for it, or choose another --work-dir')
+    def __init__(self, folder: Path, kind: str = 'run', option: str = '--work-dir') -> None:
+        super().__init__(folder / RUNNING, f'another {kind} is at work in {folder} ({RUNNING} says '
+                         f'which); wait for it, or choose another {option}')
         self._made: list[Path] = []     # the folder first, then its parents
 
     def __enter__(self) -> RunLock:

@@ -113,6 +113,23 @@ def replaced_overrides(cfg: Config, options: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def check_reach(key: str, published: Config) -> None:
+    """Refuse to override a name of the config file that was put in its places when it was read.
+
+    Raises:
+        UsageError: nothing reads the key any more; the message names what to override instead.
+    """
+    name = key.partition('.')[0]
+    if name in runner_keys() or not published.get(name):
+        return
+    place = _place_of(published[name], {key: value for key, value in published.items()
+                                        if key in runner_keys()})
+    if place:
+        raise UsageError(f'--cfg-options {key}: nothing reads {name!r} after the config file has '
+                         f'been read; give {place}{key.removeprefix(name)} instead (and wherever '
+                         f'else it is)')
+
+
 def leaves(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Overrides key by key, including those given as dicts."""
     for key, value in options.items():
@@ -158,6 +175,16 @@ def runner_keys() -> set[str]:
     from mmengine.runner import Runner
     attributes = {'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing'}
     return attributes | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+
+
+def _place_of(value: Any, node: Any) -> str | None:
+    """The dotted key of the first part of ``node`` that equals ``value``."""
+    for key, child in items_of(node):
+        if type(child) is type(value) and child == value:
+            return str(key)
+        if found := _place_of(value, child):
+            return f'{key}.{found}'
+    return None
 
 
 def _make_room(cfg: Config, key: str, is_dict: bool, made: Collection[str]) -> str:

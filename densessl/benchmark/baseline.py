@@ -20,7 +20,7 @@ def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) 
     who differs from it.
 
     Args:
-        networks: of each initialization (:func:`densessl.finetune.weights.network_in`).
+        networks: of each initialization (:func:`densessl.finetune.weights.network_of`).
     """
     names = list(dict.fromkeys([*benchmark.backbones, *benchmark.weights]))
     if not names:

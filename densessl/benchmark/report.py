@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,18 @@ MARKERS = 'oD^vP*X'
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
     """Write tables, plots and the page of ``results`` into ``folder``."""
-    several = len(results['lengths']) > 1
     lead, notes, plots = verdict(results), tables.notes(results), {}
     if results['cells']:
         plots[LABELS_PLOT] = plot_by_labels(results, folder / LABELS_PLOT)
-        if several:
+        if len(results['lengths']) > 1:
             plots[LENGTHS_PLOT] = plot_by_length(results, folder / LENGTHS_PLOT)
+    table, body = _markdown(results, lead, notes, plots), _body(results, lead, notes, plots)
+    page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}', body)
+    write_text(folder / TABLE, table, errors='backslashreplace')
+
+
+def _markdown(results: dict[str, Any], lead: Sequence[str], notes: Sequence[str],
+              plots: Iterable[str]) -> str:
     parts = [f'# Benchmark of {results["config"]}',
              tables.bullets(lead), notes[0],
              tables.markdown(tables.score_rows(results, tables.main_length(results))),
@@ -39,16 +45,14 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
              '## Differences from random weights', tables.markdown(tables.test_rows(results)),
              *(['## Differences from the start', tables.markdown(
                  tables.test_rows(results, 'from_start'))] if results['from_start'] else [])]
-    if several:
+    if len(results['lengths']) > 1:
         parts.append('## Score against the length of fine-tuning')
         for fraction in results['fractions']:
             parts += [f'### {tables.labels(results, fraction)}',
                       tables.markdown(tables.length_rows(results, fraction))]
         parts.append(tables.bullets(tables.convergence(results)))
     parts += [f'![{name.removesuffix(".png").replace("_", " ")}]({name})' for name in plots]
-    write_text(folder / TABLE, '\n\n'.join(filter(None, parts)) + '\n', errors='backslashreplace')
-    page.write_page(folder / PAGE, f'densessl benchmark: {results["config"]}',
-                    _body(results, lead, notes, plots))
+    return '\n\n'.join(filter(None, parts)) + '\n'
 
 
 def plot_by_labels(results: dict[str, Any], path: Path) -> Path:

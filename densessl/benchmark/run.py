@@ -2,9 +2,7 @@
 run in a folder and a process of its own."""
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
 from densessl.files import remove_leftovers
-from densessl.finetune.data_check import check_all, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.labelled_data import check_labelled
 from densessl.finetune.run_folder import (
     SCORES,
     config_digest,
@@ -28,10 +26,9 @@ from densessl.finetune.run_folder import (
     read_scores,
     score_words,
 )
-from densessl.finetune.weights import fit_backbone, network_in
-from densessl.lock import BeingBuilt, RunLock
+from densessl.finetune.weights import network_of
+from densessl.lock import RunLock
 from densessl.progress import duration
-from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import RANDOM
 
 
@@ -59,9 +56,17 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     check_launcher('none', 'benchmark')
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
-    _check_inputs(benchmark, cfg, target, check)
+    # once for all runs, which are told not to
+    for line in check_labelled(cfg, target, benchmark.data_root, benchmark.rule if check else None):
+        print(f'data: {line}', flush=True)
+    networks = {}
+    for name, weights in {RANDOM: None, **benchmark.weights}.items():
+        networks[name] = network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
+                                    benchmark.allow_partial)
+    benchmark.baseline = find_baseline(benchmark, networks)
     jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
-    with _only_one(benchmark.folder):
+    with RunLock(benchmark.folder, 'benchmark'):
+        remove_leftovers(benchmark.folder)
         print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
               flush=True)
         failed: dict[str, str] = {}
@@ -96,23 +101,6 @@ def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequenc
     run_jobs(jobs, room, finished)
 
 
-def _check_inputs(benchmark: Benchmark, cfg: Config, target: TransferTarget, check: bool) -> None:
-    """Find now what every run would stumble over, and what random weights are to be like."""
-    with_data = copy.deepcopy(cfg)
-    target.set_data(with_data, benchmark.data_root)
-    reports, _ = inspect_labelled(with_data, target)
-    if check:      # once for all runs, which are told not to
-        for line in check_all(with_data, reports, benchmark.rule):
-            print(f'data: {line}', flush=True)
-    networks = {}
-    for name, weights in {RANDOM: None, **benchmark.weights}.items():
-        fitted = copy.deepcopy(cfg)
-        fit_backbone(fitted, target, weights, benchmark.keep, benchmark.freeze,
-                     benchmark.allow_partial)
-        networks[name] = network_in(fitted)
-    benchmark.baseline = find_baseline(benchmark, networks)
-
-
 def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:
     """The runs that are not done, and how many are.
 
@@ -123,12 +111,13 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list
         UsageError: without ``overwrite``, a folder holds a run of other settings.
     """
     options = {length: benchmark.options_of(length, cfg) for length in benchmark.lengths}
+    runs = [(run, benchmark.finetuning(run, options[run.length])) for run in benchmark.runs()]
     hashes = {length: config_digest(
         cfg if longer is benchmark.options else read_downstream_config(benchmark.config, longer)[0])
         for length, longer in options.items()}
     jobs, done = [], 0
-    for run in benchmark.runs():
-        finetuning, how = benchmark.finetuning(run, options[run.length]), '--resume'
+    for run, finetuning in runs:
+        how = '--resume'
         identity = finetuning.identity(
             hashes[run.length], benchmark.baseline.digest if finetuning.like else None)
         try:
@@ -143,19 +132,6 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list
         jobs.append(Job([*finetuning.command(), '--no-check', how],
                         finetuning.folder().with_name(f'{run.name}.log'), run))
     return jobs, done
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second benchmark at the same time."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(RunLock(folder))
-        except BeingBuilt as error:
-            raise UsageError(f'another benchmark is at work in {folder}; wait for it, or choose '
-                             f'another --work-dir') from error
-        remove_leftovers(folder)
-        yield
 
 
 def _delete_weights(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from densessl.commands import add_pixel_arguments, pixel_arguments
 
 if TYPE_CHECKING:
-    from densessl.finetune.data_check import DataCheck
+    from densessl.labels.data_check import DataCheck
     from densessl.labels.data_report import DataReport, Kind
 
 
@@ -32,7 +32,6 @@ def run(args: argparse.Namespace) -> int:
     from densessl.config import parse_options
     from densessl.engine.guard import building
     from densessl.errors import UsageError
-    from densessl.finetune.data_check import check_data
     from densessl.finetune.downstream_config import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for
     from densessl.finetune.labelled_subset import (
@@ -41,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         check_seed,
         take_fraction,
     )
+    from densessl.labels.data_check import check_data
     check_fraction(args.fraction)
     check_seed(args.seed)
     cfg, target = read_downstream_config(args.config, parse_options(args.cfg_options))
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _contents(reports: Sequence[DataReport], found: DataCheck) -> Iterator[str]:
     """Lines about what each part holds."""
-    from densessl.finetune.data_check import pixel_shares
+    from densessl.labels.data_check import pixel_shares
     said = set()
     for report in reports:
         yield from report.lines()

@@ -18,9 +18,8 @@ from densessl.overrides import (
     ArgumentsOf,
     apply_overrides,
     at,
+    check_reach,
     class_named,
-    items_of,
-    runner_keys,
     settle_types,
 )
 from densessl.planning.schema import check_wrapper
@@ -106,7 +105,7 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
         if key.rpartition('.')[2] == 'pipeline' and not (
                 isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
             refuse_value(key, value, 'a list of sections')
-        _check_reach(key, published)
+        check_reach(key, published)
         name = key.partition('.')[0]
         if name in _OF_COMMAND:
             raise UsageError(f'{name} of the config: the command sets it; add '
@@ -133,26 +132,3 @@ def check_values(cfg: Config, published: Config, options: Mapping[str, Any]) -> 
 def _named(kind: str, among: registry.Registry, cfg: Config) -> type | None:
     """The class that a type in a config names among what is registered, if there is one."""
     return class_named(among, kind if '.' in kind else f'{cfg.default_scope}.{kind}')
-
-
-def _check_reach(key: str, published: Config) -> None:
-    """Refuse to override a name of the config file that was put in its places when it was read."""
-    name = key.partition('.')[0]
-    if name in runner_keys() or not published.get(name):
-        return
-    place = _place_of(published[name], {key: value for key, value in published.items()
-                                        if key in runner_keys()})
-    if place:
-        raise UsageError(f'--cfg-options {key}: nothing reads {name!r} after the config file has '
-                         f'been read; give {place}{key.removeprefix(name)} instead (and wherever '
-                         f'else it is)')
-
-
-def _place_of(value: Any, node: Any) -> str | None:
-    """The dotted key of the first part of ``node`` that equals ``value``."""
-    for key, child in items_of(node):
-        if type(child) is type(value) and child == value:
-            return str(key)
-        if found := _place_of(value, child):
-            return f'{key}.{found}'
-    return None

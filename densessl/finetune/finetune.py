@@ -18,9 +18,9 @@ from densessl.engine.guard import building
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.files import write_json
-from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
+from densessl.finetune.labelled_data import inspect_labelled
 from densessl.finetune.labelled_subset import Subset, build_training_sets, take_fraction
 from densessl.finetune.resume import FinetuneStopHook
 from densessl.finetune.run import FinetuneRun
@@ -36,6 +36,7 @@ from densessl.finetune.runner import FinetuneRunner, HandoffHook, ProgressHook
 from densessl.finetune.schedule import own_schedule
 from densessl.finetune.scoring import ScoresHook
 from densessl.finetune.weights import fit_backbone, likeness
+from densessl.labels.data_check import check_data
 from densessl.lock import run_lock
 from densessl.overrides import replaced_overrides
 from densessl.signals import given_back_after_failure

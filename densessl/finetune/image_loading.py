@@ -12,6 +12,7 @@ from mmengine.registry import TRANSFORMS
 
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
+from densessl.overrides import dicts_within
 from densessl.pixels.decode import UnreadableImage, decode
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 
@@ -134,11 +135,6 @@ def _kind(step: Any) -> str:
 
 def _steps(node: Any) -> Iterator[Any]:
     """The steps of every ``pipeline`` in a config."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == 'pipeline' and isinstance(value, (list, tuple)):
-                yield from value
-            yield from _steps(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _steps(value)
+    for _, section in dicts_within({'': node}):
+        if isinstance(section.get('pipeline'), (list, tuple)):
+            yield from section['pipeline']

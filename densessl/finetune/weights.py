@@ -54,42 +54,43 @@ class Weights:
         """``'TARGET.name'`` of the pretrained backbone."""
         return self.meta['backbone']['type']
 
-    def translate(self, target: TransferTarget, model: Mapping[str, Any] | None = None) -> None:
-        """Rename the weights to the target's keys, for the ``model`` of a downstream config if
-        there is one.
-
-        Raises:
-            UsageError: no exact translation is known.
-        """
-        self.placed = target.translate_for(model or {}, self.state, self.source)
-
-    def require_place(self, model: Mapping[str, Any], target: TransferTarget) -> None:
-        """Refuse weights of another architecture before anything is written: each must have a
-        place of its shape in what receives them, and each place there must get one.
+    def fit(self, target: TransferTarget, model: Mapping[str, Any], allow_partial: bool) -> None:
+        """Rename the weights to the target's keys, and refuse those of another architecture before
+        anything is written: each must have a place of its shape in what receives them, and each
+        place there must get one.
 
         Args:
             model: of the downstream config, as the recipe left it.
+            allow_partial: take those that have a place, and leave places empty.
 
         Raises:
-            UsageError: some have none, or some places stay empty.
+            UsageError: no exact translation is known, some weights have no place, or some places
+                stay empty.
         """
+        self.placed = target.translate_for(model, self.state, self.source)
+        if allow_partial:
+            return
         modules = target.build_receivers(model)
         backbone = next(iter(modules.values()))
         keys = compare_keys(self.placed, modules, target.added_modules(backbone, self.placed),
                             by_value=False)
-        expected = counterpart(target, self.placed, self.meta['backbone'])
-        kind = model['backbone']['type']
-        if not (keys.loaded or keys.mismatched):
-            built = f"a {expected['type'].partition('.')[2]}" if expected else 'another backbone'
+        try:
+            keys.require_complete(self.source, target.name)
+        except UsageError as error:
+            expected = counterpart(target, self.placed, self.meta['backbone'])
+            kind = model['backbone']['type']
+            if not (keys.loaded or keys.mismatched):
+                built = ('another backbone' if expected is None else
+                         f"a {expected['type'].partition('.')[2]}")
+                raise UsageError(
+                    f'{self.path} holds {self.source}, which {target.name} builds as {built}; '
+                    f'the backbone of this config is a {kind} and has a place for none of '
+                    f'the weights: choose a config with the right one, or set model.backbone'
+                ) from error
             raise UsageError(
-                f'{self.path} holds {self.source}, which {target.name} builds as {built}; '
-                f'the backbone of this config is a {kind} and has a place for none of '
-                f'the weights: choose a config with the right one, or set model.backbone')
-        keys.require_complete(
-            self.source, target.name,
-            f'; it is a {kind}, {self.path} needs '
-            f'{spelled(expected) if expected else "another"}: choose a config with that, or '
-            f'set model.backbone; --allow-partial goes on without the rest')
+                f'{error}; it is a {kind}, {self.path} needs '
+                f'{spelled(expected) if expected else "another"}: choose a config with that, or '
+                f'set model.backbone; --allow-partial goes on without the rest') from error
 
     def place(self, cfg: Config, target: TransferTarget, folder: Path) -> None:
         """Write the translated weights to ``folder`` and have the downstream config load them."""
@@ -109,11 +110,9 @@ def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
         UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
             translation or no place in the model. Nothing is written before.
     """
-    if weights:
-        weights.translate(target, cfg.model)
     recipe = apply_recipe(cfg, target, weights, keep, freeze)
-    if weights and not allow_partial:
-        weights.require_place(cfg.model, target)
+    if weights:
+        weights.fit(target, cfg.model, allow_partial)
     return recipe
 
 
@@ -133,16 +132,12 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
 
 
 def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, keep: Iterable[str],
-               freeze: int | None) -> dict[str, Any]:
-    """The model and the input that the recipe makes of a downstream config for ``weights``."""
+               freeze: int | None, allow_partial: bool = True) -> dict[str, Any]:
+    """The model and the input that :func:`fit_backbone` makes of a downstream config, which stays
+    as it is."""
     fitted = copy.deepcopy(cfg)
-    apply_recipe(fitted, target, weights, keep, freeze)
-    return network_in(fitted)
-
-
-def network_in(cfg: Config) -> dict[str, Any]:
-    """The model and the input of a downstream config."""
-    whole = cfg.to_dict()
+    fit_backbone(fitted, target, weights, keep, freeze, allow_partial)
+    whole = fitted.to_dict()
     return {key: whole[key] for key in ('model', 'data_preprocessor') if whole.get(key)}
 
 

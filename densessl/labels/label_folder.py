@@ -126,7 +126,7 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
 
     The classes are those of ``root/classes.json`` (``{"classes": [names], "palette":
     [[r, g, b]]}``) where it is there, else the ids that occur, in their order. Label maps that
-    cannot be used are left to :func:`~densessl.finetune.data_check.check_data`, which names all.
+    cannot be used are left to :func:`~densessl.labels.data_check.check_data`, which names all.
 
     Args:
         ignore: the id, or list of ids, of pixels without label.

@@ -18,10 +18,10 @@ from densessl.devices.heap import keep_freed_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.export.named_network import parse_network
 from densessl.files import write_json
-from densessl.finetune.data_check import check_data
 from densessl.finetune.labelled_subset import choose
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
+from densessl.labels.data_check import check_data
 from densessl.pixels.pixel_rule import KEYS, PLAIN, PixelRule
 from densessl.probes.classify import (
     Finetuning,

@@ -9,7 +9,7 @@ from densessl.benchmark.processes import MOST_JOBS, Slot, slots
 from densessl.benchmark.tables import markdown
 from densessl.errors import UsageError
 from densessl.files import write_json, write_text
-from densessl.lock import BeingBuilt, RunLock
+from densessl.lock import RunLock
 from densessl.machine import cores, machine_facts
 from densessl.progress import duration
 from densessl.study import report, tables
@@ -103,15 +103,11 @@ class AtWork:
             self.say(f'data {name}: {self.place.paths[name]}')
         self.say(f'{len(self.graph.order)} cells, {len(runner.done)} of them done already; '
                  f'{len(room)} at once')
-        try:
-            with RunLock(self.place.folder):
-                try:
-                    runner.run()
-                finally:
-                    self.write()
-        except BeingBuilt as error:
-            raise UsageError(f'another study is at work in {self.place.folder}; wait for it, or '
-                             f'choose another --out') from error
+        with RunLock(self.place.folder, 'study', '--out'):
+            try:
+                runner.run()
+            finally:
+                self.write()
         if runner.left_out:
             self.say(f'{len(runner.left_out)} cells are left for later: they would not end within '
                      f'--budget {self.budget:g}')

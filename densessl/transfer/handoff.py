@@ -78,12 +78,11 @@ class KeyTable:
                           *([] if self.complete else [wrong]))
         return table
 
-    def require_complete(self, source: str, target: str, remedy: str = '') -> None:
-        """Raise UsageError, which ends with ``remedy``, unless every key of file and model is
-        loaded."""
+    def require_complete(self, source: str, target: str) -> None:
+        """Raise UsageError unless every key of file and model is loaded."""
         if not self.complete:
             raise UsageError(f'the weights of {source} do not fit the {target} backbone of this '
-                             f'config: {self.summary()}{remedy}')
+                             f'config: {self.summary()}')
 
 
 def compare_keys(state: Mapping[str, Tensor], modules: Mapping[str, nn.Module],

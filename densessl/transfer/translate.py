@@ -54,23 +54,17 @@ def counterpart(target: TransferTarget, state: State, source: Mapping[str, Any]
     """
     if source['type'].partition('.')[0] == target.name:
         return dict(source)
+    stride = source.get('output_stride')    # weights do not tell it
     for layout in target.layouts():
         neutral = layout.read(state)
         if neutral is not None:
             shape = with_groups(layout.family.shape(neutral), source)
             found = None if shape is None else layout.backbone(shape)
-            return found and _as_strided(target, found, source)
+            if found and stride is not None and 'output_stride' in target.backbone_arguments(
+                    found['type'].partition('.')[2], found):
+                return {**found, 'output_stride': stride}
+            return found
     return None
-
-
-def _as_strided(target: TransferTarget, found: dict[str, Any], source: Mapping[str, Any]
-                ) -> dict[str, Any]:
-    """``found`` with the output stride that ``source`` states, which weights do not tell."""
-    stated = source.get('output_stride')
-    name = found['type'].partition('.')[2]
-    if stated is None or 'output_stride' not in target.backbone_arguments(name, found):
-        return found
-    return {**found, 'output_stride': stated}
 
 
 def neutral_weights(state: State, source: str) -> tuple[Family, State] | None:

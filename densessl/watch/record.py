@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from densessl.environment import writing
-from densessl.files import parse_json, without_nan, write_text
+from densessl.files import parse_json, without_nan, write_text, writing
 
 HEALTH, PROBES, ALARMS = 'health.jsonl', 'probes.jsonl', 'alarms.jsonl'
 

@@ -15,9 +15,10 @@ from planted_faults import FAULTS, LAYOUTS, as_jpeg, change, draw, plant, run_ch
 
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.labelled_data import inspect_labelled
 from densessl.labels import file_facts
+from densessl.labels.data_check import check_data
 from densessl.labels.file_facts import open_files
 from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
 

@@ -10,12 +10,12 @@ from densessl.benchmark.plan import Benchmark
 from densessl.benchmark.run import run_benchmark
 from densessl.cli import main
 from densessl.errors import UsageError
-from densessl.finetune import data_check
-from densessl.finetune.data_check import check_data
+from densessl.finetune import labelled_data
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.finetune import finetune
 from densessl.finetune.labelled_subset import take_fraction
 from densessl.finetune.run import FinetuneRun
+from densessl.labels.data_check import check_data
 from densessl.labels.pixel_labels import PixelData, find_pixel_labels
 
 TWIN = 'downstream/fcn_r18_folder'
@@ -72,7 +72,7 @@ def test_a_benchmark_opens_the_files_once_and_its_runs_do_not(tiny, tmp_path, mo
     plan = Benchmark(TWIN, {}, [0.5, 1.0], tmp_path / 'benchmark', 2, options=tiny,
                      data_root=str(tmp_path / 'data'))
     looks, jobs = [], []
-    monkeypatch.setattr(data_check, 'check_data', lambda *given, **named: (
+    monkeypatch.setattr(labelled_data, 'check_data', lambda *given, **named: (
         looks.append(given), check_data(*given, **named))[1])
     monkeypatch.setattr(benchmark, 'run_jobs', lambda given, *rest: jobs.extend(given))
     run_benchmark(plan)

@@ -9,8 +9,9 @@ from planted_faults import change, cut, draw, turn
 
 from densessl.cli import main
 from densessl.demo.sample import write_scenes
-from densessl.finetune.data_check import check_data, inspect_labelled
 from densessl.finetune.downstream_config import read_downstream_config
+from densessl.finetune.labelled_data import inspect_labelled
+from densessl.labels.data_check import check_data
 from densessl.labels.pixel_labels import find_pixel_labels, label_reports
 
 SIDES = (48, 64)      # height, width

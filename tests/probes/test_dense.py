@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from densessl.errors import UsageError
-from densessl.finetune.data_check import check_data
+from densessl.labels.data_check import check_data
 from densessl.labels.pixel_labels import PixelData, find_pixel_labels, label_reports
 from densessl.labels.segmentation import Confusion
 from densessl.probes.dense import (

@@ -6,18 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from mmengine.registry import DefaultScope
 
 from densessl.errors import UsageError
-from densessl.finetune.image_loading import measured
-from densessl.finetune.labelled_subset import build_training_sets
 from densessl.labels.data_report import DataReport
 from densessl.labels.file_facts import MISSING, FileFacts, FileKind, open_files
 from densessl.labels.label_ids import IGNORED, MapMeaning
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-from densessl.transfer.target import TransferTarget
 
 SHOWN = 5     # files, each in a line of its own
 _MANY = 10    # label maps, of which it can be said what is usual
@@ -64,37 +58,6 @@ class DataCheck:
     def warnings(self) -> list[str]:
         """Lines about what does not end a run."""
         return [*first_of(self.odd), *first_of(self.doubtful)]
-
-
-def inspect_labelled(cfg: Any, target: TransferTarget) -> tuple[list[DataReport], list[str]]:
-    """What the data sets of a config hold, as ``target.set_data`` left it, and lines about it.
-
-    Raises:
-        UsageError: a data set cannot be built, or nothing in it can be used.
-    """
-    lines = []
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        reports = target.inspect_data(cfg)
-    for report in reports:
-        report.require_usable()
-        lines += report.lines()
-    return reports, lines
-
-
-def check_all(cfg: Any, reports: Iterable[DataReport], rule: PixelRule) -> list[str]:
-    """Open the files of all images of a config's data; lines about what does not end a run.
-
-    Args:
-        rule: by which images are read, measured here if it has to be.
-
-    Raises:
-        UsageError: a file cannot be used.
-    """
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        rule = measured(rule, build_training_sets(cfg))
-    found = check_data(reports, rule=rule)
-    found.require_usable()
-    return found.warnings()
 
 
 def first_of(found: Sequence[FileFault]) -> list[str]:
