@@ -16,7 +16,8 @@ import argparse
 import numpy as np
 import torch
 
-from densessl.config import load_config, parse_options
+from densessl.commands import parse_options
+from densessl.config import load_config
 from densessl.images.find import find_images
 from densessl.registry import METHODS
 from densessl.training.runner import read_checkpoint

@@ -14,7 +14,7 @@ from importlib import import_module
 
 from densessl.cores import share_cores
 from densessl.environment import explain
-from densessl.errors import RunFailed, UsageError, escaped, message_of
+from densessl.errors import Interrupted, RunFailed, UsageError, escaped, message_of
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         _refuse_empty(args)
         return import_module(f'densessl.commands.{args.command}').run(args) or 0
-    except (UsageError, RunFailed) as error:
+    except (UsageError, RunFailed, Interrupted) as error:
         if args.debug:
             traceback.print_exc()
         lines = map(escaped, message_of(error).split('\n'))    # it may quote what came in a file
