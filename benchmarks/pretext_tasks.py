@@ -18,9 +18,9 @@ import torch
 
 from densessl.commands import parse_options
 from densessl.config import load_config
+from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.images.find import find_images
 from densessl.registry import METHODS
-from densessl.training.runner import read_checkpoint
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor

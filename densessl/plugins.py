@@ -91,12 +91,6 @@ def broken_plugins() -> list[Plugin]:
     return [plugin for plugin in load_plugins() if plugin.reason]
 
 
-def plugin_of(cls: type) -> Plugin | None:
-    """The plugin that provided ``cls``, or None."""
-    return next((plugin for plugin in load_plugins()
-                 if any(cls in provided for provided in plugin.provides.values())), None)
-
-
 def _first_party_first(entry: EntryPoint) -> tuple[bool, str, str]:
     dist = entry.dist.name if entry.dist else ''
     return dist != 'densessl', dist, entry.name

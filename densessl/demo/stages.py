@@ -5,7 +5,6 @@ builds on), whether it is finished, how long it took and what it found.
 """
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from densessl.errors import RunFailed, UsageError, shown
 from densessl.files import parse_json, write_json
+from densessl.planning.decisive_settings import digest_of
 from densessl.progress import duration
 
 LEDGER = 'demo.json'
@@ -111,9 +111,7 @@ class Stages:
             self._save()
 
     def _key(self, name: str, settings: Any, after: Sequence[str]) -> str:
-        text = json.dumps([name, settings, [self.records[other]['key'] for other in after]],
-                          sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of([name, settings, [self.records[other]['key'] for other in after]], 16)
 
     def _open(self) -> dict[str, Any]:
         path = self.folder / LEDGER

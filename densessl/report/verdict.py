@@ -84,7 +84,7 @@ def start_of(probes: Sequence[Mapping[str, Any]]) -> float | None:
 
 def _alarmed(grave: Sequence[Mapping[str, Any]], probe: Verdict | None) -> Verdict:
     first = min(grave, key=lambda alarm: alarm['step'])
-    text, mend = (as_sentence(str(first.get(key, ''))) for key in ('text', 'mend'))
+    text, mend = (said(first, key) for key in ('text', 'mend'))
     if probe and probe.state == HEALTHY:
         return Verdict(LEARNING, f'{probe.why} But at step {first["step"]:.0f}: {text}',
                        mend, probe.since)
@@ -135,7 +135,7 @@ def _with_slowness(verdict: Verdict, run: RecordedRun) -> Verdict:
     slow = [alarm for alarm in run.alarms or () if alarm.get('name') in SLOW]
     if not slow:
         return verdict
-    text, mend = (as_sentence(str(slow[0].get(key, ''))) for key in ('text', 'mend'))
+    text, mend = (said(slow[0], key) for key in ('text', 'mend'))
     return Verdict(verdict.state, f'{verdict.why} It could be better off: {text}',
                    f'{verdict.to_do} {mend}', verdict.since)
 
@@ -147,9 +147,9 @@ def _loss_words(lines: Points | Sequence[Any]) -> str:
     return f'The loss went from {first:.3g} to {last:.3g}, which alone says little.'
 
 
-def as_sentence(text: str) -> str:
-    """``text`` with a capital and a full stop."""
-    text = text.strip()
+def said(alarm: Mapping[str, Any], key: str) -> str:
+    """What an alarm says under ``key``, with a capital and a full stop."""
+    text = str(alarm.get(key, '')).strip()
     return text[:1].upper() + text[1:] + ('' if not text or text[-1] in '.!?' else '.')
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine import Config
 
+from densessl.errors import UsageError
 from densessl.images.image_list import ImageList
 from densessl.registry import METHODS
 from densessl.views.dataset import ViewDataset
@@ -25,3 +26,15 @@ def masks_folder(cfg: Config, masks: str | None) -> str | None:
     named = METHODS.get(cfg.model.type).needs_masks and (masks or (cfg.get('masks') or {}).get(
         'store'))
     return named or None
+
+
+def asked_masks(cfg: Config, masks: str | None) -> dict[str, Any]:
+    """What is said of the masks: where they are, or how they are made.
+
+    Raises:
+        UsageError: nothing is.
+    """
+    if not (masks or cfg.get('masks')):
+        raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
+                         f'config, or --masks DIR')
+    return {'store': masks} if masks else cfg.masks.to_dict()

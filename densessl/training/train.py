@@ -17,6 +17,7 @@ from torch.distributed import Store
 from densessl.devices.backends import Backends
 from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, while_first_works
+from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.launch import Launch, read_launch
 from densessl.engine.meeting import missing_named, together
 from densessl.engine.stop import StopHook
@@ -48,10 +49,10 @@ from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
-from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, masks_folder
 from densessl.training.run_facts import identity_of, provenance_of, refuse_another_run
 from densessl.training.run_record import begun_before, write_record
-from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
+from densessl.training.runner import PretrainRunner, experiment_name
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
@@ -204,10 +205,7 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
             raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
                              f'out')
         return None, images
-    if not (masks or cfg.get('masks')):
-        raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
-                         f'config, or --masks DIR')
-    asked = {'store': masks} if masks else cfg.masks.to_dict()
+    asked = asked_masks(cfg, masks)
     with while_first_works():
         found = store_for_training(images, asked, is_builder=is_builder)
     if not is_builder:       # the builder may have made masks of changed images again
@@ -279,4 +277,3 @@ def _announce(runner: PretrainRunner, configured: Configured, plan: Plan, datase
         log(line)
     if notes := [*plan.notes, *configured.differences()]:
         log('differs from the recipe: ' + '; '.join(notes))
-

@@ -18,7 +18,6 @@ from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.masks.find import (
     changed_since,
     existing_masks,
-    open_masks,
     said_changed,
     settle_rule,
 )
@@ -28,7 +27,7 @@ from densessl.pictures import figures
 from densessl.pictures.lettering import write
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.planning.config_check import check_config
-from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, masks_folder
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
@@ -88,7 +87,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     """
     method = check_config(cfg, config)
     images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
-    shown = _masks(cfg, images, masks, config) if method.needs_masks else None
+    shown = _masks(cfg, images, masks) if method.needs_masks else None
     dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     positions = islice(PositionSampler(len(images), 1, seed=cfg.seed), min(count, len(images)))
@@ -97,16 +96,8 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     return len(rows)
 
 
-def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
-    if masks:
-        found = open_masks(images, masks)
-        if changed := changed_since(found):
-            raise said_changed(found, changed)
-        return ReadOrMade(images, found, None)
-    if not cfg.get('masks'):
-        raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
-                         f'dict(type=…) in the config, or --masks DIR')
-    found, generator = existing_masks(images, cfg.masks.to_dict())
+def _masks(cfg: Config, images: ImageList, masks: str | None) -> ReadOrMade:
+    found, generator = existing_masks(images, asked_masks(cfg, masks))
     changed = changed_since(found) if found else []
     if changed and not generator:
         raise said_changed(found, changed)

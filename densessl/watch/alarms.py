@@ -159,13 +159,11 @@ def queue_alarms(*, queue: int | None, global_batch: int, images: int) -> list[A
         queue: how many negatives are kept from earlier steps; None if there is no queue.
         global_batch: images an update. images: of the data set.
     """
-    if not queue:
-        return []
-    if queue < global_batch:
+    if queue and queue < global_batch:
         return [Alarm(0, 'queue', f'the queue of {queue} negatives is smaller than the batch of '
                       f'{global_batch}: most keys are dropped as they come',
                       'a queue of many batches, a whole number of them')]
-    if queue > images:
+    if queue and queue > images:
         return [Alarm(0, 'queue', f'the queue of {queue} negatives is longer than the {images} '
                       f'images: other views of an image stand among its negatives',
                       'a queue of at most half the images (model.queue)')]

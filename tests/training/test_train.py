@@ -15,11 +15,11 @@ from runs import TINY
 
 from densessl.cli import main
 from densessl.config import load_config
+from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.lock import RunLock
 from densessl.masks.find import store_for_training
-from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 
