@@ -137,9 +137,13 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
 
 
 def _generator(args: argparse.Namespace) -> MaskGenerator:
+    from densessl.plugins import load_plugins
     from densessl.registry import MASK_GENERATORS
-    return MASK_GENERATORS.build({'type': args.generator or _first(),
-                                  **parse_options(args.parameters)})
+    load_plugins()
+    name = args.generator or next(iter(MASK_GENERATORS.module_dict), None)
+    if name is None:
+        raise UsageError('no installed plugin provides a mask generator')
+    return MASK_GENERATORS.build({'type': name, **parse_options(args.parameters)})
 
 
 def _workers(args: argparse.Namespace) -> int | None:
@@ -147,16 +151,6 @@ def _workers(args: argparse.Namespace) -> int | None:
     from densessl.cores import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
-
-
-def _first() -> str:
-    from densessl.plugins import load_plugins
-    from densessl.registry import MASK_GENERATORS
-    load_plugins()
-    names = list(MASK_GENERATORS.module_dict)
-    if not names:
-        raise UsageError('no installed plugin provides a mask generator')
-    return names[0]
 
 
 def _shard(text: str | None) -> tuple[tuple[int, int], str]:

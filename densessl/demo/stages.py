@@ -72,7 +72,8 @@ class Stages:
         self.number += 1
         self.called.append(name)
         print(f'\n[{self.number}/{self.total}] {title}', flush=True)
-        key, before = self._key(name, settings, after), self.records.get(name, {})
+        key = digest_of([name, settings, [self.records[other]['key'] for other in after]], 16)
+        before = self.records.get(name, {})
         same = before.get('key') == key
         outputs_exist = all(is_whole(self.folder / path) for path in needs)
         if same and before.get('done') and outputs_exist and not again:
@@ -109,9 +110,6 @@ class Stages:
         finally:
             record['seconds'] = round(record['seconds'] + time.monotonic() - start, 1)
             self._save()
-
-    def _key(self, name: str, settings: Any, after: Sequence[str]) -> str:
-        return digest_of([name, settings, [self.records[other]['key'] for other in after]], 16)
 
     def _open(self) -> dict[str, Any]:
         path = self.folder / LEDGER

@@ -59,14 +59,12 @@ def judge(run: RecordedRun) -> Verdict:
 
 def together(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
     """Several runs in a sentence or two."""
-    by_state: dict[str, list[str]] = {}
-    for run, verdict in zip(runs, verdicts, strict=True):
-        by_state.setdefault(verdict.state, []).append(run.name)
-    words = {HEALTHY: 'healthy', LEARNING: 'to be looked at more closely',
-             UNHEALTHY: 'not healthy', UNKNOWN: 'not to be judged yet'}
+    words = {UNHEALTHY: 'not healthy', LEARNING: 'to be looked at more closely',
+             HEALTHY: 'healthy', UNKNOWN: 'not to be judged yet'}
+    named = {state: [run.name for run, verdict in zip(runs, verdicts, strict=True)
+                     if verdict.state == state] for state in words}
     sentences = [f'{listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
-                 for state in (UNHEALTHY, LEARNING, HEALTHY, UNKNOWN)
-                 if (names := by_state.get(state))]
+                 for state, names in named.items() if names]
     best = max(((line['mIoU'], run.name) for run in runs for line in (run.probes or ())[-1:]),
                default=None)
     text = '. '.join(sentences) + '.'

@@ -179,7 +179,6 @@ def _digest_of_files(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_file():
         digest.update(path.read_bytes())
-        return digest.hexdigest()[:12]
     for folder, inner, names in os.walk(path, followlinks=True):
         inner.sort()
         for name in sorted(names):

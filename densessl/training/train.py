@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,9 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-    folder_of = partial(_folder, work_dir, config)
+
+    def folder_of(cfg: Config) -> Path:
+        return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
@@ -113,10 +114,6 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
                          say=launch.rank == 0 and not quiet)
         return _train(configured, images, masks, folder, launch, store, resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
-
-
-def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
-    return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
 
 
 def _train(configured: Configured, images: ImageList, masks: str | None, folder: Path,

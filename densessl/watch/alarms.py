@@ -6,8 +6,7 @@ lines in a row, and again only after it has ceased to hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 Figures = Mapping[str, float]
 Finding = Callable[[Figures], 'str | None']
@@ -41,10 +40,6 @@ class Alarm:
 
     def __str__(self) -> str:
         return f'{self.text}; what usually helps: {self.mend}'
-
-    def record(self) -> dict[str, Any]:
-        """The alarm as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
