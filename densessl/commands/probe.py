@@ -11,9 +11,9 @@ from densessl.probes.kinds import KINDS
 
 Positive = Annotated[float, Range(above=0, most=10 ** 6)]
 ALLOWED = {'size': whole(32, 2 ** 13), 'epochs': whole(1, 10 ** 6), 'batch': whole(2, 2 ** 20),
-            'lr': Positive, 'temperature': Positive, 'decay': Annotated[float, Range(0, 10 ** 6)],
-            'workers': whole(0, 2 ** 10), 'seed': Seed, 'neighbors': whole(1, 2 ** 31 - 1),
-            'stage': whole(-100, 100)}
+           'lr': Positive, 'temperature': Positive, 'decay': Annotated[float, Range(0, 10 ** 6)],
+           'workers': whole(0, 2 ** 10), 'seed': Seed, 'neighbors': whole(1, 2 ** 31 - 1),
+           'stage': whole(-100, 100)}
 OF_KIND = {'decay': 'dense', 'epochs': 'finetune', 'lr': 'finetune', 'batch': 'finetune',
            'neighbors': 'knn', 'temperature': 'knn'}
 
