@@ -39,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     cfg.update(pixel_arguments(args))
     if args.seed is not None:
         cfg.seed = args.seed
-    data = args.data or cfg.get('data')
-    if not data:
-        raise UsageError(f'{args.config}: no images: give any folder of images (or a text file of '
-                         f'paths, or a COCO JSON) with --data DIR')
-    count = write_sheet(args.out, cfg, args.config, data=data, masks=args.masks, count=args.number)
+    count = write_sheet(args.out, cfg, args.config, data=args.data, masks=args.masks,
+                        count=args.number)
     print(f'{args.out}: the first {count} samples of a run with {args.config}')
     return 0

@@ -24,14 +24,12 @@ from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.export.start import Start
 from densessl.files import remove_leftovers, require_work_folder, work_folder
-from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
-from densessl.masks.find import settle_rule, store_for_training
+from densessl.masks.find import store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
-from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.planning.configured import Configured, configure, refuse_twice_said
 from densessl.planning.continuing import Continuing, ContinuingHook
 from densessl.planning.plan import (
@@ -48,7 +46,7 @@ from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
-from densessl.training.run_data import asked_masks, dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, images_of
 from densessl.training.run_facts import identity_of, provenance_of, refuse_another_run
 from densessl.training.run_record import begun_before, write_record
 from densessl.training.runner import PretrainRunner, experiment_name
@@ -110,8 +108,8 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         _check_folder(folder, resume)
         if launch.rank == 0:
             remove_leftovers(folder)
-        images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                         say=launch.rank == 0 and not quiet)
+        images = images_of(configured.cfg, config, data, masks,
+                           say=launch.rank == 0 and not quiet)
         return _train(configured, images, masks, folder, launch, store, resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
 
@@ -176,17 +174,6 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if newest and not resume:
         raise UsageError(f'{folder} already holds a run ({newest.name}): add --resume to go on, '
                          f'or choose another --work-dir')
-
-
-def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
-            ) -> ImageList:
-    """The images, and in ``cfg`` the rule by which they are read, with numbers."""
-    if not data or not Path(data).exists():
-        raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
-                         f'file of paths, or a COCO JSON) with --data DIR')
-    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
-    cfg.update({key: getattr(images.rule, key) for key in KEYS})
-    return images
 
 
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:

@@ -13,21 +13,14 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.errors import UsageError
-from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.masks.find import (
-    changed_since,
-    existing_masks,
-    said_changed,
-    settle_rule,
-)
+from densessl.masks.find import changed_since, existing_masks, said_changed
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.store import Masks
 from densessl.pictures import figures
 from densessl.pictures.lettering import write
-from densessl.pixels.pixel_rule import PixelRule
 from densessl.planning.config_check import check_config
-from densessl.training.run_data import asked_masks, dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, images_of
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
@@ -68,7 +61,7 @@ class ReadOrMade:
         return made[which] if self.maps > 1 else made
 
 
-def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
+def write_sheet(path: Path, cfg: Config, config: str, *, data: str | None, masks: str | None = None,
                 count: int = 6) -> int:
     """Write the first ``count`` samples of a run: a row each, on the left the image with the crops
     of its views, then the views as the network gets them; region outlines if the method has masks.
@@ -76,7 +69,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     Args:
         path: the picture, a JPEG or PNG.
         cfg: the pretraining config, named ``config``.
-        data: folder of images or tar shards, text file of paths or COCO JSON.
+        data: folder of images or tar shards, text file of paths or COCO JSON; the config's if None.
         masks: a mask store; if None the one of an earlier run is read, or masks are made.
 
     Returns:
@@ -86,7 +79,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
         UsageError: wrong config, data or masks; ``path`` cannot be written.
     """
     method = check_config(cfg, config)
-    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
+    images = images_of(cfg, config, data, masks)
     shown = _masks(cfg, images, masks) if method.needs_masks else None
     dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)

@@ -224,7 +224,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['small/detcon_r18'], "no images at None: give any folder of images"),
+    (['small/detcon_r18'], 'no images: give any folder of images'),
     (['detcon_r50'], "no images at 'data/imagenet/train': give any folder of images"),
     (['small/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
     (['small/detcon_r18', '--data', '.'], 'no images'),
