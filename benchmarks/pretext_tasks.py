@@ -16,10 +16,11 @@ import argparse
 import numpy as np
 import torch
 
-from densessl.config import load_config, parse_options
+from densessl.commands import parse_options
+from densessl.config import load_config
+from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.images.find import find_images
 from densessl.registry import METHODS
-from densessl.training.runner import read_checkpoint
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor

@@ -10,11 +10,13 @@ import gc
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from densessl.cores import share_cores
 from densessl.environment import explain
-from densessl.errors import RunFailed, UsageError, escaped, message_of
+from densessl.errors import Interrupted, RunFailed, UsageError, escaped, message_of
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',
@@ -64,18 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    if '' in argv:      # as a path, '' would mean the current folder
-        print(f"densessl {args.command}: an argument is empty (''): fill it in or leave it "
-              f"out", file=sys.stderr)
-        return 2
-    return _run(args)
+    return _run(args, argv)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, argv: list[str]) -> int:
     try:
-        _refuse_empty(args)
+        _refuse_empty({**vars(args), 'an argument': argv})   # as a path, '' is the current folder
         return import_module(f'densessl.commands.{args.command}').run(args) or 0
-    except (UsageError, RunFailed) as error:
+    except (UsageError, RunFailed, Interrupted) as error:
         if args.debug:
             traceback.print_exc()
         lines = map(escaped, message_of(error).split('\n'))    # it may quote what came in a file
@@ -92,8 +90,8 @@ def _run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _refuse_empty(args: argparse.Namespace) -> None:
-    for name, value in vars(args).items():
+def _refuse_empty(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
                 raise UsageError(f'{name}={text!r}: must be text without NUL characters; fill it '

@@ -1,9 +1,7 @@
 """Find a config by path or by name, apply overrides, refuse unknown keys."""
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,24 +69,3 @@ def _know_packages() -> None:
     load_plugins()
     for target in TRANSFER_TARGETS.module_dict.values():
         MODULE2PACKAGE.update(target.config_packages)
-
-
-def parse_options(pairs: Iterable[str] | None) -> dict[str, Any]:
-    """``['a.b=1', 'c=[1, 2]', 'd=text']`` → ``{'a.b': 1, 'c': [1, 2], 'd': 'text'}``."""
-    options = {}
-    for pair in pairs or ():
-        key, equals, text = pair.partition('=')
-        if not equals or not key:
-            raise UsageError(f'{pair!r} is not of the form key=value')
-        options[key] = _literal(text)
-    return options
-
-
-def _literal(text: str) -> Any:
-    words = {'true': True, 'false': False, 'none': None, 'null': None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -13,7 +13,6 @@ def target_of(online: nn.Module) -> nn.Module:
     return deepcopy(online).requires_grad_(False)
 
 
-@torch.no_grad()
 def copy_weights(target: nn.Module, online: nn.Module) -> None:
     """Make the target equal to the online network, buffers included."""
     target.load_state_dict(online.state_dict())

@@ -17,7 +17,7 @@ class RunFailed(RuntimeError):
 
 
 class Interrupted(Exception):
-    """A run was asked to stop and has saved a checkpoint: reported as one line, exit code 1."""
+    """A run was asked to stop and has saved what it goes on from: one line, exit code 1."""
 
 
 class _Short(reprlib.Repr):

@@ -72,7 +72,7 @@ def load_plugins() -> list[Plugin]:
         if not plugin.disabled:
             try:
                 _check_name(plugin, plugins)
-                plugin.module = _import(entry)
+                plugin.module = _attempt(f'importing {entry.value!r}', entry.load)
                 plugin.provides = _ask(manager, plugin)
                 _register(plugin)
             except BrokenPlugin as error:
@@ -91,12 +91,6 @@ def broken_plugins() -> list[Plugin]:
     return [plugin for plugin in load_plugins() if plugin.reason]
 
 
-def plugin_of(cls: type) -> Plugin | None:
-    """The plugin that provided ``cls``, or None."""
-    return next((plugin for plugin in load_plugins()
-                 if any(cls in provided for provided in plugin.provides.values())), None)
-
-
 def _first_party_first(entry: EntryPoint) -> tuple[bool, str, str]:
     dist = entry.dist.name if entry.dist else ''
     return dist != 'densessl', dist, entry.name
@@ -109,12 +103,11 @@ def _check_name(plugin: Plugin, earlier: list[Plugin]) -> None:
                                f'uninstall one of the two')
 
 
-def _import(entry: EntryPoint) -> Any:
+def _attempt(what: str, function: Callable[[], Any]) -> Any:
     try:
-        return entry.load()
-    except Exception as error:   # whatever a plugin's module raises is that plugin's fault
-        raise BrokenPlugin(f'importing {entry.value!r} failed: {type(error).__name__}: {error}'
-                           ) from error
+        return function()
+    except Exception as error:   # whatever a plugin's code raises is that plugin's fault
+        raise BrokenPlugin(f'{what} failed: {type(error).__name__}: {error}') from error
 
 
 def _ask(manager: pluggy.PluginManager, plugin: Plugin) -> dict[str, list[Any]]:
@@ -138,24 +131,18 @@ def _ask(manager: pluggy.PluginManager, plugin: Plugin) -> dict[str, list[Any]]:
 
 
 def _call(hook: str, function: Callable[[], list[Any]]) -> list[Any]:
-    try:
-        things = function()
-    except Exception as error:   # whatever a hook raises is that plugin's fault
-        raise BrokenPlugin(f'hook {hook!r} failed: {type(error).__name__}: {error}') from error
+    things = _attempt(f'hook {hook!r}', function)
     if not isinstance(things, list):
         raise BrokenPlugin(f'hook {hook!r} must return a list, not {type(things).__name__}')
     for thing in things:
         if hook == 'config_folders':
             if not isinstance(thing, Path) or not thing.is_dir():
                 raise BrokenPlugin(f'hook {hook!r} must return folders as Path, not {thing!r}')
-        elif not (isclass(thing) and CONTRACTS[hook] in map(_full_name, thing.__mro__)):
+        elif not (isclass(thing) and any(f'{base.__module__}.{base.__qualname__}' == CONTRACTS[hook]
+                                         for base in thing.__mro__)):
             raise BrokenPlugin(f'hook {hook!r} must return subclasses of densessl.'
                                f'{CONTRACTS[hook].rpartition(".")[2]}, not {thing!r}')
     return things
-
-
-def _full_name(cls: type) -> str:
-    return f'{cls.__module__}.{cls.__qualname__}'
 
 
 def _register(plugin: Plugin) -> None:

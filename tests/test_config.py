@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from densessl.config import find_config, load_config, parse_options
+from densessl.commands import parse_options
+from densessl.config import find_config, load_config
 from densessl.errors import UsageError
 from densessl.planning.config_check import check_config
 
@@ -42,7 +43,7 @@ def test_a_config_that_fails_says_how(tmp_path):
 def test_options_are_parsed_as_literals():
     assert parse_options(['a.b=1', 'c=[1, 2.5]', 'd=text', 'e=true', 'f=None', 'g=a=b']) == {
         'a.b': 1, 'c': [1, 2.5], 'd': 'text', 'e': True, 'f': None, 'g': 'a=b'}
-    with pytest.raises(UsageError, match=r"'oops' is not of the form key=value"):
+    with pytest.raises(UsageError, match=r"'oops' is not of the form KEY=VALUE"):
         parse_options(['oops'])
 
 

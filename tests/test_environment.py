@@ -109,7 +109,7 @@ def fail(args):
         os._exit(9)
     distributed.all_reduce(torch.zeros(2))
 plugins.run = fail
-code = _run(argparse.Namespace(command='plugins', debug=False))
+code = _run(argparse.Namespace(command='plugins', debug=False), [])
 os._exit(code)
 """
 

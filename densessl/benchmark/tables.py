@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from densessl.probes.differences import signed
 from densessl.weights.backbone_file import RANDOM
 
 BLANK = '—'
@@ -173,11 +174,6 @@ def _text(results: dict[str, Any], name: str, fraction: float, length: float) ->
     tested = line_of(results['comparisons'], name, fraction, length)
     mark = MARKS.get(tested['verdict'], '') if tested else ''
     return f'{found["mean"]:.1f}{std}{few}{mark}'
-
-
-def signed(value: float) -> str:
-    """``+4.2`` or ``−0.3``."""
-    return f'{value:+.1f}'.replace('-', '−')
 
 
 def _p(value: float) -> str:

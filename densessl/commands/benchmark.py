@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from densessl.commands import pixel_arguments
+from densessl.commands import parse_options, pixel_arguments, resumed_by_same_command
 from densessl.commands.finetune import add_model_arguments
 
 
@@ -46,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
     """Do what is not done; 1 if a run failed or a signal stopped it."""
     from densessl.benchmark.plan import Benchmark
     from densessl.benchmark.run import run_benchmark
-    from densessl.config import parse_options
     from densessl.files import work_folder
     folder = work_folder(args.work_dir, f'work_dirs/benchmark-{Path(args.config).stem}')
     benchmark = Benchmark(
@@ -54,13 +52,9 @@ def run(args: argparse.Namespace) -> int:
         args.data_root, args.supervised, parse_options(args.cfg_options), args.keep,
         args.freeze, args.allow_partial, args.score, pixel_arguments(args),
         use_start=not args.no_start, start=args.start)
-    try:
+    with resumed_by_same_command(folder):
         results = run_benchmark(benchmark, jobs=args.jobs, overwrite=args.overwrite,
                                 keep_weights=args.keep_weights, check=args.check)
-    except KeyboardInterrupt:
-        print(f'densessl benchmark: stopped; the same command goes on from there ({folder})',
-              file=sys.stderr)
-        return 1
     return _conclude(results, folder)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.commands import add_config_arguments, parse_options, pixel_arguments
 
 if TYPE_CHECKING:
     from densessl.labels.data_check import DataCheck
@@ -15,21 +15,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('config', help='path or name of a downstream config')
     parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
     parser.add_argument('--fraction', type=float, default=1.0,
                         help='of the training images, as for finetune (default: 1)')
     parser.add_argument('--seed', type=int, default=0, help='of the fraction (default: 0)')
-    add_pixel_arguments(parser, 'the full range of the type')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='override keys of the config')
+    add_config_arguments(parser, 'downstream', 'the full range of the type')
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; UsageError, and so exit code 2, if something cannot be used."""
     from mmengine.registry import DefaultScope
 
-    from densessl.config import parse_options
     from densessl.engine.guard import building
     from densessl.errors import UsageError
     from densessl.finetune.downstream_config import read_downstream_config

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
+
+from densessl.commands import resumed_by_same_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if args.run is not None:
         return _run_named(args)
     start = time.monotonic()
-    try:
+    with resumed_by_same_command():
         demo, measured = run_demo(args.out, quick=args.quick, seed=args.seed, fresh=args.fresh)
-    except KeyboardInterrupt:
-        print('densessl demo: stopped; the same command goes on from there', file=sys.stderr)
-        return 1
     _print_scores(demo, measured)
     print(f'\nreport: {demo.report.resolve()}\n'
           f'all of it took {duration(time.monotonic() - start)} this time')

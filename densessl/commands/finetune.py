@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.commands import add_config_arguments, parse_options, pixel_arguments
 from densessl.engine.launch import LAUNCHERS
 from densessl.engine.requeue import ended, requeued_at_any_time
 from densessl.errors import Interrupted
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is fine-tuned and how, wherever its weights come from."""
-    parser.add_argument('config', help='path or name of a downstream config')
     parser.add_argument('--data-root', metavar='DIR', help='the labelled data set')
-    add_pixel_arguments(parser, "the backbone's, or the full range of the type")
     parser.add_argument('--keep', nargs='+', default=[], metavar='LINE',
                         help='lines of the recipe that stay as the config has them: frozen, norm, '
                         'input, stem')
@@ -47,14 +45,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         help='go on when not every weight is loaded or the features differ')
     parser.add_argument('--no-check', dest='check', action='store_false', help='do not open every '
                         'labelled file before training (default: they are opened, and remembered)')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='override keys of the config')
+    add_config_arguments(parser, 'downstream', "the backbone's, or the full range of the type")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune; the scores are printed and written to ``scores.json``. Exit code 1 if a signal
     stopped it, 75 if it is to be started again."""
-    from densessl.config import parse_options
     from densessl.dist import launched_rank
     from densessl.finetune.finetune import finetune
     from densessl.finetune.run import FinetuneRun

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from ast import literal_eval
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.commands import (
+    add_pixel_arguments,
+    parse_options,
+    pixel_arguments,
+    resumed_by_same_command,
+)
 from densessl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--generator', metavar='NAME', help='by default the first that the '
                         'plugins provide; a wrong name lists the known ones')
     parser.add_argument('--set', nargs='+', default=[], action='extend', metavar='KEY=VALUE',
-                        dest='parameters', help="the generator's parameters, as scale=1000")
+                        dest='parameters', help="the generator's parameters, as scale=1000 or "
+                        'NAME=true; they are read as those of --cfg-options')
     add_pixel_arguments(parser, "OUT's, or the full range of the type")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
     parser.add_argument('--resume', action='store_true', help='continue an unfinished OUT, '
@@ -70,12 +74,8 @@ def _make(args: argparse.Namespace, images: ImageList) -> int:
     generator = _generator(args)
     share = f', share {shard[0]} of {shard[1]} as {who} says' if who else ''
     print(f'{len(images)} images in {images.source}, masks by {spell(describe(generator))}{share}')
-    try:
+    with resumed_by_same_command(args.out):
         summary = make_masks(images, args.out, generator, workers=_workers(args), shard=shard)
-    except KeyboardInterrupt:
-        print(f'stopped; the masks made so far are kept in {args.out}, the same command goes on '
-              f'from there', file=sys.stderr)
-        return 1
     if summary.skipped:
         print(f'{len(summary.skipped)} images have no mask: {args.out}/skipped.txt says why')
     return 0
@@ -137,9 +137,13 @@ def _preview(args: argparse.Namespace, images: ImageList) -> int:
 
 
 def _generator(args: argparse.Namespace) -> MaskGenerator:
+    from densessl.plugins import load_plugins
     from densessl.registry import MASK_GENERATORS
-    parameters = dict(_parameter(text) for text in args.parameters)
-    return MASK_GENERATORS.build({'type': args.generator or _first(), **parameters})
+    load_plugins()
+    name = args.generator or next(iter(MASK_GENERATORS.module_dict), None)
+    if name is None:
+        raise UsageError('no installed plugin provides a mask generator')
+    return MASK_GENERATORS.build({'type': name, **parse_options(args.parameters)})
 
 
 def _workers(args: argparse.Namespace) -> int | None:
@@ -147,16 +151,6 @@ def _workers(args: argparse.Namespace) -> int | None:
     from densessl.cores import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
-
-
-def _first() -> str:
-    from densessl.plugins import load_plugins
-    from densessl.registry import MASK_GENERATORS
-    load_plugins()
-    names = list(MASK_GENERATORS.module_dict)
-    if not names:
-        raise UsageError('no installed plugin provides a mask generator')
-    return names[0]
 
 
 def _shard(text: str | None) -> tuple[tuple[int, int], str]:
@@ -170,13 +164,3 @@ def _shard(text: str | None) -> tuple[tuple[int, int], str]:
     except ValueError:
         raise UsageError(f'--shard must be I/N, such as 0/4, not {text!r}') from None
     return (i, n), ''
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition('=')
-    if not equals or not name:
-        raise UsageError(f'--set takes KEY=VALUE, such as scale=1000, not {text!r}')
-    try:
-        return name, literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value                  # a word

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 
+from densessl.commands import resumed_by_same_command
 from densessl.errors import UsageError
 
 UNITS = {'': 1, 'K': 10 ** 3, 'M': 10 ** 6, 'G': 10 ** 9, 'T': 10 ** 12,
@@ -39,13 +39,9 @@ def run(args: argparse.Namespace) -> int:
     print(f'{len(images)} images in {images.source}'
           + (f', masks in {args.masks}' if args.masks else '')
           + f', into shards of at most {args.shard_size} in {args.out}', flush=True)
-    try:
+    with resumed_by_same_command(args.out):
         summary = make_shards(images, args.out, masks=args.masks, shard_size=size,
                               workers=args.workers)
-    except KeyboardInterrupt:
-        print(f'stopped; the shards that are whole are kept in {args.out}, the same command goes '
-              f'on from there', file=sys.stderr)
-        return 1
     print(f'{args.out}: {summary}')
     for name, reason in list(summary.skipped.items())[:1]:
         print(f'skipped {name}: {reason} (all: {args.out}/skipped.txt)')

@@ -3,14 +3,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from densessl.bounds import Range, Seed, check_value, whole
 from densessl.commands import add_pixel_arguments, pixel_arguments
 from densessl.probes.kinds import KINDS
 
-BOUNDS = {'size': (32, 2 ** 13), 'epochs': (1, 10 ** 6), 'batch': (2, 2 ** 20), 'lr': (0, 1e6),
-          'temperature': (0, 1e6), 'decay': (0, 1e6), 'workers': (0, 2 ** 10),
-          'seed': (0, 2 ** 32 - 1), 'neighbors': (1, 2 ** 31 - 1), 'stage': (-100, 100)}
+Positive = Annotated[float, Range(above=0, most=10 ** 6)]
+ALLOWED = {'size': whole(32, 2 ** 13), 'epochs': whole(1, 10 ** 6), 'batch': whole(2, 2 ** 20),
+           'lr': Positive, 'temperature': Positive, 'decay': Annotated[float, Range(0, 10 ** 6)],
+           'workers': whole(0, 2 ** 10), 'seed': Seed, 'neighbors': whole(1, 2 ** 31 - 1),
+           'stage': whole(-100, 100)}
 OF_KIND = {'decay': 'dense', 'epochs': 'finetune', 'lr': 'finetune', 'batch': 'finetune',
            'neighbors': 'knn', 'temperature': 'knn'}
 
@@ -92,15 +95,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     from densessl.errors import UsageError
     from densessl.finetune.labelled_subset import check_fraction
-    for name, (least, most) in BOUNDS.items():
-        value = getattr(args, name)
-        zero = value == 0 and name in ('lr', 'temperature')
-        if value is None or (least <= value <= most and not zero):     # NaN is in no range
-            continue
-        raise UsageError(f'--{name} {value}: at least {least}' if value < least and least else
-                         f'--{name} {value}: at most {most}' if value > most else
-                         f'--{name} {value}: must not be negative'
-                         + (' or zero' if name in ('lr', 'temperature') else ''))
+    for name, kind in ALLOWED.items():
+        if (value := getattr(args, name)) is not None:
+            check_value(f'--{name}', value, kind)
     check_fraction(args.fraction)
     if args.fraction < 1 and args.kind != 'dense':
         raise UsageError(f'--fraction {args.fraction:g} does nothing with --kind {args.kind}: it '

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from densessl.commands import resumed_by_same_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +42,5 @@ def run(args: argparse.Namespace) -> int:
     if args.write_docs:
         print(', '.join(map(str, study.write_docs(args.file))))
         return 0
-    try:
+    with resumed_by_same_command(study.place.folder):
         return 0 if study.do() else 1
-    except KeyboardInterrupt:
-        print(f'densessl study: stopped; the same command goes on from there '
-              f'({study.place.folder})', file=sys.stderr)
-        return 1

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.commands import add_config_arguments, parse_options, pixel_arguments
 from densessl.engine.launch import LAUNCHERS
 from densessl.engine.requeue import ended, requeued_at_any_time
 from densessl.errors import Interrupted, RunFailed, UsageError
@@ -14,7 +14,6 @@ from densessl.errors import Interrupted, RunFailed, UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('config', help='path or name of a pretraining config')
     parser.add_argument('--data', help='folder of images or tar shards, text file of paths, or '
                         'COCO JSON')
     parser.add_argument('--masks', help='a mask store to use instead of making one')
@@ -37,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'file is laid out, as for densessl export (default: auto)')
     parser.add_argument('--freeze', type=int, metavar='N', help='with --init: the stem and the '
                         'first N stages stay as loaded, their batch norms, too')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='override keys of the config')
-    add_pixel_arguments(parser, "the config's, or the full range of the type")
+    add_config_arguments(parser, 'pretraining', "the config's, or the full range of the type")
     parser.add_argument('--allow-smaller-negatives', action='store_true',
                         help='accept gradient accumulation although negatives and batch '
                         'statistics come from single iterations')
@@ -70,7 +67,6 @@ def number(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Train, and write the run's report, of a run that failed or was stopped, too; exit code 1 if
     a signal stopped it, 75 if it is to be started again."""
-    from densessl.config import parse_options
     if args.find_batch or args.memory_limit is not None:
         return _find_batch(args)
     if args.dry_run or args.processes is not None:
@@ -95,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find_batch(args: argparse.Namespace) -> int:
-    from densessl.config import parse_options
     from densessl.training.find_batch import find_batch
     if not args.find_batch:
         raise UsageError(f'--memory-limit {args.memory_limit:g} goes with --find-batch')
@@ -110,7 +105,6 @@ def _find_batch(args: argparse.Namespace) -> int:
 
 
 def _dry_run(args: argparse.Namespace) -> int:
-    from densessl.config import parse_options
     from densessl.planning.dry_run import dry_run
     if not args.dry_run:
         raise UsageError(f'--processes {args.processes} goes with --dry-run; a run has as many as '
@@ -126,7 +120,6 @@ def _dry_run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> None:
     """Write the report; what hinders that is said, and changes nothing about the run."""
-    from densessl.config import parse_options
     from densessl.dist import launched_rank
     from densessl.report.write import write_report
     if launched_rank(args.launcher):

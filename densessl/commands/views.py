@@ -4,12 +4,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from densessl.commands import add_pixel_arguments, pixel_arguments
+from densessl.commands import add_config_arguments, parse_options, pixel_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('config', help='path or name of a pretraining config')
     parser.add_argument('--data', help='folder of images or tar shards, text file of paths, or '
                         "COCO JSON (default: the config's)")
     parser.add_argument('--masks', help='a mask store (default: the one an earlier run left in the '
@@ -19,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-n', '--number', type=int, default=6, metavar='N',
                         help='how many images (default: 6)')
     parser.add_argument('--seed', type=int, help="of the run (default: the config's)")
-    add_pixel_arguments(parser, "the config's, or the full range of the type")
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='override keys of the config')
+    add_config_arguments(parser, 'pretraining', "the config's, or the full range of the type")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: wrong config, data, masks or numbers.
     """
-    from densessl.config import parse_options
     from densessl.errors import UsageError
     from densessl.planning.configured import configure
     from densessl.training.view_sheet import write_sheet
@@ -43,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     cfg.update(pixel_arguments(args))
     if args.seed is not None:
         cfg.seed = args.seed
-    data = args.data or cfg.get('data')
-    if not data:
-        raise UsageError(f'{args.config}: no images: give any folder of images (or a text file of '
-                         f'paths, or a COCO JSON) with --data DIR')
-    count = write_sheet(args.out, cfg, args.config, data=data, masks=args.masks, count=args.number)
+    count = write_sheet(args.out, cfg, args.config, data=args.data, masks=args.masks,
+                        count=args.number)
     print(f'{args.out}: the first {count} samples of a run with {args.config}')
     return 0

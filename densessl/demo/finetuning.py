@@ -3,6 +3,7 @@ process each where there is more than one core. One after the other would leave 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from densessl.cores import cores
 from densessl.demo.demo import BOTH, PRETRAINED, Demo, run_name
 from densessl.demo.stages import Stages, is_whole
 from densessl.errors import Interrupted, RunFailed, UsageError
-from densessl.files import read_json_object
+from densessl.finetune.run_folder import SCORES, read_scores
 
 
 def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:
                       demo.cfg.pictures.predictions, demo.seed],
             after=['sample', 'export'], owns=[*map(str, folders.values()), *(
                 str(_log(demo, part, weights).relative_to(demo.folder)) for weights in BOTH)],
-            needs=[f'{folder}/scores.json' for folder in folders.values()])
+            needs=[f'{folder}/{SCORES}' for folder in folders.values()])
     return measured
 
 
@@ -88,12 +89,12 @@ def _runs(part: Any) -> list[tuple[str, int]]:
 
 def _finetune_part(demo: Demo, part: Any) -> dict[str, Any]:
     """Do the runs of a model that are not done; return what all of them wrote down."""
-    scores = {run_name(part, *run): demo.finetuning(part, *run) / 'scores.json'
-              for run in _runs(part)}
+    folders = {run_name(part, *run): demo.finetuning(part, *run) for run in _runs(part)}
+    read = partial(read_scores, remedy='start over with --fresh')
     jobs = []
     for weights in BOTH:
         names = [run_name(part, weights, repeat) for repeat in range(part.repeats)]
-        if todo := [name for name in names if not is_whole(scores[name])]:
+        if todo := [name for name in names if not is_whole(folders[name] / SCORES)]:
             jobs.append(Job(['demo', '--out', str(demo.folder), '--seed', str(demo.seed),
                              *(['--quick'] if demo.quick else []), '--run', *todo],
                             _log(demo, part, weights), names))
@@ -104,18 +105,14 @@ def _finetune_part(demo: Demo, part: Any) -> dict[str, Any]:
             raise failure(f'{last_words(job.log).removeprefix("densessl demo: ")} (exit code '
                           f'{code}; {job.log})')
         for name in job.about:
-            found = _read(scores[name])['scores']
+            found = read(folders[name])['scores']
             print(f'      {name}: ' + '  '.join(f'{score} {found[score]:.1f}'
                                                 for score in part.scores), flush=True)
 
     at_once = None if torch.cuda.is_available() else max(1, min(cores(), len(jobs)))
     run_jobs(jobs, slots(at_once), finished)
-    return {name: _read(path) for name, path in scores.items()}
+    return {name: read(folder) for name, folder in folders.items()}
 
 
 def _log(demo: Demo, part: Any, weights: str) -> Path:
     return demo.finetuning(part, weights).with_suffix('.log')
-
-
-def _read(scores: Path) -> dict[str, Any]:
-    return read_json_object(scores, ('scores',), remedy='start over with --fresh')

@@ -10,6 +10,7 @@ import numpy as np
 
 from densessl.benchmark.statistics import PairedTest, paired_test
 from densessl.demo.demo import BOTH, PRETRAINED, PROBE, RANDOM, Demo, run_name
+from densessl.probes.differences import signed
 
 # what pretraining did, by ScoreLine.finding
 DID = {1: 'helped', -1: 'did harm', 0: 'made no difference that can be told from chance'}
@@ -66,7 +67,7 @@ def difference(line: ScoreLine) -> str:
     """``+4.2 ± 1.1``, or ``−0.3`` of a single repetition: pretrained minus random, of the means
     as printed."""
     change = float(mean(line.pretrained)) - float(mean(line.random))
-    text = f'{change:+.1f}'.replace('-', '−') if abs(change) > 0.04 else '0.0'
+    text = signed(change) if abs(change) > 0.04 else '0.0'
     width = line.test.half_width
     return text if width is None else f'{text} ± {width:.1f}'
 

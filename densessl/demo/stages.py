@@ -5,7 +5,6 @@ builds on), whether it is finished, how long it took and what it found.
 """
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from densessl.errors import RunFailed, UsageError, shown
 from densessl.files import parse_json, write_json
+from densessl.planning.decisive_settings import digest_of
 from densessl.progress import duration
 
 LEDGER = 'demo.json'
@@ -72,7 +72,8 @@ class Stages:
         self.number += 1
         self.called.append(name)
         print(f'\n[{self.number}/{self.total}] {title}', flush=True)
-        key, before = self._key(name, settings, after), self.records.get(name, {})
+        key = digest_of([name, settings, [self.records[other]['key'] for other in after]], 16)
+        before = self.records.get(name, {})
         same = before.get('key') == key
         outputs_exist = all(is_whole(self.folder / path) for path in needs)
         if same and before.get('done') and outputs_exist and not again:
@@ -109,11 +110,6 @@ class Stages:
         finally:
             record['seconds'] = round(record['seconds'] + time.monotonic() - start, 1)
             self._save()
-
-    def _key(self, name: str, settings: Any, after: Sequence[str]) -> str:
-        text = json.dumps([name, settings, [self.records[other]['key'] for other in after]],
-                          sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _open(self) -> dict[str, Any]:
         path = self.folder / LEDGER

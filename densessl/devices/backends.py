@@ -42,7 +42,11 @@ class Backends:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within, they hold; then what held before."""
-        before = _now()
+        before = {'matmul': torch.backends.cuda.matmul.allow_tf32,
+                  'convolution': torch.backends.cudnn.allow_tf32,
+                  'benchmark': torch.backends.cudnn.benchmark,
+                  'deterministic': torch.backends.cudnn.deterministic,
+                  'algorithms': torch.are_deterministic_algorithms_enabled()}
         _set(matmul=self.tf32 is True, convolution=bool(self.tf32),
              benchmark=self.cudnn_benchmark and not self.deterministic,
              deterministic=self.deterministic, algorithms=self.deterministic)
@@ -58,14 +62,6 @@ class Backends:
             return f'{where}, deterministic'
         tries = 'tries its' if self.cudnn_benchmark else 'does not try'
         return f'{where}, cuDNN {tries} algorithms'
-
-
-def _now() -> dict[str, bool]:
-    return {'matmul': torch.backends.cuda.matmul.allow_tf32,
-            'convolution': torch.backends.cudnn.allow_tf32,
-            'benchmark': torch.backends.cudnn.benchmark,
-            'deterministic': torch.backends.cudnn.deterministic,
-            'algorithms': torch.are_deterministic_algorithms_enabled()}
 
 
 def _set(*, matmul: bool, convolution: bool, benchmark: bool, deterministic: bool,

@@ -41,12 +41,9 @@ class Launch:
 
     def place(self, rank: int) -> str:
         """A rank with its node, for messages."""
-        first = 0
-        for node, count in zip(self.nodes, self.counts, strict=True):
-            if rank < first + count:
-                return f'rank {rank} ({node})'
-            first += count
-        return f'rank {rank}'
+        nodes = [node for node, count in zip(self.nodes, self.counts, strict=True)
+                 for _ in range(count)]
+        return f'rank {rank} ({nodes[rank]})' if rank < len(nodes) else f'rank {rank}'
 
 
 def read_launch(launcher: str, layout: str | None = None, environ: Mapping[str, str] | None = None

@@ -97,14 +97,15 @@ def roll_call(store: Store, launch: Launch, word: str, seconds: float) -> list[i
     may keep the store."""
     store.set(f'{word}/{launch.rank}', '')
     words, verdict = [f'{word}/{rank}' for rank in range(launch.processes)], f'{word}/missing'
-    deadline = time.monotonic() + seconds
-    for pause in _pauses():
-        if store.check(words):
-            return []
+    deadline, pause = time.monotonic() + seconds, 0.02
+    while not store.check(words):
         told = launch.rank > 0 and store.check([verdict])
         if told or time.monotonic() >= deadline:
             break
         time.sleep(pause)
+        pause = min(1.0, 1.5 * pause)
+    else:
+        return []
     missing = (json.loads(store.get(verdict)) if told else
                [rank for rank in range(launch.processes) if not store.check([words[rank]])])
     store.set(f'{word}/{launch.rank}/told', '')
@@ -115,14 +116,6 @@ def roll_call(store: Store, launch: Launch, word: str, seconds: float) -> list[i
         while not store.check(others) and time.monotonic() < deadline:
             time.sleep(0.02)
     return missing
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between two looks: short ones first."""
-    pause = 0.02
-    while True:
-        yield pause
-        pause = min(1.0, 1.5 * pause)
 
 
 @contextmanager

@@ -74,11 +74,10 @@ def checked_meta(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, A
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict):
         _refuse(path, 'meta', meta, 'a dict')
-    for key in ('iter', 'epoch'):
-        if not is_count(meta.get(key)):
-            _refuse(path, f'meta.{key}', meta.get(key), 'a whole number from 0 on')
-    if not (meta.get('seed') is None or is_count(meta['seed'])):
-        _refuse(path, 'meta.seed', meta['seed'], 'a whole number from 0 on')
+    for key in ('iter', 'epoch', 'seed'):
+        value = meta.get(key)
+        if not (is_count(value) or (key == 'seed' and value is None)):
+            _refuse(path, f'meta.{key}', value, 'a whole number from 0 on')
     return {key: value for key, value in meta.items() if key != 'config'}
 
 

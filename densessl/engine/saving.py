@@ -176,14 +176,10 @@ class SafeHooks(Runner):
         super().register_hook(hook, priority)
         for one in self._hooks:
             if isinstance(one, CheckpointHook) and not isinstance(one, PrunesAfterSaving):
-                _prune_after_saving(one)
-
-
-def _prune_after_saving(hook: CheckpointHook) -> None:
-    """Put :class:`PrunesAfterSaving` before the class of a hook that is built already: a config
-    names it, or a class derived from it, and mmengine offers no place between."""
-    kind = type(hook)
-    hook.__class__ = type(kind.__name__, (PrunesAfterSaving, kind), {})
+                # it is built already: a config names its class, or one derived from it, and
+                # mmengine offers no place between
+                kind = type(one)
+                one.__class__ = type(kind.__name__, (PrunesAfterSaving, kind), {})
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """The folder of a fine-tuning run: nothing in it is written over unless the user says so."""
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +18,7 @@ from densessl.files import (
     write_json,
 )
 from densessl.lock import RUNNING
-from densessl.planning.decisive_settings import changes, leaves_of
+from densessl.planning.decisive_settings import changes, digest_of, leaves_of
 
 SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run
@@ -119,12 +117,6 @@ def _begun(record: dict[str, Any]) -> float:
 def config_digest(cfg: Config) -> str:
     """Twelve digits that change with any value of a config."""
     return digest_of(cfg.to_dict())
-
-
-def digest_of(content: Any) -> str:
-    """Twelve digits that change with any value in ``content``."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def decisive_values(cfg: Config) -> dict[str, Any]:

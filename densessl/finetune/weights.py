@@ -11,7 +11,7 @@ from mmengine import Config
 
 from densessl.backbones import spelled
 from densessl.errors import UsageError
-from densessl.finetune.run_folder import digest_of
+from densessl.planning.decisive_settings import digest_of
 from densessl.transfer.handoff import compare_keys
 from densessl.transfer.recipe import Recipe, clear_pretrained
 from densessl.transfer.target import TransferTarget

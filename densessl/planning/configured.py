@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +97,6 @@ def configure(config: str, options: Mapping[str, Any] | None = None, epochs: flo
             raise UsageError('--freeze is for stages that are loaded: give the weights with --init')
         cfg.pop(TABLE, None)
     followed = follow(cfg, start, options) if start else []
-    if cfg.get('deterministic') is True:    # cuBLAS asks for it, once, in the first product
-        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     notes = settle_types(cfg, published, options, _arguments_of)
     check_config(cfg, config)
     epochs = choose_row(cfg, epochs)

@@ -7,8 +7,9 @@ told with what switches it off.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 import torch
@@ -161,7 +162,7 @@ class ContinuingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         method = getattr(runner.model, 'module', runner.model)
-        self.kept = list(_kept_norms(method, self.how))
+        self.kept = _kept_norms(method, self.how)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         for norm in self.kept:
@@ -172,20 +173,16 @@ class ContinuingHook(Hook):
                     group['lr'] = 0.0
 
 
-def _frozen(method: Method, how: Continuing) -> Iterator[str]:
+def _frozen(method: Method, how: Continuing) -> list[str]:
     groups = parameters_by_stage(method.backbone)
-    for names in groups[:0 if how.freeze is None else how.freeze + 1]:
-        yield from names
+    return list(chain(*groups[:0 if how.freeze is None else how.freeze + 1]))
 
 
-def _kept_norms(method: Method, how: Continuing) -> Iterator[nn.Module]:
+def _kept_norms(method: Method, how: Continuing) -> list[nn.Module]:
     """The batch norms, of the backbone and of target networks like it, whose statistics stay."""
-    frozen = set(_frozen(method, how))
-    names = {name for name, module in method.backbone.named_modules()
+    frozen = _frozen(method, how)
+    names = [name for name, module in method.backbone.named_modules()
              if isinstance(module, _BatchNorm)
-             and (not how.follow_norms or f'{name}.weight' in frozen)}
-    for part in (BACKBONE, f'{TARGET}{BACKBONE}'):
-        network = getattr(method, part, None)
-        for name, module in network.named_modules() if network is not None else ():
-            if name in names:
-                yield module
+             and (not how.follow_norms or f'{name}.weight' in frozen)]
+    kept = {f'{part}{BACKBONE}.{name}' for part in ('', TARGET) for name in names}
+    return [module for name, module in method.named_modules(remove_duplicate=False) if name in kept]

@@ -1,6 +1,8 @@
 """The settings of a run that decide its result: compared with a checkpoint's and a recipe's."""
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -59,6 +61,12 @@ def as_views_have_it(identity: Mapping[str, Value]) -> dict[str, Value]:
             if key.startswith(f'{found[0]}blur.'):
                 now[f'{found[0]}blur.kernel'] = kernel
     return now
+
+
+def digest_of(content: Any, digits: int = 12) -> str:
+    """Hexadecimal digits that change with any value in ``content``."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def _leaves(key: str, node: Any) -> list[tuple[str, Value]]:

@@ -1,7 +1,7 @@
 """``densessl train --dry-run``: what a run over several processes would be, without starting it."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from densessl.engine.launch import Launch, read_launch
@@ -13,8 +13,7 @@ from densessl.registry import METHODS
 
 def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: int | None = None,
             launcher: str = 'none', layout: str | None = None,
-            allow_smaller_negatives: bool = False, init: Mapping[str, Any] | None = None,
-            say: Callable[[str], Any] = print) -> None:
+            allow_smaller_negatives: bool = False, init: Mapping[str, Any] | None = None) -> None:
     """Print ranks, addresses, batches and negatives, by the first process alone. Images are not
     looked for, no process meets another, nothing is written.
 
@@ -22,7 +21,6 @@ def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: in
         config, options, epochs, launcher, allow_smaller_negatives, init: as of
             :func:`densessl.training.train.train`.
         layout: 'NODESxPROCESSES', where no launcher has started this process.
-        say: takes the lines.
 
     Raises:
         UsageError: a wrong config, a batch that the processes cannot share, or an environment that
@@ -37,11 +35,11 @@ def dry_run(config: str, *, options: Mapping[str, Any] | None = None, epochs: in
     if launch.rank:
         return
     for title, text in (*_of_launch(launch), *_of_batch(cfg, plan, launch.processes)):
-        say(f'{title:<18}{text}')
+        print(f'{title:<18}{text}')
     for line in configured.about_start(plan.steps):
         if line.startswith('start'):     # how many steps there are, the images say
-            say(line)
-    say('nothing was started')
+            print(line)
+    print('nothing was started')
 
 
 def _of_launch(launch: Launch) -> list[tuple[str, str]]:

@@ -94,10 +94,10 @@ def words(line: dict[str, Any]) -> str:
     low, high = line['interval']
     known = 'a difference' if line['is a difference'] else 'no difference is shown'
     return (f'{line["backbone"]} against {line["against"]}: {line["score"]} '
-            f'{signed(line["difference"])} ({INTERVAL} % interval {signed(low)} to {signed(high)}: '
-            f'{known})')
+            f'{signed(line["difference"], 2)} ({INTERVAL} % interval {signed(low, 2)} to '
+            f'{signed(high, 2)}: {known})')
 
 
-def signed(value: float) -> str:
-    """With a sign, and a minus sign for a minus."""
-    return f'{value:+.2f}'.replace('-', '−')
+def signed(value: float, digits: int = 1) -> str:
+    """``+4.2`` or ``−0.3``."""
+    return f'{value:+.{digits}f}'.replace('-', '−')

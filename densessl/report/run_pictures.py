@@ -25,11 +25,7 @@ MEDIA = {'.png': 'png', '.jpg': 'jpeg'}
 
 def picture_section(run: RecordedRun) -> str:
     """Each image, and below it a row of pictures over time for each kind."""
-    images = _images(run)
-    if not images:
-        return page.paragraph(NONE, 'soft')
-    shown = [_image(run, i, name) for i, name in enumerate(images)]
-    return _first_and_more(shown)
+    return _first_and_more([_image(run, i, name) for i, name in enumerate(_images(run))])
 
 
 def view_section(run: RecordedRun) -> str:
@@ -41,12 +37,12 @@ def view_section(run: RecordedRun) -> str:
                  for j, path in enumerate(files)]
         if cells:
             shown.append(page.rows(cells, columns=len(cells), phone=1))
-    if not shown:
-        return page.paragraph(NONE, 'soft')
     return _first_and_more(shown)
 
 
 def _first_and_more(shown: Sequence[str]) -> str:
+    if not shown:
+        return page.paragraph(NONE, 'soft')
     more = page.folded(f'{len(shown) - 1} more', ''.join(shown[1:])) if len(shown) > 1 else ''
     return shown[0] + more
 

@@ -59,14 +59,12 @@ def judge(run: RecordedRun) -> Verdict:
 
 def together(runs: Sequence[RecordedRun], verdicts: Sequence[Verdict]) -> str:
     """Several runs in a sentence or two."""
-    by_state: dict[str, list[str]] = {}
-    for run, verdict in zip(runs, verdicts, strict=True):
-        by_state.setdefault(verdict.state, []).append(run.name)
-    words = {HEALTHY: 'healthy', LEARNING: 'to be looked at more closely',
-             UNHEALTHY: 'not healthy', UNKNOWN: 'not to be judged yet'}
+    words = {UNHEALTHY: 'not healthy', LEARNING: 'to be looked at more closely',
+             HEALTHY: 'healthy', UNKNOWN: 'not to be judged yet'}
+    named = {state: [run.name for run, verdict in zip(runs, verdicts, strict=True)
+                     if verdict.state == state] for state in words}
     sentences = [f'{listed(names)} {"is" if len(names) == 1 else "are"} {words[state]}'
-                 for state in (UNHEALTHY, LEARNING, HEALTHY, UNKNOWN)
-                 if (names := by_state.get(state))]
+                 for state, names in named.items() if names]
     best = max(((line['mIoU'], run.name) for run in runs for line in (run.probes or ())[-1:]),
                default=None)
     text = '. '.join(sentences) + '.'
@@ -84,7 +82,7 @@ def start_of(probes: Sequence[Mapping[str, Any]]) -> float | None:
 
 def _alarmed(grave: Sequence[Mapping[str, Any]], probe: Verdict | None) -> Verdict:
     first = min(grave, key=lambda alarm: alarm['step'])
-    text, mend = (as_sentence(str(first.get(key, ''))) for key in ('text', 'mend'))
+    text, mend = (said(first, key) for key in ('text', 'mend'))
     if probe and probe.state == HEALTHY:
         return Verdict(LEARNING, f'{probe.why} But at step {first["step"]:.0f}: {text}',
                        mend, probe.since)
@@ -135,7 +133,7 @@ def _with_slowness(verdict: Verdict, run: RecordedRun) -> Verdict:
     slow = [alarm for alarm in run.alarms or () if alarm.get('name') in SLOW]
     if not slow:
         return verdict
-    text, mend = (as_sentence(str(slow[0].get(key, ''))) for key in ('text', 'mend'))
+    text, mend = (said(slow[0], key) for key in ('text', 'mend'))
     return Verdict(verdict.state, f'{verdict.why} It could be better off: {text}',
                    f'{verdict.to_do} {mend}', verdict.since)
 
@@ -147,9 +145,9 @@ def _loss_words(lines: Points | Sequence[Any]) -> str:
     return f'The loss went from {first:.3g} to {last:.3g}, which alone says little.'
 
 
-def as_sentence(text: str) -> str:
-    """``text`` with a capital and a full stop."""
-    text = text.strip()
+def said(alarm: Mapping[str, Any], key: str) -> str:
+    """What an alarm says under ``key``, with a capital and a full stop."""
+    text = str(alarm.get(key, '')).strip()
     return text[:1].upper() + text[1:] + ('' if not text or text[-1] in '.!?' else '.')
 
 

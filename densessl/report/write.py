@@ -21,8 +21,8 @@ from densessl.report.verdict import (
     UNHEALTHY,
     UNKNOWN,
     Verdict,
-    as_sentence,
     judge,
+    said,
     together,
 )
 
@@ -147,13 +147,9 @@ def _alarms(alarms: Sequence[Mapping[str, Any]] | None) -> str:
         return page.paragraph('No alarm was raised.', 'soft')
     if len(alarms) == 1:
         return page.paragraph(f'One alarm, at step {alarms[0]["step"]}.', 'soft')   # it is the why
-    lines = ''.join(f'<li><b>Step {alarm["step"]}:</b> {_said(alarm, "text")} <span class="soft">'
-                    f'{_said(alarm, "mend")}</span></li>' for alarm in alarms)
+    lines = ''.join(f'<li><b>Step {alarm["step"]}:</b> {_words(said(alarm, "text"))} <span '
+                    f'class="soft">{_words(said(alarm, "mend"))}</span></li>' for alarm in alarms)
     return f'<p><b>{len(alarms)} alarms</b></p><ul class="alarms">{lines}</ul>'
-
-
-def _said(alarm: Mapping[str, Any], key: str) -> str:
-    return _words(as_sentence(str(alarm.get(key, ''))))
 
 
 def _words(text: str) -> str:

@@ -135,9 +135,6 @@ class DrawnLabels(Cell):
         """The folder of images and label maps."""
         return self.folder(place) / 'data'
 
-    def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
-        return {}
-
     def products(self, place: Place) -> list[Path]:
         return [self.made(place)]
 

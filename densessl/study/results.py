@@ -77,8 +77,7 @@ def _scores(scorings: Iterable[Scoring], done: Mapping[str, Any]) -> Iterable[di
         if cell.id in done:
             record = done[cell.id]
             made = cell.pretraining.id if cell.pretraining else None
-            yield {'row': row_name(cell.weights), 'evaluation': cell.evaluation.name,
-                   'fraction': cell.evaluation.fraction, 'length': cell.evaluation.length,
+            yield {'row': row_name(cell.weights), **_name(_column(cell.evaluation)),
                    'seed': cell.seed, 'weights': made,
                    **{key: record[key] for key in (*OF_SCORINGS, *OF_ALL) if key in record}}
 

@@ -223,4 +223,3 @@ def seconds_of(process: int) -> float:
         fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf('SC_CLK_TCK')
     return 0.0
-

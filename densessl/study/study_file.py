@@ -10,14 +10,13 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from densessl.bounds import NOT_EMPTY, NotNegative, Range, check_section
+from densessl.bounds import NOT_EMPTY, NotNegative, Range, Seed, check_section
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
 from densessl.study.plan import FILLED, RANDOM, Evaluation, Published, Source, Study, Weights
 
 Text = Annotated[str, NOT_EMPTY]
 Minutes = Annotated[float, Range(above=0, most=10 ** 7)]
 Length = Annotated[float, Range(above=0, most=10 ** 4)]
-Seed = Annotated[int, Range(0, 2 ** 32 - 1)]
 
 FILE = {'name': Text, 'title': Text, 'question': Text, 'device': Literal['cpu', 'any'],
         'threads': Annotated[int, Range(1, 2 ** 10)], 'seeds': Sequence[Seed], 'data': dict,

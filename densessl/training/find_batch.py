@@ -96,10 +96,8 @@ def find_batch(config: str, *, options: Mapping[str, Any] | None = None,
 def _found(trial: Trial, peak: Callable[[], int], say: Callable[[str], Any]) -> Found | None:
     def fits(batch: int) -> bool:
         seconds = trial.seconds(batch, TRIED)
-        say(f'{batch:>6} images: ' + ('do not fit' if seconds is None
-                                      else f'{peak() / GIB:.2f} GiB'))
-        if seconds is None:
-            peak()      # what was held when it failed is nobody's
+        held = peak()       # asked in any case: what was held when it failed is nobody's
+        say(f'{batch:>6} images: ' + ('do not fit' if seconds is None else f'{held / GIB:.2f} GiB'))
         return seconds is not None
     batch = largest(fits)
     while batch:

@@ -215,5 +215,3 @@ def _marked(image: np.ndarray) -> np.ndarray:
     for color, thick in ((figures.INK, 5), (figures.WHITE, 2)):
         cv2.circle(picture, (SHOWN // 2 + 8, SHOWN // 2 + 8), 9, color, thick, cv2.LINE_AA)
     return picture
-
-

@@ -18,12 +18,7 @@ from torch import nn
 from densessl.devices.backends import Backends
 from densessl.devices.compilation import checked_options, compile_backbones
 from densessl.devices.placement import placed
-from densessl.engine.checkpoint_file import (
-    checkpoint_to_resume,
-    newest_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from densessl.engine.checkpoint_file import checkpoint_to_resume, write_checkpoint
 from densessl.engine.guard import GuardedRunner, building
 from densessl.engine.restore import check_optimizer, checked_meta, going_on, load_strictly
 from densessl.engine.saving import SafeHooks, saving
@@ -187,7 +182,3 @@ def _for_console(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     return '\n' not in text and not any(word in text for word in (
         'FileClient', 'HardDiskBackend', 'Saving checkpoint at'))
-
-
-__all__ = ['PretrainRunner', 'experiment_name', 'newest_checkpoint',
-           'read_checkpoint']

@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.distributed import Store
 from densessl.devices.backends import Backends
 from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, while_first_works
+from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.launch import Launch, read_launch
 from densessl.engine.meeting import missing_named, together
 from densessl.engine.stop import StopHook
@@ -24,14 +24,12 @@ from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.export.start import Start
 from densessl.files import remove_leftovers, require_work_folder, work_folder
-from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
 from densessl.lock import run_lock
-from densessl.masks.find import settle_rule, store_for_training
+from densessl.masks.find import store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
-from densessl.pixels.pixel_rule import KEYS, PixelRule
 from densessl.planning.configured import Configured, configure, refuse_twice_said
 from densessl.planning.continuing import Continuing, ContinuingHook
 from densessl.planning.plan import (
@@ -48,10 +46,10 @@ from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor
 from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
-from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, images_of
 from densessl.training.run_facts import identity_of, provenance_of, refuse_another_run
 from densessl.training.run_record import begun_before, write_record
-from densessl.training.runner import PretrainRunner, experiment_name, newest_checkpoint
+from densessl.training.runner import PretrainRunner, experiment_name
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
@@ -94,7 +92,9 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
                                 'masks': masks, **init})
-    folder_of = partial(_folder, work_dir, config)
+
+    def folder_of(cfg: Config) -> Path:
+        return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
@@ -108,14 +108,10 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         _check_folder(folder, resume)
         if launch.rank == 0:
             remove_leftovers(folder)
-        images = _images(configured.cfg, data or configured.cfg.get('data'), config, masks,
-                         say=launch.rank == 0 and not quiet)
+        images = images_of(configured.cfg, config, data, masks,
+                           say=launch.rank == 0 and not quiet)
         return _train(configured, images, masks, folder, launch, store, resume=resume, quiet=quiet,
                       allow_smaller_negatives=allow_smaller_negatives)
-
-
-def _folder(work_dir: str | None, config: str, cfg: Config) -> Path:
-    return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
 
 
 def _train(configured: Configured, images: ImageList, masks: str | None, folder: Path,
@@ -180,17 +176,6 @@ def _check_folder(folder: Path, resume: bool) -> None:
                          f'or choose another --work-dir')
 
 
-def _images(cfg: Config, data: str | None, config: str, masks: str | None, *, say: bool
-            ) -> ImageList:
-    """The images, and in ``cfg`` the rule by which they are read, with numbers."""
-    if not data or not Path(data).exists():
-        raise UsageError(f'{config}: no images at {data!r}: give any folder of images (or a text '
-                         f'file of paths, or a COCO JSON) with --data DIR')
-    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks), say=say)
-    cfg.update({key: getattr(images.rule, key) for key in KEYS})
-    return images
-
-
 def _targets(cfg: Config, method: type[Method], images: ImageList, *, is_builder: bool) -> Any:
     with while_first_works():
         found = method.make_targets(cfg, images, is_builder=True) if is_builder else None
@@ -204,10 +189,7 @@ def _masks(cfg: Config, method: type[Method], images: ImageList, masks: str | No
             raise UsageError(f'--masks {masks}: {cfg.model.type} takes no region masks; leave it '
                              f'out')
         return None, images
-    if not (masks or cfg.get('masks')):
-        raise UsageError(f'{cfg.model.type} needs region masks: give masks = dict(type=…) in the '
-                         f'config, or --masks DIR')
-    asked = {'store': masks} if masks else cfg.masks.to_dict()
+    asked = asked_masks(cfg, masks)
     with while_first_works():
         found = store_for_training(images, asked, is_builder=is_builder)
     if not is_builder:       # the builder may have made masks of changed images again
@@ -279,4 +261,3 @@ def _announce(runner: PretrainRunner, configured: Configured, plan: Plan, datase
         log(line)
     if notes := [*plan.notes, *configured.differences()]:
         log('differs from the recipe: ' + '; '.join(notes))
-

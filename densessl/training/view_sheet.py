@@ -13,22 +13,14 @@ from mmengine import Config
 from torch import Tensor
 
 from densessl.errors import UsageError
-from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.masks.find import (
-    changed_since,
-    existing_masks,
-    open_masks,
-    said_changed,
-    settle_rule,
-)
+from densessl.masks.find import changed_since, existing_masks, said_changed
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.store import Masks
 from densessl.pictures import figures
 from densessl.pictures.lettering import write
-from densessl.pixels.pixel_rule import PixelRule
 from densessl.planning.config_check import check_config
-from densessl.training.run_data import dataset_of, masks_folder
+from densessl.training.run_data import asked_masks, dataset_of, images_of
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset
 from densessl.views.photometry import ViewPreprocessor
@@ -69,7 +61,7 @@ class ReadOrMade:
         return made[which] if self.maps > 1 else made
 
 
-def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str | None = None,
+def write_sheet(path: Path, cfg: Config, config: str, *, data: str | None, masks: str | None = None,
                 count: int = 6) -> int:
     """Write the first ``count`` samples of a run: a row each, on the left the image with the crops
     of its views, then the views as the network gets them; region outlines if the method has masks.
@@ -77,7 +69,7 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     Args:
         path: the picture, a JPEG or PNG.
         cfg: the pretraining config, named ``config``.
-        data: folder of images or tar shards, text file of paths or COCO JSON.
+        data: folder of images or tar shards, text file of paths or COCO JSON; the config's if None.
         masks: a mask store; if None the one of an earlier run is read, or masks are made.
 
     Returns:
@@ -87,8 +79,8 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
         UsageError: wrong config, data or masks; ``path`` cannot be written.
     """
     method = check_config(cfg, config)
-    images = settle_rule(find_images(data), PixelRule.of(cfg), masks_folder(cfg, masks))
-    shown = _masks(cfg, images, masks, config) if method.needs_masks else None
+    images = images_of(cfg, config, data, masks)
+    shown = _masks(cfg, images, masks) if method.needs_masks else None
     dataset = dataset_of(cfg, images, shown)
     preprocessor = ViewPreprocessor(**cfg.normalization)
     positions = islice(PositionSampler(len(images), 1, seed=cfg.seed), min(count, len(images)))
@@ -97,16 +89,8 @@ def write_sheet(path: Path, cfg: Config, config: str, *, data: str, masks: str |
     return len(rows)
 
 
-def _masks(cfg: Config, images: ImageList, masks: str | None, config: str) -> ReadOrMade:
-    if masks:
-        found = open_masks(images, masks)
-        if changed := changed_since(found):
-            raise said_changed(found, changed)
-        return ReadOrMade(images, found, None)
-    if not cfg.get('masks'):
-        raise UsageError(f'{config}: {cfg.model.type} needs region masks: give masks = '
-                         f'dict(type=…) in the config, or --masks DIR')
-    found, generator = existing_masks(images, cfg.masks.to_dict())
+def _masks(cfg: Config, images: ImageList, masks: str | None) -> ReadOrMade:
+    found, generator = existing_masks(images, asked_masks(cfg, masks))
     changed = changed_since(found) if found else []
     if changed and not generator:
         raise said_changed(found, changed)

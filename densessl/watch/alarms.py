@@ -6,8 +6,7 @@ lines in a row, and again only after it has ceased to hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 Figures = Mapping[str, float]
 Finding = Callable[[Figures], 'str | None']
@@ -41,10 +40,6 @@ class Alarm:
 
     def __str__(self) -> str:
         return f'{self.text}; what usually helps: {self.mend}'
-
-    def record(self) -> dict[str, Any]:
-        """The alarm as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -159,13 +154,11 @@ def queue_alarms(*, queue: int | None, global_batch: int, images: int) -> list[A
         queue: how many negatives are kept from earlier steps; None if there is no queue.
         global_batch: images an update. images: of the data set.
     """
-    if not queue:
-        return []
-    if queue < global_batch:
+    if queue and queue < global_batch:
         return [Alarm(0, 'queue', f'the queue of {queue} negatives is smaller than the batch of '
                       f'{global_batch}: most keys are dropped as they come',
                       'a queue of many batches, a whole number of them')]
-    if queue > images:
+    if queue and queue > images:
         return [Alarm(0, 'queue', f'the queue of {queue} negatives is longer than the {images} '
                       f'images: other views of an image stand among its negatives',
                       'a queue of at most half the images (model.queue)')]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ class HealthHook(Hook):
         for alarm in alarms:
             runner.logger.warning(f'iteration {alarm.step}: {alarm}')
             if self.files:
-                self.files[ALARMS].append(alarm.record())
+                self.files[ALARMS].append(asdict(alarm))
 
 
 def of_compared(compared: Compared) -> dict[str, Tensor | float]:

@@ -14,7 +14,7 @@ from densessl.pixels.pixel_rule import PixelRule
 from densessl.registry import METHODS
 from densessl.watch.alarms import queue_alarms
 from densessl.watch.health import HealthHook
-from densessl.watch.labelled import ProbeSettings, probe_settings, read_labelled
+from densessl.watch.labelled import probe_settings, read_labelled
 from densessl.watch.probe_hook import ProbeHook
 
 
@@ -34,12 +34,7 @@ def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> N
                              f'each other: leave one of them out')
         section = cfg.get('probe')
         cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
-    _settings(cfg)
-
-
-def _settings(cfg: Config) -> ProbeSettings | None:
-    """What a config says of a probe; None if there is to be none."""
-    return probe_settings(cfg.get('probe'), keep_best=bool(cfg.checkpoint.get('keep_best')))
+    probe_settings(cfg)
 
 
 def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, global_batch: int,
@@ -60,7 +55,7 @@ def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, g
             queue = METHODS.build(cfg.model.to_dict()).negatives(global_batch)
     hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
                                                         images=images))]
-    if (probe := _settings(cfg)) is not None:
+    if (probe := probe_settings(cfg)) is not None:
         try:
             data = read_labelled(probe, PixelRule.of(cfg)) if is_first else None
         except UsageError as error:

@@ -75,19 +75,16 @@ def read_settings(section: Any) -> ProbeSettings:
     return ProbeSettings(**given)
 
 
-def probe_settings(section: Any, *, keep_best: bool = False) -> ProbeSettings | None:
-    """The same of a run that is about to start; None if there is to be no probe.
-
-    Args:
-        keep_best: whether the best checkpoint is to be kept, by a probe.
+def probe_settings(cfg: Mapping[str, Any]) -> ProbeSettings | None:
+    """The same of a run with ``cfg`` that is about to start; None if there is to be no probe.
 
     Raises:
         UsageError: as :func:`read_settings`, or something that needs a probe.
     """
-    settings = read_settings(section)
+    settings = read_settings(cfg.get('probe'))
     if settings.data:
         return settings
-    lone = ('checkpoint.keep_best' if keep_best else
+    lone = ('checkpoint.keep_best' if cfg['checkpoint'].get('keep_best') else
             'probe.stop_below_start' if settings.stop_below_start else None)
     if lone:
         raise UsageError(f'{lone} goes by a probe on labelled images: give them with --probe DATA')

@@ -10,10 +10,11 @@ from limits import files_of_at_most
 from mmengine.structures import BaseDataElement, PixelData
 
 from densessl.cli import main
+from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.finite import FiniteHook
 from densessl.errors import RunFailed
 from densessl.training.log import LogValuesHook
-from densessl.training.runner import PretrainRunner, newest_checkpoint
+from densessl.training.runner import PretrainRunner
 
 SMALL = ['views.0.size=32', 'views.1.size=32', 'train_dataloader.batch_size=4', 'log_interval=1',
          'train_dataloader.num_workers=0',

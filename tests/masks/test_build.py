@@ -49,14 +49,11 @@ MAIN = '''
 import sys
 
 if __name__ == '__main__':      # the workers import this file, too, and need none of it
-    import argparse
-    from densessl.commands.make_masks import add_arguments, run
+    from densessl.cli import main
     from densessl.registry import MASK_GENERATORS
     from slow_generator import Slow
     MASK_GENERATORS.register_module(name='slow', module=Slow)
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))
+    sys.exit(main(['make_masks', *sys.argv[1:]]))
 '''
 
 

@@ -12,13 +12,12 @@ from batches import batch, teacher_file
 
 from densessl.backbones import build_backbone, feature_maps
 from densessl.cli import main
-from densessl.engine.checkpoint_file import read_checkpoint
+from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 from densessl.export.export import export_backbone
 from densessl.heads import cell_counts
 from densessl.images.find import find_images
 from densessl.registry import METHODS
-from densessl.training.runner import newest_checkpoint
 from densessl.views.photometry import ViewPreprocessor
 from densessl.views.view import AugmentedView
 from densessl.weights.backbone_file import load_backbone_file, save_backbone

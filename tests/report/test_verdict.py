@@ -10,8 +10,8 @@ from densessl.report.verdict import (
     LEARNING,
     UNHEALTHY,
     UNKNOWN,
-    as_sentence,
     judge,
+    said,
     together,
 )
 
@@ -91,4 +91,5 @@ def test_several_runs_in_a_sentence(tmp_path):
 
 
 def test_sentences():
-    assert [as_sentence(text) for text in ('', 'ab c', 'Done!')] == ['', 'Ab c.', 'Done!']
+    texts = ('', 'ab c', 'Done!')
+    assert [said({'text': text}, 'text') for text in texts] == ['', 'Ab c.', 'Done!']

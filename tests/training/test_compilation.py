@@ -12,9 +12,9 @@ from runs import TINY
 
 from densessl.cli import main
 from densessl.devices.compilation import compile_backbones
+from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
 from densessl.registry import METHODS
-from densessl.training.runner import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 EAGER = 'compile={"backend": "eager"}'

@@ -14,9 +14,9 @@ from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.devices.recomputing import blocks, recompute_blocks
 from densessl.dist import synchronize_batch_norm
+from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
 from densessl.registry import METHODS
-from densessl.training.runner import read_checkpoint
 
 NETWORKS = [     # with how many blocks each has
     ('torchvision.resnet18', {}, 8), ('torchvision.swin_t', {}, 12 + 3),

@@ -11,8 +11,8 @@ import torch
 from densessl.cli import main
 from densessl.config import load_config
 from densessl.demo.sample import write_scenes
+from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.registry import METHODS
-from densessl.training.runner import read_checkpoint
 
 TWINS = ['detcon_r18', 'detcon_s_r18', 'simclr_r18', 'moco_r18', 'byol_r18', 'supervised_r18',
          'rotation_r18', 'relative_location_r18', 'jigsaw_r18', 'cpc_r18']

@@ -16,10 +16,10 @@ import torch
 from runs import TINY
 
 from densessl.cli import main
+from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.engine.stop import StopHook
 from densessl.errors import Interrupted
 from densessl.signals import given_back_after_failure
-from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 TRAIN = ['densessl.cli', 'train', 'small/detcon_r18', '--work-dir', 'run']

@@ -15,11 +15,11 @@ from runs import TINY
 
 from densessl.cli import main
 from densessl.config import load_config
+from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.lock import RunLock
 from densessl.masks.find import store_for_training
-from densessl.training.runner import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 
@@ -224,7 +224,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['small/detcon_r18'], "no images at None: give any folder of images"),
+    (['small/detcon_r18'], 'no images: give any folder of images'),
     (['detcon_r50'], "no images at 'data/imagenet/train': give any folder of images"),
     (['small/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
     (['small/detcon_r18', '--data', '.'], 'no images'),

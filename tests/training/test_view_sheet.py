@@ -221,7 +221,7 @@ def test_words_name_what_changes_a_pixel():
 @pytest.mark.parametrize('arguments, message', [
     (['nosuch'], "no config 'nosuch'"),
     (['small/detcon_r18'], 'no images: give any folder'),
-    (['small/detcon_r18', '--data', 'nowhere'], 'no such folder or file of images'),
+    (['small/detcon_r18', '--data', 'nowhere'], "no images at 'nowhere'"),
     (['small/detcon_r18', '--data', '{scenes}', '-n', '0'], 'at least 1, not 0'),
     (['small/detcon_r18', '--data', '{scenes}', '--out', 'a.gif'], 'must end in .jpg or .png'),
     (['small/detcon_r18', '--data', '{scenes}', '--masks', '{scenes}'], 'is not a mask store'),

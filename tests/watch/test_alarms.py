@@ -1,5 +1,6 @@
 """Which figures raise which alarm, when, and how often."""
 import math
+from dataclasses import asdict
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_each_failure_raises_its_alarm_alone_and_once_until_it_has_ceased(rule):
     again = [alarms.judge(400 + 50 * i, broken) for i in range(1, 4)]
     assert sum(map(len, again)) == 1, 'it had ceased, so it is said again'
     alarm = next(one[0] for one in again if one)
-    assert alarm.text and alarm.mend and set(alarm.record()) == {'step', 'name', 'text', 'mend'}
+    assert alarm.text and alarm.mend and set(asdict(alarm)) == {'step', 'name', 'text', 'mend'}
     assert alarm.text in str(alarm) and alarm.mend in str(alarm)
 
 

@@ -147,14 +147,16 @@ def test_features_that_are_not_finite_and_unknown_stages_are_said(label_folder):
 ])
 def test_wrong_settings_are_refused(section, message):
     with pytest.raises(UsageError, match=message):
-        probe_settings(section)
+        probe_settings({'probe': section, 'checkpoint': {}})
 
 
 def test_settings_are_a_path_or_a_dict():
-    assert probe_settings(None) is None and probe_settings({'data': None}) is None
-    assert probe_settings('a').data == probe_settings({'data': 'a'}).data == 'a'
+    def found(section):
+        return probe_settings({'probe': section, 'checkpoint': {}})
+    assert found(None) is None and found({'data': None}) is None
+    assert found('a').data == found({'data': 'a'}).data == 'a'
     with pytest.raises(UsageError, match=r'checkpoint\.keep_best goes by a probe'):
-        probe_settings(None, keep_best=True)
+        probe_settings({'checkpoint': {'keep_best': True}})
 
 
 def coco(folder, split, number, start=0):
