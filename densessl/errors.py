@@ -64,12 +64,13 @@ def refuse_value(key: str, value: Any, wanted: str, hint: str = '') -> NoReturn:
     raise UsageError(f'{key} must be {wanted}, not {shown(value)}{hint}')
 
 
-def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError for the first of ``given`` that is not ``known``."""
+def check_keys(where: str, given: Iterable[str], known: Iterable[str], what: str = 'key') -> None:
+    """Raise UsageError for the first of ``given`` that is not ``known``; the message calls it
+    a ``what``."""
     known = sorted(known)
     for key in given:
         if key not in known:
-            raise UsageError(f'unknown key {key!r} in {where}{did_you_mean(key, known)}; '
+            raise UsageError(f'unknown {what} {key!r} in {where}{did_you_mean(key, known)}; '
                              f'known: {", ".join(known)}')
 
 

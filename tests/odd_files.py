@@ -10,11 +10,19 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from densessl.pixels.decode import open_data
+from densessl.pixels.pixel_rule import PLAIN, PixelRule
+
 RANDOM = np.random.default_rng(0)
 GRAY16 = RANDOM.integers(0, 65536, (20, 30)).astype(np.uint16)
 GRAY12 = RANDOM.integers(30, 4000, (20, 30)).astype(np.uint16)
 COLORS = RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)
 SMOOTH = cv2.resize(COLORS[:5, :5], (160, 128), interpolation=cv2.INTER_CUBIC)
+
+
+def decode(name: str, data: bytes, rule: PixelRule = PLAIN) -> np.ndarray:
+    """The pixels of a file of these contents."""
+    return open_data(name, data, rule).pixels()
 
 
 def gray(values: np.ndarray) -> np.ndarray:

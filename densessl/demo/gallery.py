@@ -12,9 +12,9 @@ import numpy as np
 from densessl.demo.demo import BOTH, Demo
 from densessl.demo.predictions import read_instances, read_label_map
 from densessl.images.find import find_images
-from densessl.images.image_list import read_image
 from densessl.masks.store import MaskStore
 from densessl.pictures import figures, page
+from densessl.pixels.decode import read_image
 from densessl.training.run_data import dataset_of
 from densessl.training.view_sheet import FRAMES, crops_of, seen
 from densessl.transfer.prediction import Instances

@@ -43,8 +43,7 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
         UsageError: not readable without running code; no layout fits, or several do with
             different weights.
     """
-    tensors, shells, recorded = foreign_tensors(path)
-    foreign, taken = foreign.completed_by(recorded)
+    tensors, shells, foreign, taken = foreign_tensors(path, foreign)
     found = _detect(path, tensors, foreign)
     return found.state, *account(path, found, foreign, shells, taken)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,27 +57,24 @@ class Foreign:
                 raise UsageError(f'--{name} {values}: three numbers for pixels of 0 … 255'
                                  + (' above 0' if name == 'std' else ''))
 
-    def completed_by(self, recorded: dict[str, Any]) -> tuple[Foreign, list[str]]:
-        """The same, completed by what the file says where the user said nothing; and the names of
-        what was completed."""
-        taken = {name: value for name, value in recorded.items() if getattr(self, name) is None}
-        return replace(self, **taken), list(taken)
-
 
 @dataclass
 class Found:
-    """A layout that fits, the backbone it is and its weights in its library's keys."""
+    """A layout that is tried, the backbone it is and its weights in its library's keys."""
 
     layout: CheckpointLayout
     backbone: dict[str, Any]
     state: State
     dropped: list[str]
     agreeing: list[str]   # names of all the layouts that find these very weights
+    keys: KeyTable = field(default_factory=KeyTable)
+    reason: str = ''      # why it does not fit; empty if it does
 
 
-def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
-    """All tensors of a foreign checkpoint, whether there were Python objects beside them, and what
-    it says of its input (:func:`~densessl.export.recorded_input.recorded_input`).
+def foreign_tensors(path: Path, foreign: Foreign) -> tuple[State, bool, Foreign, list[str]]:
+    """All tensors of a foreign checkpoint; whether there were Python objects beside them; and
+    ``foreign``, where the user said nothing completed by what the file says of its input
+    (:func:`~densessl.export.recorded_input.recorded_input`), with the names of that.
 
     Raises:
         UsageError: not readable without running code, written by densessl, or without tensors.
@@ -90,7 +87,9 @@ def foreign_tensors(path: Path) -> tuple[State, bool, dict[str, Any]]:
         raise UsageError(f'{path} holds no named tensors' + (
             ', but Python objects: if one is the model, save model.state_dict() instead'
             if shells else ''))
-    return tensors, shells, recorded_input(content, tensors)
+    taken = {name: value for name, value in recorded_input(content, tensors).items()
+             if getattr(foreign, name) is None}
+    return tensors, shells, replace(foreign, **taken), list(taken)
 
 
 def single_precision(state: State) -> State:

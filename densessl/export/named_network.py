@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,6 @@ def parse_network(text: str, option: str = '--as') -> dict[str, Any]:
     return {'type': match['type'], **arguments}
 
 
-@dataclass
-class _Trial:
-    """What came of a layout: where the keys are, and why it does not fit, if it does not."""
-
-    found: Found
-    keys: KeyTable = field(default_factory=KeyTable)
-    reason: str = ''
-
-
 def read_named(path: Path, foreign: Foreign
                ) -> tuple[State, dict[str, Any], list[str], KeyTable]:
     """Fill the network that ``foreign`` names from a checkpoint of it.
@@ -79,8 +70,7 @@ def read_named(path: Path, foreign: Foreign
         UsageError: the file is not readable without running code; the network cannot be built;
             tensors are missing, left over or of another shape; it fails on an image.
     """
-    tensors, shells, recorded = foreign_tensors(path)
-    foreign, taken = foreign.completed_by(recorded)
+    tensors, shells, foreign, taken = foreign_tensors(path, foreign)
     cfg = foreign.network
     backbone = build_backbone(cfg)
     arguments = {key: value for key, value in cfg.items() if key != 'type'}
@@ -89,21 +79,20 @@ def read_named(path: Path, foreign: Foreign
     published = target.own_files(name, backbone, **arguments)
     candidates, tensors, dropped = _candidates(path, tensors, foreign, target, published)
     trials = [_try(layout, published, tensors, backbone, cfg) for layout in candidates]
-    fits = {weights_hash(trial.found.state): trial for trial in reversed(trials)
-            if not trial.reason}
+    fits = {weights_hash(found.state): found for found in reversed(trials) if not found.reason}
     if len(fits) > 1:
-        names = ', '.join(trial.found.layout.name for trial in fits.values())
+        names = ', '.join(found.layout.name for found in fits.values())
         raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
     if not fits:
-        best = max(trials, key=lambda trial: len(trial.keys.loaded))   # the library's own first
+        best = max(trials, key=lambda found: len(found.keys.loaded))   # the library's own first
         raise UsageError(f'{path} does not fill {spelled(cfg)}, read as '
-                         f'{best.found.layout.name}: {best.reason}; its keys begin with '
+                         f'{best.layout.name}: {best.reason}; its keys begin with '
                          f'{starts_of(list(tensors))}'
                          + ('' if foreign.layout == AUTO else
                             '; --from auto tries the other layouts, too'))
-    trial, = fits.values()
-    trial.found.dropped += dropped
-    return trial.found.state, *account(path, trial.found, foreign, shells, taken), trial.keys
+    found, = fits.values()
+    found.dropped += dropped
+    return found.state, *account(path, found, foreign, shells, taken), found.keys
 
 
 def _candidates(path: Path, tensors: State, foreign: Foreign, target: TransferTarget,
@@ -123,14 +112,14 @@ def _candidates(path: Path, tensors: State, foreign: Foreign, target: TransferTa
 
 
 def _try(layout: CheckpointLayout, published: list[CheckpointLayout], tensors: State,
-         backbone: nn.Module, cfg: dict[str, Any]) -> _Trial:
+         backbone: nn.Module, cfg: dict[str, Any]) -> Found:
     parts = sort_tensors(tensors, layout)
     state = _backbone_part(parts, published, set(backbone.state_dict()))
-    trial = _Trial(Found(layout, cfg, state, parts.dropped, [layout.name]), reason=parts.reason)
+    found = Found(layout, cfg, state, parts.dropped, [layout.name], reason=parts.reason)
     if not parts.reason:
-        trial.found.state = single_precision(state)
-        trial.keys, trial.reason = try_weights(backbone, trial.found.state, layout)
-    return trial
+        found.state = single_precision(state)
+        found.keys, found.reason = try_weights(backbone, found.state, layout)
+    return found
 
 
 def _backbone_part(parts: Parts, published: list[CheckpointLayout], owned: set[str]) -> State:

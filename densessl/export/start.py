@@ -161,20 +161,16 @@ def _heads(path: Path, weights: str) -> State:
     return found
 
 
-@dataclass
-class Placed:
-    """The two checks of the hand-off to a network that has received weights."""
-
-    keys: KeyTable
-    features: FeatureCheck
-
-
-def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Placed:
+def place(start: Start, network: Mapping[str, Any], backbone: nn.Module
+          ) -> tuple[KeyTable, FeatureCheck]:
     """Load the weights of ``start`` into ``backbone`` and check that all of them arrived and that
     it computes what they computed.
 
     Args:
         network: the configuration that ``backbone`` was built from.
+
+    Returns:
+        The two checks of the hand-off.
 
     Raises:
         UsageError: it is another network, or one that computes infinities or NaN.
@@ -196,7 +192,7 @@ def place(start: Start, network: Mapping[str, Any], backbone: nn.Module) -> Plac
         raise UsageError(f'{start.file}: {error}') from error
     with _as_another_network(start, network):
         features.require_equal(target.name)
-    return Placed(keys, features)
+    return keys, features
 
 
 @contextmanager

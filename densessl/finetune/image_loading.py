@@ -13,7 +13,7 @@ from mmengine.registry import TRANSFORMS
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.overrides import dicts_within
-from densessl.pixels.decode import UnreadableImage, decode
+from densessl.pixels.decode import UnreadableImage, open_data
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 
 _STOCK = 'LoadImageFromFile'      # OpenMMLab's
@@ -22,7 +22,7 @@ _SPREAD = 2000                    # images whose names are asked for, of each da
 
 
 class LoadDisplayedImage:
-    """What ``LoadImageFromFile`` does, by :func:`densessl.pixels.decode.decode`.
+    """What ``LoadImageFromFile`` does, by :func:`densessl.pixels.decode.open_data`.
 
     Args:
         to_float32: whether the image is float32 instead of uint8.
@@ -45,7 +45,7 @@ class LoadDisplayedImage:
         """
         path = results['img_path']
         try:
-            pixels = decode(path, self._data(path), self.rule)
+            pixels = open_data(path, self._data(path), self.rule).pixels()
         except UnreadableImage:
             if self.ignore_empty:
                 return None

@@ -8,7 +8,8 @@ from typing import Any
 from mmengine.dataset import Compose
 
 from densessl.errors import RunFailed, UsageError
-from densessl.images.image_list import EXTENSIONS, UnreadableImage, read_image
+from densessl.images.image_list import EXTENSIONS
+from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.decoders import set_log_level
 
 INSIDE = ('datasets', 'dataset', '_dataset')    # where mmengine's wrappers keep what they wrap

@@ -7,26 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from densessl.errors import UsageError
 from densessl.images.image_names import check_names
-from densessl.pixels.decode import (
-    StoredImage,
-    UnreadableImage,
-    image_size,
-    open_data,
-    open_image,
-    read_data,
-    read_image,
-)
+from densessl.pixels.decode import StoredImage, UnreadableImage, image_size, open_data, read_data
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
-
-__all__ = ['EXTENSIONS', 'ImageList', 'UnreadableImage', 'image_size', 'open_image',
-           'read_data', 'read_image']
 
 EXTENSIONS = frozenset('.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif '
                        '.jp2 .ppm .pgm .pbm .pnm'.split())
@@ -142,3 +132,23 @@ class ImageList:
         if not 0 <= i < len(self):
             raise IndexError(f'image {i} of {len(self)}')
         return bytes(self._names[self._ends[i]:self._ends[i + 1]])
+
+
+def own_keys(images: ImageList, key_of: Callable[[str], str], would: str) -> Iterable[str]:
+    """What ``key_of`` makes of the names of ``images``.
+
+    Args:
+        would: what the message says that two images of one key would do; ``{}`` is the key.
+
+    Raises:
+        UsageError: there are two such images.
+    """
+    owners: dict[str, int] = {}
+    for i in range(len(images)):
+        key = key_of(images.name(i))
+        other = owners.setdefault(key, i)
+        if other != i:
+            raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would '
+                             f'{would.format(key)}; rename one of them or leave it out by a list '
+                             f'of paths')
+    return owners

@@ -27,9 +27,6 @@ class TarFiles:
         self.folder, self.names = folder, list(names)
         self._file = lru_cache(OPEN)(self._open)
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return TarFiles, (self.folder, self.names)
 

@@ -14,6 +14,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,10 +128,8 @@ def _shortest(name: str, path: Path) -> str:
 def _drop_stray_masks(sample: Sample) -> None:
     """Keep label maps 0 … n-1: an index has columns for all numbers up to the largest in it, so a
     number after a gap, or beyond :data:`MAX_MAPS`, would cost memory for every image."""
-    count = next(which for which in range(MAX_MAPS + 1)
-                 if which not in sample.masks or which == MAX_MAPS)
-    for which in [which for which in sample.masks if which >= count]:
-        del sample.masks[which]
+    kept = takewhile(sample.masks.__contains__, range(MAX_MAPS))
+    sample.masks = {which: sample.masks[which] for which in kept}
 
 
 def likeliest_images(sample: Sample) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from densessl.errors import UsageError, did_you_mean
+from densessl.errors import UsageError, check_keys
 from densessl.files import parse_json
 from densessl.images.find import find_images
 from densessl.labels.label_ids import IGNORED
@@ -45,10 +45,7 @@ def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
         content = parse_json(path.read_bytes())
         named = [str(one['name']) for one in content['categories']]
         names = list(dict.fromkeys(named) if chosen is None else chosen)
-        for name in names:
-            if name not in named:
-                raise UsageError(f'{path} has no category {name}{did_you_mean(name, named)}; '
-                                 f'there are: {", ".join(named)}')
+        check_keys(str(path), names, named, 'category')
         classes = {one['id']: names.index(name) + 1 for one, name in zip(
             content['categories'], named, strict=True) if name in names}
         objects: dict[Any, list[dict[str, Any]]] = {}

@@ -129,8 +129,7 @@ class _Memory:
     def _file(self) -> Path:
         # readers change from version to version, and with them what is seen in a file
         key = f'{__version__}\n{self.rule}\n{self.root}'
-        name = hashlib.blake2b(os.fsencode(key), digest_size=16).hexdigest()
-        return cache_root() / FOLDER / f'{name}.json'
+        return cache_root() / FOLDER / f'{_digest(key)}.json'
 
     def recall(self, path: str, kind: FileKind) -> FileFacts | None:
         """What was seen in a file that is still the same."""
@@ -173,4 +172,4 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 def _digest(content: str) -> str:
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(os.fsencode(content), digest_size=16).hexdigest()

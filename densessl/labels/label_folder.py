@@ -25,12 +25,14 @@ class PixelLabels:
     Attributes:
         root: their folder. pairs: images and label maps by split.
         meaning: of the ids in the label maps. strays: label maps without an image, by split.
+        palette: ``{'palette': [[r, g, b]]}`` if there is one.
     """
 
     root: Path
     pairs: dict[str, list[Pair]]
     meaning: MapMeaning
     strays: dict[str, list[str]] = field(default_factory=dict)
+    palette: dict[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -101,27 +103,8 @@ def id_map(given: Any, option: str) -> dict[int, int]:
     return found
 
 
-@dataclass(frozen=True)
-class LabelledFolder:
-    """Images with label maps.
-
-    Attributes:
-        pairs: split → images and label maps. names: of the classes.
-        ids: the class index of those ids that are not their own (:data:`IGNORED` for pixels
-            without label).
-        palette: ``{'palette': [[r, g, b]]}`` if there is one.
-        given: whether ``classes.json`` names the classes; else they are the ids that occur.
-    """
-
-    pairs: dict[str, list[Pair]]
-    names: list[str]
-    ids: dict[int, int]
-    palette: dict[str, Any] = field(default_factory=dict)
-    given: bool = True
-
-
 def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
-                      moved: Mapping[int, int] | None = None) -> LabelledFolder:
+                      moved: Mapping[int, int] | None = None) -> PixelLabels:
     """Find the images, label maps and classes below ``root``.
 
     The classes are those of ``root/classes.json`` (``{"classes": [names], "palette":
@@ -153,8 +136,8 @@ def read_label_folder(root: Path, ignore: Any, options: LabelOptions,
     indices = {value: index for index, value in enumerate(used)} | dict.fromkeys(ignored, IGNORED)
     ids = {value: indices[meant] for value in sorted(present)
            if (meant := moved.get(value, value)) in indices}
-    others = {value: index for value, index in ids.items() if value != index or index == IGNORED}
-    return LabelledFolder(pairs, names, others, palette, named.is_file())
+    meaning = MapMeaning.of(names, ids, options, given=named.is_file())
+    return PixelLabels(root, pairs, meaning, palette=palette)
 
 
 def _used_ids(root: Path, pairs: Mapping[str, Sequence[Pair]], ignored: set[int],

@@ -130,6 +130,12 @@ class MapMeaning:
             lookup[value] = index
         return cls(names, tuple(lookup), options, given)
 
+    @property
+    def ids(self) -> dict[int, int]:
+        """The class index of those ids that are not their own, for :meth:`of`."""
+        return {value: index for value, index in enumerate(self.lookup)
+                if index == IGNORED or index not in (value, UNKNOWN)}
+
     @cached_property
     def table(self) -> np.ndarray:
         """(256,) uint8 class indices; unknown ids have no label."""

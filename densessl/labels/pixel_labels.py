@@ -4,6 +4,7 @@ layout is recognized by its folders."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from densessl.labels.label_folder import (
     read_label_folder,
     stray_labels,
 )
-from densessl.labels.label_ids import LabelOptions, MapMeaning, UnusableMap, read_ids
+from densessl.labels.label_ids import LabelOptions, UnusableMap, read_ids
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.registry import TRANSFER_TARGETS
@@ -67,8 +68,7 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
                                         for layout in layouts)])
         raise UsageError(f'{base} has none of the known layouts: {known}')
     found = read_label_folder(base, ignore, OPTIONS, moved)
-    meaning = MapMeaning.of(found.names, found.ids, OPTIONS, given=found.given)
-    return PixelLabels(base, found.pairs, meaning, {
+    return replace(found, strays={
         split: stray_labels(base / 'labels' / split, (label for _, label in pairs))
         for split, pairs in found.pairs.items()})
 

@@ -24,7 +24,7 @@ import numpy as np
 from densessl.cores import cores
 from densessl.errors import RunFailed, UsageError
 from densessl.files import flush_everything, write_atomically
-from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.images.image_list import ImageList, UnreadableImage, own_keys
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.lock import BuildLock
@@ -135,15 +135,9 @@ def _check_names(images: ImageList, out: Path, maps: int) -> None:
                          f'{images.root}_masks')
     if maps > MAX_MAPS:
         raise UsageError(f'{maps} label maps of an image: at most {MAX_MAPS} are kept')
-    owners: dict[str, int] = {}
-    for i in range(len(images)):
-        other = owners.setdefault(mask_name(images.name(i)), i)
-        if other != i:
-            raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would '
-                             f'share the mask {mask_name(images.name(i))}; rename one of them or '
-                             f'leave it out by a list of paths')
-    check_links(out, owners if maps == 1 else (
-        f'{which}/{name}' for which in range(maps) for name in owners), 'the mask store')
+    names = own_keys(images, mask_name, 'share the mask {}')
+    check_links(out, names if maps == 1 else (
+        f'{which}/{name}' for which in range(maps) for name in names), 'the mask store')
 
 
 # -- the work -------------------------------------------------------------------------------------
@@ -242,8 +236,10 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         return MaskSummary(kept=1), {}
     try:
         state = state_now(images, i)
-        if store.has(name) and known == UNKNOWN and not _is_newer(state, store.path(name)):
-            return MaskSummary(kept=1), {i: state}  # of a build that was killed, or another maker
+        if store.has(name) and known == UNKNOWN:
+            written = os.stat(store.path(name)).st_mtime_ns
+            if state[2] <= written:     # after the image: by a killed build, or another maker
+                return MaskSummary(kept=1), {i: state}
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)
     except UnreadableImage as error:
@@ -264,11 +260,6 @@ def _encoded(name: str, image: np.ndarray, maps: int, generator: MaskGenerator) 
     if masks.shape != (maps, *image.shape[:2]):
         raise ValueError(f'masks of shape {masks.shape} for an image of {image.shape[:2]}')
     return [label_png.encode(labels) for labels in masks]
-
-
-def _is_newer(state: tuple[int, ...], mask: Path) -> bool:
-    """Whether an image of this state was written after its mask."""
-    return state[2] > os.stat(mask).st_mtime_ns
 
 
 def _skipped(store: MaskStore, name: str, reason: str) -> MaskSummary:

@@ -72,11 +72,7 @@ class MaskStore:
             UnreadableImage: it is missing or damaged.
         """
         path = self.path(name, which)
-        try:
-            data = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise UnreadableImage(path, f'the mask cannot be read: {error}') from error
-        return label_png.decode(path, data)
+        return label_png.decode(path, read_data(path))
 
     def skipped(self) -> dict[str, str]:
         """The images without a mask, by name, and why; from one file."""
@@ -114,6 +110,7 @@ class Masks(Protocol):
 
     def read(self, i: int, which: int = 0) -> np.ndarray:
         """That label map: (H, W) uint8 or uint16; UnreadableImage if it is missing or damaged."""
+        return label_png.decode(self.where(i, which), self.data(i, which))
 
     def data(self, i: int, which: int = 0) -> bytes:
         """Its bytes as stored; UnreadableImage if it is missing or empty."""
@@ -157,9 +154,6 @@ class StoreMasks(Masks):
 
     def where(self, i: int, which: int = 0) -> str:
         return str(self.store.path(self.images.name(i), which))
-
-    def read(self, i: int, which: int = 0) -> np.ndarray:
-        return self.store.read(self.images.name(i), which)
 
     def data(self, i: int, which: int = 0) -> bytes:
         return read_data(self.store.path(self.images.name(i), which))

@@ -16,7 +16,6 @@ from densessl.images.tar_images import TarImages
 from densessl.images.tar_index import find_tars, is_written
 from densessl.masks.metadata import INFO
 from densessl.masks.store import Masks
-from densessl.pixels import label_png
 
 
 class TarMasks(Masks):
@@ -47,10 +46,6 @@ class TarMasks(Masks):
     def where(self, i: int, which: int = 0) -> str:
         of = '' if self.maps == 1 else f' {which}'
         return f'{self.shards.path(self.entries[i, 0])}: mask{of} of {self.images.name(i)}'
-
-    def read(self, i: int, which: int = 0) -> np.ndarray:
-        data = self.data(i, which)
-        return label_png.decode(self.where(i, which), data)
 
     def data(self, i: int, which: int = 0) -> bytes:
         shard, offset, size = (int(self.entries[i, k]) for k in (0, 1 + 2 * which, 2 + 2 * which))

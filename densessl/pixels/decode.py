@@ -107,15 +107,6 @@ class StoredImage:
         return np.ascontiguousarray(pixels)
 
 
-def decode(name: str | Path, data: bytes, rule: PixelRule = PLAIN) -> np.ndarray:
-    """The pixels of a file's contents as :func:`read_image` gives them.
-
-    Args:
-        name: what messages call it.
-    """
-    return open_data(name, data, rule).pixels()
-
-
 def open_image(path: str | Path, rule: PixelRule = PLAIN) -> StoredImage:
     """Read an image file and its header; the pixels follow when they are asked for.
 

@@ -65,7 +65,8 @@ def _decode_png(header: png.Png, rule: PixelRule) -> tuple[np.ndarray, str]:
         header = replace(png.read_png(data), about=header.about)
     pixels = None
     if header.depth == 16 and (rule.value_range is not None or not header.plain):
-        pixels = png.deep_pixels(header, rule)
+        values, opaque = png.deep_values(header)
+        pixels = on_white(rule.eight_bits(values, 16), opaque)
     elif header.plain:
         pixels = by_opencv(header.data)
     if pixels is None:
@@ -147,7 +148,7 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
         require_size(tags.size)
         values, nodata = tiff.deep_values(tags, data)
         values = rule.choose(values)
-        white = 2 ** tags.bits - 1 if has_own_range(values.dtype) else None
+        white = 2 ** tags.page.bitspersample - 1 if has_own_range(values.dtype) else None
         return None if values.dtype == np.uint8 else (values, white, nodata)
     values = _unscaled(data)
     return None if values is None else (values, None, None)

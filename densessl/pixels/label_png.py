@@ -31,19 +31,17 @@ def encode(labels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def decode(name: str | Path, data: bytes | np.ndarray) -> np.ndarray:
-    """(H, W) uint8 or uint16 of the contents of a file that messages call ``name``; ``data`` is
-    bytes or (n,) uint8.
+def decode(name: str | Path, data: bytes) -> np.ndarray:
+    """(H, W) uint8 or uint16 of the contents of a file that messages call ``name``.
 
     Raises:
         UnreadableImage: damaged, no label map, or of more pixels than are read
             (:data:`densessl.pixels.label_image.MAX_PIXELS`).
     """
-    raw = memoryview(data)
-    if bytes(raw[:8]) != SIGNATURE or bytes(raw[12:16]) != b'IHDR' or len(raw) < 24:
+    if data[:8] != SIGNATURE or data[12:16] != b'IHDR' or len(data) < 24:
         raise UnreadableImage(name, 'not a PNG label map')
     try:
-        check_size(*struct.unpack('>II', raw[16:24]))
+        check_size(*struct.unpack('>II', data[16:24]))
     except ValueError as error:
         raise UnreadableImage(name, f'{error}, and make the mask again') from error
     try:

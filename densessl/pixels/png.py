@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from densessl.pixels.pillow_images import on_white
-from densessl.pixels.pixel_rule import PixelRule
-
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 TEXT = 1 << 20              # bytes of text that are searched for an orientation
 _LEFT_OUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')
@@ -143,12 +140,6 @@ def deep_values(png: Png) -> tuple[np.ndarray, np.ndarray | None]:
         key = np.frombuffer(png.key, '>u2')[:colors.shape[2]]
         opaque = np.where((colors == key).all(axis=2), 0, 255).astype(np.uint8)
     return colors, opaque
-
-
-def deep_pixels(png: Png, rule: PixelRule) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a 16-bit PNG; what is transparent lies on white."""
-    values, opaque = deep_values(png)
-    return on_white(rule.eight_bits(values, 16), opaque)
 
 
 # -- files that end too early ----------------------------------------------------------------------

@@ -60,11 +60,6 @@ class Tiff:
         """How many of the bands are colors as they are: 3 of RGB, 1 of gray, else 0."""
         return _COLORS.get(int(self.page.photometric), 0)
 
-    @property
-    def bits(self) -> int:
-        """Bits a sample."""
-        return self.page.bitspersample
-
 
 def read_tiff(data: bytes) -> Tiff:
     """The first page of a TIFF, by its tags alone.
@@ -157,7 +152,8 @@ def deep_pixels(tiff: Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
     if rule.bands is None and values.shape[2] == tiff.colors + 1 and _has_alpha(page):
         opaque, values = _opacity(values[..., -1]), values[..., :-1]
     chosen = rule.choose(values)
-    eight = chosen if chosen.dtype == np.uint8 else rule.eight_bits(chosen, tiff.bits, nodata)
+    eight = chosen if chosen.dtype == np.uint8 else rule.eight_bits(
+        chosen, page.bitspersample, nodata)
     if page.photometric == _WHITE_IS_ZERO:
         eight = 255 - eight
     return on_white(eight, opaque)

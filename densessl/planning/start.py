@@ -132,8 +132,8 @@ def begin(start: Start, method: Method, network: Mapping[str, Any]) -> list[str]
     Raises:
         UsageError: they did not.
     """
-    placed = place(start, network, method.backbone)
-    lines = [f'{start.file.name}: {placed.keys.summary()}; {placed.features.summary()}']
+    keys, features = place(start, network, method.backbone)
+    lines = [f'{start.file.name}: {keys.summary()}; {features.summary()}']
     if start.heads is not None:
         _load_heads(start, method)
         lines.append(f'heads, targets and queue: {len(start.heads)} tensors loaded')

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset
 
 from densessl.features.classifiers import SPREAD
+from densessl.features.geometry import of_one_size
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.segmentation import Confusion
 from densessl.probes.differences import COUNTS
@@ -89,10 +90,12 @@ def objective(head: nn.Sequential, kept: Kept, decay: float, *, backward: bool =
     ``backward`` adds its gradient to the convolution's."""
     conv, total = head[1], 0.0
     known = max(1, sum(int((label != IGNORED).sum()) for label in kept.labels))
+    sizes = [(map_.shape, label.shape)
+             for map_, label in zip(kept.maps, kept.labels, strict=True)]
 
     def parts() -> Iterator[Tensor]:
         yield decay / 2 * conv.weight.square().sum()
-        for group in _same_size(kept):
+        for group in of_one_size(sizes, CHUNK):
             labels = torch.stack([kept.labels[i] for i in group]).long().to(conv.weight.device)
             maps = torch.stack([kept.maps[i] for i in group]).float().to(conv.weight.device)
             logits = interpolate(head(maps), labels.shape[1:], mode='bilinear',
@@ -128,12 +131,3 @@ def dense_probe(backbone: Measured, train: Dataset, val: Dataset, names: Sequenc
            for name, value in zip(names, confusion.iou().tolist(), strict=True)}
     return {'scores': confusion.scores(), 'iou': iou, 'channels': kept.maps[0].shape[0],
             'decay': decay, COUNTS: torch.stack(confusion.by_image).numpy()}
-
-
-def _same_size(kept: Kept) -> Iterator[list[int]]:
-    """The images in chunks whose maps, and so whose inputs, have the same size."""
-    groups: dict[tuple[Any, Any], list[int]] = {}
-    for i, (map_, label) in enumerate(zip(kept.maps, kept.labels, strict=True)):
-        groups.setdefault((map_.shape, label.shape), []).append(i)
-    for group in groups.values():
-        yield from (group[start:start + CHUNK] for start in range(0, len(group), CHUNK))

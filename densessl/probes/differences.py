@@ -7,7 +7,6 @@ trainings of the same backbones; a benchmark with seeds does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,27 +17,16 @@ INTERVAL = 95       # percent
 COUNTS = 'by image'     # in what a probe finds: (images, 3, classes), or (images,) whether right
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Of one headline score, in percent points: ours − theirs, with its interval."""
-
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def is_one(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
-
-
-def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
     """Compare two backbones image by image.
 
     Args:
         ours, theirs: (images, 3, classes), of each image the pixels of each class that are right,
             that have it and that were given it: compared by mIoU; or (images,) whether the class
             of the image is right: compared by accuracy.
+
+    Returns:
+        Of the score, in percent points: ours − theirs, and the ends of its interval.
     """
     assert ours.shape == theirs.shape, 'the same images, in the same order'
     rng, number, found = np.random.default_rng(0), len(ours), []
@@ -48,8 +36,7 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
         found.append(score(drawn, ours) - score(drawn, theirs))
     low, high = np.percentile(np.concatenate(found), [(100 - INTERVAL) / 2, (100 + INTERVAL) / 2])
     whole = np.ones((1, number))
-    return Difference(float((score(whole, ours) - score(whole, theirs))[0]), float(low),
-                      float(high))
+    return float((score(whole, ours) - score(whole, theirs))[0]), float(low), float(high)
 
 
 def score(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -81,11 +68,11 @@ def differences(results: Sequence[dict[str, Any]], counts: Sequence[np.ndarray]
     """
     lines = []
     for line, own in zip(results[1:], counts[1:], strict=True):
-        found = paired_difference(own, counts[0])
+        difference, low, high = paired_difference(own, counts[0])
         lines.append({'backbone': line['backbone'], 'against': results[0]['backbone'],
-                      'score': next(iter(line['scores'])), 'difference': round(found.difference, 2),
-                      'interval': [round(found.low, 2), round(found.high, 2)],
-                      'is a difference': found.is_one})
+                      'score': next(iter(line['scores'])), 'difference': round(difference, 2),
+                      'interval': [round(low, 2), round(high, 2)],
+                      'is a difference': low > 0 or high < 0})
     return lines
 
 

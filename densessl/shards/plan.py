@@ -9,7 +9,7 @@ import numpy as np
 
 from densessl.errors import UsageError
 from densessl.images.image_list import ImageList, UnreadableImage
-from densessl.images.tar_layout import BLOCK, header_size, image_member, key_of, mask_member
+from densessl.images.tar_layout import BLOCK, header_size, image_member, mask_member
 from densessl.masks.store import Masks
 from densessl.progress import Progress
 
@@ -121,14 +121,3 @@ def divide(states: np.ndarray, shard_size: int) -> list[Shard]:
 
 def _padded(size: int, to: int = BLOCK) -> int:
     return -(-size // to) * to
-
-
-def refuse_shared_keys(images: ImageList) -> None:
-    """Refuse two images that would be one sample: the key is the name up to the extension."""
-    owners: dict[str, int] = {}
-    for i in range(len(images)):
-        other = owners.setdefault(key_of(images.name(i))[0], i)
-        if other != i:
-            raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would be '
-                             f'one sample, whose name has no extension; rename one of them or '
-                             f'leave it out by a list of paths')

@@ -15,9 +15,10 @@ import densessl
 from densessl.cores import cores
 from densessl.errors import UsageError
 from densessl.files import write_json
-from densessl.images.image_list import ImageList
+from densessl.images.image_list import ImageList, own_keys
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
+from densessl.images.tar_layout import key_of
 from densessl.lock import BuildLock
 from densessl.masks.find import open_masks, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
@@ -25,13 +26,7 @@ from densessl.masks.metadata import SKIPPED, spell, write_skipped
 from densessl.masks.store import Masks
 from densessl.pixels.pixel_rule import PixelRule
 from densessl.shards.copy import ShardCopy, file_name
-from densessl.shards.plan import (
-    RECORD,
-    Shard,
-    divide,
-    leave_out_unreadable,
-    refuse_shared_keys,
-)
+from densessl.shards.plan import RECORD, Shard, divide, leave_out_unreadable
 
 SMALLEST = 2 * RECORD
 _OURS = re.compile(r'(\d{6,})\.tar|\.(\d{6,})\.tar\.\d+\.part')
@@ -86,7 +81,7 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
     workers = workers or cores()
     source = images
     region_masks, images = _masks_of(images, masks)
-    refuse_shared_keys(images)
+    own_keys(images, lambda name: key_of(name)[0], 'be one sample, whose name has no extension')
     what = {'format': FORMAT, 'densessl': densessl.__version__, 'shard_size': shard_size,
             'source': images.digest(),
             'masks': region_masks and {**region_masks.info, 'maps': region_masks.maps}}

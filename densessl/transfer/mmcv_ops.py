@@ -56,8 +56,6 @@ class Bridge(ModuleType):
         super().__init__(EXTENSION, __doc__)
         # mmengine looks for the spec, and mmcv for its loader, to see whether ops are available.
         self.__spec__ = ModuleSpec(EXTENSION, importlib.abc.Loader(), origin=__name__)
-        self.get_compiler_version = _compiler_version
-        self.get_compiling_cuda_version = _compiling_cuda_version
         for home, names in OPS.items():
             kernels = importlib.import_module(f'densessl.transfer.mmcv_kernels.{home}')
             for name in names:
@@ -67,6 +65,14 @@ class Bridge(ModuleType):
         if name.startswith('_'):
             raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
         return _missing_op(name)
+
+    def get_compiler_version(self) -> str:
+        import torchvision
+        return f'none, kernels of torchvision {torchvision.__version__}'
+
+    def get_compiling_cuda_version(self) -> str:
+        import torch
+        return torch.version.cuda or 'not available'
 
 
 def install() -> bool:
@@ -110,16 +116,6 @@ def _missing_op(name: str) -> Callable[..., NoReturn]:
 
     op.__name__ = name
     return op
-
-
-def _compiler_version() -> str:
-    import torchvision
-    return f'none, kernels of torchvision {torchvision.__version__}'
-
-
-def _compiling_cuda_version() -> str:
-    import torch
-    return torch.version.cuda or 'not available'
 
 
 def main() -> None:

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from densessl.weights import families as shapes
 from densessl.weights.group_norm import NormsByKind, group_norm
 from densessl.weights.key_layouts import DEEP_STEM, RESNET, SWIN, Layout, position_buffers
-from densessl.weights.keymap import KeyMap, Rename, State
+from densessl.weights.keymap import KeyMap, Rename
 
 
 def channels_outside(value: Tensor) -> Tensor:
@@ -72,13 +72,3 @@ def engine_layouts(library: str) -> list[Layout]:
             Layout(DEEP_STEM, _DEEP_STEM, deep_stem),
             Layout(SWIN, _SWIN, swin, position_buffers('relative_position_index', lambda i: i),
                    r'.*\.relative_position_index')]
-
-
-def added_norms(backbone: nn.Module, state: State) -> list[str]:
-    """The LayerNorms that these libraries' SwinTransformer puts behind its first three maps; the
-    published network has but the last, ``norm3``."""
-    names = ['norm0', 'norm1', 'norm2']
-    if not any(key.endswith('.attn.w_msa.relative_position_bias_table') for key in state):
-        return []
-    return [name for name in names
-            if hasattr(backbone, name) and f'{name}.weight' not in state]

@@ -28,7 +28,7 @@ from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer import library_backbone
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
 from densessl.transfer.library_backbone import is_library_backbone
-from densessl.transfer.mmengine_layouts import added_norms, engine_layouts
+from densessl.transfer.mmengine_layouts import engine_layouts
 from densessl.transfer.prediction import Prediction
 from densessl.transfer.recipe import (
     Recipe,
@@ -132,7 +132,12 @@ class EngineTarget(TransferTarget):
                 f"type='LibraryBackbone', network={source!r})") from error
 
     def added_modules(self, backbone: nn.Module, state: State) -> list[str]:
-        return added_norms(backbone, state)
+        """The LayerNorms that these libraries' SwinTransformer puts behind its first three maps;
+        the published network has but the last, ``norm3``."""
+        if not any(key.endswith('.attn.w_msa.relative_position_bias_table') for key in state):
+            return []
+        return [name for name in ('norm0', 'norm1', 'norm2')
+                if hasattr(backbone, name) and f'{name}.weight' not in state]
 
     def apply_recipe(self, cfg: Config, recipe: Recipe) -> list[str]:
         model, lines = cfg.model, []
@@ -141,13 +146,13 @@ class EngineTarget(TransferTarget):
         if 'backbone' not in model:
             raise UsageError(f'the model {model.get("type")} of this config has no backbone of its '
                              f'own; choose a config whose model has one')
-        if recipe.applies('stem') and recipe.plain_stem:
+        if 'stem' not in recipe.keep and recipe.plain_stem:
             lines += recipe.priced('stem', self.fit_stem(model))
-        if recipe.applies('frozen'):
+        if 'frozen' not in recipe.keep:
             lines += recipe.priced('frozen', self.unfreeze(model))
         if recipe.freeze is not None:
             lines += self.freeze(model.backbone, recipe.freeze)
-        if recipe.applies('norm'):
+        if 'norm' not in recipe.keep:
             parameters = self._parameters(model.backbone)
             changes = train_norm(model, parameters, recipe.distributed)
             unfrozen = any('requires_grad' in line for line in changes)   # only that has a price
@@ -155,14 +160,22 @@ class EngineTarget(TransferTarget):
             if recipe.groups and 'norm_cfg' in parameters:
                 model.backbone.norm_cfg = group_norm(recipe.groups)
                 lines.append(f'backbone.norm_cfg: GN of {recipe.groups} groups (as pretrained)')
-        if recipe.applies('input'):
+        if 'input' not in recipe.keep:
             preprocessor = model.get('data_preprocessor') or cfg.data_preprocessor
             lines += recipe.priced('input', match_input(preprocessor, recipe, self.channel_order))
         return lines + recipe.kept()
 
     def fit_stem(self, model: Any) -> list[str]:
-        """Give the model the stem of a plain ResNet, where it has another ResNet's."""
-        return plain_stem(model.backbone)
+        """Replace the three 3×3 convolutions of ResNetV1c and V1d by the 7×7 one that pretrained
+        ResNets have; their weights would have nowhere to go."""
+        backbone, old = model.backbone, model.backbone.type
+        if old in ('ResNetV1c', 'ResNetV1d'):
+            backbone.type = 'ResNet'
+        elif not (old == 'ResNet' and backbone.get('deep_stem')):
+            return []
+        for option in ('deep_stem', 'avg_down'):
+            backbone.pop(option, None)
+        return [f'backbone.type: {old} → ResNet (plain 7×7 stem, as pretrained)']
 
     def unfreeze(self, model: Any) -> list[str]:
         """Freeze nothing that receives pretrained weights."""
@@ -244,19 +257,6 @@ def _is_strided(parameters: Mapping[str, Any]) -> bool:
     """Whether a backbone's class has four stages whose strides and dilations are arguments."""
     return all(type(parameters.get(key)) is tuple and len(parameters[key]) == 4
                for key in ('strides', 'dilations'))
-
-
-def plain_stem(backbone: Any) -> list[str]:
-    """Replace the three 3×3 convolutions of ResNetV1c and V1d by the 7×7 one that pretrained
-    ResNets have; their weights would have nowhere to go."""
-    old = backbone.type
-    if old in ('ResNetV1c', 'ResNetV1d'):
-        backbone.type = 'ResNet'
-    elif not (old == 'ResNet' and backbone.get('deep_stem')):
-        return []
-    for option in ('deep_stem', 'avg_down'):
-        backbone.pop(option, None)
-    return [f'backbone.type: {old} → ResNet (plain 7×7 stem, as pretrained)']
 
 
 def _finest_first(module: nn.Module, args: Any, maps: Any) -> tuple[Tensor, ...]:

@@ -72,10 +72,6 @@ class Recipe:
             raise UsageError(f'--freeze {self.freeze} and --keep frozen contradict each other; '
                              f'leave one of them out')
 
-    def applies(self, line: str) -> bool:
-        """Whether ``line`` is to be applied."""
-        return line not in self.keep
-
     def priced(self, line: str, changes: list[str]) -> list[str]:
         """``changes`` of ``line`` and, if there are any, what leaving it out cost others."""
         why = f'why: {LINES[line].cost} (--keep {line} leaves this as it was)'

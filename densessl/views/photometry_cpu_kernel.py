@@ -164,14 +164,16 @@ def _grayscale(planes):
 
 
 @njit(inline='always')
-def _sixth(r, g, b, high, chroma):
-    """The hue in sixths of a turn, −1 … 5."""
+def _hue_of(r, g, b):
+    """The hue in sixths of a turn, −1 … 5, chroma and value."""
+    high = max(r, max(g, b))
+    chroma = high - min(r, min(g, b))
     inverse = _ONE / (chroma if chroma > _ZERO else _ONE)
     if high == r:
-        return (g - b) * inverse
+        return (g - b) * inverse, chroma, high
     if high == g:
-        return (b - r) * inverse + _TWO
-    return (r - g) * inverse + _FOUR
+        return (b - r) * inverse + _TWO, chroma, high
+    return (r - g) * inverse + _FOUR, chroma, high
 
 
 @njit(**OPTIONS)
@@ -179,10 +181,8 @@ def _hue(planes, shift):
     red, green, blue = planes[0], planes[1], planes[2]
     turn = _SIX * shift
     for p in range(len(red)):
-        r, g, b = red[p], green[p], blue[p]
-        high = max(r, max(g, b))
-        chroma = high - min(r, min(g, b))
-        sixth = _sixth(r, g, b, high, chroma) + turn
+        sixth, chroma, high = _hue_of(red[p], green[p], blue[p])
+        sixth += turn
         red[p] = high - chroma * _ramp(sixth + _FIVE)
         green[p] = high - chroma * _ramp(sixth + _THREE)
         blue[p] = high - chroma * _ramp(sixth + _ONE)
@@ -193,10 +193,8 @@ def _hue_in_hsv(planes, shift):
     red, green, blue = planes[0], planes[1], planes[2]
     turn = _SIX * shift
     for p in range(len(red)):
-        r, g, b = red[p], green[p], blue[p]
-        high = max(r, max(g, b))
-        chroma = high - min(r, min(g, b))
-        sixth = _sixth(r, g, b, high, chroma) + turn
+        sixth, chroma, high = _hue_of(red[p], green[p], blue[p])
+        sixth += turn
         sixth -= _SIX * np.floor(sixth / _SIX)
         red[p] = high - chroma * (_ONE - _clamp(abs(sixth - _THREE) - _ONE))
         green[p] = high - chroma * (_ONE - _clamp(_TWO - abs(sixth - _TWO)))

@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from densessl.backbones import feature_maps
 from densessl.errors import RunFailed, UsageError
 from densessl.features.classifiers import fit_linear
+from densessl.features.geometry import of_one_size
 from densessl.features.knn import knn_classify
 from densessl.heads import cell_counts
 from densessl.labels.label_ids import IGNORED
@@ -99,7 +100,7 @@ def _maps(backbone: nn.Module, pixels: Pixels, settings: ProbeSettings,
     device = next(backbone.parameters()).device
     meta = {'channel_order': 'RGB', **normalization}
     found: list[Tensor] = [torch.empty(0)] * len(pixels.images)
-    for group in _same_size(pixels.images):
+    for group in of_one_size([image.shape for image in pixels.images], CHUNK):
         images = normalize(torch.stack([pixels.images[i] for i in group]).to(device), meta)
         try:
             maps = feature_maps(backbone, images)
@@ -115,14 +116,6 @@ def _maps(backbone: nn.Module, pixels: Pixels, settings: ProbeSettings,
     if not torch.stack([map_.isfinite().all() for map_ in found]).all():
         raise RunFailed('the features of the backbone are not finite')
     return found
-
-
-def _same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
-    groups: dict[torch.Size, list[int]] = {}
-    for i, image in enumerate(images):
-        groups.setdefault(image.shape, []).append(i)
-    for group in groups.values():
-        yield from (group[start:start + CHUNK] for start in range(0, len(group), CHUNK))
 
 
 def cell_labels(label: Tensor, size: tuple[int, int], classes: int) -> Tensor:

@@ -70,18 +70,15 @@ def _is_color(value: Any) -> bool:
         _is_number(one) and abs(one) <= _LARGEST for one in value)
 
 
-def _is_list_of_texts(value: Any) -> bool:
-    return type(value) in (list, tuple) and len(value) <= 1000 and all(map(_is_text, value))
+def _list_of(fits: Callable[[Any], bool], most: int) -> Callable[[Any], bool]:
+    return lambda value: (type(value) in (list, tuple) and len(value) <= most
+                          and all(map(fits, value)))
 
 
 def _is_link(value: Any) -> bool:
     return type(value) is dict and _is_plain(value) and _is_text(value.get('file')) and all(
         _is_text(value.get(key)) and _HASH.fullmatch(value[key])
         for key in ('sha256', 'file_sha256'))
-
-
-def _is_chain(value: Any) -> bool:
-    return type(value) in (list, tuple) and len(value) <= MOST_LINKS and all(map(_is_link, value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -105,13 +102,13 @@ def _is_plain(value: Any) -> bool:
 
 
 _TEXT: Rule = (_is_text, f'a string of at most {MAX_TEXT} characters')
-_TEXTS: Rule = (_is_list_of_texts, 'a list of short strings')
+_TEXTS: Rule = (_list_of(_is_text, 1000), 'a list of short strings')
 _COUNT: Rule = (is_count, 'a whole number from 0 on')
 _NUMBER: Rule = (_is_number, 'a finite number')
 _SHA256: Rule = (lambda value: _is_text(value) and _HASH.fullmatch(value) is not None,
                  '64 hexadecimal digits')
 _RULES: dict[str, Rule] = {
-    LINKS: (_is_chain, f'a list of at most {MOST_LINKS} links to weights'),
+    LINKS: (_list_of(_is_link, MOST_LINKS), f'a list of at most {MOST_LINKS} links to weights'),
     TEACHER: (_is_link, 'a link to weights'),
     'densessl': _TEXT, 'torch': _TEXT, 'method': _TEXT, 'config': _TEXT, 'data': _TEXT,
     'keys': _TEXT, 'sha256': _SHA256, 'images': _COUNT, 'steps': _COUNT, 'global_batch': _COUNT,

@@ -129,7 +129,7 @@ class _Check:
         self.path, self.values = path, 0
 
     def backbone(self, cfg: Any) -> None:
-        if not _is(cfg, dict) or not _is(cfg.get('type'), str) or len(cfg['type']) > MAX_NAME:
+        if type(cfg) is not dict or type(cfg.get('type')) is not str or len(cfg['type']) > MAX_NAME:
             self.refuse('', cfg, "a dict(type='TARGET.name', …) with plain arguments")
         arguments = {key: value for key, value in cfg.items() if key != 'type'}
         self.plain('', arguments, 0)
@@ -143,7 +143,7 @@ class _Check:
                 self.refuse(key, value, f'an argument of {cfg["type"]}'
                             f'{did_you_mean(key, allowed)}: {", ".join(sorted(allowed))}')
             choices = allowed[key]
-            if choices is not None and _is(value, str):
+            if choices is not None and type(value) is str:
                 if value not in choices:
                     self.refuse(key, value, f'a name in {target.name}’s own list'
                                 f'{did_you_mean(value, choices)}')
@@ -180,37 +180,37 @@ class _Check:
         self.values += 1
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
             self.refuse(at, value, f'at most {MAX_VALUES} values, nested {MAX_DEPTH} deep')
-        if _is(value, dict):
+        if type(value) is dict:
             for key, one in value.items():
-                if not (_is(key, str) and _KEY.fullmatch(key)):
+                if not (type(key) is str and _KEY.fullmatch(key)):
                     self.refuse(_join(at, shown(key)), one, 'under a key that is a plain name')
                 if key in LOADING and not (one is None or one is False):
                     self.refuse(_join(at, key), one, 'left out: a file of weights loads no other '
                                                      'source')
                 self.plain(_join(at, key), one, depth + 1)
-        elif _is(value, list) or _is(value, tuple):
+        elif type(value) in (list, tuple):
             for i, one in enumerate(value):
                 self.plain(f'{at}[{i}]', one, depth + 1)
-        elif _is(value, int) or _is(value, float):
+        elif type(value) in (int, float):
             if not abs(value) <= MAX_NUMBER:
                 self.refuse(at, value, f'a number from -{MAX_NUMBER} to {MAX_NUMBER}')
-        elif not (value is None or _is(value, bool) or _is(value, str)):
+        elif not (value is None or type(value) in (bool, str)):
             self.refuse(at, value, 'None, a bool, number or string, or lists and dicts of them')
 
     def words(self, at: str, value: Any, types: Callable[[], Collection[str]], library: str
               ) -> None:
         """No string that a builder could take for a module, path or address."""
-        if _is(value, dict):
+        if type(value) is dict:
             for key, one in value.items():
-                if key == 'type' and not (_is(one, str) and one in types()):
+                if key == 'type' and not (type(one) is str and one in types()):
                     self.refuse(_join(at, key), one, f'a layer that {library} has registered'
                                 f'{did_you_mean(str(one), types())}')
                 elif key != 'type':
                     self.words(_join(at, key), one, types, library)
-        elif _is(value, list) or _is(value, tuple):
+        elif type(value) in (list, tuple):
             for i, one in enumerate(value):
                 self.words(f'{at}[{i}]', one, types, library)
-        elif _is(value, str) and not _WORD.fullmatch(value):
+        elif type(value) is str and not _WORD.fullmatch(value):
             self.refuse(at, value, 'a plain word, without dots, slashes and colons')
 
     def refuse(self, at: str, value: Any, wanted: str) -> NoReturn:
@@ -220,7 +220,3 @@ class _Check:
 
 def _join(at: str, key: str) -> str:
     return f'{at}.{key}' if at else key
-
-
-def _is(value: Any, kind: type) -> bool:
-    return type(value) is kind

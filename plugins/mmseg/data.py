@@ -65,10 +65,10 @@ def set_label_folder(cfg: Any, root: str | None) -> list[str]:
         raise UsageError(f'--data-root is needed: a folder with {LAYOUT}')
     found = read_label_folder(Path(root), cfg.labels.get('ignore'), OPTIONS,
                               id_map(cfg.labels.get('map'), 'labels.map'))
-    names, pairs, ids = found.names, found.pairs, found.ids
+    names, pairs, ids = found.names, found.pairs, found.meaning.ids
     for split in SPLITS:
         dataset = cfg[f'{split}_dataloader'].dataset
-        dataset.update(data_root=str(root), ids=ids, given=found.given,
+        dataset.update(data_root=str(root), ids=ids, given=found.meaning.given,
                        metainfo={'classes': names, **found.palette},
                        data_prefix={'img_path': f'images/{split}',
                                     'seg_map_path': f'labels/{split}'})

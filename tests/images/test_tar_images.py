@@ -61,7 +61,7 @@ def equal(one, two):
 
 def test_images_are_what_the_files_were(written):
     files, shards = find_images(written / 'in'), find_images(written / 'out')
-    assert len(shards.shards) > 3
+    assert len(shards.shards.names) > 3
     assert names_of(shards) == names_of(files) and shards.digest() == files.digest()
     for i in range(len(files)):
         assert shards.data(i) == files.data(i) and shards.stat(i)[0] == files.stat(i)[0]

@@ -16,9 +16,9 @@ from densessl.commands.make_masks import add_arguments, run
 from densessl.cores import shard_of_job
 from densessl.errors import UsageError
 from densessl.images.find import find_images
-from densessl.images.image_list import image_size, read_image
 from densessl.masks.store import MaskStore
 from densessl.pictures.figures import draw_regions
+from densessl.pixels.decode import image_size, read_image
 
 RNG = np.random.default_rng(0)
 

@@ -7,11 +7,11 @@ from PIL import Image
 
 from densessl.errors import RunFailed, UsageError
 from densessl.images.find import find_images
-from densessl.images.image_list import UnreadableImage, read_image
 from densessl.masks.build import make_masks
 from densessl.masks.find import store_for_training
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.store import MaskStore
+from densessl.pixels.decode import UnreadableImage, read_image
 
 RNG = np.random.default_rng(0)
 

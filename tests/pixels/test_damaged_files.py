@@ -7,12 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
-from odd_files import COLORS, GRAY12, GRAY16, SMOOTH, by_pillow, chunk, png16, tiff
+from odd_files import COLORS, GRAY12, GRAY16, SMOOTH, by_pillow, chunk, decode, png16, tiff
 from PIL import Image
 
 from densessl.errors import UsageError
 from densessl.labels.label_ids import UnusableMap, read_ids
-from densessl.pixels.decode import UnreadableImage, decode, image_size, read_image
+from densessl.pixels.decode import UnreadableImage, image_size, read_image
 from densessl.pixels.label_image import read_label_image
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from densessl.images.image_list import UnreadableImage, open_image, read_image
+from densessl.pixels.decode import UnreadableImage, open_image, read_image
 
 WAVES = np.stack([127 + 120 * np.sin(x / 9 + y / (5 + 3 * c)) for c in range(3)
                   for y, x in [np.mgrid[:30, :40]]], axis=-1).astype(np.uint8)   # (30, 40, 3)

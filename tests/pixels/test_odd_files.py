@@ -13,6 +13,7 @@ from odd_files import (
     SMOOTH,
     by_pillow,
     chunk,
+    decode,
     exif,
     gray,
     lzw_bands,
@@ -22,12 +23,7 @@ from odd_files import (
 from PIL import Image, PngImagePlugin
 
 from densessl.errors import UsageError
-from densessl.pixels.decode import (
-    UnreadableImage,
-    data_size,
-    decode,
-    open_data,
-)
+from densessl.pixels.decode import UnreadableImage, data_size, open_data
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 
 ODD = {   # an orientation that is none: type, count, value and what is behind it
@@ -45,7 +41,6 @@ def assert_shows(data, expected, rule=PLAIN, tolerance=0):
     assert pixels.shape == expected.shape == (*stored.size, 3)
     assert data_size('x', data) == stored.size
     assert np.abs(pixels.astype(int) - expected).max() <= tolerance
-    assert np.array_equal(decode('x', data, rule), pixels)
 
 
 @pytest.mark.parametrize('kind', KINDS)

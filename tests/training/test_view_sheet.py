@@ -13,11 +13,11 @@ from densessl.cli import main
 from densessl.config import load_config
 from densessl.demo.sample import write_scenes
 from densessl.images.find import find_images
-from densessl.images.image_list import read_image
 from densessl.masks.build import make_masks
 from densessl.masks.find import cache_folder
 from densessl.masks.store import MaskStore
 from densessl.normalization import normalize
+from densessl.pixels.decode import read_image
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 from densessl.training import view_sheet

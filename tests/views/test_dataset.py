@@ -13,10 +13,10 @@ from torch.utils.data import get_worker_info
 
 from densessl.errors import RunFailed, UsageError
 from densessl.images.find import find_images
-from densessl.images.image_list import UnreadableImage, open_image
 from densessl.masks.build import make_masks
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.store import MaskStore
+from densessl.pixels.decode import UnreadableImage, open_image
 from densessl.views.collate import collate
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.photometry import ViewPreprocessor

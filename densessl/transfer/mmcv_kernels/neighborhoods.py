@@ -37,7 +37,8 @@ def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, kernel
     features, masks = full_precision(features, masks)
     total = torch.zeros((), dtype=features.dtype, device=features.device)
     shifted = _shifts(features, kernel_size, group_size)
-    for window, weight in zip(shifted, _kernels(masks, group_size, scale_factor), strict=True):
+    weights = _fine(masks, group_size, scale_factor).split(1, dim=2)   # (B, G, 1, H, s, W, s) each
+    for window, weight in zip(shifted, weights, strict=True):
         total = total + window[:, :, :, :, None, :, None] * weight
     output.copy_(total.reshape(output.shape))
 
@@ -59,8 +60,9 @@ def carafe_naive_backward(top_grad: Tensor, features: Tensor, masks: Tensor, bot
     grad = _fine(grad, group_size, scale_factor)  # (B, G, C/G, H, s, W, s)
     padded = F.pad(torch.zeros_like(features), [kernel_size // 2] * 4)
     weight_grads = []
+    weights = _fine(masks, group_size, scale_factor).split(1, dim=2)   # (B, G, 1, H, s, W, s) each
     for window, weight, target in zip(
-            _shifts(features, kernel_size, group_size), _kernels(masks, group_size, scale_factor),
+            _shifts(features, kernel_size, group_size), weights,
             _windows(padded, kernel_size, features.shape[2:]), strict=True):
         target += (grad * weight).sum(dim=(4, 6)).flatten(1, 2)
         weight_grads.append((grad * window[:, :, :, :, None, :, None]).sum(dim=2))
@@ -80,11 +82,6 @@ def _windows(padded: Tensor, kernel: int, size: torch.Size) -> Iterator[Tensor]:
     for i in range(kernel):
         for j in range(kernel):
             yield padded[:, :, i:i + size[0], j:j + size[1]]
-
-
-def _kernels(masks: Tensor, groups: int, scale: int) -> Iterator[Tensor]:
-    """The weights (B, G, 1, H, s, W, s) of each kernel cell."""
-    yield from _fine(masks, groups, scale).split(1, dim=2)
 
 
 def _fine(maps: Tensor, groups: int, scale: int) -> Tensor:
