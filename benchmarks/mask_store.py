@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 from mask_pictures import bench_data
 
-from densessl.cores import cores
 from densessl.demo.scenes import draw_scene
-from densessl.files import write_atomically
+from densessl.files.writing import write_atomically
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList, read_image
-from densessl.machine import machine_facts
+from densessl.machine.cores import cores
+from densessl.machine.facts import machine_facts
 from densessl.masks import metadata as mask_info
 from densessl.masks.build import make_masks
 from densessl.masks.find import store_for_training

@@ -25,7 +25,7 @@ import mask_pictures
 import numpy as np
 from mask_pictures import LARGE, Picture
 
-from densessl.machine import machine_facts, versions
+from densessl.machine.facts import machine_facts, versions
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.quality import Quality, measure
 from densessl.registry import MASK_GENERATORS

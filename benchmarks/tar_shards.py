@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from input_data import prepare
 
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 from densessl.images import tar_index
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
-from densessl.machine import machine_facts
+from densessl.machine.facts import machine_facts
 from densessl.masks.find import open_masks
 from densessl.masks.store import Masks, StoreMasks
 from densessl.masks.tar_masks import masks_beside

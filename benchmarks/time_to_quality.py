@@ -23,8 +23,9 @@ from mask_pictures import bench_data
 from densessl.benchmark.processes import Slot
 from densessl.benchmark.statistics import interval
 from densessl.benchmark.tables import BLANK, Rows, markdown
-from densessl.files import read_json_object, write_text
-from densessl.lock import RunLock
+from densessl.files.json_files import read_json_object
+from densessl.files.lock import RunLock
+from densessl.files.writing import write_text
 from densessl.study.cells import Cell, Command, Place, Run
 from densessl.study.evaluating import Probe
 from densessl.study.graph import Graph, cells_of

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from densessl.config import load_config
 from densessl.images.image_list import ImageList
-from densessl.machine import machine_facts
+from densessl.machine.facts import machine_facts
 from densessl.masks.store import MaskStore
 from densessl.method import Method, View
 from densessl.planning.plan import make_plan

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from densessl.cores import share_cores
 from densessl.environment import explain
 from densessl.errors import Interrupted, RunFailed, UsageError, escaped, message_of
+from densessl.machine.cores import share_cores
 
 COMMANDS = {   # name -> what it does; the code is in densessl/commands/NAME.py
     'train': 'pretrain a backbone on unlabelled images',

@@ -14,7 +14,8 @@ from densessl.cli import main
 from densessl.commands import plugins
 from densessl.environment import explain, is_of_machine, saying
 from densessl.errors import RunFailed, UsageError
-from densessl.files import atomic_path, write_json, writing
+from densessl.files.json_files import write_json
+from densessl.files.writing import atomic_path, writing
 
 PEER = ('[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer '
         '[127.0.0.1]:57434\nmore\nwall')

@@ -7,7 +7,7 @@ import os
 
 from mmengine.logging import MMLogger
 
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 from densessl.pictures.page import paragraph, write_page
 from densessl.training.log import write_any_name
 

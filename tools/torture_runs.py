@@ -14,7 +14,7 @@ import torch
 from densessl.config import load_config
 from densessl.demo.sample import write_scenes
 from densessl.engine.checkpoint_file import damage, numbered, read_checkpoint
-from densessl.files import is_leftover
+from densessl.files.writing import is_leftover
 from densessl.images.find import find_images
 from densessl.masks.build import make_masks
 from densessl.registry import MASK_GENERATORS

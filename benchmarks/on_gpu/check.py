@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
-from densessl.cores import cores
 from densessl.demo.sample import write_scenes
 from densessl.errors import RunFailed
-from densessl.files import write_json
+from densessl.files.json_files import write_json
+from densessl.machine.cores import cores
 from on_gpu import correct, exact, jpegs, kernels, learns, steps
 from on_gpu.models import CONFIGS
 from on_gpu.record import Record, Row

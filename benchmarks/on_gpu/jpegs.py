@@ -10,9 +10,9 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from densessl.config import load_config
-from densessl.cores import cores
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
+from densessl.machine.cores import cores
 from densessl.masks.find import Masks, store_for_training
 from densessl.planning.plan import make_plan
 from densessl.training.train import build_runner

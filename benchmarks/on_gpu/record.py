@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 
 NAME = 'gpu_check.json'
 

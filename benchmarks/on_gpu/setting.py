@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from densessl.cores import cores
-from densessl.machine import machine_facts, versions
+from densessl.machine.cores import cores
+from densessl.machine.facts import machine_facts, versions
 
 GIB = 2 ** 30
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.cores import cores, with_threads
 from densessl.errors import UsageError
+from densessl.machine.cores import cores, with_threads
 
 MOST_JOBS = 2 ** 10
 GRACE = 5.0     # seconds between asking a process to end and ending it

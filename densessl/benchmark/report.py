@@ -11,8 +11,8 @@ import cv2
 from densessl.benchmark import tables
 from densessl.benchmark.plan import SUPERVISED
 from densessl.benchmark.verdict import verdict
-from densessl.files import atomic_path, write_text
-from densessl.machine import machine_facts, versions
+from densessl.files.writing import atomic_path, write_text
+from densessl.machine.facts import machine_facts, versions
 from densessl.pictures import page
 from densessl.weights.backbone_file import RANDOM
 from densessl.weights.lineage import links_of

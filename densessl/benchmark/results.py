@@ -12,7 +12,7 @@ import densessl
 from densessl.benchmark.plan import SUPERVISED, Benchmark
 from densessl.benchmark.statistics import LEVEL, holm, paired_by_seed, spread
 from densessl.errors import UsageError, shown
-from densessl.files import read_json_object, write_json
+from densessl.files.json_files import read_json_object, write_json
 from densessl.finetune.run_folder import SCORES, read_scores
 from densessl.weights.backbone_file import RANDOM
 

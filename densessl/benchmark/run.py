@@ -16,7 +16,8 @@ from densessl.benchmark.results import REMEDY, collect, save
 from densessl.dist import check_launcher
 from densessl.engine.checkpoint_file import LAST
 from densessl.errors import UsageError
-from densessl.files import remove_leftovers
+from densessl.files.lock import RunLock
+from densessl.files.writing import remove_leftovers
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.labelled_data import check_labelled
 from densessl.finetune.run_folder import (
@@ -27,7 +28,6 @@ from densessl.finetune.run_folder import (
     score_words,
 )
 from densessl.finetune.weights import network_of
-from densessl.lock import RunLock
 from densessl.progress import duration
 from densessl.weights.backbone_file import RANDOM
 

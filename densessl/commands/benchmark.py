@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what is not done; 1 if a run failed or a signal stopped it."""
     from densessl.benchmark.plan import Benchmark
     from densessl.benchmark.run import run_benchmark
-    from densessl.files import work_folder
+    from densessl.files.folders import work_folder
     folder = work_folder(args.work_dir, f'work_dirs/benchmark-{Path(args.config).stem}')
     benchmark = Benchmark(
         args.config, _named(args.backbones), args.fractions, folder, args.seeds, args.lengths,

@@ -148,7 +148,7 @@ def _generator(args: argparse.Namespace) -> MaskGenerator:
 
 def _workers(args: argparse.Namespace) -> int | None:
     """How many processes; those that torchrun started on this machine share its cores."""
-    from densessl.cores import cores
+    from densessl.machine.cores import cores
     share = int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
     return args.workers if args.workers is not None or share == 1 else max(1, cores() // share)
 
@@ -156,7 +156,7 @@ def _workers(args: argparse.Namespace) -> int | None:
 def _shard(text: str | None) -> tuple[tuple[int, int], str]:
     """The share (I, N) that is asked for, or, if none is, the scheduler's with what says so."""
     if text is None:
-        from densessl.cores import shard_of_job
+        from densessl.machine.cores import shard_of_job
         i, n, who = shard_of_job(os.environ)
         return (i, n), who
     try:

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from densessl.benchmark.processes import Job, last_words, run_jobs, slots
-from densessl.cores import cores
 from densessl.demo.demo import BOTH, PRETRAINED, Demo, run_name
 from densessl.demo.stages import Stages, is_whole
 from densessl.errors import Interrupted, RunFailed, UsageError
 from densessl.finetune.run_folder import SCORES, read_scores
+from densessl.machine.cores import cores
 
 
 def finetune_all(demo: Demo, stages: Stages) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from densessl.demo.scores import (
     score_lines,
     sentence,
 )
-from densessl.machine import machine_facts, versions
+from densessl.machine.facts import machine_facts, versions
 from densessl.pictures import page
 from densessl.pictures.charts import Series, line_chart, smoothed
 from densessl.progress import duration

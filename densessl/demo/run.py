@@ -58,8 +58,8 @@ def prepare_backbone(demo: Demo, stages: Stages) -> None:
 
 def draw_sample(demo: Demo) -> dict[str, Any]:
     """Draw the scenes."""
-    from densessl.cores import cores
     from densessl.demo.sample import write_scenes
+    from densessl.machine.cores import cores
     sample = demo.cfg.sample
     try:
         write_scenes(demo.sample, unlabelled=sample.unlabelled, train=sample.train, val=sample.val,

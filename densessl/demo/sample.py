@@ -25,7 +25,8 @@ from densessl.demo.sample_coco import (
     panoptic_segments,
 )
 from densessl.demo.scenes import CLASSES, DRAWING, PALETTE, THINGS, draw_scene
-from densessl.files import flush_everything, is_leftover, json_object, write_atomically
+from densessl.files.json_files import json_object
+from densessl.files.writing import flush_everything, is_leftover, write_atomically
 
 FILES = 2  # raise it when other files are written: samples written before are then redone
 SPLIT_LIMIT = 1_000_000  # scenes a split can have before its seeds run into the next split's

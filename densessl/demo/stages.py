@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import RunFailed, UsageError, shown
-from densessl.files import parse_json, write_json
+from densessl.files.json_files import parse_json, write_json
 from densessl.planning.decisive_settings import digest_of
 from densessl.progress import duration
 

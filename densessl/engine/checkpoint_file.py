@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from densessl.errors import UsageError, escaped
-from densessl.files import replacing, write_text
+from densessl.files.writing import replacing, write_text
 
 SAVED = 'checkpoint saved: '    # what the log says before the name of one that is in its place
 LAST = 'last_checkpoint'        # the file that names the newest, for the libraries' own tools

@@ -17,7 +17,7 @@ from torch import distributed
 
 from densessl.engine.checkpoint_file import note_newest
 from densessl.engine.requeue import SIGNAL, stopped_by
-from densessl.signals import ProcessSignals
+from densessl.machine.signals import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
 

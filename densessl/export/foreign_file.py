@@ -17,7 +17,7 @@ from densessl.backbones import feature_maps, spelled
 from densessl.engine.checkpoint_file import has_checksum
 from densessl.errors import UsageError, escaped, shown
 from densessl.export.recorded_input import recorded_input
-from densessl.normalization import normalize
+from densessl.pixels.normalization import normalize
 from densessl.transfer.foreign_checkpoints import WRAPPERS, CheckpointLayout, tensors_of
 from densessl.transfer.handoff import KeyTable, compare_keys, reference_image
 from densessl.weights.backbone_file import is_own, load_foreign

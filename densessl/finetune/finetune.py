@@ -17,7 +17,8 @@ from densessl.engine.finite import FiniteHook
 from densessl.engine.guard import building
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
-from densessl.files import write_json
+from densessl.files.json_files import write_json
+from densessl.files.lock import run_lock
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
 from densessl.finetune.labelled_data import inspect_labelled
@@ -37,9 +38,8 @@ from densessl.finetune.schedule import own_schedule
 from densessl.finetune.scoring import ScoresHook
 from densessl.finetune.weights import fit_backbone, likeness
 from densessl.labels.data_check import check_data
-from densessl.lock import run_lock
+from densessl.machine.signals import given_back_after_failure
 from densessl.overrides import replaced_overrides
-from densessl.signals import given_back_after_failure
 from densessl.training.runner import experiment_name
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import RANDOM

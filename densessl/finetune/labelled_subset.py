@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 
 from densessl.bounds import Seed, check_value
 from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 from densessl.labels.data_root import SPLITS, require
 
 _LONG = 1000    # indices

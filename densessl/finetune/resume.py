@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from densessl.engine.checkpoint_file import damage, newest_checkpoint, note_newest
 from densessl.engine.stop import StopHook
-from densessl.signals import outlive_signals
+from densessl.machine.signals import outlive_signals
 
 _OF_THE_PROCESS = ('cfg', 'experiment_name', 'loop_stage')    # not to be taken over by another
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import work_folder
+from densessl.files.folders import work_folder
 from densessl.finetune.labelled_subset import check_fraction, check_seed
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN, PixelRule

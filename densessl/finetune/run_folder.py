@@ -10,14 +10,10 @@ from mmengine import Config
 
 from densessl.engine.checkpoint_file import LAST, checkpoint_to_resume, newest_checkpoint
 from densessl.errors import UsageError, shown
-from densessl.files import (
-    is_leftover,
-    read_json_object,
-    remove_leftovers,
-    require_work_folder,
-    write_json,
-)
-from densessl.lock import RUNNING
+from densessl.files.folders import require_work_folder
+from densessl.files.json_files import read_json_object, write_json
+from densessl.files.lock import RUNNING
+from densessl.files.writing import is_leftover, remove_leftovers
 from densessl.planning.decisive_settings import changes, digest_of, leaves_of
 
 SCORES = 'scores.json'

@@ -26,7 +26,7 @@ from densessl.engine.restore import (
 )
 from densessl.engine.saving import SafeHooks, saving
 from densessl.errors import UsageError
-from densessl.files import replacing
+from densessl.files.writing import replacing
 from densessl.finetune.resume import keep_workers, leap_over, plain_message_hub
 from densessl.finetune.sample_failures import name_failures
 from densessl.finetune.schedule import check_warmups, shorten_warmups

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from densessl.errors import UsageError, shown
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl.images import tar_index
 from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import check_listed, read_names

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from densessl.errors import UsageError, shown
-from densessl.files import cache_root, parse_json
+from densessl.files.folders import cache_root
+from densessl.files.json_files import parse_json
 from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import is_inside_anywhere
 from densessl.images.mask_facts import check_info

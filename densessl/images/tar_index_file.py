@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from densessl.files import unpacked_size, write_atomically
+from densessl.files.opening import unpacked_size
+from densessl.files.writing import write_atomically
 from densessl.images.image_names import check_names
 from densessl.images.tar_layout import MAX_MAPS
 

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from densessl.errors import UsageError, check_keys
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl.images.find import find_images
 from densessl.labels.label_ids import IGNORED
 

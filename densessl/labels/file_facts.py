@@ -19,10 +19,11 @@ from typing import Literal
 import numpy as np
 
 from densessl import __version__
-from densessl.cores import cores
 from densessl.errors import UsageError
-from densessl.files import cache_root, write_atomically
+from densessl.files.folders import cache_root
+from densessl.files.writing import write_atomically
 from densessl.labels.label_ids import UnusableMap, read_ids, read_segments, read_stored
+from densessl.machine.cores import cores
 from densessl.pixels.decode import UnreadableImage, open_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.progress import Progress

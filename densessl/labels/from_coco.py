@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from densessl.errors import UsageError
-from densessl.files import write_atomically, write_json
+from densessl.files.json_files import write_json
+from densessl.files.writing import write_atomically
 from densessl.labels.coco_pixels import Labelled, find_coco_files, read_coco_pixels
 from densessl.pixels import label_png
 

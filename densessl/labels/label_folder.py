@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import SPLITS, require
 from densessl.labels.file_facts import MISSING, open_files

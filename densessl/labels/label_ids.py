@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from densessl.files import open_regular
+from densessl.files.opening import open_regular
 from densessl.pixels.label_image import read_label_image
 
 IGNORED = 255    # the class index that losses and metrics leave out

@@ -21,13 +21,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densessl.cores import cores
 from densessl.errors import RunFailed, UsageError
-from densessl.files import flush_everything, write_atomically
+from densessl.files.lock import BuildLock
+from densessl.files.writing import flush_everything, write_atomically
 from densessl.images.image_list import ImageList, UnreadableImage, own_keys
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
-from densessl.lock import BuildLock
+from densessl.machine.cores import cores
 from densessl.masks import metadata as mask_info
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now

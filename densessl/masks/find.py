@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from densessl import lock as build_lock
 from densessl.errors import UsageError
-from densessl.files import cache_root, require_cache
+from densessl.files import lock as build_lock
+from densessl.files.folders import cache_root, require_cache
+from densessl.files.lock import BeingBuilt, is_held, lock_path, look
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
-from densessl.lock import BeingBuilt, is_held, lock_path, look
 from densessl.masks.build import make_masks
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.metadata import INFO, describe, read_info, require_same_rule, spell
@@ -177,10 +177,10 @@ def _asked_for(images: ImageList, masks: dict[str, Any]
 
 
 def cache_folder(images: ImageList, generator: MaskGenerator) -> Path:
-    """Where masks go that have no folder of their own, in :func:`densessl.files.cache_root`. Other
-    images, rules by which they are read, generators, parameters or versions have another folder;
-    images whose files change under the same names have the same, in which their masks are made
-    again."""
+    """Where masks go that have no folder of their own, in
+    :func:`densessl.files.folders.cache_root`. Other images, rules by which they are read,
+    generators, parameters or versions have another folder; images whose files change under the
+    same names have the same, in which their masks are made again."""
     read_by = [images.rule.record()] if images.rule != PLAIN else []
     key = json.dumps([str(images.root), images.digest(), describe(generator), *read_by],
                      sort_keys=True)

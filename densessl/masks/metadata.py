@@ -10,7 +10,8 @@ from typing import Any
 import densessl
 from densessl.bounds import is_count
 from densessl.errors import UsageError
-from densessl.files import parse_json, write_atomically, write_json
+from densessl.files.json_files import parse_json, write_json
+from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
 from densessl.images.mask_facts import check_info
 from densessl.masks.generator import MaskGenerator

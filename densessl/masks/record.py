@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from densessl.files import write_atomically
+from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
 from densessl.masks.metadata import SHARDS
 from densessl.pixels.decode import UnreadableImage

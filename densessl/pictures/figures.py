@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from densessl.files import write_atomically
+from densessl.files.writing import write_atomically
 from densessl.pictures.lettering import Color, text_size, write
 
 Lines = Literal['none', 'thin', 'bold', 'inside']

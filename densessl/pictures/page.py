@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densessl.files import write_text
+from densessl.files.writing import write_text
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1a1d24;

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from densessl.errors import UsageError
-from densessl.files import open_regular
+from densessl.files.opening import open_regular
 from densessl.pixels import png, tiff
 from densessl.pixels.decoders import (
     by_opencv,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from densessl.files import open_regular
+from densessl.files.opening import open_regular
 from densessl.pixels.pillow_images import formats
 
 MAX_PIXELS = 2 * (1 << 30) // 12        # Pillow's own bound for an image, 179 million

@@ -20,12 +20,12 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from densessl.backbone_parts import parameters_by_stage
 from densessl.bounds import Range, Share, check_values
 from densessl.engine.stop import micro_batches
 from densessl.errors import UsageError, check_keys, shown
 from densessl.method import TARGET, Method
 from densessl.overrides import apply_row
+from densessl.planning.backbone_parts import parameters_by_stage
 
 TABLE = 'continuing'
 BACKBONE = 'backbone'

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import RunFailed, UsageError
-from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
+from densessl.pixels.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from densessl.weights.backbone_file import RANDOM, load_backbone_file
 from densessl.weights.stated_backbone import build_stated, rebuild
 

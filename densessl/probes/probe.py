@@ -17,7 +17,7 @@ from densessl.backbones import feature_stages
 from densessl.devices.heap import keep_freed_memory
 from densessl.errors import RunFailed, UsageError
 from densessl.export.named_network import parse_network
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 from densessl.finetune.labelled_subset import choose
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule

@@ -10,7 +10,7 @@ from typing import Any
 
 from densessl.bounds import is_number
 from densessl.errors import UsageError, shown
-from densessl.files import json_object
+from densessl.files.json_files import json_object
 from densessl.finetune.run_folder import SCORES, read_scores
 from densessl.report.curves import Points, read_curves
 from densessl.training.picture_hook import INDEX, PICTURES

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from densessl.errors import UsageError
-from densessl.files import replacing
+from densessl.files.writing import replacing
 from densessl.images.image_list import ImageList, UnreadableImage
 from densessl.images.tar_index import index, join, written_rows
 from densessl.images.tar_layout import BLOCK, header

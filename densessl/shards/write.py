@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 import densessl
-from densessl.cores import cores
 from densessl.errors import UsageError
-from densessl.files import write_json
+from densessl.files.json_files import write_json
+from densessl.files.lock import BuildLock
 from densessl.images.image_list import ImageList, own_keys
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.images.tar_layout import key_of
-from densessl.lock import BuildLock
+from densessl.machine.cores import cores
 from densessl.masks.find import open_masks, store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.masks.metadata import SKIPPED, spell, write_skipped

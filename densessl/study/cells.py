@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import read_json_object
+from densessl.files.json_files import read_json_object
 from densessl.planning.decisive_settings import digest_of
 from densessl.study.plan import FILLED, Source
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from densessl.benchmark.tables import markdown
 from densessl.errors import UsageError
-from densessl.files import read_json_object, write_json, write_text
+from densessl.files.json_files import read_json_object, write_json
+from densessl.files.writing import write_text
 from densessl.study import tables
 from densessl.study.curves import write_curves
 from densessl.study.report import FEATURES, study_markdown

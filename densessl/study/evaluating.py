@@ -11,7 +11,7 @@ from typing import Any
 from densessl.benchmark.plan import lengthened
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.files import read_json_object
+from densessl.files.json_files import read_json_object
 from densessl.finetune.run_folder import config_digest, read_scores
 from densessl.study.cells import Cell, Command, Place, Run, options_of, words_of
 from densessl.study.plan import RANDOM, Evaluation, Weights

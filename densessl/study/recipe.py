@@ -9,7 +9,7 @@ from typing import Any
 
 from densessl.config import load_config
 from densessl.errors import UsageError
-from densessl.files import write_text
+from densessl.files.writing import write_text
 from densessl.images.find import find_images
 from densessl.planning.configured import configure
 from densessl.planning.continuing import TABLE, check_continuing

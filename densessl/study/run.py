@@ -12,8 +12,8 @@ from typing import Any
 import densessl
 from densessl.benchmark.processes import Job, Slot, last_words, work_through
 from densessl.errors import RunFailed, UsageError
-from densessl.files import read_json_object, write_json
-from densessl.machine import machine_facts, versions
+from densessl.files.json_files import read_json_object, write_json
+from densessl.machine.facts import machine_facts, versions
 from densessl.progress import duration
 from densessl.study.cells import DONE, FAILED, RECORD, Cell, Command, Place
 from densessl.study.graph import Estimates, Graph

@@ -8,9 +8,10 @@ from pathlib import Path
 from densessl.benchmark.processes import MOST_JOBS, Slot, slots
 from densessl.benchmark.tables import markdown
 from densessl.errors import UsageError
-from densessl.files import write_json, write_text
-from densessl.lock import RunLock
-from densessl.machine import cores, machine_facts
+from densessl.files.json_files import write_json
+from densessl.files.lock import RunLock
+from densessl.files.writing import write_text
+from densessl.machine.facts import cores, machine_facts
 from densessl.progress import duration
 from densessl.study import report, tables
 from densessl.study.cells import Place

@@ -18,7 +18,8 @@ from torch.nn.functional import interpolate
 
 from densessl.backbones import evaluating, finest_first
 from densessl.errors import RunFailed, UsageError
-from densessl.files import atomic_path, read_json_object, write_json
+from densessl.files.json_files import read_json_object, write_json
+from densessl.files.writing import atomic_path
 from densessl.pictures import dense_features, figures
 from densessl.training.view_sheet import sample_panels
 from densessl.views.collate import collate

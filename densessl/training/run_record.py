@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 
-from densessl.files import json_object, write_json
-from densessl.machine import machine_facts, versions
+from densessl.files.json_files import json_object, write_json
+from densessl.machine.facts import machine_facts, versions
 from densessl.planning.plan import Plan
 from densessl.views.dataset import ViewDataset
 

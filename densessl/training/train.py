@@ -23,10 +23,12 @@ from densessl.engine.stop import StopHook
 from densessl.environment import saying
 from densessl.errors import Interrupted, UsageError
 from densessl.export.start import Start
-from densessl.files import remove_leftovers, require_work_folder, work_folder
+from densessl.files.folders import require_work_folder, work_folder
+from densessl.files.lock import run_lock
+from densessl.files.writing import remove_leftovers
 from densessl.images.image_list import ImageList
 from densessl.labels.class_labels import class_labels
-from densessl.lock import run_lock
+from densessl.machine.signals import given_back_after_failure
 from densessl.masks.find import store_for_training
 from densessl.masks.store import Masks
 from densessl.method import Method
@@ -40,7 +42,6 @@ from densessl.planning.plan import (
     require_enough_images,
 )
 from densessl.planning.start import find_start, keep
-from densessl.signals import given_back_after_failure
 from densessl.training.hooks import StepHook
 from densessl.training.live import show_live
 from densessl.training.log import LogValuesHook, WaitingLogProcessor

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
+from densessl.pixels.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.weights.key_layouts import Family
 from densessl.weights.keymap import State
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from densessl.backbones import feature_maps
 from densessl.errors import UsageError
-from densessl.normalization import normalize
+from densessl.pixels.normalization import normalize
 from densessl.transfer.translate import neutral_weights
 from densessl.weights.stated_backbone import rebuild
 

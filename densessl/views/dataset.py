@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from densessl.errors import RunFailed
 from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.machine.signals import outlive_signals
 from densessl.masks.store import Masks
-from densessl.signals import outlive_signals
 from densessl.views.collate import collate
 from densessl.views.sampler import Position, PositionSampler
 from densessl.views.unreadable import UnreadableImages

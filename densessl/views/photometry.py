@@ -25,7 +25,7 @@ from torch import Tensor
 
 from densessl.bounds import channels, check_section
 from densessl.method import View
-from densessl.normalization import IMAGENET_MEAN, IMAGENET_STD
+from densessl.pixels.normalization import IMAGENET_MEAN, IMAGENET_STD
 from densessl.views.photometry_draw import (
     BLENDED,
     BRIGHTNESS,

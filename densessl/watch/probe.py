@@ -25,7 +25,7 @@ from densessl.features.knn import knn_classify
 from densessl.heads import cell_counts
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.segmentation import Confusion
-from densessl.normalization import normalize
+from densessl.pixels.normalization import normalize
 from densessl.watch.labelled import LabelledImages, Pixels, ProbeSettings
 
 CHUNK = 8           # images at a time

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from densessl.files import parse_json, without_nan, write_text, writing
+from densessl.files.json_files import parse_json, without_nan
+from densessl.files.writing import write_text, writing
 
 HEALTH, PROBES, ALARMS = 'health.jsonl', 'probes.jsonl', 'alarms.jsonl'
 

@@ -14,7 +14,8 @@ import torch
 
 from densessl.engine.checkpoint_file import require_whole, write_checkpoint
 from densessl.errors import UsageError, shown
-from densessl.files import atomic_path, parse_json
+from densessl.files.json_files import parse_json
+from densessl.files.writing import atomic_path
 from densessl.weights.inert_pickle import Shell, load_inert
 from densessl.weights.keymap import State
 from densessl.weights.provenance import check_provenance

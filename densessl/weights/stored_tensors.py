@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from densessl.errors import UsageError, escaped
-from densessl.files import unpacked_size
+from densessl.files.opening import unpacked_size
 
 SLACK = 64 << 20        # bytes that small repeated tensors may take beyond the size of their file
 MAX_DEPTH = 64          # containers within containers

@@ -16,7 +16,8 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from densessl.errors import UsageError
-from densessl.files import cache_root, require_cache, write_atomically
+from densessl.files.folders import cache_root, require_cache
+from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
 from densessl.progress import Progress

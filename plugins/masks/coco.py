@@ -10,7 +10,7 @@ import numpy as np
 
 from densessl import MaskGenerator
 from densessl.errors import UsageError
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl.images.image_names import check_listed
 from densessl_plugins.masks.label_maps import as_regions, read_labels
 

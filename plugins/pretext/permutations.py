@@ -7,14 +7,15 @@ import math
 import numpy as np
 
 from densessl.errors import RunFailed, UsageError
-from densessl.files import atomic_path, cache_root
+from densessl.files.folders import cache_root
+from densessl.files.writing import atomic_path
 
 VERSION = 1    # a change of the choice below must change it: kept sets are found by it
 
 
 def permutation_set(tiles: int, number: int) -> np.ndarray:
     """The permutations of ``tiles`` places that a jigsaw may be shuffled by; the same on every
-    machine. They are computed once and kept in :func:`densessl.files.cache_root`.
+    machine. They are computed once and kept in :func:`densessl.files.folders.cache_root`.
 
     Returns:
         (number, tiles) int64; row i is the i-th class, and the first rows of a set are the smaller

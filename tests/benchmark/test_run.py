@@ -14,8 +14,8 @@ from densessl.benchmark.plan import Benchmark, Run
 from densessl.benchmark.run import run_benchmark
 from densessl.cli import main
 from densessl.errors import UsageError
+from densessl.files.lock import RunLock
 from densessl.finetune.downstream_config import read_downstream_config
-from densessl.lock import RunLock
 
 TWIN = 'downstream/fcn_r18_folder'
 
@@ -204,7 +204,7 @@ def test_weights_of_another_depth_end_before_any_run(backbone18, label_folder, t
 
 
 def test_two_benchmarks_do_not_share_a_folder(label_folder, tiny, tmp_path, runs_here, monkeypatch):
-    monkeypatch.setattr('densessl.lock.GRACE', 0.1)
+    monkeypatch.setattr('densessl.files.lock.GRACE', 0.1)
     with RunLock(tmp_path), pytest.raises(UsageError, match='another benchmark is at work in'):
         run_benchmark(benchmark(tmp_path, label_folder, tiny))
     assert runs_here.names == []

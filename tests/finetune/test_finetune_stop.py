@@ -15,7 +15,7 @@ from densessl.cli import main
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import Interrupted
 from densessl.finetune.resume import FinetuneStopHook
-from densessl.signals import ProcessSignals
+from densessl.machine.signals import ProcessSignals
 
 TWIN = 'downstream/fcn_r18_folder'
 

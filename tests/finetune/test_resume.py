@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.errors import UsageError
+from densessl.files.lock import RunLock
 from densessl.finetune.finetune import finetune
 from densessl.finetune.predict import _checkpoint
 from densessl.finetune.resume import (
@@ -21,7 +22,6 @@ from densessl.finetune.resume import (
 )
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.weights import Weights
-from densessl.lock import RunLock
 from densessl.weights.backbone_file import load_weights_only
 
 TWIN = 'downstream/fcn_r18_folder'

@@ -13,7 +13,7 @@ from small_runs import draw_label_folder
 
 from densessl.cli import main
 from densessl.errors import RunFailed
-from densessl.files import write_json
+from densessl.files.json_files import write_json
 from densessl.finetune.scoring import ScoresHook
 from densessl.probes.frozen import Measured
 from densessl.registry import TRANSFER_TARGETS

@@ -13,9 +13,9 @@ from PIL import Image
 
 from densessl.cli import main
 from densessl.commands.make_masks import add_arguments, run
-from densessl.cores import shard_of_job
 from densessl.errors import UsageError
 from densessl.images.find import find_images
+from densessl.machine.cores import shard_of_job
 from densessl.masks.store import MaskStore
 from densessl.pictures.figures import draw_regions
 from densessl.pixels.decode import image_size, read_image

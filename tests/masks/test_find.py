@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densessl import lock as build_lock
-from densessl.cores import cores
 from densessl.errors import UsageError
+from densessl.files import lock as build_lock
 from densessl.images.find import find_images
+from densessl.machine.cores import cores
 from densessl.masks import find as mask_cache
 from densessl.masks.build import make_masks
 from densessl.masks.check import check_masks

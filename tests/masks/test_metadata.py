@@ -99,7 +99,7 @@ def test_what_shards_say_of_their_masks_is_checked(masks, store, tmp_path, capsy
 @pytest.mark.parametrize('content', ['5', '[]', '{"format": 1}', DEEP, '{"pid": "x"}',
                                      '{"host": 5, "pid": -1}', '{"failed": 5}'])
 def test_a_strange_lock_does_not_stop_a_build(content, store, tmp_path, monkeypatch):
-    monkeypatch.setattr('densessl.lock.PATIENCE', 0.3)
+    monkeypatch.setattr('densessl.files.lock.PATIENCE', 0.3)
     (store.root / '.building-0-of-1').write_text(content)
     (store.root / 'a.png').unlink()
     assert masked(store.root, find_images(tmp_path / 'in')).has('a.jpg')

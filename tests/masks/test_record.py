@@ -13,9 +13,9 @@ from PIL import Image
 
 from densessl.commands import make_masks as command
 from densessl.errors import UsageError
+from densessl.files.lock import BuildLock
 from densessl.images.find import find_images
 from densessl.images.image_list import ImageList
-from densessl.lock import BuildLock
 from densessl.masks.build import make_masks
 from densessl.masks.check import check_masks
 from densessl.masks.find import store_for_training

@@ -13,7 +13,7 @@ from densessl.errors import UsageError
 from densessl.export.foreign import read_foreign
 from densessl.export.foreign_file import Foreign
 from densessl.export.named_network import read_named
-from densessl.normalization import IMAGENET_MEAN, normalize
+from densessl.pixels.normalization import IMAGENET_MEAN, normalize
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 slow = pytest.mark.slow

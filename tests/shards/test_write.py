@@ -14,8 +14,8 @@ import pytest
 from tar_samples import draw, grouped, masked, names_of, numbered
 
 from densessl.errors import UsageError
+from densessl.files.lock import BuildLock
 from densessl.images.find import find_images
-from densessl.lock import BuildLock
 from densessl.masks.find import store_for_training
 from densessl.masks.metadata import INFO as MASK_INFO
 from densessl.shards import copy as tar_copy

@@ -9,12 +9,12 @@ from batches import SMALL
 from mmengine import ConfigDict
 from mmengine.optim import build_optim_wrapper
 
-from densessl.backbone_parts import parameters_by_stage
 from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.config import config_folders, load_config
 from densessl.engine.checkpoint_file import read_checkpoint
 from densessl.errors import UsageError
+from densessl.planning.backbone_parts import parameters_by_stage
 from densessl.planning.continuing import OFF, Continuing, check_continuing, freeze, scale_rates
 from densessl.registry import METHODS
 from densessl.weights.backbone_file import save_backbone

@@ -12,8 +12,8 @@ from runs import TINY
 from torch import nn
 
 from densessl.cli import main
-from densessl.normalization import normalize
 from densessl.pictures import dense_features
+from densessl.pixels.normalization import normalize
 from densessl.training import picture_hook
 from densessl.training.picture_hook import PictureHook, features_of, picture_steps
 from densessl.views.photometry import ViewPreprocessor

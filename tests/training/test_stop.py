@@ -19,7 +19,7 @@ from densessl.cli import main
 from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.engine.stop import StopHook
 from densessl.errors import Interrupted
-from densessl.signals import given_back_after_failure
+from densessl.machine.signals import given_back_after_failure
 
 pytestmark = pytest.mark.usefixtures('surroundings')
 TRAIN = ['densessl.cli', 'train', 'small/detcon_r18', '--work-dir', 'run']
@@ -146,7 +146,7 @@ def test_a_helper_dies_by_a_sigterm_that_comes_before_it_runs(stop_hook):
 @needs_fork
 def test_forks_are_watched_from_the_first_run_on_and_once():
     program = ('import os; told = []; os.register_at_fork = lambda **when: told.append(when)\n'
-               'from densessl.signals import ProcessSignals\n'
+               'from densessl.machine.signals import ProcessSignals\n'
                'ours = lambda: sum("densessl" in call.__module__ for when in told '
                'for call in when.values())\n'
                'before = ours()\n'

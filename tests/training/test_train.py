@@ -17,8 +17,8 @@ from densessl.cli import main
 from densessl.config import load_config
 from densessl.engine.checkpoint_file import newest_checkpoint, read_checkpoint
 from densessl.errors import UsageError
+from densessl.files.lock import RunLock
 from densessl.images.find import find_images
-from densessl.lock import RunLock
 from densessl.masks.find import store_for_training
 
 pytestmark = pytest.mark.usefixtures('surroundings')
@@ -182,7 +182,7 @@ def test_resuming_what_is_gone_is_refused(scenes, tmp_path, capsys):
 
 
 def test_one_run_a_folder_and_one_run_for_all_processes(scenes, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('densessl.lock.GRACE', 0.1)
+    monkeypatch.setattr('densessl.files.lock.GRACE', 0.1)
     with RunLock(tmp_path / 'run'):
         assert train(scenes, tmp_path / 'run') == 2
     assert 'another run is at work in' in capsys.readouterr().err

@@ -16,8 +16,8 @@ from densessl.images.find import find_images
 from densessl.masks.build import make_masks
 from densessl.masks.find import cache_folder
 from densessl.masks.store import MaskStore
-from densessl.normalization import normalize
 from densessl.pixels.decode import read_image
+from densessl.pixels.normalization import normalize
 from densessl.registry import MASK_GENERATORS
 from densessl.shards.write import make_shards
 from densessl.training import view_sheet

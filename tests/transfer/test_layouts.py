@@ -12,7 +12,7 @@ from densessl.errors import UsageError
 from densessl.export.export import export_backbone
 from densessl.finetune.runner import HandoffHook
 from densessl.finetune.weights import Weights
-from densessl.normalization import normalize
+from densessl.pixels.normalization import normalize
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.handoff import compare_features, compare_keys, reference_image
 from densessl.transfer.mmengine_layouts import channels_inside, channels_outside

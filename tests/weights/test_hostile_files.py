@@ -15,7 +15,7 @@ from densessl.cli import main
 from densessl.errors import UsageError, shown
 from densessl.export.export import export_backbone
 from densessl.export.foreign import Foreign, read_foreign
-from densessl.files import MAX_NESTING, parse_json
+from densessl.files.json_files import MAX_NESTING, parse_json
 from densessl.finetune.predict import open_finetuned
 from densessl.weights.backbone_file import (
     load_backbone_file,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 from densessl_plugins.mmdet.labels.image_frames import settle_sizes
 from densessl_plugins.mmdet.labels.object_reader import ObjectReader

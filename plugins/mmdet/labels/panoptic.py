@@ -18,7 +18,7 @@ from mmdet.structures import INSTANCE_OFFSET
 from mmengine.logging import MMLogger
 
 from densessl.errors import UsageError
-from densessl.files import parse_json
+from densessl.files.json_files import parse_json
 from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_root import SPLITS, missing_files, require
 from densessl.transfer.prediction import Instances, Prediction

@@ -18,7 +18,9 @@ from types import TracebackType
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.files import parse_json, process_lives, require_work_folder
+from densessl.files.folders import require_work_folder
+from densessl.files.json_files import parse_json
+from densessl.files.writing import process_lives
 
 BEAT = 5.0              # seconds between two beats
 PATIENCE = 60.0         # seconds without a beat after which the holder is taken for dead

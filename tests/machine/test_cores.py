@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from densessl import cores as module
-from densessl.cores import BY_QUOTA, cores, share_cores, with_threads
+from densessl.machine import cores as module
+from densessl.machine.cores import BY_QUOTA, cores, share_cores, with_threads
 
 
 @pytest.mark.parametrize(('text', 'expected'), [

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import densessl
-from densessl.cores import cores
+from densessl.machine.cores import cores
 
 
 def machine_facts() -> dict[str, str]:

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from densessl import lock
 from densessl.errors import UsageError
-from densessl.files import remove_leftovers
-from densessl.lock import RUNNING, BeingBuilt, RunLock
+from densessl.files import lock
+from densessl.files.lock import RUNNING, BeingBuilt, RunLock
+from densessl.files.writing import remove_leftovers
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from densessl.backbone_parts import parameters_by_stage
 from densessl.backbones import build_backbone
+from densessl.planning.backbone_parts import parameters_by_stage
 
 RESNETS = [dict(type='torchvision.resnet18'), dict(type='timm.resnet18'),
            dict(type='mmdet.ResNet', depth=18)]
