@@ -10,9 +10,10 @@ from mask_pictures import bench_data
 
 from densessl.demo.scenes import draw_scene
 from densessl.images.find import find_images
-from densessl.images.image_list import ImageList, read_image
+from densessl.images.image_list import ImageList
 from densessl.masks.build import make_masks
 from densessl.masks.store import MaskStore
+from densessl.pixels.decode import read_image
 from densessl.plugins import load_plugins
 from densessl.registry import MASK_GENERATORS
 

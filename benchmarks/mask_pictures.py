@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from densessl.demo.scenes import draw_scene
-from densessl.images.image_list import read_image
+from densessl.pixels.decode import read_image
 
 DATA = 'DENSESSL_BENCH_DATA'
 SMALL, LARGE = (321, 481), (768, 1024)      # (H, W); upright pictures have the sides exchanged

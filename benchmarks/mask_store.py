@@ -27,7 +27,7 @@ from mask_pictures import bench_data
 from densessl.demo.scenes import draw_scene
 from densessl.files.writing import write_atomically
 from densessl.images.find import find_images
-from densessl.images.image_list import ImageList, read_image
+from densessl.images.image_list import ImageList
 from densessl.machine.cores import cores
 from densessl.machine.facts import machine_facts
 from densessl.masks import metadata as mask_info
@@ -35,6 +35,7 @@ from densessl.masks.build import make_masks
 from densessl.masks.find import store_for_training
 from densessl.masks.generator import MaskGenerator
 from densessl.masks.store import MaskStore, mask_name
+from densessl.pixels.decode import read_image
 from densessl.pixels.label_png import encode
 from densessl.registry import MASK_GENERATORS
 
