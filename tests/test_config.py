@@ -43,6 +43,8 @@ def test_a_config_that_fails_says_how(tmp_path):
 def test_options_are_parsed_as_literals():
     assert parse_options(['a.b=1', 'c=[1, 2.5]', 'd=text', 'e=true', 'f=None', 'g=a=b']) == {
         'a.b': 1, 'c': [1, 2.5], 'd': 'text', 'e': True, 'f': None, 'g': 'a=b'}
+    for odd in ('{[1]: 2}', '-' * 5000 + '1', '(' * 300, '{1} - 2', '"' + chr(0)):   # words
+        assert parse_options([f'a={odd}']) == {'a': odd}
     with pytest.raises(UsageError, match=r"'oops' is not of the form KEY=VALUE"):
         parse_options(['oops'])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +74,22 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args)
     from densessl.dist import launched_rank
     from densessl.training.train import train
+    held: list[Path] = []
     try:
         with requeued_at_any_time():
             train(args.config, data=args.data, masks=args.masks, work_dir=args.work_dir,
                   resume=args.resume, epochs=args.epochs, launcher=args.launcher,
                   options=parse_options(args.cfg_options), probe=args.probe,
                   allow_smaller_negatives=args.allow_smaller_negatives,
-                  pixels=pixel_arguments(args), init=_init(args), quiet=args.quiet)
+                  pixels=pixel_arguments(args), init=_init(args), quiet=args.quiet,
+                  held=held.append)
     except Interrupted as stop:
-        _report(args)
+        _report(args, held)
         return ended(stop, 'train', launched_rank(args.launcher))
     except RunFailed:
-        _report(args)
+        _report(args, held)
         raise
-    _report(args)
+    _report(args, held)
     return 0
 
 
@@ -118,15 +121,15 @@ def _dry_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace) -> None:
-    """Write the report; what hinders that is said, and changes nothing about the run."""
+def _report(args: argparse.Namespace, folders: Sequence[Path]) -> None:
+    """Write the report of the run in ``folders``, if there was one; what hinders that is said, and
+    changes nothing about the run."""
     from densessl.dist import launched_rank
     from densessl.report.write import write_report
-    if launched_rank(args.launcher):
+    if launched_rank(args.launcher) or not folders:
         return
-    said = args.work_dir or parse_options(args.cfg_options).get('work_dir')
     try:
-        path = write_report([Path(said or f'work_dirs/{Path(args.config).stem}')])
+        path = write_report(folders)
     except (UsageError, RunFailed) as error:
         print(f'densessl train: no report: {error}', file=sys.stderr)
         return

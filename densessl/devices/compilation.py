@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 
+from densessl.bounds import check_values
 from densessl.errors import UsageError, check_arguments
 from densessl.method import Method
 
@@ -35,12 +36,13 @@ def checked_options(options: Mapping[str, Any] | bool | None) -> dict[str, Any] 
     """The arguments of ``torch.compile`` that a config's ``compile`` means; None: do not compile.
 
     Raises:
-        UsageError: an unknown argument.
+        UsageError: an unknown argument, or a value that it does not take.
     """
     if options is None or options is False:
         return None
     arguments = {} if options is True else dict(options)
     check_arguments(torch.compile, {'model': None, **arguments}, 'compile')
+    check_values(torch.compile, arguments, 'compile.')
     return arguments
 
 

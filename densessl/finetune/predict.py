@@ -19,7 +19,7 @@ from densessl.finetune.draw_prediction import draw
 from densessl.finetune.image_loading import rule_in
 from densessl.finetune.run_folder import RECORD, read_record
 from densessl.images.find import find_images
-from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.images.image_list import ImageList, UnreadableImage, require_apart
 from densessl.images.image_names import check_links
 from densessl.images.range_survey import with_rule
 from densessl.pictures.figures import write_picture
@@ -173,6 +173,7 @@ def _config(folder: Path) -> Path:
 
 def _pictures(images: ImageList, out: Path, overwrite: bool) -> list[Path]:
     """Where each image's picture goes; nothing of the user's is in the way."""
+    require_apart(images, out, 'pictures')
     names = [Path(images.name(i)) for i in range(len(images))]
     often = Counter(name.with_suffix('.png') for name in names)   # a.jpg and a.png may be there
     paths = [out / (name.with_suffix('.png') if often[name.with_suffix('.png')] == 1

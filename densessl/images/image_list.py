@@ -134,6 +134,22 @@ class ImageList:
         return bytes(self._names[self._ends[i]:self._ends[i + 1]])
 
 
+def require_apart(images: ImageList, out: Path, what: str) -> None:
+    """Refuse to write pictures into a folder whose images they would be the next time.
+
+    Args:
+        out: the folder. what: they are, for the message.
+
+    Raises:
+        UsageError: it is that of the images, or within a folder that is searched for images.
+    """
+    folder = Path(os.path.abspath(os.path.expanduser(out)))
+    if folder == images.root or (images.source == images.root and images.root in folder.parents):
+        raise UsageError(f'{what} in {out} would lie among the images of {images.root} and be '
+                         f'taken for images; choose a folder beside it, such as '
+                         f'{images.root}_{what}')
+
+
 def own_keys(images: ImageList, key_of: Callable[[str], str], would: str) -> Iterable[str]:
     """What ``key_of`` makes of the names of ``images``.
 

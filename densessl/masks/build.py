@@ -24,7 +24,7 @@ import numpy as np
 from densessl.errors import RunFailed, UsageError
 from densessl.files.lock import BuildLock
 from densessl.files.writing import flush_everything, write_atomically
-from densessl.images.image_list import ImageList, UnreadableImage, own_keys
+from densessl.images.image_list import ImageList, UnreadableImage, own_keys, require_apart
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.machine.cores import cores
@@ -129,10 +129,7 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
 def _check_names(images: ImageList, out: Path, maps: int) -> None:
     """Refuse what would overwrite one mask with another, mix masks with the images, or lead out
     of the store."""
-    if out == images.root or (images.source == images.root and images.root in out.parents):
-        raise UsageError(f'masks in {out} would lie among the images of {images.root} and be '
-                         f'taken for images; choose a folder beside it, such as '
-                         f'{images.root}_masks')
+    require_apart(images, out, 'masks')
     if maps > MAX_MAPS:
         raise UsageError(f'{maps} label maps of an image: at most {MAX_MAPS} are kept')
     names = own_keys(images, mask_name, 'share the mask {}')

@@ -1,7 +1,7 @@
 """Pretraining, from a config to a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -62,7 +62,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
           options: dict[str, Any] | None = None, launcher: str = 'none',
           allow_smaller_negatives: bool = False, pixels: dict[str, Any] | None = None,
           init: Mapping[str, Any] | None = None, probe: str | None = None,
-          quiet: bool = False) -> Path:
+          quiet: bool = False, held: Callable[[Path], Any] = lambda folder: None) -> Path:
     """Pretrain a backbone.
 
     Args:
@@ -79,6 +79,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
         init: of weights to start from, keys of :data:`densessl.planning.start.CONFIG_KEYS`.
         probe: labelled images to probe on while training; the config's ``probe.data`` if None.
         quiet: say nothing but warnings, and how far masks are that are being made.
+        held: called with the work folder once it is this run's.
 
     Returns:
         The final checkpoint.
@@ -107,6 +108,7 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     with (together(read_launch(launcher), minutes) as (launch, store),
           run_lock(folder, is_holder=launch.rank == 0)):
         _check_folder(folder, resume)
+        held(folder)
         if launch.rank == 0:
             remove_leftovers(folder)
         images = images_of(configured.cfg, config, data, masks,

@@ -9,6 +9,7 @@ from made_runs import make_run, write_lines
 from runs import TINY
 
 from densessl.cli import main
+from densessl.config import find_config
 from densessl.errors import UsageError
 from densessl.report.recorded_run import read_run
 from densessl.report.write import write_report
@@ -141,3 +142,14 @@ def test_train_writes_its_report(scenes, tmp_path, capsys):
     record = json.loads((tmp_path / 'run' / 'pretraining.json').read_text())
     assert record['provenance']['images'] == 12 and record['masks']['generator']
     assert (tmp_path / 'run' / record['begun']).is_dir()
+
+
+def test_the_report_is_of_the_folder_that_the_config_names(scenes, tmp_path, capsys):
+    base = str(find_config('small/detcon_r18'))
+    (tmp_path / 'own.py').write_text(f"_base_ = [{base!r}]\nwork_dir = 'new'\n")
+    make_run(tmp_path / 'work_dirs' / 'own', pictures=False)      # another run's
+    assert main(['train', 'own.py', '--data', str(scenes), '--epochs', '1', '--cfg-options',
+                 *TINY]) == 0
+    assert 'report: new/report.html' in capsys.readouterr().out
+    assert (tmp_path / 'new' / 'report.html').is_file()
+    assert not (tmp_path / 'work_dirs' / 'own' / 'report.html').exists()

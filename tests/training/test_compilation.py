@@ -80,6 +80,7 @@ def test_a_compiled_run_resumes_and_exports_as_any(scenes, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('options, message', [
+    ('{"mode": ["a"]}', "compile.mode must be text or None, not ['a']"),
     ('{"backend": "nosuch"}', 'compile: torch.compile does not work'),
     ('{"bakend": "eager"}', "did you mean 'backend'"),
     ('3', 'compile must be True or False or a dict or None, not 3'),
