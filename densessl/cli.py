@@ -94,8 +94,8 @@ def _refuse_empty(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and (not text.strip() or '\0' in text):
-                raise UsageError(f'{name}={text!r}: must be text without NUL characters; fill it '
-                                 f'in or leave it out')
+                raise UsageError(f'{name} is {text!r}: it must be text without NUL characters; '
+                                 f'fill it in or leave it out')
 
 
 if __name__ == '__main__':

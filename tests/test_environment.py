@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from limits import files_of_at_most
@@ -76,6 +77,9 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_what_was_there(tmp_path):
             atomic_path(path) as unfinished:
         torch.save(torch.zeros(10 ** 5), unfinished)
     assert path.read_bytes() == b'good' and list(tmp_path.iterdir()) == [path]
+    with files_of_at_most(10 ** 4), pytest.raises(RunFailed, match=r'cannot write .*\.npy: '), \
+            atomic_path(tmp_path / 'x.npy') as unfinished, unfinished.open('wb') as file:
+        np.save(file, np.zeros(10 ** 4))    # NumPy's error has no number
     with files_of_at_most(10), pytest.raises(RunFailed, match=r'cannot write .*json: a file may'):
         write_json(tmp_path / 'x.json', {'a': 'b' * 100})
     with pytest.raises(UsageError, match=r'cannot write .*: a part of the path is a file'), \

@@ -79,7 +79,7 @@ def test_no_files_import_in_a_circle():
 
 
 def test_no_folder_holds_more_than_one_remembers():
-    counts = Counter(path.parent.name for path in FILES.values()
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in FILES.values()
                      if path.stem not in ('__init__', '__main__'))
     assert {name: count for name, count in counts.items() if count > MOST_FILES} == {}
 

@@ -73,5 +73,6 @@ def resumed_by_same_command(kept: object = '') -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted('stopped; the same command goes on from there'
-                          + (f' ({kept})' if kept else '')) from stop
+        where = f' in {kept}' if kept else ''
+        raise Interrupted(f'stopped; what is done is kept{where}, and the same command goes on '
+                          f'with it') from stop

@@ -72,9 +72,10 @@ class Found:
 
 
 def foreign_tensors(path: Path, foreign: Foreign) -> tuple[State, bool, Foreign, list[str]]:
-    """All tensors of a foreign checkpoint; whether there were Python objects beside them; and
-    ``foreign``, where the user said nothing completed by what the file says of its input
-    (:func:`~densessl.export.recorded_input.recorded_input`), with the names of that.
+    """All tensors of a foreign checkpoint; whether there were Python objects beside them;
+    ``foreign``, completed by what the file says of its input
+    (:func:`~densessl.export.recorded_input.recorded_input`) where the user said nothing; and the
+    names of what was completed.
 
     Raises:
         UsageError: not readable without running code, written by densessl, or without tensors.

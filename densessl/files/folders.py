@@ -34,11 +34,12 @@ def work_folder(given: str | Path | None, default: str) -> Path:
     return Path(given or default)
 
 
-def require_work_folder(folder: Path) -> None:
-    """Raise UsageError unless ``folder`` can be written to, or made; leaves no trace."""
+def require_work_folder(folder: Path, option: str = '--work-dir') -> None:
+    """Raise UsageError unless ``folder``, which ``option`` names, can be written to, or made;
+    leaves no trace."""
     reason = _why_unwritable(folder)
     if reason:
-        raise UsageError(f'--work-dir {shown(str(folder))} {reason}')
+        raise UsageError(f'{option} {shown(str(folder))} {reason}')
 
 
 def _why_unwritable(folder: Path) -> str:

@@ -129,7 +129,8 @@ class RunLock(FolderLock):
     empty.
 
     Args:
-        kind: what runs in it. option: what names the folder on the command line.
+        kind: what runs in it.
+        option: what names the folder on the command line.
 
     Raises:
         BeingBuilt: another run is at work in it.
@@ -139,16 +140,17 @@ class RunLock(FolderLock):
     def __init__(self, folder: Path, kind: str = 'run', option: str = '--work-dir') -> None:
         super().__init__(folder / RUNNING, f'another {kind} is at work in {folder} ({RUNNING} says '
                          f'which); wait for it, or choose another {option}')
+        self.option = option
         self._made: list[Path] = []     # the folder first, then its parents
 
     def __enter__(self) -> RunLock:
         folder = self.path.parent
-        require_work_folder(folder)
+        require_work_folder(folder, self.option)
         self._made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f'--work-dir {folder} cannot be made: {error.strerror}') from error
+            raise UsageError(f'{self.option} {folder} cannot be made: {error.strerror}') from error
         try:
             super().__enter__()
         except UsageError:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from densessl.environment import explain, is_failed_write, shortened
-from densessl.errors import UsageError
+from densessl.errors import RunFailed
 
 GRACE = 60.0           # seconds for which an unfinished file is left alone
 # of atomic_path, write_atomically, require_work_folder, version 0.1; what a run alone writes
@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[None]:
     """Within, an error of writing becomes one that names ``path``.
 
     Raises:
-        RunFailed: the disk has no more room.
+        RunFailed: the disk has no more room, or the write failed in another way.
         UsageError: ``path`` may not be written.
     """
     try:
@@ -38,7 +38,7 @@ def writing(path: Path) -> Iterator[None]:
             raise
         # without the name of an unfinished file
         plain = OSError(error.errno, error.strerror) if isinstance(error, OSError) else error
-        known = explain(plain) or UsageError(str(error))
+        known = explain(plain) or RunFailed(str(error))
         raise type(known)(f'cannot write {shortened(str(path))}: {known}') from error
 
 

@@ -104,7 +104,7 @@ class Weights:
 
 def fit_backbone(cfg: Config, target: TransferTarget, weights: Weights | None,
                  keep: Iterable[str], freeze: int | None, allow_partial: bool) -> list[str]:
-    """Translate the weights and apply the recipe; return what was changed.
+    """Apply the recipe and translate the weights; return what the recipe changed.
 
     Raises:
         UsageError: a line of the recipe is unknown, stages cannot be frozen, or weights have no
@@ -134,7 +134,11 @@ def apply_recipe(cfg: Config, target: TransferTarget, weights: Weights | None,
 def network_of(cfg: Config, target: TransferTarget, weights: Weights | None, keep: Iterable[str],
                freeze: int | None, allow_partial: bool = True) -> dict[str, Any]:
     """The model and the input that :func:`fit_backbone` makes of a downstream config, which stays
-    as it is."""
+    as it is; the weights are translated.
+
+    Raises:
+        UsageError: as of :func:`fit_backbone`.
+    """
     fitted = copy.deepcopy(cfg)
     fit_backbone(fitted, target, weights, keep, freeze, allow_partial)
     whole = fitted.to_dict()

@@ -101,7 +101,7 @@ class Cell:
         raise NotImplementedError
 
     def outcome(self, place: Place, runs: Sequence[Run]) -> dict[str, Any]:
-        """What its commands found, for its JSON file.
+        """What its commands found, for its JSON file; nothing, unless a kind of cells says more.
 
         Args:
             runs: of its commands.
@@ -178,7 +178,7 @@ def options_of(options: Mapping[str, Any], place: Place) -> list[str]:
 def _digest_of_files(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_file():
-        digest.update(path.read_bytes())
+        digest.update(path.read_bytes())    # and there is nothing to walk
     for folder, inner, names in os.walk(path, followlinks=True):
         inner.sort()
         for name in sorted(names):

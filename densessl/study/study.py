@@ -11,7 +11,8 @@ from densessl.errors import UsageError
 from densessl.files.json_files import write_json
 from densessl.files.lock import RunLock
 from densessl.files.writing import write_text
-from densessl.machine.facts import cores, machine_facts
+from densessl.machine.cores import cores
+from densessl.machine.facts import machine_facts
 from densessl.progress import duration
 from densessl.study import report, tables
 from densessl.study.cells import Place

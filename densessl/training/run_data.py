@@ -38,7 +38,7 @@ def images_of(cfg: Config, config: str, data: str | None, masks: str | None, *, 
         UsageError: there are none.
     """
     data = data or cfg.get('data')
-    if not data or not Path(data).exists():
+    if not data or not Path(data).expanduser().exists():
         where = f' at {data!r}' if data else ''
         raise UsageError(f'{config}: no images{where}: give any folder of images (or a text file '
                          f'of paths, or a COCO JSON) with --data DIR')

@@ -23,7 +23,7 @@ from densessl.labels.pixel_labels import (
     read_classes,
     read_displayed,
 )
-from densessl.machine.facts import cores
+from densessl.machine.cores import cores
 from densessl.pixels.pixel_rule import PixelRule
 
 Item = tuple[Path, Callable[[], np.ndarray]]

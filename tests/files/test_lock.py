@@ -107,5 +107,7 @@ def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(UsageError, match='cannot be made'):
+    with pytest.raises(UsageError, match=r'^--work-dir .* cannot be made'):
         RunLock(tmp_path / 'file' / 'run').__enter__()
+    with pytest.raises(UsageError, match=r'^--out .*file. is a file'):
+        RunLock(tmp_path / 'file', 'study', '--out').__enter__()

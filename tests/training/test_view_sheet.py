@@ -230,3 +230,9 @@ def test_bad_input_gets_one_line(arguments, message, scenes, capsys):
     assert main(['views', *(word.format(scenes=scenes) for word in arguments)]) == 2
     error, = capsys.readouterr().err.strip().splitlines()
     assert error.startswith('densessl views: ') and message in error
+
+
+def test_a_tilde_in_a_config_is_the_home_folder(scenes, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(scenes.parent))
+    assert main(['views', 'small/simclr_r18', '--data', f'~/{scenes.name}', '-n', '1', '--out',
+                 str(tmp_path / 'v.png')]) == 0
