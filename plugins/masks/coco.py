@@ -74,7 +74,8 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         for one in content['annotations']:
             entry = images[one['image_id']]
             if 'segments_info' in one:
-                entry['panoptic'] = one['file_name']
+                if entry.setdefault('panoptic', one['file_name']) != one['file_name']:
+                    raise ValueError(f'two annotations of image {entry["file_name"]}')
             else:
                 entry['objects'].append((one.get('iscrowd', 0), one['segmentation']))
         names = [entry['file_name'] for entry in images.values()]
