@@ -49,9 +49,19 @@ class Coco(MaskGenerator):
             raise ValueError(f'annotated at {entry["width"]}×{entry["height"]}, but it is '
                              f'{image.shape[1]}×{image.shape[0]} as displayed')
         if 'panoptic' in entry:
-            return as_regions(read_labels(Path(self.annotations).with_suffix('')
-                                          / entry['panoptic']))
+            return as_regions(read_labels(self._maps / entry['panoptic']))
         return as_regions(_draw(entry))
+
+    @property
+    def _maps(self) -> Path:
+        return Path(self.annotations).with_suffix('')
+
+    def files_for(self, name: str) -> list[str | Path]:
+        if not self._maps.is_dir():             # not panoptic: what the JSON says need not be read
+            return [self.annotations]
+        entry = self._entry(name)
+        maps = [self._maps / entry['panoptic']] if 'panoptic' in entry else []
+        return [self.annotations, *maps]
 
     def _entry(self, name: str) -> dict[str, Any]:
         if self._entries is None:
