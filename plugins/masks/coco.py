@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
 from densessl.images.image_names import check_listed
 from densessl_plugins.masks.label_maps import as_regions, read_labels
@@ -82,6 +82,8 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         images = {image['id']: {key: image[key] for key in ('file_name', 'height', 'width')}
                   | {'objects': []} for image in content['images']}
         for one in content['annotations']:
+            if one.get('iscrowd') not in (None, 0, 1):
+                raise ValueError(f'iscrowd must be 0 or 1, not {shown(one["iscrowd"])}')
             entry = images[one['image_id']]
             if 'segments_info' in one:
                 if entry.setdefault('panoptic', one['file_name']) != one['file_name']:
