@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from densessl.errors import UsageError, check_keys
+from densessl.errors import UsageError, check_keys, shown
 from densessl.files.json_files import parse_json
 from densessl.images.find import find_images
 from densessl.labels.label_ids import IGNORED
@@ -50,6 +50,8 @@ def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
             content['categories'], named, strict=True) if name in names}
         objects: dict[Any, list[dict[str, Any]]] = {}
         for one in content['annotations']:
+            if one.get('iscrowd') not in (None, 0, 1):
+                raise ValueError(f'iscrowd must be 0 or 1, not {shown(one["iscrowd"])}')
             if (chosen is not None and one['category_id'] not in classes) or (
                     one['segmentation'] is None):
                 continue

@@ -103,11 +103,11 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     mask_info.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
-        share = Share(images, range(shard[0], len(images), shard[1]), out, shard)
+        share = Share(images, range(shard[0], len(images), shard[1]), out, shard, generator)
         if share.changed and progress:
-            print(f'{len(share.changed)} of {len(share.positions)} images have changed since their '
-                  f'masks were made ({named(images, share.changed)}): their masks are made again',
-                  file=sys.stderr)
+            print(f'{len(share.changed)} of {len(share.positions)} images, or what their regions '
+                  f'are from, have changed since their masks were made '
+                  f'({named(images, share.changed)}): their masks are made again', file=sys.stderr)
         try:
             summary = _make(share, generator, workers or cores(), progress)
         finally:
@@ -232,10 +232,11 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
     if store.has(name) and known == SAME:
         return MaskSummary(kept=1), {}
     try:
-        state = state_now(images, i)
+        state = state_now(images, i, generator)
         if store.has(name) and known == UNKNOWN:
             written = os.stat(store.path(name)).st_mtime_ns
-            if state[2] <= written:     # after the image: by a killed build, or another maker
+            times = [os.stat(path).st_mtime_ns for path in generator.files_for(name)]
+            if max(state[2], *times, 0) <= written:     # by a killed build, or another maker
                 return MaskSummary(kept=1), {i: state}
         stored = images.open(i)
         data = _encoded(name, stored.pixels(), store.maps, generator)

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from densessl.images.image_list import UnreadableImage
+from densessl.masks.find import generator_of
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.metadata import SKIPPED
 from densessl.masks.record import RECORD, has_changed, read_record
 from densessl.masks.store import Masks
@@ -30,9 +32,10 @@ def check_masks(masks: Masks, *, workers: int = 1, shard: tuple[int, int] = (0, 
     images, skipped = masks.images, masks.skipped()
     positions = range(shard[0], len(images), shard[1])
     recorded = read_record(masks.root / RECORD, images, positions)
+    generator = generator_of(masks.info)
 
     def look(k: int) -> str | None:
-        return _problem(masks, positions[k], skipped, recorded[k])
+        return _problem(masks, positions[k], skipped, recorded[k], generator)
 
     with Progress('checked', len(positions), enabled=progress) as bar, \
             ThreadPoolExecutor(workers) as pool:
@@ -44,7 +47,8 @@ def check_masks(masks: Masks, *, workers: int = 1, shard: tuple[int, int] = (0, 
             bar.update(some.stop)
 
 
-def _problem(masks: Masks, i: int, skipped: dict[str, str], recorded: np.void) -> str | None:
+def _problem(masks: Masks, i: int, skipped: dict[str, str], recorded: np.void,
+             generator: MaskGenerator | None) -> str | None:
     images = masks.images
     if not masks.has(i):
         return None if images.name(i) in skipped else f'no mask, and {SKIPPED} does not say why'
@@ -52,8 +56,8 @@ def _problem(masks: Masks, i: int, skipped: dict[str, str], recorded: np.void) -
         size = images.size(i)
     except UnreadableImage as error:
         return f'the image of the mask cannot be read: {error.reason}'
-    if has_changed(images, i, recorded):
-        return 'the image has changed since its mask was made'
+    if has_changed(images, i, recorded, generator):
+        return 'the image, or what its regions are from, has changed since its mask was made'
     for which in range(masks.maps):
         try:
             labels = masks.read(i, which)

@@ -26,6 +26,7 @@ from densessl.masks.record import RECORD, changed_images, named, read_record, wr
 from densessl.masks.store import Masks, MaskStore, StoreMasks
 from densessl.masks.tar_masks import TarMasks, masks_in_shards
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.plugins import load_plugins
 from densessl.registry import MASK_GENERATORS
 
 POLL = 0.5              # seconds between two looks at a store that another process builds
@@ -70,7 +71,7 @@ def _renew(masks: Masks, asked: dict[str, Any]) -> Masks:
     while changed := changed_since(masks):
         if 'type' not in asked:
             raise said_changed(masks, changed)
-        generator = _build({'type': asked['type'], **masks.info['parameters']})
+        generator = _build({**masks.info['parameters'], 'type': asked['type']})
         try:
             make_masks(masks.images, masks.root, generator)
             return MaskStore(masks.root).of(masks.images)
@@ -85,15 +86,16 @@ def _renew(masks: Masks, asked: dict[str, Any]) -> Masks:
 
 
 def changed_since(masks: Masks) -> list[int]:
-    """The positions of the images that have changed since their masks were made, by a look at each
-    file; none of a store that does not know, such as one that others made or one in tar shards."""
+    """The positions of the images that have changed, or what their regions are from, since their
+    masks were made, by a look at each file; none of a store that does not know, such as one that
+    others made or one in tar shards."""
     if not isinstance(masks, StoreMasks):
         return []
     images, positions = masks.images, range(len(masks.images))
     recorded = read_record(masks.root / RECORD, images, positions)
-    times = recorded['time'].copy()
-    changed = changed_images(images, positions, recorded)
-    if (recorded['time'] != times).any() and masks.info.get('digest') == images.digest():
+    before = recorded.copy()
+    changed = changed_images(images, positions, recorded, generator_of(masks.info))
+    if (recorded != before).any() and masks.info.get('digest') == images.digest():
         with suppress(UsageError):      # without the right to write, the bytes are compared again
             write_record(masks.root / RECORD, recorded, images.digest())
     return changed
@@ -105,9 +107,9 @@ def said_changed(masks: Masks, changed: list[int]) -> UsageError:
     values = [f'{name}={value}' for name, value in info['parameters'].items()]
     command = shlex.join(['make_masks', str(images.source), str(masks.root), '--generator',
                           info['generator'], *(['--set', *values] if values else [])])
-    return UsageError(f'{len(changed)} of {len(images)} images have changed since their masks in '
-                      f'{masks.root} were made ({named(images, changed)}); make their masks again: '
-                      f'densessl {command}')
+    return UsageError(f'{len(changed)} of {len(images)} images, or what their regions are from, '
+                      f'have changed since their masks in {masks.root} were made '
+                      f'({named(images, changed)}); make their masks again: densessl {command}')
 
 
 def settle_rule(images: ImageList, rule: PixelRule, folder: str | Path | None, *,
@@ -193,6 +195,16 @@ def _build(masks: dict[str, Any]) -> MaskGenerator:
         raise UsageError(f"masks have parameters ({', '.join(masks)}) but no type: write "
                          f"dict(type='NAME', …)")
     return MASK_GENERATORS.build(masks)
+
+
+def generator_of(info: dict[str, Any]) -> MaskGenerator | None:
+    """The generator that a store's ``info`` names; None if it is not installed or its files are not
+    there, as on another machine."""
+    load_plugins()
+    with suppress(UsageError, OSError):
+        if info.get('generator') in MASK_GENERATORS.module_dict:
+            return _build({**info['parameters'], 'type': info['generator']})
+    return None
 
 
 def open_masks(images: ImageList, folder: str | Path) -> Masks:

@@ -6,6 +6,8 @@ Masks are computed once (:mod:`densessl.masks.build`) and kept in a store
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +39,11 @@ class MaskGenerator:
         overrides this instead of ``__call__``. An image for which it raises is skipped and the
         message listed; a ``UsageError`` ends the build."""
         return self(image)
+
+    def files_for(self, name: str) -> Sequence[str | Path]:
+        """The files, besides the image ``name`` itself, that its regions are from: once one of them
+        has changed, the mask is made again. By default there are none."""
+        return ()
 
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments with their values: what ``masks.json`` says of a store.

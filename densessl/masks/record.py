@@ -2,7 +2,8 @@
 
 A store keeps it in ``images.npz``: a hash of each image's name, its size, when it was written, and
 a hash of its bytes. An image has changed if its size has; if only the time differs, as after a
-copy, its bytes decide.
+copy, its bytes decide. The same holds for the files that a generator takes its regions from, of
+which it keeps a hash of sizes and times (``stamp``) and one of the bytes (``files``; 0: of none).
 """
 from __future__ import annotations
 
@@ -11,23 +12,27 @@ import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.recfunctions import require_fields
 
 from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
+from densessl.masks.generator import MaskGenerator
 from densessl.masks.metadata import SHARDS
 from densessl.pixels.decode import UnreadableImage
 
 RECORD = 'images.npz'
-STATE = np.dtype([('name', '<u8'), ('size', '<i8'), ('time', '<i8'), ('bytes', '<u8')])
+STATE = np.dtype([('name', '<u8'), ('size', '<i8'), ('time', '<i8'), ('bytes', '<u8'),
+                  ('stamp', '<u8'), ('files', '<u8')])
 THREADS = 8             # network file systems answer many at a time
 PART = 4096             # images that a thread looks at in one go
 
-NOTHING = (0, 0, 0, 0)  # the state of an image without a mask, as STATE
+NOTHING = (0,) * 6      # the state of an image without a mask, as STATE
 UNKNOWN, SAME, CHANGED = 0, 1, 2    # what is known of an image whose mask is there
 
 
@@ -43,15 +48,15 @@ class Share:
         changed: the positions of the images that have changed.
     """
 
-    def __init__(self, images: ImageList, positions: range, out: Path, shard: tuple[int, int]
-                 ) -> None:
+    def __init__(self, images: ImageList, positions: range, out: Path, shard: tuple[int, int],
+                 generator: MaskGenerator) -> None:
         self.images, self.positions, self.out = images, positions, out
         self.path = _shard_record(out, *shard)
         self.states = read_record(out / RECORD, images, positions)
         if _written(self.path) >= _written(out / RECORD):       # else it was joined to that
             unfinished = read_record(self.path, images, positions)
             self.states = np.where(unfinished['size'] > 0, unfinished, self.states)
-        self.changed = changed_images(images, positions, self.states)
+        self.changed = changed_images(images, positions, self.states, generator)
         self.status = np.where(self.states['size'] > 0, SAME, UNKNOWN).astype(np.uint8)
         self.status[[positions.index(i) for i in self.changed]] = CHANGED
 
@@ -92,8 +97,9 @@ def read_record(path: Path, images: ImageList, positions: Sequence[int]) -> np.n
     try:
         with np.load(path, allow_pickle=False) as content:   # a zip file, whose checksums are read
             states, digest = content['states'], str(content['digest'])
-        if states.dtype != STATE or states.ndim != 1:
+        if states.ndim != 1 or not {*STATE.names[:4]} <= {*(states.dtype.names or ())}:
             raise ValueError('it holds something else')
+        states = require_fields(states, STATE)      # older stores know of images alone
     except (FileNotFoundError, NotADirectoryError):     # of shards, the store is a tar file
         return np.zeros(len(positions), STATE)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
@@ -105,9 +111,10 @@ def read_record(path: Path, images: ImageList, positions: Sequence[int]) -> np.n
     return _by_name(states, images, positions)
 
 
-def has_changed(images: ImageList, i: int, recorded: np.void) -> bool:
-    """Whether image ``i`` differs from the ``recorded`` one, or is gone; False if nothing was
-    recorded. If only its time differs, ``recorded`` takes the new time."""
+def has_changed(images: ImageList, i: int, recorded: np.void, generator: MaskGenerator | None
+                ) -> bool:
+    """Whether image ``i``, or a file from which ``generator`` has its regions, differs from the
+    ``recorded`` one or is gone; False if nothing was recorded. ``recorded`` takes a new time."""
     if not recorded['size']:
         return False
     try:
@@ -118,19 +125,26 @@ def has_changed(images: ImageList, i: int, recorded: np.void) -> bool:
             if _hash(images.data(i)) != recorded['bytes']:
                 return True
             recorded['time'] = time
-    except UnreadableImage:
+        if generator and recorded['files']:
+            stamp, content = _state_of_files(generator, images.name(i))
+            if stamp != recorded['stamp'] and content() != recorded['files']:
+                return True
+            recorded['stamp'] = stamp
+    except (UnreadableImage, OSError, LookupError):
         return True
     return False
 
 
-def changed_images(images: ImageList, positions: Sequence[int], recorded: np.ndarray) -> list[int]:
+def changed_images(images: ImageList, positions: Sequence[int], recorded: np.ndarray,
+                   generator: MaskGenerator | None) -> list[int]:
     """Those of ``positions`` whose image :func:`has_changed`, by a look at each file; ``recorded``
     is what :func:`read_record` says of them."""
     if not recorded['size'].any():
         return []
 
     def look(part: range) -> list[int]:
-        return [positions[k] for k in part if has_changed(images, positions[k], recorded[k])]
+        return [positions[k] for k in part
+                if has_changed(images, positions[k], recorded[k], generator)]
 
     parts = (range(start, min(start + PART, len(positions)))
              for start in range(0, len(positions), PART))
@@ -138,14 +152,28 @@ def changed_images(images: ImageList, positions: Sequence[int], recorded: np.nda
         return [i for found in pool.map(look, parts) for i in found]
 
 
-def state_now(images: ImageList, i: int) -> tuple[int, int, int, int]:
+def state_now(images: ImageList, i: int, generator: MaskGenerator) -> tuple[int, ...]:
     """The state of image ``i``, as :data:`STATE`.
 
     Raises:
         UnreadableImage: it is missing or empty.
     """
     size, time = images.stat(i)         # first: bytes that change in the meantime are noticed
-    return _name(images, i), size, time, _hash(images.data(i))
+    stamp, content = _state_of_files(generator, images.name(i))
+    return _name(images, i), size, time, _hash(images.data(i)), stamp, content()
+
+
+def _state_of_files(generator: MaskGenerator, name: str) -> tuple[int, Callable[[], int]]:
+    """The stamp of the files that the regions of ``name`` are from, and what hashes their bytes."""
+    files = [(path, os.stat(path)) for path in generator.files_for(name)]
+    facts = [(path, state.st_size, state.st_mtime_ns) for path, state in files]
+    return (_hash(repr([fact[1:] for fact in facts]).encode()),
+            lambda: _hash(repr([_hash_of_file(*fact) for fact in facts]).encode()) if files else 0)
+
+
+@lru_cache(64)      # one file may be that of all images
+def _hash_of_file(path: str | Path, size: int, time: int) -> int:
+    return _hash(Path(path).read_bytes())
 
 
 def named(images: ImageList, positions: Iterable[int]) -> str:

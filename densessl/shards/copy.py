@@ -72,8 +72,8 @@ class ShardCopy:
         return not kept
 
     def _is_whole(self, number: int, newest: int = 0) -> bool:
-        """Whether the shard that is there has the wanted images and was not written before
-        ``newest`` (ns); indexes it."""
+        """Whether the shard that is there has the wanted images, each of its size, and was not
+        written before ``newest`` (ns); indexes it."""
         shard, path = self.shards[number], self.out / file_name(number)
         try:
             state = os.stat(path)
@@ -83,9 +83,9 @@ class ShardCopy:
             self.parts[number] = index(rows, path)
         except (OSError, UsageError):
             return False
-        maps = self.masks.maps if self.masks else 0
+        *_, entries = self.parts[number]
         return ([row[0] for row in rows] == [self.images.name(i) for i in shard.positions]
-                and all(len(masks) == maps for *_, masks in rows))
+                and np.array_equal(entries[:, 2::2], shard.sizes))
 
     def _write(self, number: int) -> None:
         path = self.out / file_name(number)

@@ -1,6 +1,7 @@
 """Which images go into which tar shard: known from their sizes before a byte is copied."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ class Shard:
     Attributes:
         positions: of its images.
         size: of the file in bytes.
-        newest: when the last of its images and masks was written (ns).
+        newest: when the last of its images and masks was written or put in its place (ns).
+        sizes: (n, 1 + maps) of each image and its masks in bytes.
     """
 
     positions: range
     size: int
     newest: int
+    sizes: np.ndarray
 
 
 def members(images: ImageList, masks: Masks | None, i: int) -> Iterator[tuple[str, int | None]]:
@@ -45,14 +48,14 @@ def leave_out_unreadable(images: ImageList, masks: Masks | None, workers: int, p
     """Look at the files of all images.
 
     Returns:
-        The images that are there, and their masks; (N, 2) int64: how many bytes their members take
-        in a tar file, and when the last of them was written (ns); the images that are missing or
-        empty, by name, and why.
+        The images that are there, and their masks; (N, 3 + maps) int64: how many bytes their
+        members take in a tar file, when the last of them was written or put in its place (ns), and
+        the size of each; the images that are missing or empty, by name, and why.
 
     Raises:
         UsageError: a mask is missing or empty, or all images are.
     """
-    states = np.zeros((len(images), 2), np.int64)
+    states = np.zeros((len(images), 3 + (masks.maps if masks else 0)), np.int64)
     missing: dict[int, str] = {}
 
     def look(i: int) -> None:
@@ -79,15 +82,18 @@ def leave_out_unreadable(images: ImageList, masks: Masks | None, workers: int, p
     return images, masks, states, reasons
 
 
-def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, int]:
+def _state(images: ImageList, masks: Masks | None, i: int) -> tuple[int, ...]:
     found = []
     for member, which in members(images, masks, i):
         if which is None:
             size, written = images.stat(i)
+            # what is moved here, or copied with its times, has the time of another place
+            written = max(written, os.stat(images.path(i)).st_ctime_ns)
         else:
             size, written = _mask_state(masks, i, which)
-        found.append((header_size(member) + _padded(size), written))
-    return sum(size for size, _ in found), max(written for _, written in found)
+        found.append((header_size(member) + _padded(size), written, size))
+    totals, times, sizes = zip(*found, strict=True)
+    return sum(totals), max(times), *sizes
 
 
 def _mask_state(masks: Masks, i: int, which: int) -> tuple[int, int]:
@@ -114,7 +120,7 @@ def divide(states: np.ndarray, shard_size: int) -> list[Shard]:
             filled = 0
         filled += size
     return [Shard(range(start, stop), _padded(int(part[:, 0].sum()) + 2 * BLOCK, RECORD),
-                  int(part[:, 1].max()))
+                  int(part[:, 1].max()), part[:, 2:])
             for start, stop in zip(starts, [*starts[1:], len(states)], strict=True)
             for part in [states[start:stop]]]
 

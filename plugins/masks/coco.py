@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densessl import MaskGenerator
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
 from densessl.images.image_names import check_listed
 from densessl_plugins.masks.label_maps import as_regions, read_labels
@@ -49,9 +49,19 @@ class Coco(MaskGenerator):
             raise ValueError(f'annotated at {entry["width"]}×{entry["height"]}, but it is '
                              f'{image.shape[1]}×{image.shape[0]} as displayed')
         if 'panoptic' in entry:
-            return as_regions(read_labels(Path(self.annotations).with_suffix('')
-                                          / entry['panoptic']))
+            return as_regions(read_labels(self._maps / entry['panoptic']))
         return as_regions(_draw(entry))
+
+    @property
+    def _maps(self) -> Path:
+        return Path(self.annotations).with_suffix('')
+
+    def files_for(self, name: str) -> list[str | Path]:
+        if not self._maps.is_dir():             # not panoptic: what the JSON says need not be read
+            return [self.annotations]
+        entry = self._entry(name)
+        maps = [self._maps / entry['panoptic']] if 'panoptic' in entry else []
+        return [self.annotations, *maps]
 
     def _entry(self, name: str) -> dict[str, Any]:
         if self._entries is None:
@@ -72,9 +82,12 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         images = {image['id']: {key: image[key] for key in ('file_name', 'height', 'width')}
                   | {'objects': []} for image in content['images']}
         for one in content['annotations']:
+            if one.get('iscrowd') not in (None, 0, 1):
+                raise ValueError(f'iscrowd must be 0 or 1, not {shown(one["iscrowd"])}')
             entry = images[one['image_id']]
             if 'segments_info' in one:
-                entry['panoptic'] = one['file_name']
+                if entry.setdefault('panoptic', one['file_name']) != one['file_name']:
+                    raise ValueError(f'two annotations of image {entry["file_name"]}')
             else:
                 entry['objects'].append((one.get('iscrowd', 0), one['segmentation']))
         names = [entry['file_name'] for entry in images.values()]

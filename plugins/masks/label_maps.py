@@ -37,12 +37,17 @@ class LabelMaps(MaskGenerator):
             FileNotFoundError: there is none.
             ValueError: it holds no labels.
         """
-        stem = Path(self.folder) / posixpath.splitext(name)[0]
-        for extension in EXTENSIONS:
-            path = stem.with_name(stem.name + extension)
-            if path.exists():
-                return as_regions(read_labels(path))
-        raise FileNotFoundError(f'no label map {stem}{{{",".join(EXTENSIONS)}}}')
+        for path in self.files_for(name):
+            return as_regions(read_labels(path))
+        raise FileNotFoundError(f'no label map {self._stem(name)}{{{",".join(EXTENSIONS)}}}')
+
+    def files_for(self, name: str) -> list[Path]:
+        stem = self._stem(name)
+        paths = (stem.with_name(stem.name + extension) for extension in EXTENSIONS)
+        return [path for path in paths if path.exists()][:1]
+
+    def _stem(self, name: str) -> Path:
+        return Path(self.folder) / posixpath.splitext(name)[0]
 
 
 def read_labels(path: Path) -> np.ndarray:

@@ -93,6 +93,16 @@ def test_compressed_run_lengths_are_those_of_cocos_code(seed):
     assert np.array_equal(draw(37, 53, [shape], 'x.json'), mask)
 
 
+def test_a_flag_that_is_none_is_refused(data, tmp_path, capsys):
+    """The text "0" is true: every object had been a crowd, without label."""
+    path = data / 'annotations' / 'instances_val2017.json'
+    path.write_text(path.read_text().replace('"iscrowd": 0', '"iscrowd": "0"'))
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and "iscrowd must be 0 or 1, not '0'" in said
+    assert not (tmp_path / 'out' / 'labels').exists()
+
+
 def test_what_is_missing_is_named(data, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main(['make_label_maps', str(data), str(out), '--classes', 'cra']) == 2

@@ -148,8 +148,15 @@ def test_images_are_found_by_their_names(tmp_path):
             generator.for_image(name, IMAGE)
 
 
+TEXT_FLAG = json.dumps({'images': [ENTRY], 'annotations': [
+    {'image_id': 7, 'segmentation': [], 'iscrowd': '0'}]})
+TWO_MAPS = json.dumps({'images': [ENTRY], 'annotations': [
+    {'image_id': 7, 'segments_info': [], 'file_name': name} for name in ('x.png', 'y.png')]})
+
+
 @pytest.mark.parametrize('content', ['{', '[]', '{"images": [{"id": 3}], "annotations": []}',
-                                     '{"images": [], "annotations": [{"image_id": 4}]}'])
+                                     '{"images": [], "annotations": [{"image_id": 4}]}',
+                                     TWO_MAPS, TEXT_FLAG])
 def test_a_broken_file_ends_the_build(tmp_path, content):
     (tmp_path / 'a.json').write_text(content)
     (tmp_path / 'in').mkdir()

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.finetune.downstream_config import read_downstream_config
@@ -111,6 +112,10 @@ def changed(function):
     return spoil
 
 
+def changed_segment(**values):
+    return changed(lambda one: one['annotations'][0]['segments_info'][0].update(values))
+
+
 @pytest.mark.parametrize(('spoil', 'words'), [
     (lambda f: (f / 'annotations/panoptic_val.json').unlink(), 'no annotations/panoptic_val.json'),
     (lambda f: next((f / 'annotations/panoptic_train').iterdir()).unlink(), '1 of the 2 .png'),
@@ -122,6 +127,20 @@ def changed(function):
     (changed(lambda one: one['annotations'][0].update(image_id=99)), 'annotations of image 99'),
     (changed(lambda one: one['images'].append(one['images'][0])), 'id 1 more than once'),
     (changed(lambda one: one['images'][0].update(file_name='a.jpeg')), 'the name of its image'),
+    (changed(lambda one: one['annotations'].append(one['annotations'][0])),
+     r'more than one annotation of image 1 \('),
+    (changed_segment(bbox=[float('nan'), 0, 50, 20]), r'of image 1 \(.*bbox \[nan, 0, 50, 20\]'),
+    (changed_segment(bbox=[10 ** 400, 0, 5, 5]), 'must be four finite numbers'),
+    (changed_segment(bbox=[1, 2, 3]), r'bbox \[1, 2, 3\]'),
+    (changed_segment(area='x'), "area 'x'"),
+    (changed_segment(iscrowd='maybe'), "iscrowd 'maybe'"),
+    (changed_segment(id='5'), "segment '5' of image 1"),
+    (changed_segment(id=0), 'a whole number from 1 to 16777215'),
+    (changed(lambda one: one['annotations'][0]['segments_info'].append(
+        one['annotations'][0]['segments_info'][0])), 'must have an id of its own'),
+    (changed(lambda one: one['categories'][0].update(isthing='maybe')), "isthing 'maybe'"),
+    (changed(lambda one: one['categories'].append({'id': '13', 'name': 'x', 'isthing': 0})),
+     "a category of id '13'"),
 ])
 def test_what_is_missing_is_one_clear_line(sample, tmp_path, spoil, words):
     root = shutil.copytree(sample, tmp_path / 'data')
@@ -149,3 +168,37 @@ def test_segments_are_counted_and_swapped_sizes_are_those_of_the_images(tmp_path
     assert [len(one.files) for one in train.of_kind('mended')] == [2]
     assert str(train.of_kind('unusable')[0]).startswith('1 is left out by PanopticFolder (')
     assert not val.findings and all(len(sample) == 2 for sample in train.samples)
+
+
+def test_images_without_annotation_are_named_and_left_out(sample, tmp_path, capsys):
+    root = shutil.copytree(sample, tmp_path / 'data')
+    path = root / 'annotations/panoptic_val.json'
+    content = json.loads(path.read_text())
+    lost = content['annotations'].pop()
+    content['annotations'][0]['segments_info'] = []        # said to be without a label: it has some
+    path.write_text(json.dumps(content))
+    assert main(['check', TWIN, '--data-root', str(root)]) == 2
+    said = capsys.readouterr().out
+    assert 'val: 1 of 2 images and 0 of 0 objects' in said
+    assert f'{root}/images/val/{lost["file_name"][:-4]}.jpg has no annotation\n' in said
+    assert f'{root}/annotations/panoptic_val/00000.png holds segment ' in said
+
+
+def test_flags_as_text_and_files_listed_twice_are_read_as_what_they_are(sample, tmp_path):
+    root = shutil.copytree(sample, tmp_path / 'data')
+    cfg, target = read_downstream_config(TWIN)
+    wanted = target.set_data(cfg, str(root))
+    for path in (root / 'annotations').glob('panoptic_*.json'):
+        content = json.loads(path.read_text())
+        for one in content['categories']:
+            one['isthing'] = str(one['isthing'])
+        path.write_text(json.dumps(content))
+    assert target.set_data(cfg, str(root)) == wanted
+    path = root / 'annotations/panoptic_train.json'
+    content = json.loads(path.read_text())
+    content['images'].append(content['images'][0] | {'id': 9})
+    content['annotations'].append(content['annotations'][0] | {'image_id': 9})
+    path.write_text(json.dumps(content))
+    target.set_data(cfg, str(root))
+    train, _ = target.inspect_data(cfg)
+    assert train.used_objects == train.objects and not train.findings

@@ -90,3 +90,49 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     (root / 'data.yaml').write_text('names: 3\n')
     with pytest.raises(UsageError, match=r'data\.yaml must have names'):
         set_up(root)
+
+
+@pytest.mark.parametrize(('name', 'content', 'words'), [
+    ('data.yaml', 'names: {}', r'data\.yaml must have names: .* not {}'),
+    ('data.yaml', 'names: []', r'data\.yaml must have names: .* not \[\]'),
+    ('data.yaml', 'names: {0: cat, 3000000: dog}', r"from 0 to 65535, .* not .*'3000000': 'dog'"),
+    ('data.yaml', f'names: {{{"9" * 500}: dog}}', 'from 0 to 65535'),
+    ('data.yaml', 'names: {0: cat, 00: dog}', 'a number of its own'),
+    ('data.yaml', 'names: [cat, [dog]]', r"not \['cat', \['dog'\]\]"),
+    ('data.yaml', '[' * 3000, r'data\.yaml is not a YAML file'),
+    ('classes.txt', '', r'classes\.txt is empty; it must have the name of class 0'),
+    ('classes.txt', ' \n', r'classes\.txt is empty'),
+    ('classes.txt', 'cat\n\ndog\n', r'classes\.txt has an empty line 2; it must'),
+    ('classes.txt', 'c\0a\0', r'classes\.txt has NUL characters'),
+])
+def test_names_that_are_none_are_refused_by_their_file(tmp_path, name, content, words):
+    root = yolo(tmp_path, 'ultralytics')
+    (root / 'data.yaml').unlink()
+    (root / name).write_text(content)
+    with pytest.raises(UsageError, match=words) as error:
+        set_up(root)
+    assert '\n' not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(('name', 'content'), [
+    ('data.yaml', 'names: [no, yes]\n'), ('data.yaml', 'names: {1: yes, 0: no}\n'),
+    ('classes.txt', '\ufeffno\r\nyes\r\n\r\n')])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
+def test_names_are_the_words_that_are_written(tmp_path, name, content, encoding):
+    root = yolo(tmp_path, 'ultralytics')
+    (root / 'data.yaml').unlink()
+    (root / name).write_bytes(content.lstrip('\ufeff').encode(encoding))
+    cfg, lines, target = set_up(root)
+    assert '(no, yes)' in lines[0]
+    assert target.inspect_data(cfg)[0].per_class == {'no': 0, 'yes': 2}
+
+
+def test_numbers_without_names_are_bounded(tmp_path):
+    root = yolo(tmp_path, 'ultralytics')
+    (root / 'data.yaml').unlink()
+    path = root / 'labels/train/train0.txt'
+    path.write_text(path.read_text() + '3000000 .5 .5 .1 .1\n1e300 .5 .5 .1 .1\n')
+    train, _ = reports(root)
+    assert (train.objects, train.used_objects) == (4, 2)
+    assert told(train) == {'are of class 3e+06, which has no name': ['train0.txt'],
+                           'are of class 1e+300, which has no name': ['train0.txt']}

@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,43 @@ def test_what_changed_is_written_again_and_nothing_else(tmp_path):
     shards(out)[1].write_bytes(b'short')
     shards(out)[2].unlink()
     assert write(images, out).written == 2
+
+
+def test_images_that_change_places_are_written_again(tmp_path):
+    images, out = draw(tmp_path / 'in', numbered(60)), tmp_path / 'out'
+    for i in range(60):
+        os.utime(images.path(i), ns=(1, 1))
+    whole = write(images, out)
+    assert write(images, out).written == 0
+    one, two, aside = images.path(0), images.path(1), tmp_path / 'aside'
+    data, other = one.read_bytes(), two.read_bytes()
+    for source, place in ((one, aside), (two, one), (aside, two)):     # sizes and times move along
+        source.rename(place)
+    summary = write(images, out)
+    assert (summary.written, summary.kept) == (1, whole.written - 1)
+    found = find_images(out)
+    assert (found.data(0), found.data(1)) == (other, data)
+    (tmp_path / 'old').write_bytes(images.data(59)[::-1])
+    os.utime(tmp_path / 'old', ns=(1, 1))
+    shutil.copy2(tmp_path / 'old', images.path(59))                    # as cp -p does
+    assert write(images, out).written == 1
+    assert find_images(out).data(59) == (tmp_path / 'old').read_bytes()
+
+
+def test_a_shard_whose_images_are_of_other_sizes_is_written_again(tmp_path):
+    """Links that change places: the files they lead to keep their times."""
+    images, out = draw(tmp_path / 'in', ['a.jpg', 'b.jpg']), tmp_path / 'out'
+    for i, name in enumerate('ab'):
+        images.path(i).rename(tmp_path / name)
+        with (tmp_path / name).open('ab') as file:
+            file.write(bytes(-file.tell() % 512 + 500 + i))            # as many blocks
+        images.path(i).symlink_to(tmp_path / name)
+    write(images, out)
+    for i, name in enumerate('ba'):
+        images.path(i).unlink()
+        images.path(i).symlink_to(tmp_path / name)
+    assert write(images, out).written == 1
+    assert find_images(out).data(0) == (tmp_path / 'b').read_bytes()
 
 
 def test_a_shorter_list_leaves_no_shard_behind(tmp_path):

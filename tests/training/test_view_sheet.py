@@ -153,7 +153,8 @@ def test_no_mask_is_shown_on_an_image_that_has_changed_since(scenes, tmp_path, c
     make_masks(find_images(images), 'masks', generator)
     cv2.imwrite(str(images / '00000.jpg'), np.zeros((60, 90, 3), np.uint8))
     assert main([*arguments, 'a.png', '--masks', 'masks']) == 2
-    assert '1 of 4 images have changed since their masks in' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert '1 of 4 images, or' in said and 'have changed since their masks in' in said
     assert main([*arguments, 'a.png']) == 0       # the others are read from the cache
     make_masks(find_images(images), 'masks', generator)
     assert main([*arguments, 'b.png', '--masks', 'masks']) == 0

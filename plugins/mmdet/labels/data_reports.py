@@ -41,7 +41,7 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
         classes.update(one.get('bbox_label', one.get('category')) for one in objects)
         samples.append(tuple(str(info[key]) for key in ('img_path', 'seg_map_path')
                              if info.get(key)))
-        if info.get('segments_info') and info.get('seg_map_path'):
+        if 'segments_info' in info and info.get('seg_map_path'):
             segments[str(info['seg_map_path'])] = frozenset(
                 one['id'] for one in info['segments_info'])
     about = {'samples': tuple(samples), 'segments': segments or None, 'per_class': {

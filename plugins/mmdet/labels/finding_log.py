@@ -21,7 +21,7 @@ class FindingLog:
     def add(self, words: str, file: str, kind: Kind = 'unusable', unit: str = 'objects',
             times: int = 1) -> None:
         """Note that ``times`` objects (or other units) of ``file`` do what ``words`` say."""
-        if times:
+        if times > 0:
             self._files.setdefault((words, kind, unit), []).extend([file] * times)
 
     def filled_words(self) -> str:

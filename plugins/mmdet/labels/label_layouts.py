@@ -13,7 +13,7 @@ from densessl.images.image_list import EXTENSIONS
 from densessl_plugins.mmdet.labels.annotations import read_annotations
 from densessl_plugins.mmdet.labels.label_files import files_by_stem, year_folders, year_lists
 from densessl_plugins.mmdet.labels.label_source import LabelSource
-from densessl_plugins.mmdet.labels.yolo_labels import NAME_FILES, read_yaml, yolo_names
+from densessl_plugins.mmdet.labels.yolo_labels import NAME_FILES, name_file, read_yaml, yolo_names
 
 KNOWN = (
     'COCO (annotations/instances_{train,val}.json and images/{train,val}/, or with COCO’s own '
@@ -215,18 +215,18 @@ def _label_files(folder: Path, suffix: str) -> list[Path]:
 
 
 def _yolo(root: Path) -> FoundLayout | None:
-    names = yolo_names(root)
     parts = {split: pair for split, words in PARTS.items() for pair in [
         _in_yaml(root, split) or _folders(root, words, '.txt')] if pair}
     if 'train' in parts:
-        sources = {split: LabelSource('yolo', str(root), [pair], names=names)
+        sources = {split: LabelSource('yolo', str(root), [pair], names=yolo_names(root))
                    for split, pair in parts.items()}
         return FoundLayout.of('YOLO', sources['train'], sources.get('val'))
     for images, labels in (('images', 'labels'), ('.', 'labels'), ('.', '.')):
         if (root / images).is_dir() and (root / labels).is_dir() and (
-                names or labels == 'labels') and _label_files(root / labels, '.txt'):
+                name_file(root) or labels == 'labels') and _label_files(root / labels, '.txt'):
             return FoundLayout.of('YOLO', LabelSource(
-                'yolo', str(root), [[str(root / images), str(root / labels), '']], names=names))
+                'yolo', str(root), [[str(root / images), str(root / labels), '']],
+                names=yolo_names(root)))
     return None
 
 

@@ -20,9 +20,9 @@ def finite_numbers(values: Any) -> list[float] | None:
     """``values`` as numbers, those written as text too; None if one of them is not finite."""
     try:
         numbers = [value if type(value) in (int, float) else float(value) for value in values]
+        return numbers if all(map(math.isfinite, numbers)) else None
     except (TypeError, ValueError, OverflowError):
         return None
-    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def usable_outline(outline: Any, size: tuple[int, int]) -> tuple[Any, str]:

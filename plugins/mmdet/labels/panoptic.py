@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmdet.registry import DATASETS, METRICS
 from mmdet.structures import INSTANCE_OFFSET
 from mmengine.logging import MMLogger
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
 from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_root import SPLITS, missing_files, require
@@ -27,6 +28,8 @@ from densessl_plugins.mmdet.labels.annotations import wrong_ids
 from densessl_plugins.mmdet.labels.finding_log import FindingLog, as_flag
 from densessl_plugins.mmdet.labels.image_frames import settle_sizes
 from densessl_plugins.mmdet.labels.label_source import Labels
+from densessl_plugins.mmdet.labels.outlines import finite_numbers
+from densessl_plugins.mmdet.panoptic_quality import OFFSET
 
 TYPES = ('CocoPanopticDataset', 'PanopticFolder')
 ANNOTATIONS = ('annotations/panoptic_{}2017.json', 'annotations/panoptic_{}.json')
@@ -51,6 +54,8 @@ class ThingsFirst(COCOPanoptic):
             super().__init__(annotation_file)
 
     def createIndex(self) -> None:
+        for one in self.dataset['categories']:
+            one['isthing'] = as_flag(one['isthing'])               # "0" is true
         self.dataset['categories'].sort(key=lambda one: (not one['isthing'], one['id']))
         if self.images is not None:
             self.read = _settle(self.dataset, self.images)
@@ -170,17 +175,15 @@ def _read(base: Path, parts: dict[str, str]) -> Content:
         raw = parse_json(path.read_bytes())
         segments = _segments(raw)
         content = Content(
-            {int(one['id']): (str(one['name']), bool(one['isthing']))
+            {one['id']: (str(one['name']), bool(as_flag(one['isthing'])))
              for one in raw['categories']},
             [str(one['file_name']) for one in raw['images']],
             [str(one['file_name']) for one in raw['annotations']], len(segments))
         wrong = wrong_ids(
             {kind: [one['id'] for one in raw[kind]] for kind in ('images', 'categories')},
             {'images': [one['image_id'] for one in raw['annotations']],
-             'categories': [one['category_id'] for one in segments]})
-        if {(len(one['bbox']), {'id', 'area'} <= one.keys()) for one in segments} - {(4, True)}:
-            raise ValueError('a segment has no id, no area or no bbox of four numbers')
-        shown = {one['id']: str(one['file_name']) for one in raw['images']}
+             'categories': [one['category_id'] for one in segments]}) or _wrong_values(raw)
+        image_of = {one['id']: str(one['file_name']) for one in raw['images']}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f'{path} is not in COCO’s panoptic format (images with id and file_name, '
                          f'annotations with image_id, file_name and segments_info of id, '
@@ -193,26 +196,59 @@ def _read(base: Path, parts: dict[str, str]) -> Content:
         raise UsageError(f'{path} lists {len(content.images)} images, and categories of '
                          f'{len(kinds)} kinds; there must be images, things and stuff')
     for one in raw['annotations']:
-        if one['file_name'] != Path(shown[one['image_id']]).name.replace('.jpg', '.png'):
-            raise UsageError(f'{path} says that {one["file_name"]} is the map of image '
-                             f'{shown[one["image_id"]]}; a map must have the name of its image, '
-                             f'NAME.jpg or NAME.png, and end in .png')
+        image = image_of[one['image_id']]
+        if one['file_name'] != Path(image).name.replace('.jpg', '.png'):
+            raise UsageError(f'{path} says that {one["file_name"]} is the map of image {image}; a '
+                             f'map must have the name of its image, NAME.jpg or NAME.png, and end '
+                             f'in .png')
     missing_files([base / parts['img'] / name for name in content.images], path)
     missing_files([base / parts['seg'] / name for name in content.maps], path)
     return content
 
 
+def _wrong_values(content: dict[str, Any]) -> str | None:
+    """What the categories and annotations in a file have that cannot be used, in words."""
+    for one in content['categories']:
+        if type(one['id']) is not int or as_flag(one['isthing']) is None:
+            return (f'a category of id {shown(one["id"])} and isthing {shown(one["isthing"])}; the '
+                    f'id must be a whole number, isthing 0 or 1')
+    annotated = Counter(one['image_id'] for one in content['annotations'])
+    for each in content['annotations']:
+        image = f'image {shown(each["image_id"])} ({shown(each["file_name"])})'
+        if annotated[each['image_id']] > 1:
+            return f'more than one annotation of {image}; all its segments must be in one'
+        ids = Counter(one['id'] for one in each['segments_info'])
+        for one in each['segments_info']:
+            number, values = one['id'], [*one['bbox'], one['area']]
+            if type(number) is not int or not 0 < number < OFFSET or ids[number] > 1:
+                return (f'segment {shown(number)} of {image}; each must have an id of its own, a '
+                        f'whole number from 1 to {OFFSET - 1}')
+            if len(values) != 5 or finite_numbers(values) != values \
+                    or as_flag(one.get('iscrowd')) is None:
+                return (f'segment {number} of {image} with bbox {shown(one["bbox"])}, area '
+                        f'{shown(one["area"])} and iscrowd {shown(one.get("iscrowd"))}; these must '
+                        f'be four finite numbers, one, and 0 or 1')
+    return None
+
+
 def _settle(content: dict[str, Any], images: Path) -> Labels:
-    """Give the images their sizes as displayed, in place, and leave out those whose segments are
-    elsewhere; what was read."""
+    """Give the images their sizes as displayed, in place, and leave out those without annotation
+    and those whose segments are elsewhere; what was read."""
     log, total = FindingLog(), len(_segments(content))
     of_image = {one['image_id']: one['segments_info'] for one in content['annotations']}
     listed = len(content['images'])
-    content['images'] = settle_sizes(content['images'], of_image, images, log)
+    for one in content['images']:
+        if one['id'] not in of_image:
+            log.add('have no annotation', os.path.join(images, one['file_name']), 'unusable',
+                    'images')
+    content['images'] = settle_sizes([one for one in content['images'] if one['id'] in of_image],
+                                     of_image, images, log)
     left = {one['id']: os.path.join(images, one['file_name']) for one in content['images']}
     content['annotations'] = [one for one in content['annotations'] if one['image_id'] in left]
-    return Labels({}, listed, total, log,
-                  {file: len(of_image.get(number, ())) for number, file in left.items()},
+    objects: Counter[str] = Counter()       # a file may be listed twice
+    for number, file in left.items():
+        objects[file] += len(of_image[number])
+    return Labels({}, listed, total, log, objects,
                   {left[one['id']]: (one['height'], one['width']) for one in content['images']})
 
 

@@ -9,50 +9,73 @@ from typing import Any
 
 import yaml
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.images.image_list import UnreadableImage
+from densessl.images.image_names import read_names
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 from densessl_plugins.mmdet.labels.image_frames import displayed_sizes, leave_out
 from densessl_plugins.mmdet.labels.outlines import box_around, finite_numbers
 
 NAME_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'classes.txt', 'obj.names',
               'labels/classes.txt')
+MOST_CLASSES = 2 ** 16     # a head has weights for every number up to the highest
 _WIDE = 1.5    # a share above this is no rounding, but a number of pixels
 
 
+def name_file(root: Path) -> Path | None:
+    """The file below ``root`` that has the names of the classes, if there is one."""
+    return next((root / name for name in NAME_FILES if (root / name).is_file()), None)
+
+
 def yolo_names(root: Path) -> list[str] | None:
-    """The names of the classes in the order of their numbers, from the file below ``root`` that
-    has them; None if there is none.
+    """The names of the classes in the order of their numbers, from :func:`name_file`; None if there
+    is none.
 
     Raises:
-        UsageError: the file has no names.
+        UsageError: the file has no names, or does not say which number each has.
     """
-    path = next((root / name for name in NAME_FILES if (root / name).is_file()), None)
+    path = name_file(root)
     if path is None:
         return None
-    text = path.read_text(encoding='utf-8-sig', errors='replace')
-    if path.suffix in ('.txt', '.names'):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    content = read_yaml(path)
-    names = content.get('names')
-    if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
-        by_number = {int(key): str(name) for key, name in names.items()}
-        return [by_number.get(number, f'class {number}') for number in range(max(by_number) + 1)]
-    if isinstance(names, list) and names:
-        return [str(name) for name in names]
-    raise UsageError(f'{path} must have names: a list, or a number and a name for each class; not '
-                     f'{names!r}')
+    if path.suffix not in ('.txt', '.names'):
+        return _names_in_yaml(path)
+    names = [line.strip() for line in _text(path).rstrip().splitlines()]
+    if not all(names) or not names:
+        where = f'has an empty line {names.index("") + 1}' if names else 'is empty'
+        raise UsageError(f'{path} {where}; it must have the name of class 0 in its first line, '
+                         f'that of class 1 in the next, and so on')
+    return names
+
+
+def _names_in_yaml(path: Path) -> list[str]:
+    names = read_yaml(path).get('names')
+    if names and isinstance(names, dict) and all(key.isdecimal() and len(key) < 10
+                                                 for key in names):
+        by_number = {int(key): name for key, name in names.items()}
+        if len(by_number) == len(names) and max(by_number) < MOST_CLASSES:
+            names = [by_number.get(number, f'class {number}')
+                     for number in range(max(by_number) + 1)]
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return names
+    raise UsageError(f'{path} must have names: a list, or for each class a number of its own, from '
+                     f'0 to {MOST_CLASSES - 1}, and a name; not {shown(names)}')
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; UsageError if it holds something else."""
+    """The mapping in a YAML file, in which every value is text (``no`` is a word); UsageError if it
+    holds something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
-    except (yaml.YAMLError, UnicodeError) as error:
+        content = yaml.load(_text(path), yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f'{path} is not a YAML file: {" ".join(str(error).split())}') from error
     if not isinstance(content, dict):
         raise UsageError(f'{path} must be a mapping with names, not {type(content).__name__}')
     return content
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, what is neither replaced by a sign for it."""
+    return read_names(path).encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
 
 
 def yolo_content(pairs: Sequence[tuple[Path, Path | None]], root: Path,
@@ -106,7 +129,7 @@ def _object(line: str, size: tuple[int, int], names: Sequence[str] | None
     if values is None or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
         return {}, 'have a line that is neither "class cx cy w h" nor "class x1 y1 x2 y2 x3 y3 …"'
     number, *shares = values
-    if number % 1 or number < 0 or (names is not None and number >= len(names)):
+    if number % 1 or number < 0 or number >= (MOST_CLASSES if names is None else len(names)):
         return {}, f'are of class {number:g}, which has no name'
     if max(shares) > _WIDE or min(shares) < -_WIDE / 3:
         return {}, 'have coordinates that are not shares of the image (0 … 1)'
