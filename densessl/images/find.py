@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from densessl.errors import UsageError, shown
@@ -13,6 +15,11 @@ from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import check_listed, read_names
 from densessl.pixels.file_kinds import is_clutter
 
+_SPLITS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val',
+           'validation': 'val', 'test': 'test', 'testing': 'test'}
+_IMAGES = {'image', 'images', 'img', 'imgs'}
+_LABELS = {'label', 'labels', 'mask', 'masks', 'gt', 'truth', 'groundtruth', 'annotation',
+           'annotations', 'segmentation', 'segmentations', 'seg', 'panoptic', 'stuff', 'pixelmaps'}
 
 def find_images(source: str | Path) -> ImageList:
     """Find the images of a data set.
@@ -96,8 +103,8 @@ def _from_text(source: Path) -> ImageList:
 
 def _from_json(source: Path) -> ImageList:
     try:
-        images = parse_json(source.read_bytes())['images']
-        paths = [image['file_name'] for image in images]
+        data = source.read_bytes()
+        paths = [image['file_name'] for image in parse_json(data)['images']]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
                          f'({{"images": [{{"file_name": …}}, …]}}): '
@@ -105,29 +112,64 @@ def _from_json(source: Path) -> ImageList:
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise UsageError(f'{source} names no images: its "images" are empty')
     check_listed(paths, source)
-    folders = list(_folders_around(source))
-    for folder in folders:
-        if os.path.lexists(folder / paths[0]):
-            return _listed(source, folder, paths)
-    raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
-                     f'{", ".join(str(folder) for folder in folders[:8])}'
-                     f'{", …" if len(folders) > 8 else ""}')
+    return _listed(source, _image_folder(source, paths, b'"segments_info"' in data), paths)
 
 
-def _folders_around(source: Path) -> Iterator[Path]:
-    """Where a JSON's images may be, likeliest first: ``annotations/instances_train2017.json`` has
-    them in ``../train2017``, others beside it, in ``images`` or in ``images/train2017``."""
-    bases = [source.parent, source.parent.parent]
+def _image_folder(source: Path, paths: list[str], panoptic: bool) -> Path:
+    """The likeliest of the folders around a JSON that have the first of its images; UsageError if
+    there is none, or several that are equally likely and have equally many."""
+    if os.path.lexists(source.parent / paths[0]) and not holds_labels(source.parent.name):
+        return source.parent
+    tried = _folders_around(source)
+    if panoptic:        # https://cocodataset.org/#format-data: its maps are in the folder so named
+        tried.pop(source.with_suffix(''), None)
+    holding = [folder for folder in tried if os.path.lexists(folder / paths[0])]
+    remedy = 'write the folder into its file_name, or give a .txt file of the paths'
+    if not holding:
+        folders = [str(folder) for folder in tried]
+        raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
+                         f'{", ".join(folders[:8])}{", …" if len(folders) > 8 else ""} (folders of '
+                         f'labels and of other splits do not count); {remedy}')
+    some = paths[::-(-len(paths) // 20)]
+    fits = {folder: sum(os.path.lexists(folder / path) for path in some) for folder in holding
+            if tried[folder] == tried[holding[0]]}
+    best = [folder for folder in fits if fits[folder] == max(fits.values())]
+    if len(best) > 1:
+        raise UsageError(f'{source} begins with {shown(paths[0])}, which is in '
+                         f'{" and in ".join(map(str, best))}: which images are meant? {remedy}')
+    return best[0]
 
-    def inside(folder: Path) -> list[Path]:
-        folders = [path for path in folder.glob('*') if path.is_dir()]
-        return sorted(folders, key=lambda path: (path.name not in source.stem, path.name))
 
-    for base in bases:
-        yield base
-        yield from inside(base)
-    for base in bases:
-        yield from inside(base / 'images')
+def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
+    """Where a JSON's images may be, likeliest first, with how far down that is: beside it or, as
+    ``annotations/instances_train2017.json`` has them, in ``../train2017`` or ``../images``."""
+    found: dict[Path, tuple[int, ...]] = {}
+    for place, base in enumerate((source.parent, source.parent.parent)):
+        found.setdefault(base, (3 if place and holds_labels(source.parent.name) else 4, place, 0))
+        split = _splits(source.stem) or _splits(source.parent.name if place else '')
+        for folder in chain.from_iterable(map(base.glob, ('*', 'images/*', '*/images'))):
+            name = folder.relative_to(base).as_posix()
+            theirs = _splits(name)
+            another = bool(split and theirs) and theirs.isdisjoint(split)
+            if not (another or holds_labels(name) or '/.' in f'/{name}') and folder.is_dir():
+                same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
+                rank = 4 - 2 * same - (not _IMAGES.isdisjoint(_words(name)))
+                found.setdefault(folder, (rank, place, 1 + name.count('/')))
+    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
+
+
+def holds_labels(name: str) -> bool:
+    """Whether a folder's name says that what looks like images in it are labels."""
+    return not _LABELS.isdisjoint(_words(name))
+
+
+def _splits(name: str) -> set[str]:
+    return {_SPLITS[word] for word in _words(name) if word in _SPLITS}
+
+
+def _words(name: str) -> set[str]:
+    """``val``, of ``val2017``; ``jpeg`` and ``images``, of ``JPEGImages``."""
+    return {word.lower() for word in re.findall('[A-Z]+(?![a-z])|[A-Z]?[a-z]+', name)}
 
 
 def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:
