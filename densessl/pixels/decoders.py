@@ -146,8 +146,7 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
         if tags.picture:
             return None
         require_size(tags.size)
-        values, nodata = tiff.deep_values(tags, data)
-        values = rule.choose(values)
+        values, _, nodata = tiff.deep_values(tags, data, rule)
         white = 2 ** tags.page.bitspersample - 1 if has_own_range(values.dtype) else None
         return None if values.dtype == np.uint8 else (values, white, nodata)
     values = _unscaled(data)
