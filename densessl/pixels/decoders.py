@@ -15,6 +15,8 @@ from densessl.pixels.pixel_rule import PLAIN, PixelRule, has_own_range
 
 LOST = 1 / 4         # of the rows, at most, in a file that ends too early
 _END_OF_JPEG = b'\xff\xd9'
+_NOISE = bytes(range(1, 255, 2))
+_GRAY, _GRAY_OF_CMYK = 128, 64       # as libjpeg fills what is missing
 _DEEP_ELSEWHERE = (b'P5', b'P6', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')    # PGM, PPM, JPEG 2000
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)   # spares a conversion; OpenCV has it from 4.11 on
 _COLOR = _RGB or cv2.IMREAD_COLOR
@@ -94,10 +96,17 @@ def _decode_tiff(tags: tiff.Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
 
 
 def _jpeg_without_end(data: bytes) -> tuple[np.ndarray, str]:
-    """A JPEG with an end marker put after its last byte: what is missing is gray."""
+    """A JPEG with an end marker put after its last byte: what is missing is gray, and begins where
+    other bytes in front of the marker change the picture."""
     with open_with_pillow(data + _END_OF_JPEG) as image:
         pixels = by_pillow(image, PLAIN)
-    filled = (pixels == pixels[-1, -1]).all(axis=(1, 2))
+    try:
+        with open_with_pillow(data.rstrip(b'\xff') + _NOISE + _END_OF_JPEG) as other:
+            changed = (by_pillow(other, PLAIN) != pixels).any(axis=(1, 2))
+    except OSError:     # they would belong to a header
+        changed = np.ones(len(pixels), bool)
+    gray = (pixels == (_GRAY_OF_CMYK if image.mode == 'CMYK' else _GRAY)).all(axis=(1, 2))
+    filled = gray & np.logical_or.accumulate(changed)
     missing = int(filled[::-1].argmin()) if not filled.all() else len(filled)
     return pixels, _tolerated(missing, len(pixels))
 
