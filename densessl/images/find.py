@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -13,13 +12,9 @@ from densessl.files.json_files import parse_json
 from densessl.images import tar_index
 from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import check_listed, read_names
+from densessl.images.told_by_names import holds_images, holds_labels, splits_of
 from densessl.pixels.file_kinds import is_clutter
 
-_SPLITS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val',
-           'validation': 'val', 'test': 'test', 'testing': 'test'}
-_IMAGES = {'image', 'images', 'img', 'imgs'}
-_LABELS = {'label', 'labels', 'mask', 'masks', 'gt', 'truth', 'groundtruth', 'annotation',
-           'annotations', 'segmentation', 'segmentations', 'seg', 'panoptic', 'stuff', 'pixelmaps'}
 
 def find_images(source: str | Path) -> ImageList:
     """Find the images of a data set.
@@ -146,30 +141,16 @@ def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
     found: dict[Path, tuple[int, ...]] = {}
     for place, base in enumerate((source.parent, source.parent.parent)):
         found.setdefault(base, (3 if place and holds_labels(source.parent.name) else 4, place, 0))
-        split = _splits(source.stem) or _splits(source.parent.name if place else '')
+        split = splits_of(source.stem) or splits_of(source.parent.name if place else '')
         for folder in chain.from_iterable(map(base.glob, ('*', 'images/*', '*/images'))):
             name = folder.relative_to(base).as_posix()
-            theirs = _splits(name)
+            theirs = splits_of(name)
             another = bool(split and theirs) and theirs.isdisjoint(split)
             if not (another or holds_labels(name) or '/.' in f'/{name}') and folder.is_dir():
                 same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
-                rank = 4 - 2 * same - (not _IMAGES.isdisjoint(_words(name)))
+                rank = 4 - 2 * same - holds_images(name)
                 found.setdefault(folder, (rank, place, 1 + name.count('/')))
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
-
-
-def holds_labels(name: str) -> bool:
-    """Whether a folder's name says that what looks like images in it are labels."""
-    return not _LABELS.isdisjoint(_words(name))
-
-
-def _splits(name: str) -> set[str]:
-    return {_SPLITS[word] for word in _words(name) if word in _SPLITS}
-
-
-def _words(name: str) -> set[str]:
-    """``val``, of ``val2017``; ``jpeg`` and ``images``, of ``JPEGImages``."""
-    return {word.lower() for word in re.findall('[A-Z]+(?![a-z])|[A-Z]?[a-z]+', name)}
 
 
 def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:

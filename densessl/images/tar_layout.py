@@ -23,6 +23,7 @@ import numpy as np
 from densessl.errors import UsageError
 from densessl.images.image_list import EXTENSIONS
 from densessl.images.image_names import is_inside_anywhere, refuse
+from densessl.images.told_by_names import holds_labels
 from densessl.pixels.file_kinds import is_clutter
 
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
@@ -104,7 +105,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], Counter[str]]:
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)
-        if not mask and extension.count('.'):
+        if not mask and '.' in extension and not _is_image(extension):
             continue
         folder, slash, _ = _shortest(member.name, path).rpartition('/')
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
@@ -132,11 +133,27 @@ def _drop_stray_masks(sample: Sample) -> None:
     sample.masks = {which: sample.masks[which] for which in kept}
 
 
-def likeliest_images(sample: Sample) -> list[str]:
-    """The extensions of a foreign sample's images, of which the first is the one to take: JPEGs
-    before others, because what lies beside a photograph as PNG or TIFF is mostly a label."""
-    known = [extension for extension in sample.images if f'.{extension.lower()}' in EXTENSIONS]
-    return sorted(known, key=lambda extension: extension.lower() not in _JPEG)
+def likeliest_images(sample: Sample) -> tuple[list[str], list[str]]:
+    """The extensions of the images of a foreign sample that are taken, and of the others.
+
+    JPEGs come before others, because what lies beside a photograph as PNG or TIFF is mostly a
+    label, and the first is taken. An extension with a dot in it is that of a label or the like
+    (``a.seg.png``), unless the sample has no other images: then the dots belong to the names of as
+    many images as there are (``Shot 10.12.33.jpg``, ``Shot 10.15.07.jpg``)."""
+    images = sorted(filter(_is_image, sample.images), key=lambda extension: not _is_jpeg(extension))
+    taken = [extension for extension in images if '.' not in extension][:1]
+    if not taken:
+        named = [extension for extension in images if not holds_labels(extension)]
+        taken = [extension for extension in named if _is_jpeg(extension) == _is_jpeg(named[0])]
+    return taken, [extension for extension in images if extension not in taken]
+
+
+def _is_image(extension: str) -> bool:
+    return posixpath.splitext(f'a.{extension}')[1].lower() in EXTENSIONS
+
+
+def _is_jpeg(extension: str) -> bool:
+    return extension.lower().rpartition('.')[2] in _JPEG
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:

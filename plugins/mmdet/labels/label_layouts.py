@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from densessl.errors import UsageError
-from densessl.images.find import holds_labels
 from densessl.images.image_list import EXTENSIONS
+from densessl.images.told_by_names import holds_labels
 from densessl_plugins.mmdet.labels.annotations import read_annotations
 from densessl_plugins.mmdet.labels.label_files import files_by_stem, year_folders, year_lists
 from densessl_plugins.mmdet.labels.label_source import LabelSource
