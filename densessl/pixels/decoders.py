@@ -17,7 +17,8 @@ LOST = 1 / 4         # of the rows, at most, in a file that ends too early
 _END_OF_JPEG = b'\xff\xd9'
 _NOISE = bytes(range(1, 255, 2))
 _GRAY, _GRAY_OF_CMYK = 128, 64       # as libjpeg fills what is missing
-_DEEP_ELSEWHERE = (b'P5', b'P6', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')    # PGM, PPM, JPEG 2000
+_NETPBM = (b'P2', b'P3', b'P5', b'P6')                  # PGM and PPM, as text and as bytes
+_DEEP_ELSEWHERE = (*_NETPBM, b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')      # JPEG 2000
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)   # spares a conversion; OpenCV has it from 4.11 on
 _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -123,7 +124,8 @@ def _unscaled(data: bytes) -> np.ndarray | None:
     Pillow scales to the whole range; None of any other file."""
     if not data.startswith(_DEEP_ELSEWHERE):
         return None
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    ended = data + b'\n' if data.startswith(_NETPBM) else data      # the last number of a text
+    values = cv2.imdecode(np.frombuffer(ended, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
         return None
     return values[..., None] if values.ndim == 2 else values[..., 2::-1]

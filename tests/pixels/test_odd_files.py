@@ -235,8 +235,14 @@ def test_formats_that_state_their_range():
     pgm = b'P5 30 20 4095\n' + GRAY12.astype('>u2').tobytes()
     assert_shows(pgm, gray((GRAY12.astype(np.int64) * 65535 // 4095 >> 8).astype(np.uint8)),
                  tolerance=1)
-    assert_shows(pgm, gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8)),
-                 PixelRule((0, 8000)))
+    rule = PixelRule((0, 8000))
+    expected = gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8))
+    assert_shows(pgm, expected, rule)
+    text = ' '.join(map(str, GRAY12.ravel()))
+    for end in ('', '\n'):
+        assert_shows(f'P2\n# 12 bits\n30 20\n4095\n{text}{end}'.encode(), expected, rule)
+    colors = decode('x', b'P3 2 1 4095 4095 2048 1024 0 8 5000', PixelRule((0, 4095)))
+    assert colors.tolist() == [[[255, 128, 64], [0, 0, 255]]]
     jp2 = by_pillow(GRAY16, 'JPEG2000')
     assert_shows(jp2, gray((GRAY16 >> 8).astype(np.uint8)))
 
