@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import re
 
-_SPLITS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val',
-           'validation': 'val', 'test': 'test', 'testing': 'test'}
+TRAIN, VAL, TEST = ('train', 'training'), ('val', 'valid', 'validation', 'validate', 'dev', 'eval',
+                                           'evaluation'), ('test', 'testing')
+_SPLITS = {word: words[0] for words in (TRAIN, VAL, TEST) for word in words}
 _IMAGES = {'image', 'images', 'img', 'imgs'}
 _LABELS = {'label', 'labels', 'mask', 'masks', 'gt', 'truth', 'groundtruth', 'annotation',
            'annotations', 'segmentation', 'segmentations', 'seg', 'panoptic', 'stuff', 'pixelmaps'}

@@ -7,6 +7,7 @@ from PIL import Image
 
 from densessl.errors import UsageError
 from densessl.images.find import find_images
+from densessl.labels.class_labels import class_labels
 from densessl.probes.class_images import (
     CentralCrops,
     RandomCrops,
@@ -74,6 +75,33 @@ def test_a_split_of_the_users_own_is_taken(tmp_path):
     (tmp_path / 'test2').rename(tmp_path / 'val')
     with pytest.raises(UsageError, match=r"different class folders, such as 'blue'"):
         find_class_images(tmp_path)
+
+
+@pytest.mark.parametrize(('first', 'second'), [
+    ('training', 'testing'), ('Train', 'Val'), ('train', 'dev'), ('train', 'validate'),
+    ('TRAIN', 'EVAL'), ('train', 'test')])
+def test_splits_by_other_words_are_no_classes(tmp_path, first, second):
+    for name in (first, second):
+        draw_classes(tmp_path / name, 2, ('cat', 'dog', 'fox'))
+    train, val = find_class_images(tmp_path)
+    assert train.names == val.names == ['cat', 'dog', 'fox'] and (len(train), len(val)) == (6, 6)
+    with pytest.raises(UsageError, match=rf'folders of splits \({min(first, second)}, .*not of'):
+        class_labels(find_images(tmp_path))         # as pretraining with classes reads it
+
+
+def test_splits_of_no_known_name_are_refused_or_said(tmp_path, capsys):
+    for name in ('train2017', 'my_val'):
+        draw_classes(tmp_path / 'a' / name, 2)
+    with pytest.raises(UsageError, match=r'folders of splits \(.*name them train and val'):
+        find_class_images(tmp_path / 'a')
+    for name in ('sketches', 'photos'):
+        draw_classes(tmp_path / 'b' / name, 2)
+    assert find_class_images(tmp_path / 'b')[0].names == ['photos', 'sketches']
+    assert 'are the folders photos, sketches … of' in (said := capsys.readouterr().err)
+    assert 'not those that all of them hold (blue, red …)' in said
+    draw_classes(tmp_path / 'c', 2, ('train', 'tram'))      # a class may be so called
+    assert find_class_images(tmp_path / 'c')[0].names == ['train', 'tram']
+    assert capsys.readouterr().err == ''
 
 
 @pytest.mark.parametrize(('first', 'second'), [
