@@ -19,6 +19,7 @@ from densessl.images.told_by_names import TEST, TRAIN, VAL
 from densessl.labels.class_labels import ClassImages, class_labels
 from densessl.labels.pixel_labels import layout_of_pixel_labels
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.pixels.scaled_size import LONGEST
 from densessl.views.view import AugmentedView
 
 HELD_OUT = 0.2                      # of each class, where a data set has no split of its own
@@ -148,7 +149,9 @@ def epoch_order(images: int, seed: int, epoch: int) -> list[tuple[int, int]]:
 
 
 def central_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, W, 3) → (size, size, 3)."""
+    """(H, W, 3) → (size, size, 3), of the middle :data:`LONGEST` short sides at most."""
+    top, left = (max(0, side - LONGEST * min(image.shape[:2])) // 2 for side in image.shape[:2])
+    image = image[top:len(image) - top, left:image.shape[1] - left]
     height, width = image.shape[:2]
     scale = round(MARGIN * size) / min(height, width)
     wide, high = max(size, round(width * scale)), max(size, round(height * scale))

@@ -1,6 +1,7 @@
 """Images in classes: splits that are functions of names, crops that are functions of positions."""
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +9,8 @@ from PIL import Image
 from densessl.errors import UsageError
 from densessl.images.find import find_images
 from densessl.labels.class_labels import class_labels
+from densessl.labels.pixel_labels import at_size
+from densessl.pixels.scaled_size import scaled_size
 from densessl.probes.class_images import (
     CentralCrops,
     RandomCrops,
@@ -122,6 +125,27 @@ def test_every_class_is_in_both_parts_or_it_is_said_why_not(tmp_path):
         held_out(['a', 'b', 'c'], np.array([0, 0, 1]))
     with pytest.raises(UsageError, match='no folder'):
         find_class_images(tmp_path / 'nowhere')
+
+
+def test_a_long_picture_is_not_resized_as_a_whole(monkeypatch):
+    """One row of 40000 pixels fits into 200 bytes; at a short side of 256 it would be 8 GB."""
+    resize = cv2.resize
+
+    def checked(image, size, **options):
+        assert size[0] * size[1] < 1 << 22
+        return resize(image, size, **options)
+
+    monkeypatch.setattr(cv2, 'resize', checked)
+    row = np.zeros((1, 40000, 3), np.uint8)
+    row[:, 20000:] = 255
+    for image, half in ((row, np.s_[:, 112:]), (row.transpose(1, 0, 2), np.s_[112:])):
+        crop = central_crop(image, 224)
+        assert crop.shape == (224, 224, 3) and crop[half].min() >= 127 > crop[0, 0, 0] + 50
+    label = np.zeros((1, 40000), np.uint8)
+    resized, small = at_size(row, label, 64, 32, square=False)
+    assert resized.shape == (3, 64, 16 * 64) and small.shape == (16, 16 * 16)
+    assert scaled_size((40000, 1), 64, 32) == (1024, 64)
+    assert scaled_size((375, 500), 512, 32) == (512, 672)
 
 
 def test_a_central_crop_is_central():
