@@ -119,19 +119,16 @@ def _image_folder(source: Path, paths: list[str], panoptic: bool) -> Path:
     if panoptic:        # https://cocodataset.org/#format-data: its maps are in the folder so named
         tried.pop(source.with_suffix(''), None)
     holding = [folder for folder in tried if os.path.lexists(folder / paths[0])]
-    remedy = 'write the folder into its file_name, or give a .txt file of the paths'
-    if not holding:
-        folders = [str(folder) for folder in tried]
-        raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
-                         f'{", ".join(folders[:8])}{", …" if len(folders) > 8 else ""} (folders of '
-                         f'labels and of other splits do not count); {remedy}')
     some = paths[::-(-len(paths) // 20)]
     fits = {folder: sum(os.path.lexists(folder / path) for path in some) for folder in holding
             if tried[folder] == tried[holding[0]]}
     best = [folder for folder in fits if fits[folder] == max(fits.values())]
-    if len(best) > 1:
-        raise UsageError(f'{source} begins with {shown(paths[0])}, which is in '
-                         f'{" and in ".join(map(str, best))}: which images are meant? {remedy}')
+    if len(best) != 1:
+        where = (f'in all of {", ".join(map(str, best))}' if best else
+                 f'in none of {", ".join(map(str, [*tried][:8]))}{", …" if len(tried) > 8 else ""} '
+                 f'(folders of labels and of other splits do not count)')
+        raise UsageError(f'{source} begins with {shown(paths[0])}, which is {where}: write the '
+                         f'folder into its file_name, or give a .txt file of the paths')
     return best[0]
 
 
@@ -145,9 +142,9 @@ def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
         for folder in chain.from_iterable(map(base.glob, ('*', 'images/*', '*/images'))):
             name = folder.relative_to(base).as_posix()
             theirs = splits_of(name)
-            another = bool(split and theirs) and theirs.isdisjoint(split)
-            if not (another or holds_labels(name) or '/.' in f'/{name}') and folder.is_dir():
-                same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
+            same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
+            if folder.is_dir() and (same or not (split and theirs)) and not (
+                    holds_labels(name) or '/.' in f'/{name}'):
                 rank = 4 - 2 * same - holds_images(name)
                 found.setdefault(folder, (rank, place, 1 + name.count('/')))
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))

@@ -215,8 +215,7 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
         raise UsageError(f'no images in the {len(names)} tar files of {source}{labels} (looked for '
                          f'{", ".join(sorted(EXTENSIONS))})')
     for kind, what in (('several', 'samples have several images: a JPEG is taken, or the first'),
-                       ('dotted', 'images have several dots in their names, of which WebDataset '
-                                  'takes the first for the end; they are taken by their names'),
+                       ('dotted', 'images have several dots in their names, and are taken'),
                        ('labels', 'label maps without an image are left out'),
                        ('links', 'links in the tar files are left out'),
                        ('again', 'members repeat an earlier name: the last of each is taken')):

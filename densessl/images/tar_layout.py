@@ -29,7 +29,7 @@ from densessl.pixels.file_kinds import is_clutter
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
 SCAN = 2048 * BLOCK                 # what is read at a time behind an archive's end
 MAX_MAPS = 64                       # label maps of an image
-_JPEG = ('jpg', 'jpeg', 'jpe', 'jfif')
+_JPEG = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _MASK = re.compile(r'(?:(\d{1,4})\.)?mask\.png', re.IGNORECASE)
 Place = tuple[int, int]             # offset and size of a member's contents, in bytes
 
@@ -105,7 +105,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], Counter[str]]:
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)
-        if not mask and '.' in extension and not _is_image(extension):
+        if not mask and '.' in extension and _kind(extension) not in EXTENSIONS:
             continue
         folder, slash, _ = _shortest(member.name, path).rpartition('/')
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
@@ -140,20 +140,17 @@ def likeliest_images(sample: Sample) -> tuple[list[str], list[str]]:
     label, and the first is taken. An extension with a dot in it is that of a label or the like
     (``a.seg.png``), unless the sample has no other images: then the dots belong to the names of as
     many images as there are (``Shot 10.12.33.jpg``, ``Shot 10.15.07.jpg``)."""
-    images = sorted(filter(_is_image, sample.images), key=lambda extension: not _is_jpeg(extension))
+    images = [extension for extension in sample.images if _kind(extension) in EXTENSIONS]
+    images.sort(key=lambda extension: _kind(extension) not in _JPEG)
     taken = [extension for extension in images if '.' not in extension][:1]
     if not taken:
         named = [extension for extension in images if not holds_labels(extension)]
-        taken = [extension for extension in named if _is_jpeg(extension) == _is_jpeg(named[0])]
+        taken = [one for one in named if (_kind(one) in _JPEG) == (_kind(named[0]) in _JPEG)]
     return taken, [extension for extension in images if extension not in taken]
 
 
-def _is_image(extension: str) -> bool:
-    return posixpath.splitext(f'a.{extension}')[1].lower() in EXTENSIONS
-
-
-def _is_jpeg(extension: str) -> bool:
-    return extension.lower().rpartition('.')[2] in _JPEG
+def _kind(extension: str) -> str:
+    return f'.{extension.lower().rpartition(".")[2]}'
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:

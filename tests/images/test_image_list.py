@@ -179,7 +179,7 @@ def test_of_equally_likely_folders_the_fuller_is_taken_or_none(tmp_path):
     (tmp_path / 'x.json').write_text('{"images": [{"file_name": "0.jpg"}, {"file_name": "1.jpg"}]}')
     assert find_images(tmp_path / 'x.json').root == tmp_path / 'a'
     touch(tmp_path / 'b' / '1.jpg')
-    with pytest.raises(UsageError, match=r"'0.jpg', which is in .*/a and in .*/b: .*file_name"):
+    with pytest.raises(UsageError, match=r"'0.jpg', which is in all of .*/a, .*/b: .*file_name"):
         find_images(tmp_path / 'x.json')
 
 
