@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from densessl.errors import UsageError, shown
@@ -11,6 +12,7 @@ from densessl.files.json_files import parse_json
 from densessl.images import tar_index
 from densessl.images.image_list import EXTENSIONS, ImageList
 from densessl.images.image_names import check_listed, read_names
+from densessl.images.told_by_names import holds_images, holds_labels, splits_of
 from densessl.pixels.file_kinds import is_clutter
 
 
@@ -96,8 +98,8 @@ def _from_text(source: Path) -> ImageList:
 
 def _from_json(source: Path) -> ImageList:
     try:
-        images = parse_json(source.read_bytes())['images']
-        paths = [image['file_name'] for image in images]
+        data = source.read_bytes()
+        paths = [image['file_name'] for image in parse_json(data)['images']]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{source} is not a JSON file of images in COCO\'s format '
                          f'({{"images": [{{"file_name": …}}, …]}}): '
@@ -105,29 +107,47 @@ def _from_json(source: Path) -> ImageList:
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise UsageError(f'{source} names no images: its "images" are empty')
     check_listed(paths, source)
-    folders = list(_folders_around(source))
-    for folder in folders:
-        if os.path.lexists(folder / paths[0]):
-            return _listed(source, folder, paths)
-    raise UsageError(f'{source} begins with {shown(paths[0])}, which is in none of '
-                     f'{", ".join(str(folder) for folder in folders[:8])}'
-                     f'{", …" if len(folders) > 8 else ""}')
+    return _listed(source, _image_folder(source, paths, b'"segments_info"' in data), paths)
 
 
-def _folders_around(source: Path) -> Iterator[Path]:
-    """Where a JSON's images may be, likeliest first: ``annotations/instances_train2017.json`` has
-    them in ``../train2017``, others beside it, in ``images`` or in ``images/train2017``."""
-    bases = [source.parent, source.parent.parent]
+def _image_folder(source: Path, paths: list[str], panoptic: bool) -> Path:
+    """The likeliest of the folders around a JSON that have the first of its images; UsageError if
+    there is none, or several that are equally likely and have equally many."""
+    if os.path.lexists(source.parent / paths[0]) and not holds_labels(source.parent.name):
+        return source.parent
+    tried = _folders_around(source)
+    if panoptic:        # https://cocodataset.org/#format-data: its maps are in the folder so named
+        tried.pop(source.with_suffix(''), None)
+    holding = [folder for folder in tried if os.path.lexists(folder / paths[0])]
+    some = paths[::-(-len(paths) // 20)]
+    fits = {folder: sum(os.path.lexists(folder / path) for path in some) for folder in holding
+            if tried[folder] == tried[holding[0]]}
+    best = [folder for folder in fits if fits[folder] == max(fits.values())]
+    if len(best) != 1:
+        where = (f'in all of {", ".join(map(str, best))}' if best else
+                 f'in none of {", ".join(map(str, [*tried][:8]))}{", …" if len(tried) > 8 else ""} '
+                 f'(folders of labels and of other splits do not count)')
+        raise UsageError(f'{source} begins with {shown(paths[0])}, which is {where}: write the '
+                         f'folder into its file_name, or give a .txt file of the paths')
+    return best[0]
 
-    def inside(folder: Path) -> list[Path]:
-        folders = [path for path in folder.glob('*') if path.is_dir()]
-        return sorted(folders, key=lambda path: (path.name not in source.stem, path.name))
 
-    for base in bases:
-        yield base
-        yield from inside(base)
-    for base in bases:
-        yield from inside(base / 'images')
+def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
+    """Where a JSON's images may be, likeliest first, with how far down that is: beside it or, as
+    ``annotations/instances_train2017.json`` has them, in ``../train2017`` or ``../images``."""
+    found: dict[Path, tuple[int, ...]] = {}
+    for place, base in enumerate((source.parent, source.parent.parent)):
+        found.setdefault(base, (3 if place and holds_labels(source.parent.name) else 4, place, 0))
+        split = splits_of(source.stem) or splits_of(source.parent.name if place else '')
+        for folder in chain.from_iterable(map(base.glob, ('*', 'images/*', '*/images'))):
+            name = folder.relative_to(base).as_posix()
+            theirs = splits_of(name)
+            same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
+            if folder.is_dir() and (same or not (split and theirs)) and not (
+                    holds_labels(name) or '/.' in f'/{name}'):
+                rank = 4 - 2 * same - holds_images(name)
+                found.setdefault(folder, (rank, place, 1 + name.count('/')))
+    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 
 def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:

@@ -34,7 +34,7 @@ from densessl.images.tar_layout import Place, image_name, likeliest_images, read
 from densessl.progress import Progress
 
 INFO, INDEX, FORMAT = 'shards.json', 'index.npz', 1
-SCANNED = 2             # raise it when the same tar files are indexed in another way
+SCANNED = 3             # raise it when the same tar files are indexed in another way
 COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 Row = tuple[str, int, Place, dict[int, Place]]     # name, shard, image, label maps by number
 
@@ -200,18 +200,23 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
             samples, left_out = read_samples(folder / name)
             rows: list[Row] = []
             for key, sample in samples.items():
-                extensions = likeliest_images(sample)
-                counts['several'] += len(extensions) > 1
+                taken, others = likeliest_images(sample)
+                counts['several'] += bool(taken and others)
+                counts['labels'] += 0 if taken else len(others)
+                counts['dotted'] += sum('.' in extension for extension in taken)
                 rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],
-                          sample.masks) for extension in extensions[:1]]
+                          sample.masks if len(taken) == 1 else {}) for extension in taken]
             parts.append(index(rows, folder / name))
             counts += left_out
             bar.update(number + 1)
     arrays = join(parts)
     if not len(arrays[2]):
-        raise UsageError(f'no images in the {len(names)} tar files of {source} (looked for '
+        labels = f' besides {counts["labels"]} label maps' if counts['labels'] else ''
+        raise UsageError(f'no images in the {len(names)} tar files of {source}{labels} (looked for '
                          f'{", ".join(sorted(EXTENSIONS))})')
     for kind, what in (('several', 'samples have several images: a JPEG is taken, or the first'),
+                       ('dotted', 'images have several dots in their names, and are taken'),
+                       ('labels', 'label maps without an image are left out'),
                        ('links', 'links in the tar files are left out'),
                        ('again', 'members repeat an earlier name: the last of each is taken')):
         if counts[kind]:

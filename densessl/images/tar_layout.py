@@ -23,12 +23,13 @@ import numpy as np
 from densessl.errors import UsageError
 from densessl.images.image_list import EXTENSIONS
 from densessl.images.image_names import is_inside_anywhere, refuse
+from densessl.images.told_by_names import holds_labels
 from densessl.pixels.file_kinds import is_clutter
 
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
 SCAN = 2048 * BLOCK                 # what is read at a time behind an archive's end
 MAX_MAPS = 64                       # label maps of an image
-_JPEG = ('jpg', 'jpeg', 'jpe', 'jfif')
+_JPEG = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _MASK = re.compile(r'(?:(\d{1,4})\.)?mask\.png', re.IGNORECASE)
 Place = tuple[int, int]             # offset and size of a member's contents, in bytes
 
@@ -104,7 +105,7 @@ def read_samples(path: Path) -> tuple[dict[str, Sample], Counter[str]]:
             continue
         place = (member.offset_data, member.size)
         mask = _MASK.fullmatch(extension)
-        if not mask and extension.count('.'):
+        if not mask and '.' in extension and _kind(extension) not in EXTENSIONS:
             continue
         folder, slash, _ = _shortest(member.name, path).rpartition('/')
         sample = samples.setdefault(f'{folder}{slash}{stem}', Sample())
@@ -132,11 +133,24 @@ def _drop_stray_masks(sample: Sample) -> None:
     sample.masks = {which: sample.masks[which] for which in kept}
 
 
-def likeliest_images(sample: Sample) -> list[str]:
-    """The extensions of a foreign sample's images, of which the first is the one to take: JPEGs
-    before others, because what lies beside a photograph as PNG or TIFF is mostly a label."""
-    known = [extension for extension in sample.images if f'.{extension.lower()}' in EXTENSIONS]
-    return sorted(known, key=lambda extension: extension.lower() not in _JPEG)
+def likeliest_images(sample: Sample) -> tuple[list[str], list[str]]:
+    """The extensions of the images of a foreign sample that are taken, and of the others.
+
+    JPEGs come before others, because what lies beside a photograph as PNG or TIFF is mostly a
+    label, and the first is taken. An extension with a dot in it is that of a label or the like
+    (``a.seg.png``), unless the sample has no other images: then the dots belong to the names of as
+    many images as there are (``Shot 10.12.33.jpg``, ``Shot 10.15.07.jpg``)."""
+    images = [extension for extension in sample.images if _kind(extension) in EXTENSIONS]
+    images.sort(key=lambda extension: _kind(extension) not in _JPEG)
+    taken = [extension for extension in images if '.' not in extension][:1]
+    if not taken:
+        named = [extension for extension in images if not holds_labels(extension)]
+        taken = [one for one in named if (_kind(one) in _JPEG) == (_kind(named[0]) in _JPEG)]
+    return taken, [extension for extension in images if extension not in taken]
+
+
+def _kind(extension: str) -> str:
+    return f'.{extension.lower().rpartition(".")[2]}'
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:

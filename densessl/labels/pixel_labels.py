@@ -27,6 +27,7 @@ from densessl.labels.label_folder import (
 from densessl.labels.label_ids import LabelOptions, UnusableMap, read_ids
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.pixels.scaled_size import scaled_size
 from densessl.registry import TRANSFER_TARGETS
 
 OPTIONS = LabelOptions('--ignore ', '--map 255=1')
@@ -145,9 +146,7 @@ def at_size(image: np.ndarray, label: np.ndarray, size: int, multiple: int, squa
             ) -> tuple[Tensor, Tensor]:
     """An image (H, W, 3) and its label map (H, W) as (3, h, w) and, near a quarter of that size,
     (h/4, w/4): see :class:`PixelData`."""
-    scale = size / min(label.shape)
-    height, width = ((size, size) if square else
-                     (max(1, round(side * scale / multiple)) * multiple for side in label.shape))
+    height, width = (size, size) if square else scaled_size(label.shape, size, multiple)
     interpolation = cv2.INTER_AREA if height < len(image) else cv2.INTER_LINEAR
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
     small = cv2.resize(label, (width // NEAR_QUARTER, height // NEAR_QUARTER),

@@ -15,7 +15,10 @@ from densessl.pixels.pixel_rule import PLAIN, PixelRule, has_own_range
 
 LOST = 1 / 4         # of the rows, at most, in a file that ends too early
 _END_OF_JPEG = b'\xff\xd9'
-_DEEP_ELSEWHERE = (b'P5', b'P6', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')    # PGM, PPM, JPEG 2000
+_NOISE = bytes(range(1, 255, 2))
+_GRAY, _GRAY_OF_CMYK = 128, 64       # as libjpeg fills what is missing
+_NETPBM = (b'P2', b'P3', b'P5', b'P6')                  # PGM and PPM, as text and as bytes
+_DEEP_ELSEWHERE = (*_NETPBM, b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')      # JPEG 2000
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)   # spares a conversion; OpenCV has it from 4.11 on
 _COLOR = _RGB or cv2.IMREAD_COLOR
 _REDUCED = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -94,10 +97,17 @@ def _decode_tiff(tags: tiff.Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
 
 
 def _jpeg_without_end(data: bytes) -> tuple[np.ndarray, str]:
-    """A JPEG with an end marker put after its last byte: what is missing is gray."""
+    """A JPEG with an end marker put after its last byte: what is missing is gray, and begins where
+    other bytes in front of the marker change the picture."""
     with open_with_pillow(data + _END_OF_JPEG) as image:
         pixels = by_pillow(image, PLAIN)
-    filled = (pixels == pixels[-1, -1]).all(axis=(1, 2))
+    try:
+        with open_with_pillow(data.rstrip(b'\xff') + _NOISE + _END_OF_JPEG) as other:
+            changed = (by_pillow(other, PLAIN) != pixels).any(axis=(1, 2))
+    except OSError:     # they would belong to a header
+        changed = np.ones(len(pixels), bool)
+    gray = (pixels == (_GRAY_OF_CMYK if image.mode == 'CMYK' else _GRAY)).all(axis=(1, 2))
+    filled = gray & np.logical_or.accumulate(changed)
     missing = int(filled[::-1].argmin()) if not filled.all() else len(filled)
     return pixels, _tolerated(missing, len(pixels))
 
@@ -114,7 +124,8 @@ def _unscaled(data: bytes) -> np.ndarray | None:
     Pillow scales to the whole range; None of any other file."""
     if not data.startswith(_DEEP_ELSEWHERE):
         return None
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    ended = data + b'\n' if data.startswith(_NETPBM) else data      # the last number of a text
+    values = cv2.imdecode(np.frombuffer(ended, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
         return None
     return values[..., None] if values.ndim == 2 else values[..., 2::-1]
@@ -146,8 +157,7 @@ def stored_values(data: bytes, rule: PixelRule) -> Any:
         if tags.picture:
             return None
         require_size(tags.size)
-        values, nodata = tiff.deep_values(tags, data)
-        values = rule.choose(values)
+        values, _, nodata = tiff.deep_values(tags, data, rule)
         white = 2 ** tags.page.bitspersample - 1 if has_own_range(values.dtype) else None
         return None if values.dtype == np.uint8 else (values, white, nodata)
     values = _unscaled(data)

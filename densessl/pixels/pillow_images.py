@@ -99,7 +99,7 @@ def by_pillow(image: Image.Image, rule: PixelRule) -> np.ndarray:
     """(H, W, 3) uint8 RGB as stored; what is transparent lies on white."""
     image.load()
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
-        return _over_white(image.convert('RGBA'))
+        return _over_white(image.convert('LA' if image.mode == 'La' else 'RGBA').convert('RGBA'))
     if image.mode[0] in 'IF':               # 16 bits, in which Pillow may keep them as 32; floats
         values = np.asarray(image)
         if image.mode[0] == 'I' and values.min() >= 0 and values.max() <= 0xffff:

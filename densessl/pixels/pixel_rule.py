@@ -104,11 +104,11 @@ class PixelRule:
             if not has_own_range(values.dtype):
                 raise ValueError(f'its values are {values.dtype.name}, whose range is not known: '
                                  f'give it with {REMEDY}')
-            return (values >> max(0, bits - 8)).astype(np.uint8)
-        low, high = self.value_range
-        if values.dtype == np.uint16:
-            scaled = _table(low, high)[values]
+            scaled = (values >> max(0, bits - 8)).astype(np.uint8)
+        elif values.dtype == np.uint16:
+            scaled = _table(*self.value_range)[values]
         else:
+            low, high = self.value_range
             with np.errstate(over='ignore', invalid='ignore'):
                 share = (values.astype(np.float64) - low) / (high - low)
             share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)

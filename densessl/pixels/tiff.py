@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')      # the last two: BigTIFF
 _ORIENTATION = 274                                     # the tag
-_WHITE_IS_ZERO, _GRAY, _RGB = 0, 1, 2                  # photometric interpretations
-_COLORS = {_WHITE_IS_ZERO: 1, _GRAY: 1, _RGB: 3}
+_WHITE_IS_ZERO, _GRAY, _RGB, _CMYK = 0, 1, 2, 5        # photometric interpretations
+_COLORS = {_WHITE_IS_ZERO: 1, _GRAY: 1, _RGB: 3, _CMYK: 4}
+_ELSEWHERE = (3, 6, 8, 9, 10)                          # palette, YCbCr, CIE, ICC and ITU L*a*b*
 _LOGLUV = (34676, 34677)                               # compressions of SGI's
-_ALPHA = (1, 2)                                        # extra samples: associated, unassociated
+_ASSOCIATED, _ALPHA = 1, (1, 2)                        # extra samples; 2: unassociated
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Tiff:
 
     @property
     def colors(self) -> int:
-        """How many of the bands are colors as they are: 3 of RGB, 1 of gray, else 0."""
+        """How many of the bands are colors as they are: 4 of CMYK, 3 of RGB, 1 of gray, else 0."""
         return _COLORS.get(int(self.page.photometric), 0)
 
 
@@ -118,16 +119,23 @@ def upright_tags(tiff: Tiff, data: bytes) -> bytes:
     return data[:at + 2] + short + data[at + 2 + len(short):]
 
 
-def deep_values(tiff: Tiff, data: bytes) -> tuple[np.ndarray, float | None]:
-    """The values of the first page, (H, W, bands), and the one that means "no data", if the file
-    names one.
+def deep_values(tiff: Tiff, data: bytes, rule: PixelRule
+                ) -> tuple[np.ndarray, np.ndarray | None, float | None]:
+    """The values of the first page that are shown, (H, W, 1 or 3, or 4 of CMYK); their opacity,
+    (H, W) uint8, if the file declares one; and the value that means "no data", if it names one.
 
     Raises:
-        ValueError: they cannot be decompressed.
+        ValueError: they cannot be decompressed, or are no colors that are known here, or the rule
+            names a band that is not there.
     """
     page = tiff.page
     if page.dtype is None:
         raise ValueError(f'a TIFF of {page.bitspersample}-bit values of an unknown format')
+    if rule.bands is None and (page.photometric in _ELSEWHERE
+                               or page.samplesperpixel < tiff.colors == _COLORS[_CMYK]):
+        raise ValueError(f'a TIFF of {page.photometric.name} colors, {page.samplesperpixel} bands '
+                         f'of {page.bitspersample} bits, which are not known here: save it as RGB, '
+                         f'or name the bands to show (--bands)')
     require_values(tiff.size, page.samplesperpixel)
     if page.is_tiled:       # one tile may be larger than the image
         require_values((page.tilelength, page.tilewidth), page.samplesperpixel)
@@ -135,27 +143,45 @@ def deep_values(tiff: Tiff, data: bytes) -> tuple[np.ndarray, float | None]:
                                                   strict=True)]
     if not ends or max(ends) > len(data):
         raise ValueError('truncated: its pixels are not all there')
-    values = _decompressed_by_any(page, data)
+    values, opaque = _decompressed_by_any(page, data), None
     planes, _, height, width, samples = values.shape
     values = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
-    return values, _nodata(page)
+    if rule.bands is None and values.shape[2] == tiff.colors + 1 and _has_alpha(page):
+        values, opaque = _apart(values, page)
+    is_cmyk = rule.bands is None and page.photometric == _CMYK
+    return values[..., :4] if is_cmyk else rule.choose(values), opaque, _nodata(page)
+
+
+def _apart(values: np.ndarray, page: TiffPage) -> tuple[np.ndarray, np.ndarray]:
+    """The colors, divided by their alpha where that has been multiplied into them, and the opacity
+    (H, W) uint8 that is the last band."""
+    colors, alpha, bits = values[..., :-1], values[..., -1], page.bitspersample
+    whole = alpha.dtype.kind == 'u'
+    share = np.clip(np.nan_to_num(alpha / (2 ** bits - 1 if whole else 1.0)), 0, 1)
+    if int(page.extrasamples[-1]) == _ASSOCIATED:
+        divided = colors / np.where(share > 0, share, 1)[..., None]
+        if colors.dtype.kind in 'iu':
+            most = 2 ** bits - 1 if whole else np.iinfo(colors.dtype).max
+            divided = np.clip(np.rint(divided), np.iinfo(colors.dtype).min, most)
+        colors = divided.astype(colors.dtype)
+    return colors, (alpha >> max(0, bits - 8) if whole else (255 * share).round()).astype(np.uint8)
 
 
 def deep_pixels(tiff: Tiff, data: bytes, rule: PixelRule) -> np.ndarray:
     """(H, W, 3) uint8 RGB by the rule; alpha that the file declares lies on white.
 
     Raises:
-        ValueError: the values cannot be decompressed, have no range, or not these bands.
+        ValueError: as :func:`deep_values`, or the values have no range.
     """
-    values, nodata = deep_values(tiff, data)
-    page, opaque = tiff.page, None
-    if rule.bands is None and values.shape[2] == tiff.colors + 1 and _has_alpha(page):
-        opaque, values = _opacity(values[..., -1]), values[..., :-1]
-    chosen = rule.choose(values)
-    eight = chosen if chosen.dtype == np.uint8 else rule.eight_bits(
-        chosen, page.bitspersample, nodata)
-    if page.photometric == _WHITE_IS_ZERO:
-        eight = 255 - eight
+    values, opaque, nodata = deep_values(tiff, data, rule)
+    page = tiff.page
+    eight = values if values.dtype == np.uint8 else rule.eight_bits(
+        values, page.bitspersample, nodata)
+    if page.photometric == _WHITE_IS_ZERO:      # but what is no value is black
+        lost = values != values if nodata is None else (values != values) | (values == nodata)
+        eight = np.where(lost, 0, 255 - eight)
+    elif eight.shape[2] == _COLORS[_CMYK]:
+        eight = np.asarray(Image.fromarray(np.ascontiguousarray(eight), 'CMYK').convert('RGB'))
     return on_white(eight, opaque)
 
 
@@ -180,12 +206,6 @@ def _decompressed_by_any(page: TiffPage, data: bytes) -> np.ndarray:
     raise ValueError(f'a TIFF of {page.samplesperpixel} bands of {page.bitspersample} bits, '
                      f'compressed by {page.compression.name}, which cannot be read here '
                      f'({reason}); save it uncompressed or with deflate')
-
-
-def _opacity(alpha: np.ndarray) -> np.ndarray:
-    if alpha.dtype.kind == 'u':
-        return (alpha >> (8 * alpha.dtype.itemsize - 8)).astype(np.uint8)
-    return (255 * np.clip(np.nan_to_num(alpha.astype(np.float64)), 0, 1)).round().astype(np.uint8)
 
 
 def _by_pillow(page: TiffPage, data: bytes) -> np.ndarray:

@@ -15,13 +15,14 @@ from densessl.errors import UsageError, did_you_mean
 from densessl.images.find import find_images
 from densessl.images.image_list import UnreadableImage
 from densessl.images.range_survey import with_rule
+from densessl.images.told_by_names import TEST, TRAIN, VAL
 from densessl.labels.class_labels import ClassImages, class_labels
 from densessl.labels.pixel_labels import layout_of_pixel_labels
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
+from densessl.pixels.scaled_size import LONGEST
 from densessl.views.view import AugmentedView
 
 HELD_OUT = 0.2                      # of each class, where a data set has no split of its own
-VALIDATION = ('val', 'test', 'valid', 'validation')     # names of the second folder of a split
 MARGIN = 256 / 224                  # short side of the resized image over the central crop's
 
 
@@ -31,7 +32,8 @@ def find_class_images(root: str | Path, dataset: str | None = None, rule: PixelR
 
     Args:
         dataset: ``'TARGET.NAME'``: a data set on disk in its own format, read by that target's
-            library. None: ``root/{train,val}/CLASS/…``, or ``root/CLASS/…``, of which
+            library. None: ``root/{train,val}/CLASS/…`` (or by other words for these, such as
+            ``Training`` and ``test``), or ``root/CLASS/…``, of which
             :func:`held_out` images become the validation images.
         rule: how they are to be read; a range that has to be measured is, by the training images.
             A library reads its own sets in its own way.
@@ -49,14 +51,16 @@ def find_class_images(root: str | Path, dataset: str | None = None, rule: PixelR
     if dense:
         raise UsageError(f'{base} has no folders of classes: it holds {dense}; measure it with '
                          f'--kind dense')
-    second = next((name for name in VALIDATION if (base / name).is_dir()), None)
-    if (base / 'train').is_dir() and second:
-        train = _folder(base / 'train', rule)
-        val = _folder(base / second, train.rule)
+    folders = {path.name.lower(): path for path in sorted(base.iterdir()) if path.is_dir()}
+    first, second = (next((folders[name] for name in names if name in folders), None)
+                     for names in (TRAIN, (VAL[0], TEST[0], *VAL, *TEST)))
+    if first and second:
+        train = _folder(first, rule)
+        val = _folder(second, train.rule)
         if list(train.names) != list(val.names):
             odd = sorted(set(train.names) ^ set(val.names))
-            raise UsageError(f'{base}: train and {second} have different class folders, such as '
-                             f'{odd[0]!r}')
+            raise UsageError(f'{base}: {first.name} and {second.name} have different class '
+                             f'folders, such as {odd[0]!r}')
         return train, val
     return split_off(_folder(base, rule))
 
@@ -145,7 +149,9 @@ def epoch_order(images: int, seed: int, epoch: int) -> list[tuple[int, int]]:
 
 
 def central_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, W, 3) → (size, size, 3)."""
+    """(H, W, 3) → (size, size, 3), of the middle :data:`LONGEST` short sides at most."""
+    top, left = (max(0, side - LONGEST * min(image.shape[:2])) // 2 for side in image.shape[:2])
+    image = image[top:len(image) - top, left:image.shape[1] - left]
     height, width = image.shape[:2]
     scale = round(MARGIN * size) / min(height, width)
     wide, high = max(size, round(width * scale)), max(size, round(height * scale))

@@ -11,6 +11,7 @@ from skimage import data as photos
 
 from densessl.benchmark.report import save_figure
 from densessl.export.named_network import parse_network
+from densessl.pixels.scaled_size import scaled_size
 from densessl.probes.frozen import Measured, load_measured
 from densessl.study.cells import Place
 from densessl.study.graph import Graph, row_name
@@ -77,8 +78,7 @@ def _backbones(study: Study, graph: Graph, place: Place) -> dict[str, Measured]:
 
 
 def _resized(image: np.ndarray) -> np.ndarray:
-    scale = SIDE / min(image.shape[:2])
-    height, width = (round(side * scale / 32) * 32 for side in image.shape[:2])
+    height, width = scaled_size(image.shape[:2], SIDE, 32)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 

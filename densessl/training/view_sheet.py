@@ -138,7 +138,8 @@ def _original(dataset: ViewDataset, position: tuple[int, int]) -> np.ndarray:
     image = dataset.images.read(index)
     boxes = np.array(crops_of(dataset, position))
     share = min(1.0, SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    width, height = (max(1, round(share * side)) for side in image.shape[1::-1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     if dataset.masks:
         mask = dataset.masks.read(index, which)
         size = small.shape[1::-1]

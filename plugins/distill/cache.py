@@ -20,6 +20,7 @@ from densessl.files.folders import cache_root, require_cache
 from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
+from densessl.pixels.scaled_size import scaled_size
 from densessl.progress import Progress
 from densessl.views.view import AugmentedView
 from densessl_plugins.distill.teacher import Teacher
@@ -115,10 +116,8 @@ class CachedFeatures:
         return True
 
     def _resized(self, pixels: np.ndarray) -> np.ndarray:
-        scale = self.side / min(pixels.shape[:2])
-        height, width = (max(1, round(side * scale / self.stride)) * self.stride
-                         for side in pixels.shape[:2])
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        height, width = scaled_size(pixels.shape[:2], self.side, self.stride)
+        how = cv2.INTER_AREA if self.side < min(pixels.shape[:2]) else cv2.INTER_CUBIC
         return cv2.resize(pixels, (width, height), interpolation=how)
 
 

@@ -152,6 +152,37 @@ def test_a_json_prefers_the_split_in_its_name(tmp_path):
     assert find_images(source).root == tmp_path / 'val'
 
 
+@pytest.mark.parametrize('file, folder, others', [
+    ('instances.json', 'images', ['gt', 'masks', 'a']),
+    ('instances.json', 'pictures', ['gtFine', 'SegmentationClass', 'images/labels']),
+    ('train.json', 'train_images', ['test_images', 'images_val', 'train_gt', 'a']),
+    ('annotations/train.json', 'images/train', ['annotations', 'annotations/a', 'images/test']),
+    ('labels/all.json', 'images', ['labels', 'labels/val', 'a']),
+    ('annotations/panoptic_train.json', 'train', ['annotations/panoptic_train', 'val']),
+    ('annotations/train.json', 'images/train', ['annotations/train']),
+    ('d/all.json', 'd/pictures', ['other', '.']),
+    ('d/test.json', 'd/rgb', ['images/train', 'test_labels'])])
+def test_a_json_takes_no_labels_and_no_other_split(tmp_path, file, folder, others):
+    touch(tmp_path / folder / '0.png', *(tmp_path / other / '0.png' for other in others),
+          tmp_path / file)
+    (tmp_path / file).write_text('{"images": [{"file_name": "0.png"}], "annotations": '
+                                 '[{"segments_info": []}]}')
+    assert find_images(tmp_path / file).root == tmp_path / folder
+    (tmp_path / folder / '0.png').unlink()
+    if 'panoptic' in file:          # all that is left are labels and another split
+        with pytest.raises(UsageError, match=r'other splits do not count.*give a .txt file'):
+            find_images(tmp_path / file)
+
+
+def test_of_equally_likely_folders_the_fuller_is_taken_or_none(tmp_path):
+    touch(*(tmp_path / name for name in ('a/0.jpg', 'a/1.jpg', 'b/0.jpg', 'x.json')))
+    (tmp_path / 'x.json').write_text('{"images": [{"file_name": "0.jpg"}, {"file_name": "1.jpg"}]}')
+    assert find_images(tmp_path / 'x.json').root == tmp_path / 'a'
+    touch(tmp_path / 'b' / '1.jpg')
+    with pytest.raises(UsageError, match=r"'0.jpg', which is in all of .*/a, .*/b: .*file_name"):
+        find_images(tmp_path / 'x.json')
+
+
 @pytest.mark.parametrize('name, content, says', [
     ('missing', None, 'no such folder'),
     ('empty/', None, r'no images in .*\.jpeg'),

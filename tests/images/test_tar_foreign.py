@@ -71,6 +71,23 @@ def test_samples_are_found_in_their_order(tmp_path, format, capsys):
     said = capsys.readouterr().err
     assert 'indexing 2 tar files' in said and '1 samples have several images: a JPEG' in said
     assert '1 links in the tar files are left out' in said
+    assert '1 label maps without an image are left out' in said     # x.é.seg.png
+    assert 'dots' not in said
+
+
+def test_images_with_dots_in_their_names(tmp_path, capsys):
+    shots = {'Shot 10.12.33.jpg': picture(0), 'Shot 10.15.07.JPG': picture(1),
+             'b/v1.0.png': picture(2, '.png'), 'c.seg.png': label_map(3), 'c.jpg': picture(4),
+             'd.rgb.jpg': picture(5), 'd.depth.png': label_map(9), 'e.x.json': b'{}'}
+    images = find_images(pack(tmp_path / 'in' / '0.tar', shots))
+    assert names_of(images) == ['0/Shot 10.12.33.jpg', '0/Shot 10.15.07.JPG', '0/b/v1.0.png',
+                                '0/c.jpg', '0/d.rgb.jpg']
+    assert [images.data(i) for i in (0, 1, 4)] == [picture(i) for i in (0, 1, 5)]
+    said = capsys.readouterr().err
+    assert '4 images have several dots in their names' in said
+    assert '2 samples have several images' in said
+    with pytest.raises(UsageError, match=r'no images .* besides 2 label maps \(looked for'):
+        find_images(pack(tmp_path / '1.tar', {'a.seg.png': label_map(2), 'b.gt.png': b''}))
 
 
 def test_they_are_indexed_once(tmp_path, monkeypatch, capsys):

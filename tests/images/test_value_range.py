@@ -83,6 +83,12 @@ def test_minmax_and_percentiles_are_measured(tmp_path, twelve):
         with_rule(find_images(floats), PLAIN)
 
 
+def test_text_is_measured_like_bytes(tmp_path):
+    (tmp_path / 'a.pgm').write_text('P2\n4 1\n4095\n2095 2048 1024 7\n')
+    (tmp_path / 'b.ppm').write_text('P3\n1 1\n4095\n3000 2048 9')
+    assert measured(tmp_path, MINMAX) == (7, 3000)
+
+
 def test_nothing_to_measure(tmp_path):
     (tmp_path / 'a.png').write_bytes(by_pillow(gray((GRAY12 >> 4).astype(np.uint8)), 'PNG'))
     assert measured(tmp_path, MINMAX) is None

@@ -1,4 +1,5 @@
 """Damaged files: what is left of them, or the true reason in one line."""
+import io
 import os
 import struct
 import subprocess
@@ -46,6 +47,23 @@ def test_ends_that_are_missing(tmp_path, name, capfd, monkeypatch):
     if name != 'progressive.jpg':       # whose first scans show all of it
         with pytest.raises(UnreadableImage, match=r'truncated: .* of its 128 rows are missing'):
             read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK', 'progressive'])
+@pytest.mark.parametrize('plain', [255, 128])
+def test_a_plain_lower_part_is_not_missing(mode, plain):
+    """White, or the very gray that stands for what is missing."""
+    picture = SMOOTH.copy()
+    picture[64:] = plain
+    picture = Image.fromarray(picture).convert('RGB' if mode == 'progressive' else mode)
+    file = io.BytesIO()
+    picture.save(file, 'JPEG', quality=95, progressive=mode == 'progressive')
+    whole = decode('x.jpg', file.getvalue())
+    for cut in (1, 2):
+        assert np.array_equal(decode('x.jpg', file.getvalue()[:-cut]), whole)
+    if mode != 'progressive':
+        with pytest.raises(UnreadableImage, match=r'truncated: \d+ of its 128 rows are missing'):
+            decode('x.jpg', file.getvalue()[:len(file.getvalue()) // 2])
 
 
 def jpeg_of(marker, bits):

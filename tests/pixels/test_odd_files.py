@@ -191,12 +191,58 @@ def test_values_that_are_none():
     assert_shows(named, gray(expected), PixelRule((0, 4000)))
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, np.uint32, np.float32])
+def test_colors_that_are_not_rgb(kind):
+    """Red, written as CMYK and with alpha of both kinds, is red whatever its depth."""
+    full = np.iinfo(kind).max if np.dtype(kind).kind == 'u' else 1
+    rule = PixelRule((0, int(full))) if np.dtype(kind).itemsize > 2 else PLAIN
+
+    def shows(expected, color, **options):
+        values = (np.ones((8, 8, 1)) * color * full).astype(kind)
+        assert_shows(tiff(values, planarconfig='contig', **options),
+                     np.full((8, 8, 3), expected, np.uint8), rule, tolerance=1)
+
+    shows((255, 0, 0), (0, 1, 1, 0), photometric='separated')
+    shows((128, 0, 0), (0, 1, 1, .5), photometric='separated')
+    shows((255, 128, 128), (0, 1, 1, 0, .5), photometric='separated', extrasamples=['unassalpha'])
+    shows((255, 128, 128), (.5, 0, 0, .5), photometric='rgb', extrasamples=['assocalpha'])
+    shows((191, 128, 128), (.5, 0, 0, .5), photometric='rgb', extrasamples=['unassalpha'])
+    shows((191,) * 3, (.25, .5), photometric='minisblack', extrasamples=['assocalpha'])
+
+
+def test_deep_colors_of_another_kind_are_refused_by_name():
+    values = RANDOM.integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+    for kind in ('cielab', 'ycbcr'):
+        data = tiff(values, photometric=kind)
+        with pytest.raises(UnreadableImage, match=f'{kind.upper()} colors, 3 bands of 16 bits'):
+            decode('x', data)
+        assert_shows(data, (values >> 8).astype(np.uint8), PixelRule(bands=(1, 2, 3)))
+
+
+def test_no_data_is_black_whatever_zero_means():
+    values = np.linspace(0, 10, 600, dtype=np.float32).reshape(20, 30)
+    values[0, 5:7] = -9999, np.nan
+    data = tiff(values, photometric='miniswhite', extratags=[(42113, 's', 0, '-9999', True)])
+    expected = 255 - np.floor(255 * values.astype(float).clip(0, 10) / 10 + 0.5)
+    expected[0, 5:7] = 0
+    assert_shows(data, gray(expected.astype(np.uint8)), PixelRule((0, 10)), tolerance=1)
+    full = np.where(GRAY16 > 40000, 65535, GRAY16)
+    named = tiff(full, photometric='minisblack', extratags=[(42113, 's', 0, '65535', True)])
+    assert_shows(named, gray(np.where(GRAY16 > 40000, 0, GRAY16 >> 8).astype(np.uint8)))
+
+
 def test_formats_that_state_their_range():
     pgm = b'P5 30 20 4095\n' + GRAY12.astype('>u2').tobytes()
     assert_shows(pgm, gray((GRAY12.astype(np.int64) * 65535 // 4095 >> 8).astype(np.uint8)),
                  tolerance=1)
-    assert_shows(pgm, gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8)),
-                 PixelRule((0, 8000)))
+    rule = PixelRule((0, 8000))
+    expected = gray(np.floor(255 * GRAY12.astype(float) / 8000 + .5).astype(np.uint8))
+    assert_shows(pgm, expected, rule)
+    text = ' '.join(map(str, GRAY12.ravel()))
+    for end in ('', '\n'):
+        assert_shows(f'P2\n# 12 bits\n30 20\n4095\n{text}{end}'.encode(), expected, rule)
+    colors = decode('x', b'P3 2 1 4095 4095 2048 1024 0 8 5000', PixelRule((0, 4095)))
+    assert colors.tolist() == [[[255, 128, 64], [0, 0, 255]]]
     jp2 = by_pillow(GRAY16, 'JPEG2000')
     assert_shows(jp2, gray((GRAY16 >> 8).astype(np.uint8)))
 

@@ -13,6 +13,7 @@ from labelled_photos import (
 
 from densessl.errors import UsageError
 from densessl.finetune.downstream_config import read_downstream_config
+from densessl_plugins.mmdet.labels.label_layouts import find_layout
 
 BOX = [5, 6, 25, 18]              # the same, as left, top, right, bottom
 VOC = 'faster_rcnn_c4_r18_voc'
@@ -52,6 +53,14 @@ def test_images_of_the_other_part_are_not_taken(tmp_path):
     shutil.rmtree(root / 'images/val')       # images/train has a 1.jpg, too
     with pytest.raises(UsageError, match=r'no images that annotations/instances_val\.json names'):
         set_up(root)
+
+
+def test_label_maps_are_not_taken_for_images(tmp_path):
+    root = write_coco(tmp_path, [[BOX]])
+    shutil.copytree(root / 'images' / 'train', root / 'gt')
+    for split in ('train', 'val'):
+        (root / 'images' / split).rename(root / f'photos_{split}')
+    assert find_layout(root, {}).train.images == str(root / 'photos_train')
 
 
 def test_names_with_folders_of_another_machine(tmp_path):

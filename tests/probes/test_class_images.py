@@ -1,12 +1,16 @@
 """Images in classes: splits that are functions of names, crops that are functions of positions."""
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from densessl.errors import UsageError
 from densessl.images.find import find_images
+from densessl.labels.class_labels import class_labels
+from densessl.labels.pixel_labels import at_size
+from densessl.pixels.scaled_size import scaled_size
 from densessl.probes.class_images import (
     CentralCrops,
     RandomCrops,
@@ -77,6 +81,33 @@ def test_a_split_of_the_users_own_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(('first', 'second'), [
+    ('training', 'testing'), ('Train', 'Val'), ('train', 'dev'), ('train', 'validate'),
+    ('TRAIN', 'EVAL'), ('train', 'test')])
+def test_splits_by_other_words_are_no_classes(tmp_path, first, second):
+    for name in (first, second):
+        draw_classes(tmp_path / name, 2, ('cat', 'dog', 'fox'))
+    train, val = find_class_images(tmp_path)
+    assert train.names == val.names == ['cat', 'dog', 'fox'] and (len(train), len(val)) == (6, 6)
+    with pytest.raises(UsageError, match=rf'folders of splits \({min(first, second)}, .*not of'):
+        class_labels(find_images(tmp_path))         # as pretraining with classes reads it
+
+
+def test_splits_of_no_known_name_are_refused_or_said(tmp_path, capsys):
+    for name in ('train2017', 'my_val'):
+        draw_classes(tmp_path / 'a' / name, 2)
+    with pytest.raises(UsageError, match=r'folders of splits \(.*name them train and val'):
+        find_class_images(tmp_path / 'a')
+    for name in ('sketches', 'photos'):
+        draw_classes(tmp_path / 'b' / name, 2)
+    assert find_class_images(tmp_path / 'b')[0].names == ['photos', 'sketches']
+    assert 'are the folders photos, sketches … of' in (said := capsys.readouterr().err)
+    assert 'not those that all of them hold (blue, red …)' in said
+    draw_classes(tmp_path / 'c', 2, ('train', 'tram'))      # a class may be so called
+    assert find_class_images(tmp_path / 'c')[0].names == ['train', 'tram']
+    assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize(('first', 'second'), [
     ('images/train', 'labels/train'), ('leftImg8bit/val', 'gtFine/val'),
     ('JPEGImages', 'SegmentationClass'),
     ('VOCdevkit/VOC2012/JPEGImages', 'VOCdevkit/VOC2012/SegmentationClass')])
@@ -94,6 +125,27 @@ def test_every_class_is_in_both_parts_or_it_is_said_why_not(tmp_path):
         held_out(['a', 'b', 'c'], np.array([0, 0, 1]))
     with pytest.raises(UsageError, match='no folder'):
         find_class_images(tmp_path / 'nowhere')
+
+
+def test_a_long_picture_is_not_resized_as_a_whole(monkeypatch):
+    """One row of 40000 pixels fits into 200 bytes; at a short side of 256 it would be 8 GB."""
+    resize = cv2.resize
+
+    def checked(image, size, **options):
+        assert size[0] * size[1] < 1 << 22
+        return resize(image, size, **options)
+
+    monkeypatch.setattr(cv2, 'resize', checked)
+    row = np.zeros((1, 40000, 3), np.uint8)
+    row[:, 20000:] = 255
+    for image, half in ((row, np.s_[:, 112:]), (row.transpose(1, 0, 2), np.s_[112:])):
+        crop = central_crop(image, 224)
+        assert crop.shape == (224, 224, 3) and crop[half].min() >= 127 > crop[0, 0, 0] + 50
+    label = np.zeros((1, 40000), np.uint8)
+    resized, small = at_size(row, label, 64, 32, square=False)
+    assert resized.shape == (3, 64, 16 * 64) and small.shape == (16, 16 * 16)
+    assert scaled_size((40000, 1), 64, 32) == (1024, 64)
+    assert scaled_size((375, 500), 512, 32) == (512, 672)
 
 
 def test_a_central_crop_is_central():

@@ -56,6 +56,13 @@ def test_sheet_has_a_row_a_sample_and_is_the_same_again(config, scenes, tmp_path
     assert not (tmp_path / 'cache').exists(), 'a picture builds no mask store'
 
 
+def test_a_picture_of_one_row_has_its_place_on_the_sheet(tmp_path):
+    (tmp_path / 'rows').mkdir()
+    for i in range(2):
+        cv2.imwrite(f'rows/{i}.png', np.full((1, 4000, 3), 90, np.uint8))
+    assert main(['views', 'small/simclr_r18', '--data', 'rows', '-n', '1', '--out', 'x.png']) == 0
+
+
 def test_views_on_the_sheet_are_those_of_training(scenes, monkeypatch):
     """Panels show the pixels and region outlines of the run's first samples, in their order."""
     shown = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from densessl.errors import UsageError
 from densessl.images.image_list import EXTENSIONS
+from densessl.images.told_by_names import holds_labels
 from densessl_plugins.mmdet.labels.annotations import read_annotations
 from densessl_plugins.mmdet.labels.label_files import files_by_stem, year_folders, year_lists
 from densessl_plugins.mmdet.labels.label_source import LabelSource
@@ -112,6 +113,7 @@ def _image_folder(root: Path, path: Path, split: str, configured: Configured) ->
     tried += [path.parent, root, path.parent / 'images', *sorted(
         folder for base in (root, root / 'images') if base.is_dir()
         for folder in base.iterdir() if folder.is_dir() and not folder.name.startswith('.')
+        and not holds_labels(folder.name)
         and not any(_names(word, folder.name) for word in others))]   # names may occur in both
     names = _first_names(path)
     for shorten in (False, True):
