@@ -10,7 +10,9 @@ import pytest
 from pycocotools import mask as rle
 
 from densessl.cli import main
+from densessl.errors import UsageError
 from densessl.labels.coco_pixels import draw
+from densessl.labels.from_coco import draw_label_maps
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.pixel_labels import find_pixel_labels
 
@@ -91,6 +93,58 @@ def test_compressed_run_lengths_are_those_of_cocos_code(seed):
     text = rle.encode(mask)['counts'].decode()
     shape = {'class': 1, 'crowd': False, 'shape': {'size': [37, 53], 'counts': text}}
     assert np.array_equal(draw(37, 53, [shape], 'x.json'), mask)
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
+
+
+def test_images_that_are_in_out_themselves_stay(data, capsys):
+    for split in ('train', 'val'):
+        (data / 'images').mkdir(exist_ok=True)
+        (data / f'{split}2017').rename(data / 'images' / split)
+    before = contents(data)
+    assert main(['make_label_maps', str(data), str(data)]) == 2
+    assert 'images/train/train.jpg is there already' in capsys.readouterr().err
+    assert contents(data) == before and not any(path.is_symlink() for path in data.rglob('*'))
+
+
+@pytest.mark.parametrize('taken', [
+    'images/train/train.jpg', 'labels/val/val.png', 'classes.json'])
+def test_files_of_others_are_not_replaced(data, taken, tmp_path, capsys):
+    out = tmp_path / 'out'
+    (out / taken).parent.mkdir(parents=True)
+    (out / taken).write_text('{"classes": ["mine", "own"]}')
+    before = contents(tmp_path)
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f'densessl make_label_maps: {out / taken} is there already and densessl make_label_maps '
+        f'did not write it (1 in all): name another folder for the label maps\n')
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_was_left_half_drawn_is_not_read(data, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out)]) == 0
+    with monkeypatch.context() as patch:
+        patch.delattr('densessl.pixels.label_png.encode')
+        with pytest.raises(AttributeError):
+            draw_label_maps(data, out, ['dog'])
+    with pytest.raises(UsageError, match=r'classes\.json must be'):
+        find_pixel_labels(out)
+    assert main(['make_label_maps', str(data), str(out)]) == 0      # it is this command's own
+    assert len(find_pixel_labels(out).names) == 4
+
+
+def test_a_photo_put_in_place_of_a_link_stays(data, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out)]) == 0
+    link = out / 'images/val/val.jpg'
+    link.unlink()
+    link.write_bytes(b'a photo')
+    before = contents(out)
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert str(link) in capsys.readouterr().err and contents(out) == before
 
 
 def test_what_is_missing_is_named(data, tmp_path, capsys):
