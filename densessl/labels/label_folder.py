@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.bounds import allows, whole
+from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import SPLITS, require
@@ -15,6 +16,7 @@ from densessl.labels.label_ids import IGNORED, LabelOptions, MapMeaning
 from densessl.pixels.file_kinds import is_clutter
 
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
+COLORS = Sequence[tuple[whole(0, 255), whole(0, 255), whole(0, 255)]]
 Pair = tuple[Path, Path]
 
 
@@ -165,6 +167,11 @@ def _read_classes(path: Path) -> tuple[list[str], dict[str, Any]]:
         palette = content.get('palette')
         names = class_names(content['classes'] if 'classes' in content else {
             key: value for key, value in content.items() if key != 'palette'})
+        # a library that gets text in its place takes it for a file or an address, and reads it
+        if palette not in (None, []) and not (allows(COLORS, palette)
+                                              and len(palette) == len(names)):
+            raise ValueError(f'palette must be one [r, g, b] of 0 to 255 for each of the '
+                             f'{len(names)} classes, not {shown(palette)}')
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f'{path} must be {{"classes": [names …]}}, {{"0": "name", …}} or '
                          f'{{"name": 0, …}}: {error}') from error

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.weights import apply_recipe
@@ -73,6 +74,21 @@ def test_names_come_from_classes_json(folder):
     assert cfg.model.decode_head.num_classes == 12
     assert dataset(cfg).metainfo['classes'] == names
     assert dataset(cfg).metainfo['palette'][3] == [3, 3, 3]
+
+
+@pytest.mark.parametrize('palette', [
+    'http://127.0.0.1:9/colors.txt', 'FILE', ['FILE'] * 12, [['r', 'g', 'b']] * 12, [[0, 0, 0]],
+    [[0, 0, 256]] * 12, [[0, 0, 0.5]] * 12, [[0, 0]] * 12, [[True, 0, 0]] * 12, {'0': [0, 0]}, 0],
+    ids=str)
+def test_a_palette_is_colors_and_names_no_file(folder, palette, tmp_path, capsys):
+    (tmp_path / 'secret.txt').write_text('do not print me')
+    content = json.dumps({'classes': [f'thing {i}' for i in range(12)], 'palette': palette})
+    (folder / 'classes.json').write_text(content.replace('FILE', str(tmp_path / 'secret.txt')))
+    assert main(['check', TWIN, '--data-root', str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert 'do not print' not in error and len(error.splitlines()) == 1
+    assert f'{folder}/classes.json must be' in error and (
+        'palette must be one [r, g, b] of 0 to 255 for each of the 12 classes, not' in error)
 
 
 @pytest.mark.parametrize('content', [
