@@ -95,6 +95,64 @@ def test_compressed_run_lengths_are_those_of_cocos_code(seed):
     assert np.array_equal(draw(37, 53, [shape], 'x.json'), mask)
 
 
+def list_images(data, names, written=str):
+    """Have both splits list ``names``, each with the objects of the one image there was."""
+    for split in ('train', 'val'):
+        path = data / 'annotations' / f'instances_{split}2017.json'
+        content = json.loads(path.read_text())
+        photo = data / f'{split}2017' / f'{split}.jpg'
+        for name in names:
+            (photo.parent / name).parent.mkdir(exist_ok=True)
+            shutil.copy(photo, photo.parent / name)
+        content['images'] = [{**content['images'][0], 'id': i, 'file_name': written(name)}
+                             for i, name in enumerate(names)]
+        content['annotations'] = [{**one, 'image_id': i} for i in range(len(names))
+                                  for one in content['annotations']]
+        path.write_text(json.dumps(content))
+
+
+def test_images_keep_their_subfolders(data, tmp_path):
+    list_images(data, ['x/1.jpg', 'x-1.jpg'])
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    pairs = find_pixel_labels(tmp_path / 'out').pairs['val']
+    assert [image.relative_to(tmp_path / 'out/images/val').as_posix() for image, _ in pairs] == [
+        'x/1.jpg', 'x-1.jpg'] and all(label.is_file() for _, label in pairs)
+
+
+def test_two_images_of_one_label_map_are_refused(data, tmp_path, capsys):
+    list_images(data, ['x/a.jpg', 'x/b.jpg', 'x/a.png'])
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 2
+    assert capsys.readouterr().err == (
+        f'densessl make_label_maps: a.jpg and a.png in {data}/train2017/x would share the label '
+        f'map a.png; rename one of them or leave it out\n')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('written', ['./{}', 'x/../{}', './/{}'])
+def test_names_are_the_same_however_written(data, written, tmp_path, capsys):
+    list_images(data, ['a.jpg', 'b.jpg'], lambda name: written.format(name) if name == 'a.jpg'
+                else name)
+    (data / 'val2017/x').mkdir()
+    (data / 'train2017/x').mkdir()
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert 'val: 2 images with label maps' in capsys.readouterr().out
+    for name in 'ab':
+        assert set(cv2.imread(str(tmp_path / f'out/labels/val/{name}.png'), -1).ravel()) == {
+            0, 1, 2, 3, IGNORED}
+
+
+def test_an_image_that_is_listed_twice_has_the_objects_of_both(data, tmp_path):
+    list_images(data, ['a.jpg', 'b.jpg'], lambda name: 'a.jpg' if name == 'a.jpg' else './a.jpg')
+    for path in (data / 'annotations').iterdir():
+        content = json.loads(path.read_text())
+        content['annotations'] = [one for one in content['annotations']
+                                  if one['image_id'] == (one['category_id'] == 3)]
+        path.write_text(json.dumps(content))
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert set(cv2.imread(str(tmp_path / 'out/labels/val/a.png'), -1).ravel()) == {
+        0, 1, 2, 3, IGNORED}
+
+
 def contents(root):
     return {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
 
