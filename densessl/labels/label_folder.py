@@ -1,6 +1,7 @@
 """A folder of images with PNG label maps: which map is whose, and what the ids mean."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 from densessl.bounds import allows, whole
 from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
+from densessl.images.find import names_below
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import SPLITS, require
 from densessl.labels.file_facts import MISSING, open_files
 from densessl.labels.label_ids import IGNORED, LabelOptions, MapMeaning
-from densessl.pixels.file_kinds import is_clutter
 
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
 COLORS = Sequence[tuple[whole(0, 255), whole(0, 255), whole(0, 255)]]
@@ -73,14 +74,11 @@ def stray_labels(labels: Path, used: Iterable[Path]) -> list[str]:
     return [str(path) for path in visible_files(labels, {'.png'}) if path not in known]
 
 
-def visible_files(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """The files below ``folder`` with one of ``suffixes``, in order; without what is hidden, such
-    as the ``._NAME`` of another system or the copies that notebooks keep."""
-    for path in sorted(folder.rglob('*')):
-        inner = path.relative_to(folder)
-        if path.suffix.lower() in suffixes and not is_clutter(str(inner)) and not any(
-                part.startswith('.') for part in inner.parts):
-            yield path
+def visible_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files below ``folder``, if it is there, of :func:`~densessl.images.find.names_below`, in
+    order."""
+    names = names_below(folder, suffixes) if folder.is_dir() else ()
+    return sorted(folder / os.fsdecode(name) for name in names)
 
 
 def ignored_ids(ignore: Any) -> set[int]:

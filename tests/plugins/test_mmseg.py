@@ -13,6 +13,7 @@ from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.weights import apply_recipe
+from densessl.labels.pixel_labels import find_pixel_labels
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.translate import counterpart, translate
 
@@ -107,6 +108,20 @@ def test_ids_that_a_mapping_leaves_out_keep_their_place(folder):
     cfg, _ = read(folder)
     assert dataset(cfg).metainfo['classes'] == [
         'ground', *(f'class {number}' for number in range(1, 11)), 'sky']
+
+
+def test_linked_subfolders_count_and_loops_end(folder, tmp_path_factory):
+    far = tmp_path_factory.mktemp('far')
+    for kind in ('images', 'labels'):
+        (folder / kind / 'train/sub').rename(far / kind)
+        (folder / kind / 'train/sub').symlink_to(far / kind)
+        (far / kind / 'loop').symlink_to(folder / kind / 'train')
+    assert read(folder)[1] == [f'{folder}: 2 training and 2 validation images, 3 classes']
+    assert len(dataset(read(folder)[0])) == 2
+    pairs = find_pixel_labels(folder).pairs['train']
+    assert [path.relative_to(folder).as_posix() for pair in pairs for path in pair] == [
+        'images/train/a.jpg', 'labels/train/a.png',
+        'images/train/sub/b.png', 'labels/train/sub/b.png']
 
 
 def label(folder, name='train/a.png'):
