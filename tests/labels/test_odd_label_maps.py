@@ -69,3 +69,14 @@ def test_a_palette_of_few_bits_is_read(tmp_path):
         ids.save(label, bits=2)
         assert label.read_bytes()[24] == 2
     assert list(faults_of(tmp_path)) == [[], []]
+
+
+def test_two_images_of_one_label_map_are_named(tmp_path):
+    image, _ = draw(tmp_path, 'folder', 2)[0]
+    twins = [image.with_suffix(suffix) for suffix in ('.JPEG', '.png')]
+    for twin in twins:
+        Image.open(image).save(twin)
+    first, *others = sorted([image, *twins])
+    for faults in faults_of(tmp_path):
+        assert faults == [f'{other} has the label map of {first}, too; rename one of them or '
+                          f'remove it' for other in others]
