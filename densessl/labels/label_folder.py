@@ -17,7 +17,8 @@ from densessl.labels.file_facts import MISSING, open_files
 from densessl.labels.label_ids import IGNORED, LabelOptions, MapMeaning
 
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
-COLORS = Sequence[tuple[whole(0, 255), whole(0, 255), whole(0, 255)]]
+LabelId = whole(0, 255)
+COLORS = Sequence[tuple[LabelId, LabelId, LabelId]]
 Pair = tuple[Path, Path]
 
 
@@ -84,8 +85,9 @@ def visible_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 def ignored_ids(ignore: Any) -> set[int]:
     """The ids of pixels without label, from an id, a list of ids or None."""
     values = [] if ignore is None else ignore if isinstance(ignore, (list, tuple)) else [ignore]
-    if not all(isinstance(value, int) for value in values):
-        raise UsageError(f'labels.ignore must be an id or a list of ids, not {ignore!r}')
+    if not allows(list[LabelId], values):
+        raise UsageError(f'labels.ignore must be an id from 0 to 255 or a list of such, not '
+                         f'{ignore!r}')
     return set(values)
 
 
@@ -93,13 +95,13 @@ def id_map(given: Any, option: str) -> dict[int, int]:
     """``{id in the files: id that is meant}`` of pairs or of such a dict, checked."""
     try:
         found = dict(given or {})
-        wrong = [value for pair in found.items() for value in pair
-                 if not isinstance(value, int) or not 0 <= value <= 255]
+        right = allows(Mapping[LabelId, LabelId], found) and (
+            isinstance(given, Mapping) or len(found) == len(given or ()))
     except (TypeError, ValueError):
-        wrong = [given]
-    if wrong:
+        right = False
+    if not right:
         raise UsageError(f'{option} must be pairs of ids from 0 to 255, [[in the files, meant], …] '
-                         f'such as [[255, 1]], not {given!r}')
+                         f'such as [[255, 1]], each id in the files once, not {given!r}')
     return found
 
 

@@ -148,8 +148,12 @@ def test_a_wrong_folder_is_one_clear_line(folder, spoil, words):
 def test_one_class_is_too_few(folder):
     with pytest.raises(UsageError, match=r'hold 1 class \(ids \[0\]'):
         read(folder, {'labels.ignore': [3, 11]})
-    with pytest.raises(UsageError, match='must be an id or a list of ids'):
-        read(folder, {'labels.ignore': 'void'})
+
+
+@pytest.mark.parametrize('ignore', ['void', -1, 300, [3, 256], [True]])
+def test_what_is_ignored_must_be_an_id(folder, ignore):
+    with pytest.raises(UsageError, match=r'labels\.ignore must be an id from 0 to 255 or a list'):
+        read(folder, {'labels.ignore': ignore})
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason='needs the shared data (camvid)')

@@ -205,6 +205,20 @@ def test_a_linked_city_counts(tmp_path):
     assert not check_data(label_reports(data)).faults and not any(data.strays.values())
 
 
+@pytest.mark.parametrize(('folders', 'name'), [
+    (('leftImg8bit', 'gtFine'), 'Cityscapes'),
+    (('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'), 'PASCAL VOC')])
+@pytest.mark.parametrize('given', [{'ignore': [3]}, {'ignore': [255, 3]}, {'moved': {1: 2}}])
+def test_what_does_nothing_to_a_public_layout_is_refused(folders, name, given, tmp_path):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(UsageError, match=f'is laid out as {name}, whose ids are known: ids to '
+                                         f'ignore or to map do nothing there; leave them out'):
+        find_pixel_labels(tmp_path, **given)
+    with pytest.raises(UsageError, match=r'no images for|has no ImageSets'):
+        find_pixel_labels(tmp_path, [255])
+
+
 def test_what_is_no_layout_is_said_in_one_line(tmp_path, label_folder):
     with pytest.raises(UsageError, match='none of the known layouts'):
         find_pixel_labels(tmp_path)
