@@ -62,10 +62,10 @@ def _places(out: Path, split: str, labelled: Labelled) -> list[tuple[Path, Path]
 
 def _require_room(out: Path, places: Sequence[Path]) -> None:
     """Raise UsageError if a file is in the way that an earlier call for ``out`` did not write."""
-    named, images = out / 'classes.json', out / 'images'
+    named = out / 'classes.json'
     own = (json_object(named) or {}).get('drawn_by') == DRAWN_BY
     taken = [path for path in (named, *places) if os.path.lexists(path) and not (
-        own and (path.is_symlink() or not path.is_relative_to(images)))]
+        own and (path.is_symlink() or not path.is_relative_to(out / 'images')))]
     if taken:
         raise UsageError(f'{taken[0]} is there already and {DRAWN_BY} did not write it '
                          f'({len(taken)} in all): name another folder for the label maps')

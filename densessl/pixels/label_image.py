@@ -18,10 +18,7 @@ _FORMATS = ('PNG', 'TIFF', 'BMP', 'GIF', 'WEBP', 'JPEG', 'PPM')
 
 def read_label_image(path: str | Path, exact: bool = False) -> np.ndarray:
     """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
-    palette's indices count, not its colors.
-
-    Args:
-        exact: refuse gray values that Pillow, and with it other libraries, multiplies or inverts.
+    palette's indices count, not its colors. ``exact`` refuses grays that libraries would change.
 
     Raises:
         ValueError: the file cannot be read, is not an image, is damaged, or has more than
