@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,11 @@ Positive = Annotated[float, Range(above=0, most=10 ** 6)]
 ALLOWED = {'size': whole(32, 2 ** 13), 'epochs': whole(1, 10 ** 6), 'batch': whole(2, 2 ** 20),
            'lr': Positive, 'temperature': Positive, 'decay': Annotated[float, Range(0, 10 ** 6)],
            'workers': whole(0, 2 ** 10), 'seed': Seed, 'neighbors': whole(1, 2 ** 31 - 1),
-           'stage': whole(-100, 100)}
+           'stage': whole(-100, 100), 'ignore': Sequence[whole(0, 255)]}
 OF_KIND = {'decay': 'dense', 'epochs': 'finetune', 'lr': 'finetune', 'batch': 'finetune',
-           'neighbors': 'knn', 'temperature': 'knn'}
+           'neighbors': 'knn', 'temperature': 'knn', **dict.fromkeys(
+               ('fraction', 'square', 'stage', 'ignore', 'map', 'check'), 'dense')}
+UNSET = {'fraction': 1.0, 'square': False, 'stage': -1, 'ignore': [255], 'map': [], 'check': True}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +78,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure; print a line for each backbone, and a table of several."""
     from dataclasses import fields
 
+    from densessl.labels.label_folder import id_map
     from densessl.probes.differences import words
     from densessl.probes.probe import Probe, run_probe
     _check(args)
-    given = {**vars(args), 'map': dict(args.map), 'value_range': None, **pixel_arguments(args)}
+    given = {**vars(args), 'map': id_map(args.map, '--map'), 'value_range': None,
+             **pixel_arguments(args)}
     probe = Probe(**{field.name: given[field.name] for field in fields(Probe)})
     out = args.out or Path('work_dirs') / f'probe-{args.kind}-{Path(args.data).name}.json'
     results = run_probe(probe, args.backbones, architecture=args.backbone_type, out=out,
@@ -99,12 +104,10 @@ def _check(args: argparse.Namespace) -> None:
         if (value := getattr(args, name)) is not None:
             check_value(f'--{name}', value, kind)
     check_fraction(args.fraction)
-    if args.fraction < 1 and args.kind != 'dense':
-        raise UsageError(f'--fraction {args.fraction:g} does nothing with --kind {args.kind}: it '
-                         f'is of the label maps of --kind dense')
     for name, kind in OF_KIND.items():
-        if getattr(args, name) is not None and kind != args.kind:
-            raise UsageError(f'--{name} does nothing with --kind {args.kind}')
+        if getattr(args, name) != UNSET.get(name) and kind != args.kind:
+            raise UsageError(f'--{name.replace("check", "no-check")} does nothing with --kind '
+                             f'{args.kind}: it is of --kind {kind}')
 
 
 def _print_table(results: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def find_images(source: str | Path) -> ImageList:
     if tar_index.is_written(source):
         return tar_index.open_shards(source)
     if source.is_dir():
-        names = sorted(_walk(os.fsencode(source), b'', ()))
+        names = sorted(names_below(source, EXTENSIONS))
         if names:
             return ImageList.of(source, source, names)
         shards = tar_index.find_tars(source)
@@ -54,15 +54,17 @@ def find_images(source: str | Path) -> ImageList:
         raise UsageError(f'cannot read {source}: {error.strerror}') from error
 
 
-def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
-    """Names of the images under ``folder``; ``above`` are the inodes of the folders around it."""
-    suffixes = tuple(os.fsencode(extension) for extension in EXTENSIONS)
+def names_below(folder: Path | bytes, suffixes: Iterable[str], prefix: bytes = b'',
+                above: tuple[tuple[int, int], ...] = ()) -> Iterator[bytes]:
+    """Names of the files under ``folder`` and linked folders with one of ``suffixes``, without what
+    is hidden or clutter; ``above`` are the inodes of the folders around it."""
+    endings = tuple(os.fsencode(suffix) for suffix in suffixes)
     try:
         state = os.stat(folder)
         inode = (state.st_dev, state.st_ino)
         if inode in above:          # a link to a folder that contains it: already being searched
             return
-        with os.scandir(folder) as entries:
+        with os.scandir(os.fsencode(folder)) as entries:
             found = [entry for entry in entries if not entry.name.startswith(b'.')
                      and not is_clutter(os.fsdecode(entry.name))]
     except OSError as error:
@@ -71,9 +73,9 @@ def _walk(folder: bytes, prefix: bytes, above: tuple[tuple[int, int], ...]) -> I
     for entry in found:
         name = prefix + entry.name
         if _is_folder(entry):
-            yield from _walk(entry.path, name + b'/', (*above, inode))
+            yield from names_below(entry.path, suffixes, name + b'/', (*above, inode))
         # a broken link counts: it is reported as unreadable instead of silently left out
-        elif name.lower().endswith(suffixes) and (entry.is_symlink() or entry.is_file()):
+        elif name.lower().endswith(endings) and (entry.is_symlink() or entry.is_file()):
             yield name
 
 

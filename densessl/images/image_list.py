@@ -165,6 +165,5 @@ def own_keys(images: ImageList, key_of: Callable[[str], str], would: str) -> Ite
         other = owners.setdefault(key, i)
         if other != i:
             raise UsageError(f'{images.name(other)} and {images.name(i)} in {images.root} would '
-                             f'{would.format(key)}; rename one of them or leave it out by a list '
-                             f'of paths')
+                             f'{would.format(key)}; rename one of them or leave it out')
     return owners

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,11 @@ def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
             shape = {'class': classes[one['category_id']], 'crowd': bool(one.get('iscrowd')),
                      'shape': one['segmentation']}
             objects.setdefault(one['image_id'], []).append(shape)
-        by_name = {str(image['file_name']): (int(image['height']), int(image['width']),
-                                             objects.get(image['id'], []))
-                   for image in content['images']}
+        by_name: dict[str, tuple[int, int, list[dict[str, Any]]]] = {}
+        for image in content['images']:     # a file may be listed twice
+            entry = by_name.setdefault(normpath(str(image['file_name'])),
+                                       (int(image['height']), int(image['width']), []))
+            entry[2].extend(objects.get(image['id'], []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f'{path} cannot be used as annotations of objects in COCO\'s format: '
                          f'{type(error).__name__}: {error}') from error
@@ -69,9 +72,8 @@ def read_coco_pixels(path: Path, chosen: Sequence[str] | None = None
                          f'{MOST_CLASSES}')
     images, found = find_images(path), []
     for i in range(len(images)):
-        entry = by_name.get(images.name(i))
-        if entry is not None:
-            found.append((images.path(i), partial(draw, *entry, str(path))))
+        if images.name(i) in by_name:
+            found.append((images.path(i), partial(draw, *by_name[images.name(i)], str(path))))
     if not found:
         raise UsageError(f'{path} names no images that are there')
     return [BACKGROUND, *names], found

@@ -87,10 +87,15 @@ def check_data(reports: Iterable[DataReport], drawn: Collection[str] | None = No
     facts = open_files(kinds.items(), rule=rule, what='opening labelled files', progress=progress)
     check = DataCheck(len(facts))
     for report, samples in used:
+        owners: dict[tuple[str, str], str] = {}
         for image, *maps in samples:
             _judge_image(image, facts, check)
             for label in maps:
                 _judge_map(image, label, report, facts, check)
+                other = owners.setdefault((label, os.path.splitext(image)[0]), image)
+                if other != image:
+                    check.faults.append(FileFault(image, f'has the label map of {other}, too; '
+                                                         f'rename one of them or remove it'))
         _judge_all(report, [label for _, *maps in samples for label in maps], facts, check)
     _judge_rare(used, facts, check)
     for name in ('faults', 'doubtful', 'odd'):       # a file may be in several parts

@@ -1,20 +1,24 @@
 """A folder of images with PNG label maps: which map is whose, and what the ids mean."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.bounds import allows, whole
+from densessl.errors import UsageError, shown
 from densessl.files.json_files import parse_json
+from densessl.images.find import names_below
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import SPLITS, require
 from densessl.labels.file_facts import MISSING, open_files
 from densessl.labels.label_ids import IGNORED, LabelOptions, MapMeaning
-from densessl.pixels.file_kinds import is_clutter
 
 LAYOUT = 'images/{train,val}/NAME.jpg (or .png …) and labels/{train,val}/NAME.png'
+LabelId = whole(0, 255)
+COLORS = Sequence[tuple[LabelId, LabelId, LabelId]]
 Pair = tuple[Path, Path]
 
 
@@ -71,21 +75,19 @@ def stray_labels(labels: Path, used: Iterable[Path]) -> list[str]:
     return [str(path) for path in visible_files(labels, {'.png'}) if path not in known]
 
 
-def visible_files(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """The files below ``folder`` with one of ``suffixes``, in order; without what is hidden, such
-    as the ``._NAME`` of another system or the copies that notebooks keep."""
-    for path in sorted(folder.rglob('*')):
-        inner = path.relative_to(folder)
-        if path.suffix.lower() in suffixes and not is_clutter(str(inner)) and not any(
-                part.startswith('.') for part in inner.parts):
-            yield path
+def visible_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files below ``folder``, if it is there, of :func:`~densessl.images.find.names_below`, in
+    order."""
+    names = names_below(folder, suffixes) if folder.is_dir() else ()
+    return sorted(folder / os.fsdecode(name) for name in names)
 
 
 def ignored_ids(ignore: Any) -> set[int]:
     """The ids of pixels without label, from an id, a list of ids or None."""
     values = [] if ignore is None else ignore if isinstance(ignore, (list, tuple)) else [ignore]
-    if not all(isinstance(value, int) for value in values):
-        raise UsageError(f'labels.ignore must be an id or a list of ids, not {ignore!r}')
+    if not allows(list[LabelId], values):
+        raise UsageError(f'labels.ignore must be an id from 0 to 255 or a list of such, not '
+                         f'{ignore!r}')
     return set(values)
 
 
@@ -93,13 +95,13 @@ def id_map(given: Any, option: str) -> dict[int, int]:
     """``{id in the files: id that is meant}`` of pairs or of such a dict, checked."""
     try:
         found = dict(given or {})
-        wrong = [value for pair in found.items() for value in pair
-                 if not isinstance(value, int) or not 0 <= value <= 255]
+        right = allows(Mapping[LabelId, LabelId], found) and (
+            isinstance(given, Mapping) or len(found) == len(given or ()))
     except (TypeError, ValueError):
-        wrong = [given]
-    if wrong:
+        right = False
+    if not right:
         raise UsageError(f'{option} must be pairs of ids from 0 to 255, [[in the files, meant], …] '
-                         f'such as [[255, 1]], not {given!r}')
+                         f'such as [[255, 1]], each id in the files once, not {given!r}')
     return found
 
 
@@ -165,6 +167,11 @@ def _read_classes(path: Path) -> tuple[list[str], dict[str, Any]]:
         palette = content.get('palette')
         names = class_names(content['classes'] if 'classes' in content else {
             key: value for key, value in content.items() if key != 'palette'})
+        # a library that gets text in its place takes it for a file or an address, and reads it
+        if palette not in (None, []) and not (allows(COLORS, palette)
+                                              and len(palette) == len(names)):
+            raise ValueError(f'palette must be one [r, g, b] of 0 to 255 for each of the '
+                             f'{len(names)} classes, not {shown(palette)}')
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f'{path} must be {{"classes": [names …]}}, {{"0": "name", …}} or '
                          f'{{"name": 0, …}}: {error}') from error

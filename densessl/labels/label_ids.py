@@ -21,9 +21,8 @@ class UnusableMap(ValueError):
     """A file that does not hold what it must; the message does not name the file."""
 
 
-def read_stored(path: str | Path) -> np.ndarray:
-    """The values of a PNG (or TIFF …) as they are stored: (H, W), or (H, W, bands) in color. A
-    palette's indices count, not its colors.
+def read_stored(path: str | Path, exact: bool = False) -> np.ndarray:
+    """As :func:`~densessl.pixels.label_image.read_label_image`.
 
     Raises:
         UnusableMap: not an image, damaged, or compressed with loss. FileNotFoundError.
@@ -35,7 +34,7 @@ def read_stored(path: str | Path) -> np.ndarray:
             if file.read(3) == _JPEG:
                 raise UnusableMap('is a JPEG, whose compression changes the ids along every edge; '
                                   'make the label maps again, as PNG')
-        return read_label_image(path)
+        return read_label_image(path, exact)
     except UnusableMap:
         raise
     except (OSError, ValueError) as error:
@@ -49,7 +48,7 @@ def read_ids(path: str | Path) -> np.ndarray:
         UnusableMap: as :func:`read_stored`, or it holds something other than ids up to 255.
         FileNotFoundError.
     """
-    values = read_stored(path)
+    values = read_stored(path, exact=True)
     if values.ndim != 2:
         raise UnusableMap(_about_colors(values))
     if values.dtype.kind == 'f' and not (values == np.rint(values)).all():

@@ -21,10 +21,11 @@ from densessl.labels.label_folder import (
     LAYOUT,
     LabelLayout,
     PixelLabels,
+    ignored_ids,
     read_label_folder,
     stray_labels,
 )
-from densessl.labels.label_ids import LabelOptions, UnusableMap, read_ids
+from densessl.labels.label_ids import IGNORED, LabelOptions, UnusableMap, read_ids
 from densessl.pixels.decode import UnreadableImage, read_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.pixels.scaled_size import scaled_size
@@ -54,7 +55,8 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
         moved: id in those files → id that is meant.
 
     Raises:
-        UsageError: no known layout, or a part of it is missing.
+        UsageError: no known layout, or a part of it is missing; ``ignore`` or ``moved`` where they
+            do nothing.
     """
     base, layouts = Path(root), _layouts()
     if not base.is_dir():
@@ -63,6 +65,9 @@ def find_pixel_labels(root: str | Path, ignore: Any = 255, moved: Mapping[int, i
     for layout in layouts:
         for folder in layout.folders(base):
             if all((folder / part).is_dir() for part in layout.parts):
+                if moved or ignored_ids(ignore) != {IGNORED}:
+                    raise UsageError(f'{base} is laid out as {layout.name}, whose ids are known: '
+                                     f'ids to ignore or to map do nothing there; leave them out')
                 return _nonempty(layout.read(folder))
     if not (base / 'images').is_dir():
         known = '; or '.join([LAYOUT, *(f'{", ".join(layout.parts)} ({layout.name})'

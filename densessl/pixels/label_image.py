@@ -1,6 +1,7 @@
 """Label maps that others made, in files of several kinds: the header first, then the pixels."""
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -15,9 +16,9 @@ MAX_PIXELS = 2 * (1 << 30) // 12        # Pillow's own bound for an image, 179 m
 _FORMATS = ('PNG', 'TIFF', 'BMP', 'GIF', 'WEBP', 'JPEG', 'PPM')
 
 
-def read_label_image(path: str | Path) -> np.ndarray:
+def read_label_image(path: str | Path, exact: bool = False) -> np.ndarray:
     """The values in a file, as they are stored: (H, W), or (H, W, bands) if it is in color. A
-    palette's indices count, not its colors.
+    palette's indices count, not its colors. ``exact`` refuses grays that libraries would change.
 
     Raises:
         ValueError: the file cannot be read, is not an image, is damaged, or has more than
@@ -26,6 +27,11 @@ def read_label_image(path: str | Path) -> np.ndarray:
     try:
         with open_regular(path) as file, Image.open(file, formats=formats(_FORMATS)) as image:
             check_size(*image.size)
+            if exact and any(re.search('L;[24I]', str(args)) or (
+                    codec[:3] == 'ppm' and args[0] in 'LI' and args[-1] != 255)
+                    for codec, _, _, args in image.tile):
+                raise ValueError('its gray values are not of 8 bits, or inverted, and libraries '
+                                 'change them; save it as PNG with 8 bits a pixel')
             return np.asarray(image)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(str(error).splitlines()[0])) from error

@@ -17,6 +17,7 @@ from densessl.errors import UsageError, check_keys, shown
 from densessl.images.image_list import ImageList
 from densessl.images.range_survey import with_rule
 from densessl.labels.coco_pixels import find_coco_files, read_coco_pixels
+from densessl.labels.label_folder import LabelId
 from densessl.labels.pixel_labels import (
     at_size,
     find_pixel_labels,
@@ -28,7 +29,6 @@ from densessl.pixels.pixel_rule import PixelRule
 
 Item = tuple[Path, Callable[[], np.ndarray]]
 Count = Annotated[int, Range(1, 2 ** 31 - 1)]
-LabelId = Annotated[int, Range(0, 255)]
 MULTIPLE = 32       # sides of the images: of the strides of all common backbones
 
 

@@ -102,7 +102,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
     for entry in images.values():
         short = posixpath.basename(entry['file_name'])
         entries[short] = entry if short not in entries else None
-    return entries | {entry['file_name']: entry for entry in images.values()}
+    return entries | {posixpath.normpath(entry['file_name']): entry for entry in images.values()}
 
 
 def _draw(entry: dict[str, Any]) -> np.ndarray:

@@ -202,7 +202,8 @@ def test_the_probe_has_a_hint_that_works_too(black_and_white, tmp_path, capsys):
     assert '255:1: ID=ID is needed' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('value', [[[255, 300]], [['a', 1]], [[-1, 0]], [255, 1], 255, 'a=1'])
+@pytest.mark.parametrize('value', [
+    [[255, 300]], [['a', 1]], [[-1, 0]], [[0, 1], [0, 2]], [255, 1], 255, 'a=1'])
 def test_a_map_of_ids_is_checked(value, tmp_path):
     draw(tmp_path, 'folder', 2)
     cfg, target = read_downstream_config(TWIN, {'labels.map': value})

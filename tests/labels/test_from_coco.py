@@ -10,7 +10,9 @@ import pytest
 from pycocotools import mask as rle
 
 from densessl.cli import main
+from densessl.errors import UsageError
 from densessl.labels.coco_pixels import draw
+from densessl.labels.from_coco import draw_label_maps
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.pixel_labels import find_pixel_labels
 
@@ -101,6 +103,114 @@ def test_a_flag_that_is_none_is_refused(data, tmp_path, capsys):
     said = capsys.readouterr().err
     assert str(path) in said and "iscrowd must be 0 or 1, not '0'" in said
     assert not (tmp_path / 'out' / 'labels').exists()
+def list_images(data, names, written=str):
+    """Have both splits list ``names``, each with the objects of the one image there was."""
+    for split in ('train', 'val'):
+        path = data / 'annotations' / f'instances_{split}2017.json'
+        content = json.loads(path.read_text())
+        photo = data / f'{split}2017' / f'{split}.jpg'
+        for name in names:
+            (photo.parent / name).parent.mkdir(exist_ok=True)
+            shutil.copy(photo, photo.parent / name)
+        content['images'] = [{**content['images'][0], 'id': i, 'file_name': written(name)}
+                             for i, name in enumerate(names)]
+        content['annotations'] = [{**one, 'image_id': i} for i in range(len(names))
+                                  for one in content['annotations']]
+        path.write_text(json.dumps(content))
+
+
+def test_images_keep_their_subfolders(data, tmp_path):
+    list_images(data, ['x/1.jpg', 'x-1.jpg'])
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    pairs = find_pixel_labels(tmp_path / 'out').pairs['val']
+    assert [image.relative_to(tmp_path / 'out/images/val').as_posix() for image, _ in pairs] == [
+        'x/1.jpg', 'x-1.jpg'] and all(label.is_file() for _, label in pairs)
+
+
+def test_two_images_of_one_label_map_are_refused(data, tmp_path, capsys):
+    list_images(data, ['x/a.jpg', 'x/b.jpg', 'x/a.png'])
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 2
+    assert capsys.readouterr().err == (
+        f'densessl make_label_maps: a.jpg and a.png in {data}/train2017/x would share the label '
+        f'map a.png; rename one of them or leave it out\n')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('written', ['./{}', 'x/../{}', './/{}'])
+def test_names_are_the_same_however_written(data, written, tmp_path, capsys):
+    list_images(data, ['a.jpg', 'b.jpg'], lambda name: written.format(name) if name == 'a.jpg'
+                else name)
+    (data / 'val2017/x').mkdir()
+    (data / 'train2017/x').mkdir()
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert 'val: 2 images with label maps' in capsys.readouterr().out
+    for name in 'ab':
+        assert set(cv2.imread(str(tmp_path / f'out/labels/val/{name}.png'), -1).ravel()) == {
+            0, 1, 2, 3, IGNORED}
+
+
+def test_an_image_that_is_listed_twice_has_the_objects_of_both(data, tmp_path):
+    list_images(data, ['a.jpg', 'b.jpg'], lambda name: 'a.jpg' if name == 'a.jpg' else './a.jpg')
+    for path in (data / 'annotations').iterdir():
+        content = json.loads(path.read_text())
+        content['annotations'] = [one for one in content['annotations']
+                                  if one['image_id'] == (one['category_id'] == 3)]
+        path.write_text(json.dumps(content))
+    assert main(['make_label_maps', str(data), str(tmp_path / 'out')]) == 0
+    assert set(cv2.imread(str(tmp_path / 'out/labels/val/a.png'), -1).ravel()) == {
+        0, 1, 2, 3, IGNORED}
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
+
+
+def test_images_that_are_in_out_themselves_stay(data, capsys):
+    for split in ('train', 'val'):
+        (data / 'images').mkdir(exist_ok=True)
+        (data / f'{split}2017').rename(data / 'images' / split)
+    before = contents(data)
+    assert main(['make_label_maps', str(data), str(data)]) == 2
+    assert 'images/train/train.jpg is there already' in capsys.readouterr().err
+    assert contents(data) == before and not any(path.is_symlink() for path in data.rglob('*'))
+
+
+@pytest.mark.parametrize('taken', [
+    'images/train/train.jpg', 'labels/val/val.png', 'classes.json'])
+def test_files_of_others_are_not_replaced(data, taken, tmp_path, capsys):
+    out = tmp_path / 'out'
+    (out / taken).parent.mkdir(parents=True)
+    (out / taken).write_text('{"classes": ["mine", "own"]}')
+    before = contents(tmp_path)
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f'densessl make_label_maps: {out / taken} is there already and densessl make_label_maps '
+        f'did not write it (1 in all): name another folder for the label maps\n')
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_was_left_half_drawn_is_not_read(data, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out)]) == 0
+    with monkeypatch.context() as patch:
+        patch.delattr('densessl.pixels.label_png.encode')
+        with pytest.raises(AttributeError):
+            draw_label_maps(data, out, ['dog'])
+    with pytest.raises(UsageError, match=r'classes\.json must be'):
+        find_pixel_labels(out)
+    assert main(['make_label_maps', str(data), str(out)]) == 0      # it is this command's own
+    assert len(find_pixel_labels(out).names) == 4
+
+
+def test_a_photo_put_in_place_of_a_link_stays(data, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert main(['make_label_maps', str(data), str(out)]) == 0
+    link = out / 'images/val/val.jpg'
+    link.unlink()
+    link.write_bytes(b'a photo')
+    before = contents(out)
+    assert main(['make_label_maps', str(data), str(out)]) == 2
+    assert str(link) in capsys.readouterr().err and contents(out) == before
 
 
 def test_what_is_missing_is_named(data, tmp_path, capsys):

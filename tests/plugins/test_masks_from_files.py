@@ -133,9 +133,10 @@ def test_panoptic_segments_are_regions(tmp_path):
     assert len(np.unique(labels[4:, 3:])) == 1 and len(np.unique(labels[:4, 3:])) == 1
 
 
-def test_images_are_found_by_their_names(tmp_path):
-    images = [{'id': 1, 'file_name': 'd/x.jpg', 'height': 6, 'width': 8},
-              {'id': 2, 'file_name': 'e/x.jpg', 'height': 6, 'width': 8},
+@pytest.mark.parametrize('written', ['{}', './{}', './/f/../{}'])
+def test_images_are_found_by_their_names(tmp_path, written):
+    images = [{'id': 1, 'file_name': written.format('d/x.jpg'), 'height': 6, 'width': 8},
+              {'id': 2, 'file_name': written.format('e/x.jpg'), 'height': 6, 'width': 8},
               {'id': 3, 'file_name': 'e/y.jpg', 'height': 6, 'width': 9}]
     generator = coco(tmp_path / 'i.json', [{'image_id': 2, 'segmentation': box(0, 0, 8, 3)}],
                      images=images)

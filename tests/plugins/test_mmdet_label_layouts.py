@@ -25,7 +25,7 @@ from densessl.cli import main
 from densessl.demo.sample import write_scenes
 from densessl.errors import UsageError
 from densessl.labels.data_root import read_list
-from densessl_plugins.mmdet.labels.label_files import drawn
+from densessl_plugins.mmdet.labels.label_files import drawn, files_by_stem
 from densessl_plugins.mmdet.labels.xml_labels import read_xml
 
 WIDTH, HEIGHT = SIDES
@@ -233,6 +233,20 @@ def test_a_good_devkit_is_read_as_the_stock_data_set_reads_it(devkit):
         assert ours == {**theirs, 'img_path': ours['img_path'], 'xml_path': ours['xml_path']}
         assert Path(ours['img_path']).samefile(theirs['img_path'])
     assert [report.used_images for report in target.inspect_data(cfg)] == [2, 2, 2]
+
+
+def test_linked_folders_count_and_loops_end(tmp_path):
+    root = tmp_path / 'labels'
+    (tmp_path / 'far').mkdir()
+    (root / '.ipynb_checkpoints').mkdir(parents=True)
+    for path in (root / 'a.xml', tmp_path / 'far/b.XML', root / '._a.xml',
+                 root / '.ipynb_checkpoints/a-checkpoint.xml', root / 'a.jpg'):
+        path.write_text('')
+    (root / 'linked').symlink_to(tmp_path / 'far')
+    (tmp_path / 'far/loop').symlink_to(root)
+    (tmp_path / 'far/again').symlink_to(tmp_path / 'far')
+    assert files_by_stem(root, {'.xml'}) == {
+        'a': [root / 'a.xml'], 'linked/b': [root / 'linked/b.XML']}
 
 
 @pytest.mark.parametrize('given', ['kit', 'year', 'above'])

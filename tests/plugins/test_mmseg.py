@@ -9,9 +9,11 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from densessl.backbones import build_backbone, feature_stages
+from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.weights import apply_recipe
+from densessl.labels.pixel_labels import find_pixel_labels
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.translate import counterpart, translate
 
@@ -75,6 +77,21 @@ def test_names_come_from_classes_json(folder):
     assert dataset(cfg).metainfo['palette'][3] == [3, 3, 3]
 
 
+@pytest.mark.parametrize('palette', [
+    'http://127.0.0.1:9/colors.txt', 'FILE', ['FILE'] * 12, [['r', 'g', 'b']] * 12, [[0, 0, 0]],
+    [[0, 0, 256]] * 12, [[0, 0, 0.5]] * 12, [[0, 0]] * 12, [[True, 0, 0]] * 12, {'0': [0, 0]}, 0],
+    ids=str)
+def test_a_palette_is_colors_and_names_no_file(folder, palette, tmp_path, capsys):
+    (tmp_path / 'secret.txt').write_text('do not print me')
+    content = json.dumps({'classes': [f'thing {i}' for i in range(12)], 'palette': palette})
+    (folder / 'classes.json').write_text(content.replace('FILE', str(tmp_path / 'secret.txt')))
+    assert main(['check', TWIN, '--data-root', str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert 'do not print' not in error and len(error.splitlines()) == 1
+    assert f'{folder}/classes.json must be' in error and (
+        'palette must be one [r, g, b] of 0 to 255 for each of the 12 classes, not' in error)
+
+
 @pytest.mark.parametrize('content', [
     {str(number): f'thing {number}' for number in reversed(range(12))},
     {f'thing {number}': number for number in reversed(range(12))},
@@ -91,6 +108,20 @@ def test_ids_that_a_mapping_leaves_out_keep_their_place(folder):
     cfg, _ = read(folder)
     assert dataset(cfg).metainfo['classes'] == [
         'ground', *(f'class {number}' for number in range(1, 11)), 'sky']
+
+
+def test_linked_subfolders_count_and_loops_end(folder, tmp_path_factory):
+    far = tmp_path_factory.mktemp('far')
+    for kind in ('images', 'labels'):
+        (folder / kind / 'train/sub').rename(far / kind)
+        (folder / kind / 'train/sub').symlink_to(far / kind)
+        (far / kind / 'loop').symlink_to(folder / kind / 'train')
+    assert read(folder)[1] == [f'{folder}: 2 training and 2 validation images, 3 classes']
+    assert len(dataset(read(folder)[0])) == 2
+    pairs = find_pixel_labels(folder).pairs['train']
+    assert [path.relative_to(folder).as_posix() for pair in pairs for path in pair] == [
+        'images/train/a.jpg', 'labels/train/a.png',
+        'images/train/sub/b.png', 'labels/train/sub/b.png']
 
 
 def label(folder, name='train/a.png'):
@@ -117,8 +148,12 @@ def test_a_wrong_folder_is_one_clear_line(folder, spoil, words):
 def test_one_class_is_too_few(folder):
     with pytest.raises(UsageError, match=r'hold 1 class \(ids \[0\]'):
         read(folder, {'labels.ignore': [3, 11]})
-    with pytest.raises(UsageError, match='must be an id or a list of ids'):
-        read(folder, {'labels.ignore': 'void'})
+
+
+@pytest.mark.parametrize('ignore', ['void', -1, 300, [3, 256], [True]])
+def test_what_is_ignored_must_be_an_id(folder, ignore):
+    with pytest.raises(UsageError, match=r'labels\.ignore must be an id from 0 to 255 or a list'):
+        read(folder, {'labels.ignore': ignore})
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason='needs the shared data (camvid)')

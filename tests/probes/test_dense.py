@@ -192,6 +192,33 @@ def test_cityscapes_is_recognized_and_its_label_ids_translated(tmp_path):
     assert [int(label[row, 0]) for row in (0, 8, 16, 24)] == [255, 0, 18, 255]
 
 
+def test_a_linked_city_counts(tmp_path):
+    for split, city in (('train', 'here'), ('train', 'far'), ('val', 'here')):
+        for path in (f'leftImg8bit/{split}/{city}/a_leftImg8bit.png',
+                     f'gtFine/{split}/{city}/a_gtFine_labelIds.png'):
+            write(tmp_path / path, np.full((32, 64), 7, np.uint8))
+    for folder in ('leftImg8bit', 'gtFine'):
+        (tmp_path / folder / 'train/far').rename(tmp_path / f'{folder} elsewhere')
+        (tmp_path / folder / 'train/far').symlink_to(tmp_path / f'{folder} elsewhere')
+    data = find_pixel_labels(tmp_path)
+    assert [image.parent.name for image, _ in data.pairs['train']] == ['far', 'here']
+    assert not check_data(label_reports(data)).faults and not any(data.strays.values())
+
+
+@pytest.mark.parametrize(('folders', 'name'), [
+    (('leftImg8bit', 'gtFine'), 'Cityscapes'),
+    (('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'), 'PASCAL VOC')])
+@pytest.mark.parametrize('given', [{'ignore': [3]}, {'ignore': [255, 3]}, {'moved': {1: 2}}])
+def test_what_does_nothing_to_a_public_layout_is_refused(folders, name, given, tmp_path):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(UsageError, match=f'is laid out as {name}, whose ids are known: ids to '
+                                         f'ignore or to map do nothing there; leave them out'):
+        find_pixel_labels(tmp_path, **given)
+    with pytest.raises(UsageError, match=r'no images for|has no ImageSets'):
+        find_pixel_labels(tmp_path, [255])
+
+
 def test_what_is_no_layout_is_said_in_one_line(tmp_path, label_folder):
     with pytest.raises(UsageError, match='none of the known layouts'):
         find_pixel_labels(tmp_path)

@@ -79,7 +79,16 @@ def test_a_dense_probe_takes_a_part_of_the_labels(label_folder, tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    (['random', '--kind', 'knn', '--fraction', '0.5'], '--fraction 0.5 does nothing with --kind'),
+    (['random', '--kind', 'knn', '--fraction', '0.5'], '--fraction does nothing with --kind knn'),
+    *((['random', '--kind', 'knn', *given], f'{given[0]} does nothing with --kind knn: it is of '
+       f'--kind dense') for given in (['--ignore', '3'], ['--map', '1=2'], ['--square'],
+                                      ['--stage', '0'], ['--no-check'])),
+    (['random', '--ignore', '-1'], '--ignore must be a list, each a whole number from 0 to 255, '
+     'not [-1]'),
+    (['random', '--ignore', '3', '300'], '--ignore must be a list, each a whole number'),
+    (['random', '--map', '0=1', '0=2'], '--map must be pairs of ids from 0 to 255, '
+     '[[in the files, meant], …] such as [[255, 1]], each id in the files once, not '
+     '[(0, 1), (0, 2)]'),
     (['random', '--kind', 'dense', '--fraction', '0'], 'the fraction must be above 0'),
     (['random', '--kind', 'knn'], 'random weights need an architecture: --backbone-type'),
     (['nowhere.pth', '--kind', 'knn'], 'no file nowhere.pth'),

@@ -2,29 +2,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from densessl.errors import UsageError
 from densessl.images.image_list import EXTENSIONS
 from densessl.labels.data_root import missing_files, read_list
+from densessl.labels.label_folder import visible_files
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 
 VAL_SHARE = 0.2    # of the images, where the data has no split of its own
 
 
 def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
-    """Files below ``folder`` by their path in it without suffix, in sorted order. Hidden files
-    (``._x.jpg`` of macOS among them) and folders (copies that notebooks keep) do not count."""
+    """Files below ``folder`` by their path in it without suffix, in sorted order."""
     found: dict[str, list[Path]] = {}
-    for base, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in sorted(names):
-            path = Path(base, name)
-            if not name.startswith('.') and path.suffix.lower() in suffixes:
-                found.setdefault(path.relative_to(folder).with_suffix('').as_posix(),
-                                 []).append(path)
+    for path in visible_files(folder, suffixes):
+        found.setdefault(path.relative_to(folder).with_suffix('').as_posix(), []).append(path)
     return found
 
 
