@@ -103,6 +103,8 @@ def test_a_flag_that_is_none_is_refused(data, tmp_path, capsys):
     said = capsys.readouterr().err
     assert str(path) in said and "iscrowd must be 0 or 1, not '0'" in said
     assert not (tmp_path / 'out' / 'labels').exists()
+
+
 def list_images(data, names, written=str):
     """Have both splits list ``names``, each with the objects of the one image there was."""
     for split in ('train', 'val'):
