@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--generator', metavar='NAME', help='by default the first that the '
                         'plugins provide; a wrong name lists the known ones')
     parser.add_argument('--set', nargs='+', default=[], action='extend', metavar='KEY=VALUE',
-                        dest='parameters', help="the generator's parameters, as scale=1000 or "
-                        'NAME=true; they are read as those of --cfg-options')
+                        dest='parameters', help="the generator's parameters, such as "
+                        'scale=1000; true, false and none are read as such')
     add_pixel_arguments(parser, "OUT's, or the full range of the type")
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: all cores)')
     parser.add_argument('--resume', action='store_true', help='continue an unfinished OUT, '

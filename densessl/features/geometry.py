@@ -1,8 +1,6 @@
 """How features lie in their space: whether they tell anything apart, and by how many directions."""
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,16 +70,6 @@ def cells_of(maps: Tensor, most: int) -> Tensor:
     """Feature vectors (n, C) of at most ``most`` cells of maps (B, C, h, w), evenly over all."""
     cells = maps.detach().permute(0, 2, 3, 1).flatten(0, 2)
     return cells[::-(-len(cells) // most)]
-
-
-def of_one_size(sizes: Iterable[Hashable], most: int) -> Iterator[list[int]]:
-    """The positions of images by their ``sizes``: those that are alike, at most ``most`` at a
-    time."""
-    groups: dict[Hashable, list[int]] = {}
-    for i, size in enumerate(sizes):
-        groups.setdefault(size, []).append(i)
-    for group in groups.values():
-        yield from (group[start:start + most] for start in range(0, len(group), most))
 
 
 def mean_regions(mask: Tensor, most: int) -> Tensor:

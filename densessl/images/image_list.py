@@ -150,7 +150,7 @@ def require_apart(images: ImageList, out: Path, what: str) -> None:
                          f'{images.root}_{what}')
 
 
-def own_keys(images: ImageList, key_of: Callable[[str], str], would: str) -> Iterable[str]:
+def distinct_keys(images: ImageList, key_of: Callable[[str], str], would: str) -> Iterable[str]:
     """What ``key_of`` makes of the names of ``images``.
 
     Args:

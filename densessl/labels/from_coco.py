@@ -8,7 +8,7 @@ from pathlib import Path
 from densessl.errors import UsageError
 from densessl.files.json_files import json_object, write_json
 from densessl.files.writing import write_atomically
-from densessl.images.image_list import ImageList, own_keys
+from densessl.images.image_list import ImageList, distinct_keys
 from densessl.labels.coco_pixels import Labelled, find_coco_files, read_coco_pixels
 from densessl.pixels import label_png
 
@@ -54,7 +54,7 @@ def _places(out: Path, split: str, labelled: Labelled) -> list[tuple[Path, Path]
     """Where the link to each image and its label map go."""
     folder = os.path.commonpath([path.parent for path, _ in labelled])
     names = [path.relative_to(folder) for path, _ in labelled]
-    own_keys(ImageList.of(Path(folder), Path(folder), [os.fsencode(name) for name in names]),
+    distinct_keys(ImageList.of(Path(folder), Path(folder), [os.fsencode(name) for name in names]),
              lambda name: os.path.splitext(name)[0], 'share the label map {}.png')
     return [(out / 'images' / split / name, (out / 'labels' / split / name).with_suffix('.png'))
             for name in names]

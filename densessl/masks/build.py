@@ -24,7 +24,7 @@ import numpy as np
 from densessl.errors import RunFailed, UsageError
 from densessl.files.lock import BuildLock
 from densessl.files.writing import flush_everything, write_atomically
-from densessl.images.image_list import ImageList, UnreadableImage, own_keys, require_apart
+from densessl.images.image_list import ImageList, UnreadableImage, distinct_keys, require_apart
 from densessl.images.image_names import check_links
 from densessl.images.tar_layout import MAX_MAPS
 from densessl.machine.cores import cores
@@ -132,7 +132,7 @@ def _check_names(images: ImageList, out: Path, maps: int) -> None:
     require_apart(images, out, 'masks')
     if maps > MAX_MAPS:
         raise UsageError(f'{maps} label maps of an image: at most {MAX_MAPS} are kept')
-    names = own_keys(images, mask_name, 'share the mask {}')
+    names = distinct_keys(images, mask_name, 'share the mask {}')
     check_links(out, names if maps == 1 else (
         f'{which}/{name}' for which in range(maps) for name in names), 'the mask store')
 

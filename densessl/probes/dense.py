@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset
 
+from densessl.features.batches import groups_of_one_size
 from densessl.features.classifiers import SPREAD
-from densessl.features.geometry import of_one_size
 from densessl.labels.label_ids import IGNORED
 from densessl.labels.segmentation import Confusion
 from densessl.probes.differences import COUNTS
@@ -95,7 +95,7 @@ def objective(head: nn.Sequential, kept: Kept, decay: float, *, backward: bool =
 
     def parts() -> Iterator[Tensor]:
         yield decay / 2 * conv.weight.square().sum()
-        for group in of_one_size(sizes, CHUNK):
+        for group in groups_of_one_size(sizes, CHUNK):
             labels = torch.stack([kept.labels[i] for i in group]).long().to(conv.weight.device)
             maps = torch.stack([kept.maps[i] for i in group]).float().to(conv.weight.device)
             logits = interpolate(head(maps), labels.shape[1:], mode='bilinear',

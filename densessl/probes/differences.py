@@ -86,5 +86,5 @@ def words(line: dict[str, Any]) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """``+4.2`` or ``−0.3``."""
+    """``+4.2`` or ``−0.3``: with its sign, and so many digits behind the point."""
     return f'{value:+.{digits}f}'.replace('-', '−')

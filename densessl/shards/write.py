@@ -15,7 +15,7 @@ import densessl
 from densessl.errors import UsageError
 from densessl.files.json_files import write_json
 from densessl.files.lock import BuildLock
-from densessl.images.image_list import ImageList, own_keys
+from densessl.images.image_list import ImageList, distinct_keys
 from densessl.images.tar_index import FORMAT, INDEX, INFO, read_info
 from densessl.images.tar_index_file import save_index
 from densessl.images.tar_layout import key_of
@@ -81,7 +81,8 @@ def make_shards(images: ImageList, out: str | Path, *, masks: str | Path | None 
     workers = workers or cores()
     source = images
     region_masks, images = _masks_of(images, masks)
-    own_keys(images, lambda name: key_of(name)[0], 'be one sample, whose name has no extension')
+    distinct_keys(images, lambda name: key_of(name)[0],
+                  'be one sample, whose name has no extension')
     what = {'format': FORMAT, 'densessl': densessl.__version__, 'shard_size': shard_size,
             'source': images.digest(),
             'masks': region_masks and {**region_masks.info, 'maps': region_masks.maps}}

@@ -19,8 +19,8 @@ from torch.nn.functional import interpolate
 
 from densessl.backbones import feature_maps
 from densessl.errors import RunFailed, UsageError
+from densessl.features.batches import groups_of_one_size
 from densessl.features.classifiers import fit_linear
-from densessl.features.geometry import of_one_size
 from densessl.features.knn import knn_classify
 from densessl.heads import cell_counts
 from densessl.labels.label_ids import IGNORED
@@ -100,7 +100,7 @@ def _maps(backbone: nn.Module, pixels: Pixels, settings: ProbeSettings,
     device = next(backbone.parameters()).device
     meta = {'channel_order': 'RGB', **normalization}
     found: list[Tensor] = [torch.empty(0)] * len(pixels.images)
-    for group in of_one_size([image.shape for image in pixels.images], CHUNK):
+    for group in groups_of_one_size([image.shape for image in pixels.images], CHUNK):
         images = normalize(torch.stack([pixels.images[i] for i in group]).to(device), meta)
         try:
             maps = feature_maps(backbone, images)
