@@ -90,3 +90,10 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     (root / 'data.yaml').write_text('names: 3\n')
     with pytest.raises(UsageError, match=r'data\.yaml must have names'):
         set_up(root)
+    for text, words in (('names: {0: cat, 1: dog, 0: cow}', 'the key 0 is given twice in line 1'),
+                        ("names: {1: cat, '1': dog}", "the key '1' is given twice"),
+                        ("names: {1: cat, '01': dog}", 'gives two names to one class'),
+                        ('names: {}', 'must have names'), ('names: [a', 'is not YAML')):
+        (root / 'data.yaml').write_text(text)
+        with pytest.raises(UsageError, match=words):
+            set_up(root)

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
+from densessl.files.yaml_files import read_yaml
 from densessl.images.image_list import UnreadableImage
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
 from densessl_plugins.mmdet.labels.image_frames import displayed_sizes, leave_out
@@ -33,23 +32,21 @@ def yolo_names(root: Path) -> list[str] | None:
     text = path.read_text(encoding='utf-8-sig', errors='replace')
     if path.suffix in ('.txt', '.names'):
         return [line.strip() for line in text.splitlines() if line.strip()]
-    content = read_yaml(path)
-    names = content.get('names')
-    if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
+    names = read_data_file(path).get('names')
+    if isinstance(names, dict) and names and all(str(key).isdecimal() for key in names):
         by_number = {int(key): str(name) for key, name in names.items()}
+        if len(by_number) < len(names):
+            raise UsageError(f'{path} gives two names to one class: {shown(names)}')
         return [by_number.get(number, f'class {number}') for number in range(max(by_number) + 1)]
     if isinstance(names, list) and names:
         return [str(name) for name in names]
     raise UsageError(f'{path} must have names: a list, or a number and a name for each class; not '
-                     f'{names!r}')
+                     f'{shown(names)}')
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_data_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; UsageError if it holds something else."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise UsageError(f'{path} is not a YAML file: {" ".join(str(error).split())}') from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f'{path} must be a mapping with names, not {type(content).__name__}')
     return content

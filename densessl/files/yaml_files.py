@@ -1,0 +1,44 @@
+"""YAML from anywhere, read with care."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from densessl.errors import UsageError, shown
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own takes the last in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node, given = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(':merge'):
+                name = self.construct_object(key)
+                if {name, str(name)} & given:       # readers take 1 and '1' for the same
+                    raise yaml.MarkedYAMLError(problem=f'the key {shown(name)} is given twice',
+                                               problem_mark=key.start_mark)
+                given |= {name, str(name)}
+        return node
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        UsageError: it cannot be read, is not YAML, or gives a key twice; the message names the
+            line.
+    """
+    try:
+        return yaml.load(path.read_text(encoding='utf-8-sig'), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f'cannot read {path}: '
+                         f'{getattr(error, "strerror", None) or "not UTF-8"}') from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:    # ValueError: of odd dates
+        where = getattr(error, 'problem_mark', None)
+        reason = getattr(error, 'problem', None) or (
+            'nesting' if isinstance(error, RecursionError) else str(error))
+        raise UsageError(f'{path} is not YAML: {" ".join(reason.split())}'
+                         + (f' in line {where.line + 1}' if where else '')) from error
