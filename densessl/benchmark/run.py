@@ -21,6 +21,7 @@ from densessl.files.writing import remove_leftovers
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.labelled_data import check_labelled
 from densessl.finetune.run_folder import (
+    DATA,
     SCORES,
     config_digest,
     finished_run,
@@ -57,14 +58,16 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
     # once for all runs, which are told not to
-    for line in check_labelled(cfg, target, benchmark.data_root, benchmark.rule if check else None):
+    lines, data = check_labelled(cfg, target, benchmark.data_root,
+                                 benchmark.rule if check else None)
+    for line in lines:
         print(f'data: {line}', flush=True)
     networks = {}
     for name, weights in {RANDOM: None, **benchmark.weights}.items():
         networks[name] = network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
                                     benchmark.allow_partial)
     benchmark.baseline = find_baseline(benchmark, networks)
-    jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
+    jobs_left, done = _jobs_left(benchmark, cfg, data, overwrite)
     with RunLock(benchmark.folder, 'benchmark'):
         remove_leftovers(benchmark.folder)
         print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
@@ -101,11 +104,12 @@ def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequenc
     run_jobs(jobs, room, finished)
 
 
-def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:
+def _jobs_left(benchmark: Benchmark, cfg: Config, data: str, overwrite: bool
+               ) -> tuple[list[Job], int]:
     """The runs that are not done, and how many are.
 
     Args:
-        cfg: the config of the length 1.
+        cfg: the config of the length 1. data: digest of the labelled data as they are now.
 
     Raises:
         UsageError: without ``overwrite``, a folder holds a run of other settings.
@@ -118,8 +122,8 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list
     jobs, done = [], 0
     for run, finetuning in runs:
         how = '--resume'
-        identity = finetuning.identity(
-            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)
+        identity = {DATA: data, **finetuning.identity(
+            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)}
         try:
             if finished_run(finetuning.folder(), identity, overwrite=False):
                 done += 1
