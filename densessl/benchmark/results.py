@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise, product
 from pathlib import Path
@@ -20,11 +20,13 @@ RESULTS = 'results.json'
 REMEDY = 'delete its folder to run it again'
 
 
-def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
+def collect(benchmark: Benchmark, failed: dict[str, str], outdated: Collection[str] = ()
+            ) -> dict[str, Any]:
     """Read the scores of all finished runs and summarize them.
 
     Args:
         failed: name of a run → why it failed.
+        outdated: names of those whose scores do not count, as they are to be done again.
 
     Raises:
         UsageError: the evaluation does not give the score that was asked for.
@@ -34,7 +36,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         folder = benchmark.run_folder(run)
         facts = {**asdict(run), 'name': run.name}
         reason = failed.get(run.name)
-        if reason is None and (folder / SCORES).is_file():
+        if reason is None and run.name not in outdated and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
             subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=REMEDY)
             if not isinstance(subset['images'], list):

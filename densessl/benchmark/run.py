@@ -32,6 +32,8 @@ from densessl.finetune.weights import network_of
 from densessl.progress import duration
 from densessl.weights.backbone_file import RANDOM
 
+OVERWRITE = '--overwrite'
+
 
 def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: bool = False,
                   keep_weights: bool = False, check: bool = True) -> dict[str, Any]:
@@ -73,22 +75,24 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
         print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
               flush=True)
         failed: dict[str, str] = {}
+        outdated = {job.about.name for job in jobs_left if job.arguments[-1] == OVERWRITE}
         try:
-            _run_all(benchmark, jobs_left, done, room, keep_weights, failed)
+            _run_all(benchmark, jobs_left, done, room, keep_weights, failed, outdated)
         finally:    # also when it is stopped
-            results = collect(benchmark, failed)
+            results = collect(benchmark, failed, outdated)
             save(results, benchmark.folder)
             write_report(results, benchmark.folder)
     return results
 
 
 def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequence[Slot],
-             keep_weights: bool, failed: dict[str, str]) -> None:
+             keep_weights: bool, failed: dict[str, str], outdated: set[str]) -> None:
     total, times = done + len(jobs), []
 
     def finished(job: Job, code: int, seconds: float) -> None:
         run, folder = job.about, benchmark.run_folder(job.about)
         times.append(seconds)
+        outdated.discard(run.name)
         left = sum(times) / len(times) * (len(jobs) - len(times)) / len(room)
         if code == 0 and (folder / SCORES).is_file():
             words = score_words(read_scores(folder, remedy=REMEDY)['scores'])
@@ -99,7 +103,7 @@ def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequenc
             words = f'FAILED (exit code {code}): {failed[run.name]}  ({job.log})'
         print(f'[{done + len(times)}/{total}] {run}: {words}  in {duration(seconds)}'
               + (f', about {duration(left)} left' if left else ''), flush=True)
-        save(collect(benchmark, failed), benchmark.folder)
+        save(collect(benchmark, failed, outdated), benchmark.folder)
 
     run_jobs(jobs, room, finished)
 
@@ -131,7 +135,7 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, data: str, overwrite: bool
         except UsageError:
             if not overwrite:
                 raise
-            how = '--overwrite'
+            how = OVERWRITE
         # the files have been opened already, once for all runs
         jobs.append(Job([*finetuning.command(), '--no-check', how],
                         finetuning.folder().with_name(f'{run.name}.log'), run))

@@ -28,8 +28,7 @@ def read_yaml(path: Path) -> Any:
     """What a YAML file holds.
 
     Raises:
-        UsageError: it cannot be read, is not YAML, or gives a key twice; the message names the
-            line.
+        UsageError: it cannot be read, is not YAML, or gives a key twice, by its line.
     """
     try:
         return yaml.load(path.read_text(encoding='utf-8-sig'), _Loader)
@@ -38,7 +37,6 @@ def read_yaml(path: Path) -> Any:
                          f'{getattr(error, "strerror", None) or "not UTF-8"}') from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:    # ValueError: of odd dates
         where = getattr(error, 'problem_mark', None)
-        reason = getattr(error, 'problem', None) or (
-            'nesting' if isinstance(error, RecursionError) else str(error))
-        raise UsageError(f'{path} is not YAML: {" ".join(reason.split())}'
+        reason = ' '.join(str(getattr(error, 'problem', None) or error).split())
+        raise UsageError(f'{path} is not YAML: {reason}'
                          + (f' in line {where.line + 1}' if where else '')) from error

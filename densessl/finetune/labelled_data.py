@@ -44,7 +44,8 @@ def data_digest(reports: Sequence[DataReport]) -> str:
     root = os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in images] or ['/'])
     size = {one: os.path.getsize(one) if os.path.exists(one) else None for one in images}
     return digest_of([[
-        report.split, report.images, report.used_images, report.objects, report.per_class,
+        report.split, report.images, report.used_images, report.objects,
+        list((report.per_class or {}).items()),
         report.maps and (report.maps.names, report.maps.lookup),
         [facts[path].digest for path in report.label_files],
         sorted([os.path.relpath(image, root), str(size[image]), *(str(facts[one].digest)

@@ -54,8 +54,12 @@ def test_a_class_corrected_in_a_file_of_the_same_size(tmp_path, split):
             Image.new('RGB', (64, 48)).save(tmp_path / 'yolo/images' / part / f'{part}{i}.jpg')
             (tmp_path / 'yolo/labels' / part / f'{part}{i}.txt').write_text('0 .5 .5 .5 .5\n'
                                                                          '1 .4 .4 .2 .2\n')
-    config = 'downstream/retinanet_r18_coco'
+    config, names = 'downstream/retinanet_r18_coco', tmp_path / 'yolo/data.yaml'
+    names.write_text('names: [dog, cat]')
+    swapped = digest(tmp_path / 'yolo', config)
+    names.write_text('names: [cat, dog]')
     before = digest(tmp_path / 'yolo', config)
+    assert before != swapped
     moved = shutil.copytree(tmp_path / 'yolo', tmp_path / 'two', copy_function=shutil.copyfile)
     assert digest(moved, config) == before
     path = tmp_path / 'yolo/labels' / split / f'{split}0.txt'

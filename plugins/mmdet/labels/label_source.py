@@ -19,7 +19,7 @@ from densessl_plugins.mmdet.labels.annotations import (
     read_annotations,
 )
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
-from densessl_plugins.mmdet.labels.label_files import drawn, files_by_stem, labelled_images
+from densessl_plugins.mmdet.labels.label_files import drawn, labelled_images
 from densessl_plugins.mmdet.labels.xml_labels import xml_content
 from densessl_plugins.mmdet.labels.yolo_labels import yolo_content
 
@@ -64,12 +64,11 @@ class LabelSource:
         return self.labels if isinstance(self.labels, str) else self.labels[0][1]
 
     def files(self) -> tuple[str, ...]:
-        """The files of the labels, those of the other part among them if they lie together."""
+        """The label files of images, those of the other part among them if they lie together."""
         if isinstance(self.labels, str):
             return (self.labels,)
         suffix = '.xml' if self.layout == 'xml' else '.txt'
-        return tuple(str(path) for _, labels, _ in self.labels
-                     for paths in files_by_stem(Path(labels), {suffix}).values() for path in paths)
+        return tuple(str(label) for _, label, _ in _labelled(self, suffix, FindingLog()) if label)
 
 
 @dataclass
