@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,21 @@ import densessl
 from densessl.benchmark.plan import SUPERVISED, Benchmark
 from densessl.benchmark.statistics import LEVEL, holm, paired_by_seed, spread
 from densessl.errors import UsageError, shown
-from densessl.files.json_files import read_json_object, write_json
-from densessl.finetune.run_folder import SCORES, read_scores
+from densessl.files.json_files import json_object, read_json_object, write_json
+from densessl.finetune.run_folder import DATA, RECORD, SCORES, read_scores
 from densessl.weights.backbone_file import RANDOM
 
 RESULTS = 'results.json'
 REMEDY = 'delete its folder to run it again'
 
 
-def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
+def collect(benchmark: Benchmark, failed: dict[str, str], outdated: Collection[str] = ()
+            ) -> dict[str, Any]:
     """Read the scores of all finished runs and summarize them.
 
     Args:
         failed: name of a run → why it failed.
+        outdated: names of those whose scores do not count, as they are to be done again.
 
     Raises:
         UsageError: the evaluation does not give the score that was asked for.
@@ -34,14 +36,16 @@ def collect(benchmark: Benchmark, failed: dict[str, str]) -> dict[str, Any]:
         folder = benchmark.run_folder(run)
         facts = {**asdict(run), 'name': run.name}
         reason = failed.get(run.name)
-        if reason is None and (folder / SCORES).is_file():
+        if reason is None and run.name not in outdated and (folder / SCORES).is_file():
             record = read_scores(folder, ['iterations', 'seconds'], remedy=REMEDY)
             subset = read_json_object(folder / 'subset.json', ['images', 'of'], remedy=REMEDY)
             if not isinstance(subset['images'], list):
                 raise UsageError(f'{folder / "subset.json"} is damaged: its images are '
                                  f'{shown(subset["images"])}, not a list; {REMEDY}')
+            told = json_object(folder / RECORD) or {}
             runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
-                         'subset': subset['images'], 'scores': record['scores'],
+                         'subset': subset['images'], 'data': told.get(DATA),
+                         'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})
         else:
             missing.append({**facts, 'failed': reason is not None,
@@ -154,17 +158,24 @@ def _cells(benchmark: Benchmark, runs: Sequence[dict[str, Any]], score: str | No
 
 def _shared_subsets(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lists of training images by fraction and seed, taken out of ``runs``; a comparison is
-    fair only if all initializations have the same.
+    fair only if all initializations have the same, each part of those of larger fractions, and the
+    validation images are the same.
 
     Raises:
-        UsageError: they have not, which happens when the data set was changed in between.
+        UsageError: they are not, which happens when the data set was changed in between.
     """
-    lists: dict[tuple[float, int], list[str]] = {}
+    lists: dict[tuple[int, float], list[str]] = {}
+    changed = 'the data set was changed in between; start over in another --work-dir'
+    if len({(run['of'], data) for run in runs if (data := run.pop('data'))}) > 1:
+        raise UsageError(f'runs had different images or labels: {changed}')
     for run in runs:
-        key, images = (run['fraction'], run['seed']), run.pop('subset')
+        key, images = (run['seed'], run['fraction']), run.pop('subset')
         if lists.setdefault(key, images) != images:
-            raise UsageError(
-                f'runs of fraction {key[0]:g} and seed {key[1]} were trained on different images: '
-                f'the data set was changed in between; start over in another --work-dir')
-    return [{'fraction': fraction, 'seed': seed, 'images': images}
-            for (fraction, seed), images in sorted(lists.items())]
+            raise UsageError(f'runs of fraction {key[1]:g} and seed {key[0]} were trained on '
+                             f'different images: {changed}')
+    for ((seed, less), few), ((of, more), many) in pairwise(sorted(lists.items())):
+        if seed == of and not set(few) <= set(many):
+            raise UsageError(f'runs of seed {seed} had images at fraction {less:g} that they had '
+                             f'not at {more:g}: {changed}')
+    return [{'fraction': fraction, 'seed': seed, 'images': lists[seed, fraction]}
+            for fraction, seed in sorted((fraction, seed) for seed, fraction in lists)]

@@ -21,6 +21,7 @@ from densessl.files.writing import remove_leftovers
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.labelled_data import check_labelled
 from densessl.finetune.run_folder import (
+    DATA,
     SCORES,
     config_digest,
     finished_run,
@@ -30,6 +31,8 @@ from densessl.finetune.run_folder import (
 from densessl.finetune.weights import network_of
 from densessl.progress import duration
 from densessl.weights.backbone_file import RANDOM
+
+OVERWRITE = '--overwrite'
 
 
 def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: bool = False,
@@ -57,35 +60,39 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     room = slots(jobs)
     cfg, target = read_downstream_config(benchmark.config, benchmark.options)
     # once for all runs, which are told not to
-    for line in check_labelled(cfg, target, benchmark.data_root, benchmark.rule if check else None):
+    lines, data = check_labelled(cfg, target, benchmark.data_root,
+                                 benchmark.rule if check else None)
+    for line in lines:
         print(f'data: {line}', flush=True)
     networks = {}
     for name, weights in {RANDOM: None, **benchmark.weights}.items():
         networks[name] = network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
                                     benchmark.allow_partial)
     benchmark.baseline = find_baseline(benchmark, networks)
-    jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
+    jobs_left, done = _jobs_left(benchmark, cfg, data, overwrite)
     with RunLock(benchmark.folder, 'benchmark'):
         remove_leftovers(benchmark.folder)
         print(f'{done + len(jobs_left)} runs, {done} of them done already; {len(room)} at once',
               flush=True)
         failed: dict[str, str] = {}
+        outdated = {job.about.name for job in jobs_left if job.arguments[-1] == OVERWRITE}
         try:
-            _run_all(benchmark, jobs_left, done, room, keep_weights, failed)
+            _run_all(benchmark, jobs_left, done, room, keep_weights, failed, outdated)
         finally:    # also when it is stopped
-            results = collect(benchmark, failed)
+            results = collect(benchmark, failed, outdated)
             save(results, benchmark.folder)
             write_report(results, benchmark.folder)
     return results
 
 
 def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequence[Slot],
-             keep_weights: bool, failed: dict[str, str]) -> None:
+             keep_weights: bool, failed: dict[str, str], outdated: set[str]) -> None:
     total, times = done + len(jobs), []
 
     def finished(job: Job, code: int, seconds: float) -> None:
         run, folder = job.about, benchmark.run_folder(job.about)
         times.append(seconds)
+        outdated.discard(run.name)
         left = sum(times) / len(times) * (len(jobs) - len(times)) / len(room)
         if code == 0 and (folder / SCORES).is_file():
             words = score_words(read_scores(folder, remedy=REMEDY)['scores'])
@@ -96,16 +103,17 @@ def _run_all(benchmark: Benchmark, jobs: Sequence[Job], done: int, room: Sequenc
             words = f'FAILED (exit code {code}): {failed[run.name]}  ({job.log})'
         print(f'[{done + len(times)}/{total}] {run}: {words}  in {duration(seconds)}'
               + (f', about {duration(left)} left' if left else ''), flush=True)
-        save(collect(benchmark, failed), benchmark.folder)
+        save(collect(benchmark, failed, outdated), benchmark.folder)
 
     run_jobs(jobs, room, finished)
 
 
-def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list[Job], int]:
+def _jobs_left(benchmark: Benchmark, cfg: Config, data: str, overwrite: bool
+               ) -> tuple[list[Job], int]:
     """The runs that are not done, and how many are.
 
     Args:
-        cfg: the config of the length 1.
+        cfg: the config of the length 1. data: digest of the labelled data as they are now.
 
     Raises:
         UsageError: without ``overwrite``, a folder holds a run of other settings.
@@ -118,8 +126,8 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list
     jobs, done = [], 0
     for run, finetuning in runs:
         how = '--resume'
-        identity = finetuning.identity(
-            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)
+        identity = {DATA: data, **finetuning.identity(
+            hashes[run.length], benchmark.baseline.digest if finetuning.like else None)}
         try:
             if finished_run(finetuning.folder(), identity, overwrite=False):
                 done += 1
@@ -127,7 +135,7 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, overwrite: bool) -> tuple[list
         except UsageError:
             if not overwrite:
                 raise
-            how = '--overwrite'
+            how = OVERWRITE
         # the files have been opened already, once for all runs
         jobs.append(Job([*finetuning.command(), '--no-check', how],
                         finetuning.folder().with_name(f'{run.name}.log'), run))

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--safetensors', action='store_true',
                         help='also write the backbone in that format')
     parser.add_argument('--overwrite', action='store_true',
-                        help='replace files that hold other weights')
+                        help='replace files that hold other weights, or these with another '
+                        'provenance')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,13 @@
 """From a pretraining checkpoint to ``backbone.pth``: plain weights that say where they are from."""
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.export.foreign import read_foreign
 from densessl.export.foreign_file import Foreign
 from densessl.export.named_network import read_named
@@ -26,6 +27,7 @@ from densessl.weights.stated_backbone import build_stated
 from densessl.weights.stored_tensors import check_finite, check_state
 
 PREFIX = 'backbone.'
+_SHOWN = 4      # settings that differ
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Exported:
     counterpart: dict[str, Any] | None = None   # the target's backbone the copy was checked on
     keys: KeyTable | None = None
     features: FeatureCheck | None = None
-    unchanged: list[Path] = field(default_factory=list)   # were there already, with these weights
+    unchanged: list[Path] = field(default_factory=list)   # were there already, as they are
     notes: list[str] = field(default_factory=list)   # on an import: detected, dropped, assumed
     filled: KeyTable | None = None   # of an import into a named network: where its keys are from
     safetensors: Path | None = None   # the same weights in that format
@@ -58,7 +60,7 @@ def export_backbone(checkpoint: str | Path, out: str | Path | None = None, to: s
             with ``foreign`` somebody else's.
         out: where to write (default: ``backbone.pth`` next to the checkpoint).
         to: the transfer target that also gets a copy in its keys, ``out`` with ``_to`` appended.
-        overwrite: replace files that hold other weights.
+        overwrite: replace files that hold other weights, or these with another provenance.
         foreign: what is known of a checkpoint that densessl did not write.
         safetensors: write ``out`` also in that format, with the same provenance.
 
@@ -88,8 +90,9 @@ def export_backbone(checkpoint: str | Path, out: str | Path | None = None, to: s
     if to is not None:
         exported.copy = out.with_name(f'{out.stem}_{to}{out.suffix}')
         writes.append((exported.copy, _translated(exported, to), {**meta, 'keys': to}))
-    for path, weights, _ in writes:
-        _refuse_to_lose(path, weights, checkpoint, overwrite, exported)
+    for path, weights, about in writes:
+        if _is_there(path, {**about, 'sha256': weights_hash(weights)}, checkpoint, overwrite):
+            exported.unchanged.append(path)
     for path, weights, about in writes:
         if path not in exported.unchanged:
             save_backbone(path, weights, about)
@@ -137,19 +140,31 @@ def _translated(exported: Exported, to: str) -> State:
     return state
 
 
-def _refuse_to_lose(path: Path, state: State, source: Path, overwrite: bool,
-                    exported: Exported) -> None:
-    """Nothing is written over: not the input, and other weights only when told to."""
+def _is_there(path: Path, meta: dict[str, Any], source: Path, overwrite: bool) -> bool:
+    """Whether ``path`` holds the weights and the provenance of ``meta`` already. Nothing is written
+    over: not the input, and other content only when told to."""
     if not path.exists():
-        return
+        return False
+    held = 'something else'
     if path.is_file():
         with suppress(UsageError):      # what cannot be read is something else
-            meta = load_weights_only(path).get('meta')
-            if isinstance(meta, dict) and meta.get('sha256') == weights_hash(state):
-                exported.unchanged.append(path)
-                return
+            before = load_weights_only(path).get('meta')
+            if isinstance(before, dict) and before.get('sha256') == meta['sha256']:
+                was, now = _plain(before), _plain(meta)
+                other = [f'{key} {shown(was.get(key))}, not {shown(now.get(key))}'
+                         for key in {**now, **was} if was.get(key) != now.get(key)]
+                if not other:
+                    return True
+                held = f'these weights with another provenance ({"; ".join(other[:_SHOWN])})'
     if path.samefile(source):
         raise UsageError(f'--out {path} is the checkpoint itself; name another file')
     if not overwrite:
-        raise UsageError(f'{path} exists and holds something else; name another file with --out '
-                         f'or add --overwrite')
+        raise UsageError(f'{path} exists and holds {held}; name another file with --out or add '
+                         f'--overwrite')
+    return False
+
+
+def _plain(meta: dict[str, Any]) -> dict[str, Any]:
+    """Provenance as either format gives it back, without the versions that wrote it."""
+    plain = json.loads(json.dumps(meta, default=str, skipkeys=True))
+    return {key: value for key, value in plain.items() if key not in ('densessl', 'torch')}

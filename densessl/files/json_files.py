@@ -8,25 +8,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from densessl.errors import UsageError
+from densessl.errors import UsageError, shown
 from densessl.files.writing import write_atomically, write_text
 
 MAX_NESTING = 100      # of JSON
+_SMALL = 1 << 22       # characters: larger ones are not looked through
 
 
 def parse_json(text: str | bytes) -> Any:
     """What JSON from anywhere holds.
 
     Raises:
-        ValueError: it is not JSON, or nested more than :data:`MAX_NESTING` deep.
+        ValueError: it is not JSON, nested more than :data:`MAX_NESTING` deep, or gives a key twice.
     """
+    small = len(text) < _SMALL
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_given_once if small else None)
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
     # A large file's depth is left to the readers: they look into the levels that they know.
-    if len(text) < 1 << 22 and _depth(content) > MAX_NESTING:
+    if small and _depth(content) > MAX_NESTING:
         raise ValueError('it is nested too deeply')
+    return content
+
+
+def _given_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f'the key {shown(max(keys, key=keys.count))} is given twice')
     return content
 
 

@@ -21,15 +21,17 @@ from densessl.files.json_files import write_json
 from densessl.files.lock import run_lock
 from densessl.finetune.downstream_config import read_downstream_config
 from densessl.finetune.image_loading import measured, read_as_displayed, rule_for
-from densessl.finetune.labelled_data import inspect_labelled
+from densessl.finetune.labelled_data import data_digest, inspect_labelled
 from densessl.finetune.labelled_subset import Subset, build_training_sets, take_fraction
 from densessl.finetune.resume import FinetuneStopHook
 from densessl.finetune.run import FinetuneRun
 from densessl.finetune.run_folder import (
+    DATA,
     SCORES,
     config_digest,
     decisive_values,
     earlier_run,
+    finished_run,
     score_words,
     start_run,
 )
@@ -38,6 +40,7 @@ from densessl.finetune.schedule import own_schedule
 from densessl.finetune.scoring import ScoresHook
 from densessl.finetune.weights import fit_backbone, likeness
 from densessl.labels.data_check import check_data
+from densessl.labels.data_report import DataReport
 from densessl.machine.signals import given_back_after_failure
 from densessl.overrides import replaced_overrides
 from densessl.training.runner import experiment_name
@@ -74,24 +77,28 @@ def finetune(run: FinetuneRun, *, resume: bool = False, overwrite: bool = False,
     is_holder = launched_rank(launcher) == 0
     with run_lock(folder, is_holder=is_holder and not is_scored):
         done, checkpoint = earlier_run(folder, identity, values, resume, overwrite, print_once)
-        if done is not None:
-            print_once(f'done already: {score_words(done["scores"])}  ({folder / SCORES}; '
-                       f'--overwrite runs it again)')
-            return done['scores']
-        if resume and checkpoint is None:
+        if resume and not done and checkpoint is None:
             print_once(f'nothing to resume in {folder}: starting at the beginning')
         started = time.time()
         cfg.work_dir, cfg.launcher, cfg.randomness = str(folder), launcher, {'seed': run.seed}
         recipe = fit_backbone(cfg, target, run.weights or run.like, run.keep, run.freeze,
                               run.allow_partial)
         _complete_imports(cfg, target)
-        subset, data = _fit_data(cfg, target, run, check)
+        data = target.set_data(cfg, str(run.data_root) if run.data_root else None)
+        reports, lines = inspect_labelled(cfg, target)
+        identity[DATA] = data_digest(reports)
+        finished_run(folder, {DATA: identity[DATA]}, overwrite)     # refuses one on other data
+        if done is not None:
+            print_once(f'done already: {score_words(done["scores"])}  ({folder / SCORES}; '
+                       f'--overwrite runs it again)')
+            return done['scores']
+        subset, more = _draw_images(cfg, run, reports, check)
         # until here, all may be refused and nothing is written
         start_run(folder, identity, overwrite, values, clean=is_holder)
         subset.write(folder)
         if run.weights:
             run.weights.place(cfg, target, folder)
-        _announce(cfg, run, recipe, data)
+        _announce(cfg, run, recipe, [*data, *lines, *more])
         record = _train_and_score(cfg, target, run, checkpoint)
         record.update(settings=identity, recipe=recipe,
                       provenance=run.weights.meta if run.weights else None,
@@ -113,31 +120,28 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
         cfg.custom_imports = {**of_config, 'imports': names}
 
 
-def _fit_data(cfg: Config, target: TransferTarget, run: FinetuneRun, check: bool
-              ) -> tuple[Subset, list[str]]:
-    """Point the config at the labelled data, of which the run's fraction is drawn, and at how its
-    images are read; return the drawn images and lines that say what the data is. Nothing is
-    written.
+def _draw_images(cfg: Config, run: FinetuneRun, reports: list[DataReport], check: bool
+                 ) -> tuple[Subset, list[str]]:
+    """Restrict the config's data to the run's fraction, and have its images read as the weights
+    need them; return the drawn images and lines that say what the data is. Nothing is written.
 
     Raises:
         UsageError: the data cannot be used.
     """
-    data = target.set_data(cfg, str(run.data_root) if run.data_root else None)
-    reports, lines = inspect_labelled(cfg, target)
     pretrained = run.weights or run.like
     rule = rule_for(pretrained.meta if pretrained else None, run.pixels.record())
     with DefaultScope.overwrite_default_scope(cfg.default_scope), building(
             'train_dataloader.dataset'):
         built = build_training_sets(cfg)
         rule = measured(rule, built, say=is_first_process())
-        lines += read_as_displayed(cfg, rule)
+        lines = read_as_displayed(cfg, rule)
         subset = take_fraction(cfg, run.fraction, run.seed, built)
-    data += [*lines, str(subset)]
+    lines = [*lines, str(subset)]
     if check and is_first_process():
         found = check_data(reports, set(subset.images), rule=rule)
         found.require_usable()
-        data += found.warnings()
-    return subset, data
+        lines += found.warnings()
+    return subset, lines
 
 
 def _announce(cfg: Config, run: FinetuneRun, recipe: list[str], data: list[str]) -> None:

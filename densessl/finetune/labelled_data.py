@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Sequence
 
 from mmengine import Config
 from mmengine.registry import DefaultScope
@@ -10,7 +12,9 @@ from densessl.finetune.image_loading import measured
 from densessl.finetune.labelled_subset import build_training_sets
 from densessl.labels.data_check import check_data
 from densessl.labels.data_report import DataReport
+from densessl.labels.file_facts import open_files
 from densessl.pixels.pixel_rule import PixelRule
+from densessl.planning.decisive_settings import digest_of
 from densessl.transfer.target import TransferTarget
 
 
@@ -29,10 +33,29 @@ def inspect_labelled(cfg: Config, target: TransferTarget) -> tuple[list[DataRepo
     return reports, lines
 
 
+def data_digest(reports: Sequence[DataReport]) -> str:
+    """Twelve digits that change with the images and labels that are used, and are the same wherever
+    they lie: names and sizes of the images, contents of the label files (remembered by size and
+    time)."""
+    labels = {path for report in reports for path in (
+        *report.label_files, *(one for _, *maps in report.samples for one in maps))}
+    facts = open_files(((path, 'bytes') for path in sorted(labels)), what='reading labels')
+    images = {sample[0] for report in reports for sample in report.samples}
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in images] or ['/'])
+    size = {one: os.path.getsize(one) if os.path.exists(one) else None for one in images}
+    return digest_of([[
+        report.split, report.images, report.used_images, report.objects,
+        list((report.per_class or {}).items()),
+        report.maps and (report.maps.names, report.maps.lookup),
+        [facts[path].digest for path in report.label_files],
+        sorted([os.path.relpath(image, root), str(size[image]), *(str(facts[one].digest)
+                for one in maps)] for image, *maps in report.samples)] for report in reports])
+
+
 def check_labelled(cfg: Config, target: TransferTarget, root: str | None, rule: PixelRule | None
-                   ) -> list[str]:
+                   ) -> tuple[list[str], str]:
     """Look at all labelled data of a downstream config, which stays as it is, before several runs
-    on it; lines about what does not end a run.
+    on it; lines about what does not end a run, and :func:`data_digest`.
 
     Args:
         root: of the data; the config's own if None.
@@ -45,9 +68,9 @@ def check_labelled(cfg: Config, target: TransferTarget, root: str | None, rule: 
     target.set_data(with_data, root)
     reports, _ = inspect_labelled(with_data, target)
     if rule is None:
-        return []
+        return [], data_digest(reports)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         rule = measured(rule, build_training_sets(with_data))
     found = check_data(reports, rule=rule)
     found.require_usable()
-    return found.warnings()
+    return found.warnings(), data_digest(reports)

@@ -1,6 +1,7 @@
 """What a fine-tuning run is: one object that the command, the run itself and a benchmark share."""
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from densessl.finetune.labelled_subset import check_fraction, check_seed
 from densessl.finetune.weights import Weights
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.weights.backbone_file import RANDOM
+
+INPUT = ('mean', 'std', 'channel_order')    # of weights; their hash does not tell it
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class FinetuneRun:
             'backbone': self.weights.meta['sha256'] if self.weights else RANDOM,
             'data_root': str(Path(self.data_root).resolve()) if self.data_root else None,
             'fraction': self.fraction, 'seed': self.seed, 'keep': sorted(self.keep),
-            'freeze': self.freeze, 'pixels': self.pixels.record() or None, 'like': likeness}
+            'freeze': self.freeze, 'pixels': self.pixels.record() or None, 'like': likeness,
+            'input': json.dumps([self.weights.meta.get(key) for key in INPUT])
+            if self.weights else None}
 
     def command(self) -> list[str]:
         """The words after ``densessl`` that make this run."""

@@ -18,10 +18,13 @@ from densessl.planning.decisive_settings import changes, digest_of, leaves_of
 
 SCORES = 'scores.json'
 RECORD = 'run.json'     # in a work folder: the settings of its run
+DATA = 'labelled'   # in it: densessl.finetune.labelled_data.data_digest
 BEGUN = 'begun'     # in it: when, in seconds since 1970; logs from before are of another run
 _IN_WORDS = {     # settings whose values would tell a reader nothing
     'config_hash': 'keys of the config', 'backbone': 'other weights',
-    'like': 'random weights on another network or input (--like)'}
+    'like': 'random weights on another network or input (--like)',
+    DATA: 'images or labels of the data set have changed since'}
+_LATER = ('input', DATA)    # runs that were recorded before these count as equal in them
 _DECISIVE = ('labels', 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper',
              'param_scheduler', 'custom_hooks', 'auto_scale_lr')
 _FREE = tuple(f'train_dataloader.{key}' for key in (
@@ -48,7 +51,8 @@ def finished_run(folder: Path, settings: dict[str, Any], overwrite: bool) -> dic
     worth_keeping = [name for name in (SCORES, LAST) if (folder / name).exists()]
     different = [_IN_WORDS.get(key, f'{key} {before.get(key)}, not {now}')
                  for key, now in settings.items()
-                 if before is not None and before.get(key) != now]
+                 if before is not None and before.get(
+                     key, now if key in _LATER else None) != now]
     if worth_keeping and different:
         raise UsageError(f'{folder} holds a run of other settings: {", ".join(different)}; '
                          f'choose another --work-dir, or add --overwrite')
@@ -70,7 +74,9 @@ def run_to_resume(folder: Path, settings: dict[str, Any], values: dict[str, Any]
     before = read_record(folder / RECORD)
     if newest is None or before is None or (folder / SCORES).exists():
         return None
-    was, now = {key: value for key, value in before.items() if key != BEGUN}, dict(settings)
+    was, now = {**before, 'input': before.get('input', settings.get('input'))}, dict(settings)
+    for key in (BEGUN, DATA):
+        was.pop(key, None)
     if 'values' in before:      # they tell more than the digest of the whole config
         was.update(was.pop('values'), config_hash=None)
         now.update(values, config_hash=None)

@@ -52,7 +52,7 @@ class DataCheck:
         if self.faults:
             raise UsageError('\n  '.join([
                 f'{len(self.faults)} of the {self.opened} labelled files cannot be used (densessl '
-                f'check lists all; --no-check opens none before training):',
+                f'check lists all; --no-check does without this):',
                 *first_of(self.faults)]))
 
     def warnings(self) -> list[str]:

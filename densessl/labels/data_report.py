@@ -71,6 +71,7 @@ class DataReport:
         maps: what the ids in the label maps mean. segments: of panoptic maps, the ids that each
             must hold, by its path.
         per_class: used objects by class name.
+        label_files: in which the labels are, beside the maps of ``samples``.
     """
 
     split: str
@@ -84,6 +85,7 @@ class DataReport:
     maps: MapMeaning | None = None
     segments: Mapping[str, frozenset[int]] | None = None
     per_class: Mapping[str, int] | None = None
+    label_files: tuple[str, ...] = ()
 
     def of_kind(self, kind: Kind) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind == kind]

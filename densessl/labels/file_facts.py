@@ -28,7 +28,7 @@ from densessl.pixels.decode import UnreadableImage, open_image
 from densessl.pixels.pixel_rule import PLAIN, PixelRule
 from densessl.progress import Progress
 
-FileKind = Literal['image', 'ids', 'segments', 'map']
+FileKind = Literal['image', 'ids', 'segments', 'map', 'bytes']
 FOLDER = 'opened'      # below the cache's root
 MISSING = 'is not there'
 _told: set[str] = set()    # for which folders it was said that nothing can be kept
@@ -43,12 +43,14 @@ class FileFacts:
         counts: of a map: id → pixels.
         wrong: why the file cannot be used, in words; None if it can.
         odd: what is odd about a file that can be used.
+        digest: of the content, where no more than its ``bytes`` were asked for.
     """
 
     size: tuple[int, int] = (0, 0)
     counts: Mapping[int, int] | None = None
     wrong: str | None = None
     odd: str | None = None
+    digest: str | None = None
 
 
 def open_file(path: str, kind: FileKind, rule: PixelRule = PLAIN) -> FileFacts:
@@ -56,13 +58,16 @@ def open_file(path: str, kind: FileKind, rule: PixelRule = PLAIN) -> FileFacts:
 
     Args:
         kind: ``image``, a label map of ``ids``, a panoptic map of ``segments``, or a ``map`` of
-            which no more than its size matters.
+            which no more than its size matters, or ``bytes`` of any meaning.
         rule: by which images are read.
     """
     if not os.path.exists(path):
         dangling = os.path.islink(path)
         return FileFacts(wrong='is a link to a file that does not exist' if dangling else MISSING)
     try:
+        if kind == 'bytes':
+            with open(path, 'rb') as file:
+                return FileFacts(digest=_digest(file.read()))
         if kind == 'image':
             stored = open_image(path, rule)
             odd = f'it ends too early, {stored.damage}' if stored.damage else None
@@ -76,6 +81,8 @@ def open_file(path: str, kind: FileKind, rule: PixelRule = PLAIN) -> FileFacts:
         return FileFacts(wrong=str(error))
     except FileNotFoundError:      # it was taken away meanwhile
         return FileFacts(wrong=MISSING)
+    except OSError as error:
+        return FileFacts(wrong=f'cannot be read: {error.strerror}')
     if kind == 'ids':
         return FileFacts(ids.shape, {value: number for value, number
                                      in enumerate(np.bincount(ids.ravel()).tolist()) if number})
@@ -134,7 +141,7 @@ class _Memory:
 
     def recall(self, path: str, kind: FileKind) -> FileFacts | None:
         """What was seen in a file that is still the same."""
-        entry = self.entries.get(os.path.abspath(path))
+        entry = self.entries.get(f'{kind} {os.path.abspath(path)}')
         if entry is None or entry[:3] != [kind, *_stamp(path)]:
             return None
         facts = dict(entry[3], size=tuple(entry[3]['size']))
@@ -147,9 +154,9 @@ class _Memory:
         stamp = _stamp(path)         # before: if it is written meanwhile, it is opened again
         facts = open_file(path, kind, self.rule)
         if facts.wrong is None:
-            self.entries[os.path.abspath(path)] = [kind, *stamp, asdict(facts)]
+            self.entries[f'{kind} {os.path.abspath(path)}'] = [kind, *stamp, asdict(facts)]
         else:
-            self.entries.pop(os.path.abspath(path), None)
+            self.entries.pop(f'{kind} {os.path.abspath(path)}', None)
         return facts
 
     def write(self) -> None:
@@ -172,5 +179,5 @@ def _stamp(path: str) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _digest(content: str) -> str:
+def _digest(content: str | bytes) -> str:
     return hashlib.blake2b(os.fsencode(content), digest_size=16).hexdigest()

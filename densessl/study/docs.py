@@ -49,8 +49,10 @@ def write_docs(root: Path, own: Mapping[str, Any] | None, features: Path | None)
         if not path.exists():
             raise UsageError(f'--write-docs: there is no {path}; it writes the documentation '
                              f'beside the folder of the study’s file')
-    if BEGIN not in readme.read_text(encoding='utf-8'):
-        raise UsageError(f'--write-docs: {readme} has no line {BEGIN}')
+    marks = re.findall('|'.join(map(re.escape, (BEGIN, END))), readme.read_text(encoding='utf-8'))
+    if marks != [BEGIN, END]:
+        raise UsageError(f'--write-docs: {readme} has no line {BEGIN} with {END} after it, once '
+                         f'each: its tables go between them')
     kept.mkdir(exist_ok=True)
     pictures = docs / 'evidence'
     pictures.mkdir(exist_ok=True)

@@ -8,10 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
 from densessl.bounds import NOT_EMPTY, NotNegative, Range, Seed, check_section
 from densessl.errors import UsageError, check_keys, did_you_mean, shown
+from densessl.files.yaml_files import read_yaml
 from densessl.study.plan import FILLED, RANDOM, Evaluation, Published, Source, Study, Weights
 
 Text = Annotated[str, NOT_EMPTY]
@@ -46,15 +45,7 @@ def read_study(path: str | Path) -> Study:
         UsageError: it is none; the message names the key, the choices and the remedy.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f'cannot read the study {path}: '
-                         f'{getattr(error, "strerror", None) or "not UTF-8"}') from error
-    except (yaml.YAMLError, RecursionError) as error:
-        where = getattr(error, 'problem_mark', None)
-        raise UsageError(f'{path} is not YAML: {getattr(error, "problem", None) or "nesting"}'
-                         + (f' in line {where.line + 1}' if where else '')) from error
+    content = read_yaml(path)
     try:
         return study_of(content, path.stem)
     except UsageError as error:
@@ -167,8 +158,8 @@ def _trained(name: str, where: str, given: dict[str, Any], sources: Mapping[str,
     for key, value in given['options'].items():
         for one in re.findall(FILLED, value) if isinstance(value, str) else ():
             _among(f'{where}.options.{key}', one, sources)
-    budgets = _listed(given.pop('cpu_minutes', None))
-    seeds = tuple(given.pop('seeds')) if 'seeds' in given else None
+    budgets = dict.fromkeys(_listed(given.pop('cpu_minutes', None)))
+    seeds = tuple(dict.fromkeys(given.pop('seeds'))) if 'seeds' in given else None
     return [Weights(name, data=data, cpu_minutes=minutes, seeds=seeds, **given)
             for minutes in budgets]
 
@@ -189,12 +180,13 @@ def _evaluations(name: str, value: Any, sources: Mapping[str, Source]) -> list[E
         if key in value:
             raise UsageError(f'{where}.{key} does nothing here: a probe takes arguments; options, '
                              f'lengths and other configs are for fine-tuning')
-    fractions = [_fraction(f'{where}.fractions', one) for one in value.get('fractions', [1])]
-    scores = tuple(value.get('scores', ('mIoU',)))
+    fractions = dict.fromkeys(_fraction(f'{where}.fractions', one)
+                              for one in value.get('fractions', [1]))
+    scores = tuple(dict.fromkeys(value.get('scores', ('mIoU',))))
     given = {key: value[key] for key in ('data', 'probe', 'finetune', 'instead', 'arguments',
                                          'options', 'minutes') if key in value}
     return [Evaluation(name, fraction=fraction, length=length, scores=scores, **given)
-            for length, fraction in product(value.get('lengths', [1.0]), fractions)]
+            for length, fraction in product(dict.fromkeys(value.get('lengths', [1.0])), fractions)]
 
 
 def _fraction(where: str, value: Any) -> float:

@@ -120,6 +120,22 @@ def test_runs_on_other_images_are_not_compared(finished):
         json.dumps({'images': ['x.png', 'y.png'], 'of': 20}))
     with pytest.raises(UsageError, match=r'fraction 0\.1 and seed 2 .* different images'):
         collect(plan, {})
+    for name in plan.files:
+        (plan.run_folder(Run(name, 0.1, 1.0, 2)) / 'subset.json').write_text(
+            json.dumps({'images': ['x.png', 'y.png'], 'of': 20}))
+    with pytest.raises(UsageError, match=r'seed 2 had images at fraction 0\.1 .* not at 1'):
+        collect(plan, {})
+
+
+def test_runs_on_other_validation_images_are_not_compared(finished):
+    plan = finished()
+    for seed, data in ((0, None), (1, 'a'), (2, 'a')):     # the first was recorded before
+        (plan.run_folder(Run('good', 0.1, 1.0, seed)) / 'run.json').write_text(
+            json.dumps({'labelled': data} if data else {}))
+    assert len(collect(plan, {})['runs']) == 18
+    (plan.run_folder(Run('bad', 1.0, 1.0, 1)) / 'run.json').write_text('{"labelled": "b"}')
+    with pytest.raises(UsageError, match='different images or labels: the data set was changed'):
+        collect(plan, {})
 
 
 def test_another_score_can_be_asked_for(finished):

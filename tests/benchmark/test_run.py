@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import draw_label_folder
 
 from densessl.benchmark import run as module
 from densessl.benchmark.plan import Benchmark, Run
@@ -99,6 +100,45 @@ def test_a_benchmark_grows_goes_on_and_outlives_failures(backbone18, label_folde
         run_benchmark(other, overwrite=True)
     assert runs_here.names == [] and len(runs_here.jobs) == 2
     assert all(job.arguments[-1] == '--overwrite' for job in runs_here.jobs)
+
+
+def test_data_that_changed_in_between_are_refused(tiny, tmp_path, runs_here, capsys):
+    root, tiny = draw_label_folder(tmp_path / 'data'), {**tiny, 'train_cfg.max_iters': 1}
+    folder = tmp_path / 'b'
+    run_benchmark(benchmark(folder, root, tiny, seeds=2))
+    names = ['random-fraction0.5-seed0', 'random-fraction0.5-seed1']
+    assert runs_here.names == names
+    kept = shutil.copytree(root, tmp_path / 'kept')      # other times, nothing else
+    shutil.rmtree(root)
+    shutil.copytree(kept, root, copy_function=shutil.copyfile)
+    again = benchmark(folder, root, tiny)
+    run_benchmark(again)
+    run = ['finetune', *again.finetuning(next(again.runs()), tiny).command()[1:], '--no-check']
+    assert main(run) == 0 and runs_here.names == names
+    assert 'done already: mIoU' in capsys.readouterr().out
+    for kind in ('images', 'labels'):
+        (root / kind / 'val' / '0.png').unlink()
+    words = 'holds a run of other settings: images or labels of the data set have changed since'
+    for changes in ({'seeds': 3}, {'fractions': [0.5, 1]}):
+        with pytest.raises(UsageError, match=words):
+            run_benchmark(benchmark(folder, root, tiny, **changes))
+    assert main(run) == 2 and words in capsys.readouterr().err
+    assert runs_here.names == names
+    record = folder / 'runs/random-fraction0.5-seed0/run.json'
+    record.write_text(json.dumps({key: value for key, value in json.loads(
+        record.read_text()).items() if key not in ('labelled', 'input')}))
+    assert main(run) == 0        # recorded before the data were
+    again = benchmark(folder, root, tiny, seeds=2)
+    runs_here.names, runs_here.stop_before = [], names[1]
+    with pytest.raises(UsageError, match=words):
+        run_benchmark(again)
+    record.write_text(json.dumps({**json.loads(record.read_text()), 'labelled': 'other'}))
+    with pytest.raises(KeyboardInterrupt):      # what is to be done again is not counted
+        run_benchmark(again, overwrite=True)
+    results = json.loads((folder / 'results.json').read_text())
+    assert [run['name'] for run in results['runs']] == runs_here.names == names[:1]
+    runs_here.stop_before = None
+    assert len(run_benchmark(again, overwrite=True)['runs']) == 2 and runs_here.names == names
 
 
 def test_runs_come_seed_by_seed_and_have_names_of_their_own(label_folder, tiny, tmp_path):

@@ -42,11 +42,16 @@ def test_a_run_is_told_apart_by_what_earlier_versions_wrote_down(tmp_path):
                       pixels=PixelRule((0, 4095)), work_dir='elsewhere')
     identity = {'config': 'own', 'config_hash': 'f' * 12, 'backbone': 'abc',
                 'data_root': str(tmp_path), 'fraction': 0.5, 'seed': 1, 'keep': ['input', 'stem'],
-                'freeze': 2, 'pixels': {'value_range': [0, 4095]}, 'like': None}
+                'freeze': 2, 'pixels': {'value_range': [0, 4095]}, 'like': None,
+                'input': '[null, null, null]'}
     assert json.dumps(run.identity('f' * 12, None)) == json.dumps(identity)
     plain = FinetuneRun('downstream/c', like=OWN).identity('f', '9')
     assert (plain['backbone'], plain['data_root'], plain['pixels'], plain['like']) == (
         'random', None, None, '9')
+    corrected = Weights(OWN.path, {}, {**OWN.meta, 'mean': [1, 2, 3]})
+    assert FinetuneRun('c', corrected).identity('f', None) != FinetuneRun('c', OWN).identity(
+        'f', None)
+    assert FinetuneRun('c').identity('f', None)['input'] is None
 
 
 def test_without_a_name_a_folder_says_what_is_in_it():

@@ -8,6 +8,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from densessl.errors import UsageError
 from densessl.finetune.run_folder import (
+    DATA,
     decisive_values,
     finished_run,
     read_scores,
@@ -65,6 +66,24 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
     assert run_to_resume(tmp_path, SETTINGS, values()) == tmp_path / 'iter_3.pth'
     with pytest.raises(UsageError, match='made with config_hash 1, this run has 2'):
         run_to_resume(tmp_path, other, values())
+
+
+def test_a_run_on_other_data_or_input_is_another_one(tmp_path):
+    start_run(tmp_path, {**SETTINGS, DATA: 'a', 'input': 'b'}, False)
+    (tmp_path / 'iter_3.pth').touch()
+    (tmp_path / 'last_checkpoint').touch()
+    for other, words in (({DATA: 'c'}, 'images or labels of the data set have changed since'),
+                         ({'input': 'c'}, 'input b, not c')):
+        with pytest.raises(UsageError, match=words):
+            finished_run(tmp_path, other, False)
+    with pytest.raises(UsageError, match='made with input b, this run has c'):
+        run_to_resume(tmp_path, {**SETTINGS, 'input': 'c'}, {})
+    assert run_to_resume(tmp_path, {**SETTINGS, 'input': 'b'}, {})
+    start_run(tmp_path, SETTINGS, True)       # as it was recorded before these were
+    (tmp_path / 'iter_3.pth').touch()
+    (tmp_path / 'last_checkpoint').touch()
+    assert run_to_resume(tmp_path, {**SETTINGS, 'input': 'c'}, {})
+    assert finished_run(tmp_path, {**SETTINGS, DATA: 'c', 'input': 'c'}, False) is None
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -90,6 +90,13 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     (root / 'data.yaml').write_text('names: 3\n')
     with pytest.raises(UsageError, match=r'data\.yaml must have names'):
         set_up(root)
+    for text, words in (('names: {0: cat, 1: dog, 0: cow}', "the key '0' is given twice in line 1"),
+                        ("names: {1: cat, '1': dog}", "the key '1' is given twice"),
+                        ("names: {1: cat, '01': dog}", 'a number of its own'),
+                        ('names: {}', 'must have names'), ('names: [a', 'is not YAML')):
+        (root / 'data.yaml').write_text(text)
+        with pytest.raises(UsageError, match=words):
+            set_up(root)
 
 
 @pytest.mark.parametrize(('name', 'content', 'words'), [
@@ -99,7 +106,7 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     ('data.yaml', f'names: {{{"9" * 500}: dog}}', 'from 0 to 65535'),
     ('data.yaml', 'names: {0: cat, 00: dog}', 'a number of its own'),
     ('data.yaml', 'names: [cat, [dog]]', r"not \['cat', \['dog'\]\]"),
-    ('data.yaml', '[' * 3000, r'data\.yaml is not a YAML file'),
+    ('data.yaml', '[' * 3000, r'data\.yaml is not YAML'),
     ('classes.txt', '', r'classes\.txt is empty; it must have the name of class 0'),
     ('classes.txt', ' \n', r'classes\.txt is empty'),
     ('classes.txt', 'cat\n\ndog\n', r'classes\.txt has an empty line 2; it must'),

@@ -137,9 +137,11 @@ def test_documentation_is_written_from_results_alone(results, tmp_path):
     (tmp_path / 'docs').mkdir()
     (tmp_path / 'studies').mkdir()
     readme = tmp_path / 'README.md'
-    readme.write_text('# Before\n')
-    with pytest.raises(UsageError, match=r'README\.md has no line <!-- evidence'):
-        write_docs(tmp_path, results, None)
+    for text in ('# Before', f'{BEGIN}\nold', f'{END}\n{BEGIN}', f'{BEGIN}\nmine\n{BEGIN}{END}'):
+        readme.write_text(text)
+        with pytest.raises(UsageError, match=r'README\.md has no line <!-- evidence.* with <!--'):
+            write_docs(tmp_path, results, None)
+        assert readme.read_text() == text and not (tmp_path / 'studies' / 'results').exists()
     readme.write_text(f'# Before\n\n{BEGIN}\nold\n{END}\n\nafter\n')
     features = tmp_path / 'features.png'
     features.write_bytes(b'picture')

@@ -47,7 +47,29 @@ def test_lists_are_written_out(study):
                        ('model', 1.0, 1, ('mIoU', 'aAcc')), ('model', 1.0, 0.5, ('mIoU', 'aAcc'))]
 
 
+def test_what_is_listed_twice_is_there_once(study):
+    found = study('[1/8, 1]', '[1/8, 1, 1.0, "1/1", 0.125]')
+    assert [one.fraction for one in found.evaluations[:-2]] == [0.125, 1]
+    found = study('lengths: [1, 0.5], scores: [mIoU, aAcc]',
+                  'lengths: [1, 1.0, 0.5], scores: [mIoU, aAcc, mIoU]')
+    assert [(one.length, one.scores) for one in found.evaluations[2:]] == [
+        (1, ('mIoU', 'aAcc')), (0.5, ('mIoU', 'aAcc'))]
+    found = study('{a.b: 3}', '{a.b: 3}, seeds: [0, 0, 1, 0], cpu_minutes: [2, 2.0]')
+    assert [(one.name, one.seeds) for one in found.weights[1:]] == [('own', (0, 1)), ('long', None)]
+
+
+def test_a_merged_key_is_not_given_twice(study):
+    found = study('own: {config: small/simclr_r18, options: {a.b: 3}}\n  long: {config',
+                  'own: &own {config: small/simclr_r18, epochs: 2}\n  long: {<<: *own, config')
+    assert [one.epochs for one in found.weights] == [None, 2, 5]
+
+
 @pytest.mark.parametrize('old, new, words', [
+    ('seeds: [0, 1]', 'seeds: [0, 1]\nseeds: [0]',
+     "is not YAML: the key 'seeds' is given twice in line 5"),
+    ('  long: {config', '  own: {config', "the key 'own' is given twice in line 10"),
+    ('epochs: 5,', 'epochs: 5, "epochs": 6,', "the key 'epochs' is given twice in line 10"),
+    ('title: T', 'title: 2020-99-99', 'is not YAML: month must be in 1..12'),
     ('title: T', 'titel: T', "unknown key 'titel' in the study (did you mean 'title'?)"),
     ('seeds: [0, 1]', 'seeds: [0, -1]', 'the study: seeds must be a list, each a whole number'),
     ('probe: dense', 'probe: deep', "evaluations.probe: probe must be 'dense' or"),
@@ -91,7 +113,7 @@ def test_what_is_no_study_is_refused_by_the_command(tmp_path, capsys):
     assert main(['study', str(tmp_path / 'empty.yaml')]) == 2
     assert 'the study must be keys with values, not None' in capsys.readouterr().err
     assert main(['study', str(tmp_path / 'none.yaml')]) == 2
-    assert f'cannot read the study {tmp_path / "none.yaml"}' in capsys.readouterr().err
+    assert f'cannot read {tmp_path / "none.yaml"}' in capsys.readouterr().err
     assert not Path('work_dirs/studies').exists()
 
 

@@ -9,7 +9,7 @@ from densessl.backbones import build_backbone
 from densessl.cli import main
 from densessl.errors import UsageError
 from densessl.export.export import export_backbone, load_backbone_file, weights_hash
-from densessl.weights.backbone_file import save_backbone
+from densessl.weights.backbone_file import load_weights_only, save_backbone
 
 
 def test_round_trip(checkpoint18, tmp_path):
@@ -72,6 +72,30 @@ def test_nothing_is_written_over(checkpoint18, make_checkpoint, tmp_path):
     assert out.read_bytes() == before
     export_backbone(other, out, overwrite=True)
     assert load_backbone_file(out)[1]['backbone'] == {'type': 'timm.convnext_atto'}
+
+
+def test_a_corrected_input_is_written_or_refused_by_name(tmp_path, capsys):
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'w.pth')
+    names = ('backbone.pth', 'backbone.safetensors', 'backbone_torchvision.pth')
+    command = ['export', str(tmp_path / 'w.pth'), '--from', 'auto', '--safetensors',
+               '--to', 'torchvision']
+    corrected = [*command, '--mean', '1', '2', '3', '--channel-order', 'BGR']
+    assert main(command) == main(command) == 0
+    assert capsys.readouterr().out.count(' (already there): ') == 3
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    assert main(corrected) == 2
+    line = capsys.readouterr().err
+    assert ('backbone.pth exists and holds these weights with another provenance (mean [123.675, '
+            '116.28, 103.53], not [1.0, 2.0, 3.0]; channel_order \'RGB\', not \'BGR\'; '
+            in line)
+    assert 'add --overwrite' in line
+    assert before == {name: (tmp_path / name).read_bytes() for name in names}
+    assert main([*corrected, '--overwrite']) == 0
+    assert 'already there' not in capsys.readouterr().out
+    for name in names:
+        meta = load_weights_only(tmp_path / name)['meta']
+        assert (meta['mean'], meta['channel_order']) == ([1, 2, 3], 'BGR')
+    assert main(corrected) == 0     # as it is: nothing to overwrite
 
 
 class Evil:

@@ -192,7 +192,7 @@ def test_any_odd_shapes_of_somebody_elses_weights_are_one_line(tmp_path):
 def test_json_is_bounded():
     assert parse_json('{"a": [1, {"b": null}]}') == {'a': [1, {'b': None}]}
     for text in (DEEP, '{"a":' * 3000 + '1' + '}' * 3000, '[' * 200 + ']' * 200, b'\xff',
-                 '1' * 9999):
+                 '1' * 9999, '{"a": {"b": 1, "c": 2, "b": 1}}'):
         with pytest.raises(ValueError):
             parse_json(text)
     assert parse_json('[' * MAX_NESTING + ']' * MAX_NESTING)

@@ -2,6 +2,7 @@
 the files of labels."""
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_report import DataReport
 from densessl.labels.data_root import SPLITS
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
+from densessl_plugins.mmdet.labels.label_source import LabelSource
 
 
 def inspect_objects(cfg: Any) -> Iterator[DataReport]:
@@ -45,7 +47,8 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
             segments[str(info['seg_map_path'])] = frozenset(
                 one['id'] for one in info['segments_info'])
     about = {'samples': tuple(samples), 'segments': segments or None, 'per_class': {
-        name: classes[index] for index, name in enumerate(dataset.metainfo.get('classes') or ())}}
+        name: classes[index] for index, name in enumerate(dataset.metainfo.get('classes') or ())},
+        'label_files': _label_files(dataset, leaf)}
     read = getattr(dataset, 'read', None)
     source = str(leaf.get('ann_file') or leaf.get('data_root'))
     if read is None:       # one of the library's own, of whose files nothing more is known
@@ -55,6 +58,14 @@ def _report(split: str, leaf: Mapping[str, Any]) -> DataReport:
     _compare(read, used, leaf.get('filter_cfg') or {}, type(dataset).__name__, log)
     return DataReport(split, source, read.images, len(dataset), read.objects, used.total(),
                       read.log.findings() + log.findings(), **about)
+
+
+def _label_files(dataset: Any, leaf: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files that hold the labels of a data set, as far as they are known."""
+    if leaf.get('labels'):
+        return LabelSource.of(leaf['labels']).files()
+    path = str(getattr(dataset, 'ann_file', None) or '')
+    return (path,) if os.path.isfile(path) else ()
 
 
 def _objects_of(info: Mapping[str, Any]) -> Any:

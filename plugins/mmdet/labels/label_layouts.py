@@ -14,7 +14,12 @@ from densessl.images.told_by_names import holds_labels
 from densessl_plugins.mmdet.labels.annotations import read_annotations
 from densessl_plugins.mmdet.labels.label_files import files_by_stem, year_folders, year_lists
 from densessl_plugins.mmdet.labels.label_source import LabelSource
-from densessl_plugins.mmdet.labels.yolo_labels import NAME_FILES, name_file, read_yaml, yolo_names
+from densessl_plugins.mmdet.labels.yolo_labels import (
+    NAME_FILES,
+    name_file,
+    read_data_file,
+    yolo_names,
+)
 
 KNOWN = (
     'COCO (annotations/instances_{train,val}.json and images/{train,val}/, or with COCO’s own '
@@ -235,7 +240,7 @@ def _yolo(root: Path) -> FoundLayout | None:
 def _in_yaml(root: Path, split: str) -> list[str] | None:
     """The folders of a part that a data.yaml names, below ``root`` whatever it says of others."""
     path = next((root / name for name in NAME_FILES[:3] if (root / name).is_file()), None)
-    content = read_yaml(path) if path else {}
+    content = read_data_file(path) if path else {}
     named = content.get(split)
     if not isinstance(named, str):
         return None

@@ -63,6 +63,13 @@ class LabelSource:
         """The file or folder of the labels, for messages."""
         return self.labels if isinstance(self.labels, str) else self.labels[0][1]
 
+    def files(self) -> tuple[str, ...]:
+        """The label files of images, those of the other part among them if they lie together."""
+        if isinstance(self.labels, str):
+            return (self.labels,)
+        suffix = '.xml' if self.layout == 'xml' else '.txt'
+        return tuple(str(label) for _, label, _ in _labelled(self, suffix, FindingLog()) if label)
+
 
 @dataclass
 class Labels:

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from densessl.errors import UsageError, shown
+from densessl.files.yaml_files import read_yaml
 from densessl.images.image_list import UnreadableImage
 from densessl.images.image_names import read_names
 from densessl_plugins.mmdet.labels.finding_log import FindingLog
@@ -48,7 +47,7 @@ def yolo_names(root: Path) -> list[str] | None:
 
 
 def _names_in_yaml(path: Path) -> list[str]:
-    names = read_yaml(path).get('names')
+    names = read_data_file(path).get('names')
     if names and isinstance(names, dict) and all(key.isdecimal() and len(key) < 10
                                                  for key in names):
         by_number = {int(key): name for key, name in names.items()}
@@ -61,13 +60,10 @@ def _names_in_yaml(path: Path) -> list[str]:
                      f'0 to {MOST_CLASSES - 1}, and a name; not {shown(names)}')
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_data_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, in which every value is text (``no`` is a word); UsageError if it
     holds something else."""
-    try:
-        content = yaml.load(_text(path), yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f'{path} is not a YAML file: {" ".join(str(error).split())}') from error
+    content = read_yaml(path, words=True)
     if not isinstance(content, dict):
         raise UsageError(f'{path} must be a mapping with names, not {type(content).__name__}')
     return content
