@@ -63,6 +63,9 @@ NAME = Rule(lambda text: (len(text) <= MOST_OF_NAME
                           and re.fullmatch(r'[\w-]+(\.[\w-]+)*', text) is not None),
             'that is the name of a type')      # plain or dotted
 TypeName = Annotated[str, NAME]
+PlainName = Annotated[str, Rule(re.compile(rf'[\w-]{{0,{MOST_OF_NAME}}}').fullmatch,
+                                'of letters, digits, _ and -')]
+"""What a plugin calls a thing: configs name it, and a dot would make it a path."""
 
 Width = Annotated[int, Range(1, 2 ** 16)]
 """Channels or units of a layer."""

@@ -85,6 +85,12 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
             raise
         print(f'densessl {args.command}: {message_of(known)}', file=sys.stderr)
         return 2 if isinstance(known, UsageError) else 1
+    except SystemExit as error:     # commands return their code, so it is a plugin's or a config's
+        if args.debug:
+            raise RuntimeError('sys.exit') from error
+        print(f'densessl {args.command}: a plugin or a config called sys.exit({error.code!r}), '
+              f'where --debug shows; it must raise an error', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f'densessl {args.command}: interrupted', file=sys.stderr)
         return 1

@@ -56,7 +56,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     _know_packages()
     try:
         cfg = Config.fromfile(str(path))
-    except Exception as error:   # a config is code: whatever it raises, its user needs the line
+    except (Exception, SystemExit) as error:    # a config is code: its user needs the line
         raise UsageError(f'config {path} cannot be read: {type(error).__name__}: {error}'
                          ) from error
     apply_overrides(cfg, options or {})

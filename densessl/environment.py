@@ -1,5 +1,6 @@
 """Errors of the machine: a full disk, a folder that may not be written, too little memory, another
-process of the run that has ended. Each becomes one line that says what to do."""
+process of the run that has ended. Each becomes one line that says what to do; so does what else is
+raised where something is built."""
 from __future__ import annotations
 
 import errno
@@ -87,6 +88,27 @@ def saying(last: object) -> Iterator[None]:
         if not kept:
             raise
         raise type(known)(f'{known}; {kept}') from error
+
+
+@contextmanager
+def building(part: str, of: str = ' of the config') -> Iterator[None]:
+    """Within (or within a function that this decorates), an error means that ``part`` of the
+    config (or ``of`` what is said instead) cannot be built.
+
+    Raises:
+        UsageError: instead of what was raised; the message has its last line.
+    """
+    try:
+        yield
+    except (UsageError, RunFailed):
+        raise
+    except (Exception, SystemExit) as error:     # libraries raise any kind for a wrong value
+        if is_of_machine(error):
+            raise
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        last = (text.strip().splitlines() or [''])[-1].partition(' Please check')[0].strip()
+        raise UsageError(f'{part}{of} cannot be built: {type(error).__name__}: {last}'
+                         ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -33,6 +33,11 @@ _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlevel = 3
 
 
+def path_of(cls: type) -> str:
+    """``module.Class``: where the reader of a message finds it."""
+    return f'{cls.__module__}.{cls.__qualname__}'
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the choice closest to ``name``, or an empty string."""
     close = get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)

@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from densessl.bounds import PlainName
 from densessl.ema import copy_weights
+from densessl.errors import UsageError, path_of, refuse_value
 
 TARGET = 'target_'      # what the names of target networks begin with
 
@@ -55,7 +58,7 @@ class Method(BaseModel):
     initializes weights after construction.
     """
 
-    name: ClassVar[str] = ''
+    name: ClassVar[PlainName] = ''
     """What a config writes as ``type``."""
 
     views: ClassVar[int | None] = 2
@@ -128,7 +131,16 @@ class Method(BaseModel):
     def loss(self, views: list[View]) -> dict[str, Tensor]:
         """Return the step's scalars by name: those with ``loss`` in their name are summed and
         differentiated, the others are logged."""
-        raise NotImplementedError(f'{type(self).__name__} must define loss(views)')
+        raise UsageError(f'{path_of(type(self))} must define loss(views)')
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """mmengine's: what is differentiated of what :meth:`loss` returned, and what is logged."""
+        with suppress(AttributeError, TypeError):       # it is no such dict
+            total, values = super().parse_losses(losses)
+            if total.requires_grad:
+                return total, values
+        refuse_value(f'{path_of(type(self))}.loss(views)', losses, 'a dict of tensors by name, one '
+                     'at least with "loss" in its name and with a gradient')
 
     def after_step(self, step: int, max_steps: int) -> None:
         """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without

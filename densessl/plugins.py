@@ -11,19 +11,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import pluggy
 from mmengine.registry import Registry
 
 from densessl import hookspecs
-from densessl.bounds import check_values
-from densessl.errors import UsageError, check_arguments, did_you_mean
+from densessl.bounds import allows, check_values, words
+from densessl.environment import building
+from densessl.errors import UsageError, check_arguments, did_you_mean, escaped, path_of, shown
 
 DISABLE = 'DENSESSL_DISABLE_PLUGINS'
 # The base class of what a hook returns, by name: a hook that returns a subclass has imported it.
@@ -67,7 +69,7 @@ def load_plugins() -> list[Plugin]:
     plugins = []
     for entry in sorted(set(entry_points(group=hookspecs.GROUP)), key=_first_party_first):
         dist = entry.dist
-        plugin = Plugin(entry.name, dist.name if dist else '?', dist.version if dist else '?',
+        plugin = Plugin(entry.name, (dist and dist.name) or '?', (dist and dist.version) or '?',
                         disabled=entry.name in disabled)
         if not plugin.disabled:
             try:
@@ -92,7 +94,7 @@ def broken_plugins() -> list[Plugin]:
 
 
 def _first_party_first(entry: EntryPoint) -> tuple[bool, str, str]:
-    dist = entry.dist.name if entry.dist else ''
+    dist = (entry.dist and entry.dist.name) or ''
     return dist != 'densessl', dist, entry.name
 
 
@@ -106,16 +108,14 @@ def _check_name(plugin: Plugin, earlier: list[Plugin]) -> None:
 def _attempt(what: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except Exception as error:   # whatever a plugin's code raises is that plugin's fault
-        raise BrokenPlugin(f'{what} failed: {type(error).__name__}: {error}') from error
+    except (Exception, SystemExit) as error:    # whatever a plugin's code raises is its fault
+        line = ' '.join(f'{what} failed: {type(error).__name__}: {error}'.split())
+        raise BrokenPlugin(escaped(line)) from error
 
 
 def _ask(manager: pluggy.PluginManager, plugin: Plugin) -> dict[str, list[Any]]:
     """Call the plugin's hooks; return what it provides, by hook name."""
-    try:
-        manager.register(plugin.module, plugin.name)
-    except (ValueError, pluggy.PluginValidationError) as error:
-        raise BrokenPlugin(str(error).replace('\n', ' ')) from error
+    _attempt('reading its hooks', lambda: manager.register(plugin.module, plugin.name))
     provides = {}
     for caller in manager.get_hookcallers(plugin.module) or ():
         if not caller.has_spec():
@@ -136,13 +136,26 @@ def _call(hook: str, function: Callable[[], list[Any]]) -> list[Any]:
         raise BrokenPlugin(f'hook {hook!r} must return a list, not {type(things).__name__}')
     for thing in things:
         if hook == 'config_folders':
-            if not isinstance(thing, Path) or not thing.is_dir():
+            if not isinstance(thing, Path) or not os.path.isdir(thing):
                 raise BrokenPlugin(f'hook {hook!r} must return folders as Path, not {thing!r}')
-        elif not (isclass(thing) and any(f'{base.__module__}.{base.__qualname__}' == CONTRACTS[hook]
-                                         for base in thing.__mro__)):
+            continue
+        contract = _contract_of(thing, hook)
+        if contract is None:
             raise BrokenPlugin(f'hook {hook!r} must return subclasses of densessl.'
                                f'{CONTRACTS[hook].rpartition(".")[2]}, not {thing!r}')
+        for key, kind in get_type_hints(contract, include_extras=True).items():
+            if get_origin(kind) is ClassVar and not allows(*get_args(kind), getattr(thing, key)):
+                raise BrokenPlugin(f'{path_of(thing)}.{key} must be {words(*get_args(kind))}, not '
+                                   f'{shown(getattr(thing, key))}')
+        if hook == 'transfer_targets':      # made anew for each question
+            _attempt(f'{path_of(thing)}()', thing)
     return things
+
+
+def _contract_of(thing: Any, hook: str) -> type | None:
+    """The base class of ``thing`` that the hook asks for; None if it has not got it."""
+    return next((base for base in (thing.__mro__ if isclass(thing) else ())
+                 if path_of(base) == CONTRACTS[hook]), None)
 
 
 def _register(plugin: Plugin) -> None:
@@ -171,37 +184,46 @@ class PluginRegistry(Registry):
     """A registry whose entries are supplied by plugins; loads them on the first question."""
 
     def get(self, key: str) -> Any:
-        """Return the class registered under ``key``.
+        """Return the class registered under ``key``, or one of the same kind by its module.
 
         Raises:
             UsageError: unknown name; the message lists the known ones and every broken plugin.
         """
         load_plugins()
-        if isinstance(key, str) and '.' not in key and key not in self.module_dict:
+        found = self.module_dict.get(key)
+        if found is None and '.' in key:    # a class by its module
+            with suppress(Exception):       # which leads nowhere
+                found = super().get(key)
+        if _contract_of(found, f'{self.name.replace(" ", "_")}s') is None:
             known = sorted(self.module_dict)
             broken = ''.join(f'; plugin {plugin.label} is broken: {plugin.reason}'
                              for plugin in broken_plugins())
             raise UsageError(f'unknown {self.name} {key!r}{did_you_mean(key, known)}; known: '
                              f'{", ".join(known) or "none"}. Others come from plugins: '
                              f'"pip install" the package that provides it{broken}')
-        return super().get(key)
+        return found
 
     def build(self, cfg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Build the class ``cfg['type']`` with the rest of ``cfg`` as its arguments.
 
         Raises:
-            UsageError: unknown name, arguments that the class does not take, or values that
-                their annotations do not allow (:mod:`densessl.bounds`).
+            UsageError: unknown name, arguments that the class does not take, values that their
+                annotations do not allow (:mod:`densessl.bounds`), or the class raises an error.
         """
         name = cfg.get('type') if isinstance(cfg, dict) else None
         cls = self.get(name) if isinstance(name, str) else name
-        if cls not in self.module_dict.values():     # named by its module: mmengine knows how
+        if not isclass(cls):    # mmengine says what is wrong
             return super().build(cfg, *args, **kwargs)
         given = {key: value for key, value in {**kwargs.get('default_args', {}), **cfg}.items()
                  if key not in ('type', '_scope_')}
         check_arguments(cls, given, f'{self.name} {name!r}')
         check_values(cls, given, f'{self.name} {name!r}: ')
-        return cls(**given)   # not by mmengine, whose default scope is that of the last run
+        with building(f'{self.name} {name!r} ({path_of(cls)})', of=''):
+            built = cls(**given)   # not by mmengine, whose default scope is that of the last run
+        if self is METHODS and not hasattr(getattr(built, 'backbone', None), 'parameters'):
+            raise UsageError(f'method {name!r}: {path_of(cls)} must set self.backbone, a network: '
+                             f'what is kept')
+        return built
 
 
 # None has a parent among mmengine's: no name in them is looked for elsewhere.

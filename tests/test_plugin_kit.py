@@ -57,11 +57,13 @@ def test_what_is_written_is_clean(tmp_path):
                                            ('class', 'not a word of Python'),
                                            ('none', 'not a word of Python'),
                                            ('method', 'or of densessl itself'),
+                                           ('configs', 'a package densessl_configs, and there'),
+                                           ('plugins', 'a package densessl_plugins, and there'),
                                            ('masks', "is taken by the plugin 'masks'"),
                                            ('detcon_s', "is taken by the plugin 'detcon'")])
 def test_bad_names_are_refused(name, message, tmp_path, capsys):
     assert main(['plugins', 'new', name, '--out', str(tmp_path / 'new')]) == 2
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err and not (tmp_path / 'new').exists()
 
 
 def test_debug_shows_where_an_error_is_from(tmp_path, capsys):

@@ -27,12 +27,40 @@ class Halves(MaskGenerator):
 def mask_generators():
     return [Halves]
 '''
+METHOD = '''
+from densessl import hookimpl, Method
+@hookimpl
+def methods():
+    return [Mine]
+class Mine(Method):
+'''
+TARGET = '''
+from densessl import hookimpl
+from densessl.transfer.target import TransferTarget
+@hookimpl
+def transfer_targets():
+    return [Mine]
+class Mine(TransferTarget):
+'''
 BROKEN = {
     'import error': ('import nothing_of_this_name', "No module named 'nothing_of_this_name'"),
     'misspelt hook': ('from densessl import hookimpl\n@hookimpl\ndef mask_generator():\n'
                       '    return []', "unknown hook 'mask_generator' (did you mean 'mask_gen"),
     'wrong return type': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n'
                           '    return [int]', 'must return subclasses of densessl.Method'),
+    'exits': ('import sys\nsys.exit("needs frobnicate")', "failed: SystemExit: needs frobnicate"),
+    'hook exits': ('import sys\nfrom densessl import hookimpl\n@hookimpl\ndef methods():\n'
+                   '    sys.exit(3)', "hook 'methods' failed: SystemExit: 3"),
+    'name of a number': (GOOD.replace("'halves'", '5'), 'Halves.name must be text of letters'),
+    'name of a list': (GOOD.replace("'halves'", "['a', 'b']"), "and -, not ['a', 'b']"),
+    'name with a dot': (GOOD.replace("'halves'", "'my.gen'"), "and -, not 'my.gen'"),
+    'blank name': (GOOD.replace("'halves'", "' '"), "Halves.name must be text of letters"),
+    'views of a word': (METHOD + "    views = '2'", "Mine.views must be a whole number or None, "),
+    'target with a dot': (TARGET + "    name = 'a.b'", "Mine.name must be text of letters"),
+    'target of odd packages': (TARGET + '    config_packages = 3',
+                               'Mine.config_packages must be a dict'),
+    'target that fails': (TARGET + '    def __init__(self):\n        1 / 0', 'Mine() failed: Zero'),
+    'many lines': ('raise ImportError("one\\n\\x1b[31mtwo")', r'ImportError: one \x1b[31mtwo'),
     'not a list': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n    return None',
                    'must return a list, not NoneType'),
     'hook raises': ('from densessl import hookimpl\n@hookimpl\ndef methods():\n    return 1 / 0',
@@ -96,6 +124,8 @@ def all_broken(tmp_path_factory):
     for kind, (code, _) in BROKEN.items():
         install(folder, kind.replace(' ', '_'), code)
     install(folder, 'zhalves', GOOD)
+    install(folder, 'nameless', '')
+    (folder / 'fake_nameless-1.2.dist-info' / 'METADATA').write_text('')
     return python(folder, USE.format('halves') + LIST)
 
 
@@ -109,6 +139,10 @@ def test_broken_plugin_is_named_and_the_others_go_on(kind, all_broken):
     assert all_broken.stdout.startswith('[[0, 0, 1, 1], [0, 0, 1, 1]]')
     assert 'detcon|densessl|' in all_broken.stdout
     assert 'zhalves|dist-zhalves|1.2|ok' in all_broken.stdout
+
+
+def test_a_distribution_without_a_name_is_told_from_others(all_broken):
+    assert "plugin 'nameless' (? ?) is broken and left out" in all_broken.stderr
 
 
 def test_a_run_that_uses_a_broken_plugin_stops_with_exit_code_2(tmp_path):

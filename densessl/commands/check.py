@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found; UsageError, and so exit code 2, if something cannot be used."""
     from mmengine.registry import DefaultScope
 
-    from densessl.engine.guard import building
+    from densessl.environment import building
     from densessl.errors import UsageError
     from densessl.finetune.downstream_config import read_downstream_config
     from densessl.finetune.image_loading import measured, rule_for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from densessl import __all__
@@ -63,8 +64,8 @@ def write_plugin(name: str, folder: Path) -> Path:
         folder: where; must not exist.
 
     Raises:
-        UsageError: the name is not a Python name or is taken by an installed plugin, or the folder
-            already exists.
+        UsageError: the name is not a Python name or is taken by an installed plugin or package,
+            or the folder already exists.
     """
     from densessl.errors import UsageError
     from densessl.plugins import load_plugins, name_of
@@ -80,6 +81,9 @@ def write_plugin(name: str, folder: Path) -> Path:
         if name in {plugin.name, *names}:
             raise UsageError(f'the name {name!r} is taken by the plugin {plugin.label}; '
                              f'choose another')
+    if find_spec(f'densessl_{name}'):
+        raise UsageError(f'the name {name!r} would make a package densessl_{name}, and there is '
+                         f'one already; choose another name')
     if folder.exists():
         raise UsageError(f'{folder} already exists; choose another --out')
     words = dict(name=name, package=f'densessl_{name}', Class=class_name)

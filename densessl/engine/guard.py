@@ -2,36 +2,12 @@
 one line that names the part. What goes wrong in training is not, and keeps its traceback."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from densessl.environment import is_of_machine
-from densessl.errors import RunFailed, UsageError
-
-
-@contextmanager
-def building(part: str) -> Iterator[None]:
-    """Within (or within a function that this decorates), an error means that ``part`` of the
-    config cannot be built.
-
-    Raises:
-        UsageError: instead of what was raised; the message has its last line.
-    """
-    try:
-        yield
-    except (UsageError, RunFailed):
-        raise
-    except Exception as error:   # libraries raise any kind for a wrong value
-        if is_of_machine(error):
-            raise
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        last = (text.strip().splitlines() or [''])[-1].partition(' Please check')[0].strip()
-        raise UsageError(f'{part} of the config cannot be built: {type(error).__name__}: {last}'
-                         ) from error
+from densessl.environment import building
 
 
 class GuardedRunner(Runner):

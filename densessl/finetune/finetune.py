@@ -14,8 +14,7 @@ from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, is_first_process, launched_rank, print_once
 from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.finite import FiniteHook
-from densessl.engine.guard import building
-from densessl.environment import saying
+from densessl.environment import building, saying
 from densessl.errors import Interrupted, UsageError
 from densessl.files.json_files import write_json
 from densessl.files.lock import run_lock

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from densessl.engine.guard import GuardedRunner, building
+from densessl.engine.guard import GuardedRunner
 from densessl.engine.restore import (
     check_optimizer,
     check_schedulers,
@@ -25,6 +25,7 @@ from densessl.engine.restore import (
     load_strictly,
 )
 from densessl.engine.saving import SafeHooks, saving
+from densessl.environment import building
 from densessl.errors import UsageError
 from densessl.files.writing import replacing
 from densessl.finetune.resume import keep_workers, leap_over, plain_message_hub

@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densessl.errors import RunFailed, UsageError
+from densessl.errors import RunFailed, UsageError, path_of
 from densessl.files.lock import BuildLock
 from densessl.files.writing import flush_everything, write_atomically
 from densessl.images.image_list import ImageList, UnreadableImage, distinct_keys, require_apart
@@ -33,6 +33,7 @@ from densessl.masks.generator import MaskGenerator
 from densessl.masks.record import NOTHING, SAME, UNKNOWN, Share, join_records, named, state_now
 from densessl.masks.store import MaskStore, mask_name
 from densessl.pixels import label_png
+from densessl.plugins import name_of
 from densessl.progress import Progress
 
 MOST_WORKERS = 2 ** 10
@@ -100,6 +101,8 @@ def make_masks(images: ImageList, out: str | Path, generator: MaskGenerator, *,
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f'workers must be at least 1 and at most {MOST_WORKERS}, not {workers}')
     _check_names(images, out, generator.maps)
+    if min(workers or cores(), len(images)) > 1:
+        _require_picklable(generator)
     mask_info.begin(out, images, generator)
     start = time.monotonic()
     with BuildLock(out, shard):
@@ -135,6 +138,14 @@ def _check_names(images: ImageList, out: Path, maps: int) -> None:
     names = distinct_keys(images, mask_name, 'share the mask {}')
     check_links(out, names if maps == 1 else (
         f'{which}/{name}' for which in range(maps) for name in names), 'the mask store')
+
+
+def _require_picklable(generator: MaskGenerator) -> None:
+    try:
+        pickle.loads(pickle.dumps(generator))
+    except Exception as error:     # of any kind: it may be pickled by its own code
+        raise UsageError(f'{path_of(type(generator))} must be picklable, or make the masks with 1 '
+                         f'worker: {error}') from error
 
 
 # -- the work -------------------------------------------------------------------------------------
@@ -244,8 +255,8 @@ def _make_one(images: ImageList, i: int, store: MaskStore, generator: MaskGenera
         return _skipped(store, name, error.reason), {i: NOTHING}
     except UsageError:
         raise                    # the input of all images is wrong, not this one
-    except Exception as error:   # a generator may fail on one odd image; the others go on
-        reason = f'{generator.name}: {type(error).__name__}: {error}'
+    except (Exception, SystemExit) as error:   # a generator may fail on one odd image
+        reason = f'{name_of(type(generator))}: {type(error).__name__}: {error}'
         return _skipped(store, name, reason), {i: NOTHING}
     for which, png in enumerate(data):
         write_atomically(store.path(name, which), png, flush=False)   # all at once, at the end

@@ -12,16 +12,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from densessl.bounds import PlainName
+
 
 class MaskGenerator:
     """Divides an image into regions. A subclass names itself, takes its parameters as explicit
     keyword-only arguments that it keeps under the same names, and defines ``__call__`` (or
     ``for_image``)."""
 
-    name: ClassVar[str] = ''
+    name: ClassVar[PlainName] = ''
     """What a config writes as ``masks = dict(type=…)`` and ``make_masks --generator`` takes."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int | str] = 1
     """Raised whenever the same image and parameters come to give other regions."""
 
     maps: int = 1

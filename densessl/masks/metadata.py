@@ -9,13 +9,14 @@ from typing import Any
 
 import densessl
 from densessl.bounds import is_count
-from densessl.errors import UsageError
+from densessl.errors import UsageError, path_of
 from densessl.files.json_files import parse_json, write_json
 from densessl.files.writing import write_atomically
 from densessl.images.image_list import ImageList
 from densessl.images.mask_facts import check_info
 from densessl.masks.generator import MaskGenerator
 from densessl.pixels.pixel_rule import PixelRule
+from densessl.plugins import name_of
 
 _MARK = re.compile(r'([0-9]{1,9})-of-([0-9]{1,9})\.json')
 INFO, SKIPPED, SHARDS = 'masks.json', 'skipped.txt', '.shards'
@@ -58,12 +59,16 @@ def require_same_rule(root: Path, theirs: PixelRule, images: ImageList) -> None:
 
 def describe(generator: MaskGenerator) -> dict[str, Any]:
     """What decides the masks: the generator's name, parameters and version, as JSON has them."""
+    cls = type(generator)
     try:
-        parameters = json.loads(json.dumps(generator.parameters(), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'parameters() of mask generator {generator.name!r} must return what '
-                         f'JSON can hold: {error}') from error
-    return {'generator': generator.name, 'parameters': parameters, 'version': generator.version}
+        described = {'generator': name_of(cls), 'parameters': generator.parameters(),
+                     'version': generator.version}
+        check_info(described | {'maps': generator.maps})
+        return json.loads(json.dumps(described, allow_nan=False))
+    except (Exception, SystemExit) as error:    # parameters() may be a plugin's own
+        raise UsageError(f'{path_of(cls)}: {type(error).__name__}: {error}; __init__ must keep '
+                         f'each argument under its name, and parameters() return a dict that JSON '
+                         f'can hold') from error
 
 
 def spell(info: dict[str, Any]) -> str:

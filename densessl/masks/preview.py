@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from densessl.errors import UsageError
-from densessl.images.image_list import ImageList, UnreadableImage
+from densessl.images.image_list import ImageList
 from densessl.pictures.figures import draw_regions, fit, mosaic, write_picture
 
 HEIGHT, WIDTH = 240, 360     # of a tile, in pixels
@@ -35,8 +35,9 @@ def write_preview(path: Path, images: ImageList, count: int,
             image = images.read(i)
             drawn = [draw_regions(image, labels, fill=0.5, lines='thin')
                      for labels in masks_of(int(i), image)]
-        except (UnreadableImage, ValueError, LookupError, OSError) as error:
-            print(f'{images.name(i)} is left out: {error}', file=sys.stderr)
+        except (Exception, SystemExit) as error:    # a generator may fail on one odd image
+            print(f'{images.name(i)} is left out: {type(error).__name__}: {error}',
+                  file=sys.stderr)
             continue
         rows.append([fit(picture, HEIGHT, WIDTH) for picture in (image, *drawn)])
     if not rows:

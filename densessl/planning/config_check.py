@@ -14,7 +14,7 @@ from torch import nn
 
 from densessl.bounds import TypeName, check_section, check_value, check_values
 from densessl.devices.compilation import checked_options
-from densessl.engine.guard import building
+from densessl.environment import building
 from densessl.errors import (
     UsageError,
     check_arguments,
@@ -100,8 +100,6 @@ def _method(model: Mapping[str, Any]) -> type[Method]:
         raise UsageError("model.backbone is None: name a network, dict(type='TARGET.name'), or "
                          "give weights to start from (--init), whose network it then is")
     method = _provided(METHODS, model['type'], 'model.type')
-    if not (isinstance(method, type) and issubclass(method, Method)):
-        raise UsageError(f'model.type {model["type"]!r} is not a pretraining method')
     check_arguments(method, _but(model, 'type'), 'model')
     check_values(method, _but(model, 'type'), 'model.')
     return method
@@ -110,14 +108,9 @@ def _method(model: Mapping[str, Any]) -> type[Method]:
 def _provided(registry: Registry, name: str, key: str) -> type:
     """What a plugin provides under ``name``."""
     try:
-        found = registry.get(name)
+        return registry.get(name)
     except UsageError as error:
         raise UsageError(f'{key}: {error}') from error
-    except (ImportError, RuntimeError, ValueError):     # a name that leads nowhere
-        found = None
-    if not isinstance(found, type):
-        raise UsageError(f'{key}: {shown(name)} is not provided by any plugin')
-    return found
 
 
 def _check_masks(masks: Mapping[str, Any]) -> None:

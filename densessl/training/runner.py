@@ -19,7 +19,7 @@ from densessl.devices.backends import Backends
 from densessl.devices.compilation import checked_options, compile_backbones
 from densessl.devices.placement import placed
 from densessl.engine.checkpoint_file import checkpoint_to_resume, write_checkpoint
-from densessl.engine.guard import GuardedRunner, building
+from densessl.engine.guard import GuardedRunner
 from densessl.engine.restore import check_optimizer, checked_meta, going_on, load_strictly
 from densessl.engine.saving import SafeHooks, saving
 from densessl.export.start import Start
@@ -62,8 +62,7 @@ class PretrainRunner(SafeHooks, GuardedRunner):
 
     def build_model(self, model: dict[str, Any]) -> Method:
         """Build the method; what brings its batches to the device is not in its signature."""
-        with building('model'):
-            method = METHODS.build(model)
+        method = METHODS.build(model)
         method.data_preprocessor = ViewPreprocessor(**self.cfg.normalization)
         return method
 

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine import Config
 from torch import nn
 
+from densessl.bounds import PlainName
 from densessl.errors import UsageError
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
 from densessl.weights.key_layouts import Layout
@@ -30,7 +31,7 @@ class TransferTarget:
     it can, fine-tunes. Instances carry no state; a subclass's module imports the library only
     inside its methods, because every target is loaded when any is asked for."""
 
-    name: ClassVar[str] = ''
+    name: ClassVar[PlainName] = ''
     """What a config writes before the dot (``type='name.resnet50'``) and ``--to`` takes."""
 
     def build_backbone(self, name: str, **kwargs: Any) -> nn.Module:

@@ -7,7 +7,6 @@ from typing import Any
 from mmengine import Config
 from mmengine.hooks import Hook
 
-from densessl.engine.guard import building
 from densessl.errors import UsageError, escaped
 from densessl.method import Method
 from densessl.pixels.pixel_rule import PixelRule
@@ -51,8 +50,7 @@ def watch_hooks(cfg: Config, method: type[Method], *, lines: int, images: int, g
     """
     queue = None
     if not method.batch_negatives:
-        with building('model'):
-            queue = METHODS.build(cfg.model.to_dict()).negatives(global_batch)
+        queue = METHODS.build(cfg.model.to_dict()).negatives(global_batch)
     hooks: list[Hook] = [HealthHook(lines, queue_alarms(queue=queue, global_batch=global_batch,
                                                         images=images))]
     if (probe := probe_settings(cfg)) is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from mmseg.registry import DATASETS
 
-from densessl.engine.guard import building
+from densessl.environment import building
 from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_report import DataReport, Finding
 from densessl.labels.data_root import SPLITS

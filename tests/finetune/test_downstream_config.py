@@ -4,7 +4,7 @@ import pytest
 from mmengine import Config
 
 from densessl.cli import main
-from densessl.engine.guard import building
+from densessl.environment import building
 from densessl.errors import RunFailed, UsageError
 from densessl.finetune.downstream_config import check_values, read_downstream_config
 from densessl.finetune.finetune import finetune

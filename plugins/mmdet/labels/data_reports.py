@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
-from densessl.engine.guard import building
+from densessl.environment import building
 from densessl.finetune.labelled_subset import leaf_datasets
 from densessl.labels.data_report import DataReport
 from densessl.labels.data_root import SPLITS
