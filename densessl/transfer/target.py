@@ -4,6 +4,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,8 +23,23 @@ if TYPE_CHECKING:
     from densessl.labels.data_report import DataReport
     from densessl.labels.label_folder import LabelLayout
     from densessl.transfer.prediction import Prediction
-    from densessl.transfer.published_weights import PublishedWeights
     from densessl.transfer.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A file of weights that a library publishes: downloaded only because the user asks.
+
+    Attributes:
+        address: where a browser gets it.
+        license: as the library says it; empty if it does not.
+        fetch: downloads it, unless it is in the library's cache, and returns where it is; raises
+            OSError without a network.
+    """
+
+    address: str
+    fetch: Callable[[], Path]
+    license: str = ''
 
 
 class TransferTarget:

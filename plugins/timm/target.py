@@ -14,11 +14,11 @@ from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
+from densessl.transfer.target import PublishedWeights
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from densessl.transfer.published_weights import PublishedWeights
     from densessl.weights.key_layouts import Layout
 
 # Buffers that follow from the architecture; files of older versions hold them.
@@ -86,7 +86,6 @@ class Timm(TransferTarget):
         from timm.models import get_pretrained_cfg
         from timm.models._hub import download_cached_file
 
-        from densessl.transfer.published_weights import PublishedWeights
         cfg = get_pretrained_cfg(name)
         if cfg is None or not cfg.has_weights:
             return None

@@ -13,6 +13,7 @@ from densessl import TransferTarget
 from densessl.bounds import parameters_of
 from densessl.errors import UsageError
 from densessl.transfer.foreign_checkpoints import CheckpointLayout
+from densessl.transfer.target import PublishedWeights
 from densessl.weights.group_norm import GROUPS
 from densessl_plugins.torchvision.sets import SETS
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from densessl.labels.class_labels import ClassImages
-    from densessl.transfer.published_weights import PublishedWeights
     from densessl.weights.key_layouts import Layout
 
 
@@ -63,7 +63,6 @@ class Torchvision(TransferTarget):
         import torch
         from torchvision.models import get_model_weights
 
-        from densessl.transfer.published_weights import PublishedWeights
         address = get_model_weights(name).DEFAULT.url
         path = Path(torch.hub.get_dir()) / 'checkpoints' / address.rpartition('/')[2]
 

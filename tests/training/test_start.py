@@ -232,7 +232,7 @@ def test_heads_are_not_looked_for_in_what_was_exported(started, tmp_path):
 
 def test_published_weights_are_fetched_once_asked_and_said_where_they_are(monkeypatch, tmp_path,
                                                                          foreign):
-    from densessl.transfer import published_weights
+    from densessl.transfer.target import PublishedWeights
     from densessl_plugins.timm.target import Timm
 
     def offline():
@@ -240,7 +240,7 @@ def test_published_weights_are_fetched_once_asked_and_said_where_they_are(monkey
     address = 'https://somewhere/weights.pth'
     for fetch, found in ((offline, None), (lambda: foreign, foreign)):
         monkeypatch.setattr(Timm, 'published_weights', lambda self, name, fetch=fetch: (
-            published_weights.PublishedWeights(address, fetch, 'some-license')))
+            PublishedWeights(address, fetch, 'some-license')))
         if found is None:
             with pytest.raises(UsageError, match=r'cannot be downloaded \(no network\); fetch '
                                + address + r' .* --as timm.mobilenetv3_small_050'):
