@@ -54,10 +54,16 @@ def _is_finite(value: Any) -> bool:
 def require_finite_weights(done: int, state: Mapping[str, Tensor]) -> None:
     """Raise RunFailed if a tensor of ``state``, after ``done`` iterations, has a value that is NaN
     or infinite: a checkpoint of it would take the place of a good one."""
-    for name, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise RunFailed(f'the weights ({name}) are not finite after iteration {done}: '
-                            f'{REMEDY}')
+    broken = first_not_finite(state)
+    if broken is not None:
+        raise RunFailed(f'the weights ({broken}) are not finite after iteration {done}: {REMEDY}')
+
+
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The first key whose tensor holds infinities or NaN; None if all are finite."""
+    return next((key for key, value in state.items() if value.is_floating_point()
+                 and not torch.isfinite(value.float() if value.itemsize == 1 else value).all()),
+                None)
 
 
 REMEDY = 'lower the learning rate or lengthen the warm-up'

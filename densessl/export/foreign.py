@@ -14,9 +14,7 @@ from densessl.export.foreign_file import (
     Found,
     account,
     foreign_tensors,
-    single_precision,
     starts_of,
-    try_weights,
 )
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.foreign_checkpoints import (
@@ -148,11 +146,11 @@ def _identify(target: TransferTarget, layout: CheckpointLayout, parts: Parts,
 def _enter(cfg: dict[str, Any], state: State, layout: CheckpointLayout, parts: Parts,
            fits: dict[str, Found], weights: str) -> str:
     """Enter a backbone that takes all of its weights; return why not, if it does not."""
-    state = single_precision(state)
-    reason = try_weights(build_stated(cfg, layout.name), state, layout)[1]
-    if not reason:
-        fits[weights] = Found(layout, cfg, state, parts.dropped, [layout.name])
-    return reason
+    found = Found(layout, cfg, state, parts.dropped, [layout.name])
+    found.try_on(build_stated(cfg, layout.name))
+    if not found.reason:
+        fits[weights] = found
+    return found.reason
 
 
 def _why_not(path: Path, tensors: State, foreign: Foreign, near: list[tuple[int, str]]) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from densessl import __version__
 from densessl.backbones import feature_maps, spelled
 from densessl.engine.checkpoint_file import has_checksum
+from densessl.engine.finite import first_not_finite
 from densessl.errors import UsageError, escaped, shown
 from densessl.export.recorded_input import recorded_input
 from densessl.pixels.normalization import normalize
@@ -25,7 +26,6 @@ from densessl.weights.keymap import State
 from densessl.weights.lineage import file_hash
 from densessl.weights.provenance import check_provenance
 from densessl.weights.stated_backbone import RefusedFact
-from densessl.weights.stored_tensors import first_not_finite
 
 AUTO = 'auto'
 
@@ -70,6 +70,24 @@ class Found:
     keys: KeyTable = field(default_factory=KeyTable)
     reason: str = ''      # why it does not fit; empty if it does
 
+    def try_on(self, network: nn.Module) -> None:
+        """Load the weights in float32 into ``network`` and run it on an image; note where each key
+        is and what is wrong, if anything. Old files lack the counters of BN batches, which nothing
+        is computed with: they are added."""
+        owned = network.state_dict()
+        state = self.state = {key: value.float() if value.is_floating_point() else value
+                              for key, value in self.state.items()}
+        state.update({key: value for key, value in owned.items()
+                      if key.endswith('num_batches_tracked') and key not in state
+                      and key.replace('num_batches_tracked', 'running_mean') in state})
+        network.load_state_dict({key: value for key, value in state.items()
+                                 if key in owned and owned[key].shape == value.shape}, strict=False)
+        self.keys = compare_keys(state, {'': network})
+        broken = first_not_finite(state)
+        self.reason = (f'{broken} holds infinities or NaN' if broken is not None else
+                       self.keys.summary() if not self.keys.complete else
+                       _fault_on_an_image(network, self.layout))
+
 
 def foreign_tensors(path: Path, foreign: Foreign) -> tuple[State, bool, Foreign, list[str]]:
     """All tensors of a foreign checkpoint; whether there were Python objects beside them;
@@ -93,38 +111,18 @@ def foreign_tensors(path: Path, foreign: Foreign) -> tuple[State, bool, Foreign,
     return tensors, shells, replace(foreign, **taken), list(taken)
 
 
-def single_precision(state: State) -> State:
-    """``state`` with all its floating-point values in float32."""
-    return {key: value.float() if value.is_floating_point() else value
-            for key, value in state.items()}
-
-
-def try_weights(backbone: nn.Module, state: State, layout: CheckpointLayout
-                ) -> tuple[KeyTable, str]:
-    """Load ``state`` and run it on an image; return where each key is and what is wrong, if
-    anything. Old files lack the counters of BN batches, which nothing is computed with: they are
-    added to ``state``."""
-    owned = backbone.state_dict()
-    state.update({key: value for key, value in owned.items()
-                  if key.endswith('num_batches_tracked') and key not in state
-                  and key.replace('num_batches_tracked', 'running_mean') in state})
-    backbone.load_state_dict({key: value for key, value in state.items()
-                              if key in owned and owned[key].shape == value.shape}, strict=False)
-    keys = compare_keys(state, {'': backbone})
-    broken = first_not_finite(state)
-    if broken is not None:
-        return keys, f'{broken} holds infinities or NaN'
-    if not keys.complete:
-        return keys, keys.summary()
+def _fault_on_an_image(network: nn.Module, layout: CheckpointLayout) -> str:
+    """What goes wrong when ``network`` is run on an image as ``layout`` has it; empty if nothing
+    does."""
     image = normalize(reference_image(layout.image_size), {
         'mean': layout.mean, 'std': layout.std, 'channel_order': layout.channel_order})[None]
     try:
-        maps = feature_maps(backbone, image)
+        maps = feature_maps(network, image)
     except (AssertionError, RuntimeError, ValueError) as error:
-        return keys, (f'it does not take an image of {layout.image_size}×{layout.image_size} '
-                      f'pixels: {str(error).strip().splitlines()[-1]}')
+        return (f'it does not take an image of {layout.image_size}×{layout.image_size} pixels: '
+                f'{str(error).strip().splitlines()[-1]}')
     finite = all(torch.isfinite(map_).all() for map_ in maps)
-    return keys, '' if finite else 'it computes infinities or NaN on an image'
+    return '' if finite else 'it computes infinities or NaN on an image'
 
 
 def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: Sequence[str]

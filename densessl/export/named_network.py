@@ -18,9 +18,7 @@ from densessl.export.foreign_file import (
     Found,
     account,
     foreign_tensors,
-    single_precision,
     starts_of,
-    try_weights,
 )
 from densessl.registry import TRANSFER_TARGETS
 from densessl.transfer.foreign_checkpoints import CheckpointLayout, Parts, sort_tensors
@@ -117,8 +115,7 @@ def _try(layout: CheckpointLayout, published: list[CheckpointLayout], tensors: S
     state = _backbone_part(parts, published, set(backbone.state_dict()))
     found = Found(layout, cfg, state, parts.dropped, [layout.name], reason=parts.reason)
     if not parts.reason:
-        found.state = single_precision(state)
-        found.keys, found.reason = try_weights(backbone, found.state, layout)
+        found.try_on(backbone)
     return found
 
 

@@ -70,5 +70,4 @@ def engine_layouts(library: str) -> list[Layout]:
 
     return [Layout(RESNET, NormsByKind(), resnet),
             Layout(DEEP_STEM, _DEEP_STEM, deep_stem),
-            Layout(SWIN, _SWIN, swin, position_buffers('relative_position_index', lambda i: i),
-                   r'.*\.relative_position_index')]
+            Layout(SWIN, _SWIN, swin, position_buffers, r'.*\.relative_position_index')]

@@ -100,18 +100,10 @@ def relative_positions(window: int) -> Tensor:
     return down * (2 * window - 1) + right
 
 
-def position_buffers(suffix: str, index: Callable[[Tensor], Tensor]
-                     ) -> Callable[[State], State]:
-    """For :attr:`Layout.buffers` of window attention: the index beside each table.
-
-    Args:
-        suffix: the index's name, which takes the place of ``relative_position_bias_table``.
-        index: what the (window², window²) index goes through.
-    """
+def position_buffers(own: Mapping[str, Tensor]) -> State:
+    """For :attr:`Layout.buffers` of window attention: the (window², window²) index beside each
+    table."""
     table = 'relative_position_bias_table'
-
-    def buffers(own: Mapping[str, Tensor]) -> State:
-        return {key.removesuffix(table) + suffix:
-                index(relative_positions((round(value.shape[0] ** 0.5) + 1) // 2))
-                for key, value in own.items() if key.endswith(table)}
-    return buffers
+    return {f'{key.removesuffix(table)}relative_position_index':
+            relative_positions((round(value.shape[0] ** 0.5) + 1) // 2)
+            for key, value in own.items() if key.endswith(table)}

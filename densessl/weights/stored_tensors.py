@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from densessl.engine.finite import first_not_finite
 from densessl.errors import UsageError, escaped
 from densessl.files.opening import unpacked_size
 
@@ -79,13 +80,6 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
     if broken is not None:
         raise UsageError(f'{path} is refused: {escaped(broken[:200])} holds infinities or NaN: '
                          f'nothing can be computed with it; take other weights')
-
-
-def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
-    """The first key whose tensor holds infinities or NaN; None if all are finite."""
-    return next((key for key, value in state.items() if value.is_floating_point()
-                 and not torch.isfinite(value.float() if value.itemsize == 1 else value).all()),
-                None)
 
 
 def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -104,6 +104,6 @@ def _named(name: str | None) -> dict[str, Any] | None:
 LAYOUTS = [
     Layout(RESNET, backbone=_resnet), Layout(CONVNEXT, _CONVNEXT, _convnext),
     Layout(SWIN, _SWIN, _swin,
-           position_buffers('relative_position_index', lambda index: index.flatten()),
+           lambda own: {key: index.flatten() for key, index in position_buffers(own).items()},
            r'.*\.relative_position_index'),
     Layout(VIT, _VIT, _vit)]
