@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from densessl.views.photometry import moved
 
@@ -35,9 +34,10 @@ class DeviceBatches:
             # copy before the work that is queued from here on is done
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
-            for tensor in _tensors(batch):
-                if tensor.is_cuda:
-                    tensor.record_stream(current)
+            for views in batch.values():
+                for tensor in views if isinstance(views, list) else ():
+                    if tensor.is_cuda:
+                        tensor.record_stream(current)
         self.ahead = self._copied() if self.left else None
         return batch
 
@@ -46,7 +46,3 @@ class DeviceBatches:
         batch = self.fetch()
         with torch.cuda.stream(self.stream):      # of None: where it is
             return moved(batch, self.device)
-
-
-def _tensors(batch: dict[str, Any]) -> list[Tensor]:
-    return [tensor for views in batch.values() if isinstance(views, list) for tensor in views]

@@ -43,16 +43,14 @@ def blocks(backbone: nn.Module) -> list[nn.Module]:
     """The outermost modules of a class that occurs several times and is not PyTorch's own: a
     ResNet's bottlenecks, a transformer's layers or stages, in whatever containers they are."""
     counts = Counter(type(module) for module in backbone.modules())
-    found: list[nn.Module] = []
 
-    def look(module: nn.Module) -> None:
+    def within(module: nn.Module) -> Iterator[nn.Module]:
         for child in module.children():
             if _is_block(child) and counts[type(child)] > 1:
-                found.append(child)
+                yield child
             else:
-                look(child)
-    look(backbone)
-    return found
+                yield from within(child)
+    return list(within(backbone))
 
 
 def _is_block(module: nn.Module) -> bool:

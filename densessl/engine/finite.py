@@ -44,11 +44,11 @@ class FiniteHook(Hook):
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether all numbers of a data sample, or of what is in it, are finite."""
+    """Whether all numbers of a tensor, or of what is in a data sample, are finite."""
     if isinstance(value, BaseDataElement):
         return all(_is_finite(one) for one in value.values())
-    return not (isinstance(value, Tensor) and value.is_floating_point()
-                and not torch.isfinite(value).all())
+    return not (isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(
+        value.float() if value.itemsize == 1 else value).all())
 
 
 def require_finite_weights(done: int, state: Mapping[str, Tensor]) -> None:
@@ -61,9 +61,7 @@ def require_finite_weights(done: int, state: Mapping[str, Tensor]) -> None:
 
 def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """The first key whose tensor holds infinities or NaN; None if all are finite."""
-    return next((key for key, value in state.items() if value.is_floating_point()
-                 and not torch.isfinite(value.float() if value.itemsize == 1 else value).all()),
-                None)
+    return next((key for key, value in state.items() if not _is_finite(value)), None)
 
 
 REMEDY = 'lower the learning rate or lengthen the warm-up'

@@ -46,8 +46,8 @@ class Launch:
         return f'rank {rank} ({nodes[rank]})' if rank < len(nodes) else f'rank {rank}'
 
 
-def read_launch(launcher: str, layout: str | None = None, environ: Mapping[str, str] | None = None
-                ) -> Launch:
+def read_launch(launcher: str, layout: str | None = None,
+                environ: Mapping[str, str] = os.environ) -> Launch:
     """Read from the environment what the launcher put there.
 
     Args:
@@ -58,7 +58,6 @@ def read_launch(launcher: str, layout: str | None = None, environ: Mapping[str, 
     Raises:
         UsageError: something is missing, or means nothing.
     """
-    environ = os.environ if environ is None else environ
     if launcher == 'none':
         return Launch('none')
     if layout is not None:

@@ -21,11 +21,6 @@ class ToBeRequeued(Interrupted):
     """The run was asked by SIGUSR1 to stop, and to be started again: exit code 75."""
 
 
-def stopped_by(number: int, words: str) -> Interrupted:
-    """What a run ends with that signal ``number`` has stopped."""
-    return (ToBeRequeued if number == SIGNAL else Interrupted)(words)
-
-
 @contextmanager
 def requeued_at_any_time() -> Iterator[None]:
     """Within, SIGUSR1 ends what is done before and after the training, where nothing is to be

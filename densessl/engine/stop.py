@@ -16,7 +16,8 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from densessl.engine.checkpoint_file import note_newest
-from densessl.engine.requeue import SIGNAL, stopped_by
+from densessl.engine.requeue import SIGNAL, ToBeRequeued
+from densessl.errors import Interrupted
 from densessl.machine.signals import ProcessSignals
 
 SAME_REQUEST = 5.0    # seconds within which further signals are of the same request
@@ -82,7 +83,8 @@ class StopHook(Hook):
         words = self.save(runner, done)
         if self.group:   # when one process leaves, the launcher kills the others
             distributed.barrier(self.group)
-        raise stopped_by(int(self.flag[0]) if self.group else self.asked, words)
+        number = int(self.flag[0]) if self.group else self.asked
+        raise (ToBeRequeued if number == SIGNAL else Interrupted)(words)
 
     def save(self, runner: Runner, done: int) -> str:
         """Save a checkpoint; return what the user is told."""

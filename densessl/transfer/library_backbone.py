@@ -50,8 +50,7 @@ class LibraryBackbone(BaseModule):
 
 def register() -> None:
     """Make ``type='LibraryBackbone'`` known to every library built on mmengine."""
-    if MODELS.get(LibraryBackbone.__name__) is None:
-        MODELS.register_module(module=LibraryBackbone)
+    MODELS.register_module(module=LibraryBackbone, force=True)      # more than once is harmless
 
 
 def is_library_backbone(backbone: Any) -> bool:

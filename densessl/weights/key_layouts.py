@@ -93,10 +93,8 @@ class Layout:
 def relative_positions(window: int) -> Tensor:
     """The index of each pair of cells of a window into a table of relative positions (Liu et al.
     2021, section 3.2): (window², window²) integers below (2·window − 1)²."""
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(
-        torch.arange(window), torch.arange(window), indexing='ij'))
-    down = rows[:, None] - rows[None] + window - 1
-    right = columns[:, None] - columns[None] + window - 1
+    cells = torch.cartesian_prod(torch.arange(window), torch.arange(window))    # (window², 2)
+    down, right = (cells[:, None] - cells + window - 1).unbind(-1)
     return down * (2 * window - 1) + right
 
 
