@@ -42,8 +42,17 @@ def read_foreign(path: Path, foreign: Foreign) -> tuple[State, dict[str, Any], l
             different weights.
     """
     tensors, shells, foreign, taken = foreign_tensors(path, foreign)
-    found = _detect(path, tensors, foreign)
-    return found.state, *account(path, found, foreign, shells, taken)
+    candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
+    fits: dict[str, Found] = {}     # what every fitting layout finds, by the weights
+    near: list[tuple[int, str]] = []
+    for target, layout in candidates:
+        parts = sort_tensors(tensors, layout)
+        reason = parts.reason or _identify(target, layout, parts, fits)
+        if reason:
+            near.append((len(parts.backbone), f'{layout.name}: {reason}'))
+    if not fits:
+        raise UsageError(escaped(_why_not(path, tensors, foreign, near)))
+    return account(path, fits, dropped, foreign, shells, taken)[:3]
 
 
 def layout_names() -> list[str]:
@@ -58,26 +67,6 @@ def _layouts() -> list[tuple[TransferTarget, CheckpointLayout]]:
         found += [(target, layout) for layout in target.checkpoints()]
     # the most specific first: it names what the others find as well
     return sorted(found, key=lambda entry: not entry[1].requires)
-
-
-def _detect(path: Path, tensors: State, foreign: Foreign) -> Found:
-    """The backbone that every fitting layout finds."""
-    candidates, tensors, dropped = candidate_layouts(path, tensors, foreign.layout)
-    fits: dict[str, Found] = {}     # by the weights
-    near: list[tuple[int, str]] = []
-    for target, layout in candidates:
-        parts = sort_tensors(tensors, layout)
-        reason = parts.reason or _identify(target, layout, parts, fits)
-        if reason:
-            near.append((len(parts.backbone), f'{layout.name}: {reason}'))
-    if len(fits) > 1:
-        names = ', '.join(found.layout.name for found in fits.values())
-        raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
-    if not fits:
-        raise UsageError(escaped(_why_not(path, tensors, foreign, near)))
-    found, = fits.values()
-    found.dropped += dropped
-    return found
 
 
 def candidate_layouts(path: Path, tensors: State, asked: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,25 +125,33 @@ def _fault_on_an_image(network: nn.Module, layout: CheckpointLayout) -> str:
     return '' if finite else 'it computes infinities or NaN on an image'
 
 
-def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: Sequence[str]
-            ) -> tuple[dict[str, Any], list[str]]:
-    """The provenance of what was found, and the lines about it.
+def account(path: Path, fits: Mapping[str, Found], left_out: Sequence[str], foreign: Foreign,
+            shells: bool, recorded: Sequence[str]
+            ) -> tuple[State, dict[str, Any], list[str], KeyTable]:
+    """What was found: its weights, their provenance, the lines about them and the table of keys.
 
     Args:
+        fits: what was found, by the weights.
+        left_out: keys that no layout was tried on.
         recorded: what of ``foreign`` the file itself says.
 
     Raises:
-        UsageError: what the user or the file says of the weights cannot be recorded.
+        UsageError: different weights were found, or what the user or the file says of them cannot
+            be recorded.
     """
-    layout = found.layout
+    if len(fits) > 1:
+        names = ', '.join(found.layout.name for found in fits.values())
+        raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
+    found, = fits.values()
+    layout, dropped = found.layout, [*found.dropped, *left_out]
     mean, std = foreign.mean or layout.mean, foreign.std or layout.std
     order = foreign.channel_order or layout.channel_order
     assumed = [name for name in ('mean', 'std', 'channel_order') if getattr(foreign, name) is None]
     lines = [f'{"built" if foreign.network else "detected"}: {" or ".join(found.agreeing)} '
              f'({layout.origin}): {spelled(found.backbone)}, {len(found.state)} tensors']
-    if found.dropped:
-        lines.append(f'dropped: {len(found.dropped)} tensors that are not the backbone’s '
-                     f'({starts_of(found.dropped)})')
+    if dropped:
+        lines.append(f'dropped: {len(dropped)} tensors that are not the backbone’s '
+                     f'({starts_of(dropped)})')
     if not has_checksum(path):
         lines.append('checksum: the file carries none, so damage to it would not be noticed')
     if shells:
@@ -152,7 +160,7 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
                  + (f'; assumed: {", ".join(assumed)} (set them with --mean --std '
                     f'--channel-order)' if assumed else ''))
     imported = {'file': path.name, 'layout': found.agreeing, 'origin': layout.origin,
-                'file_sha256': file_hash(path), 'dropped': len(found.dropped), 'assumed': assumed}
+                'file_sha256': file_hash(path), 'dropped': len(dropped), 'assumed': assumed}
     if recorded:
         lines.append(f'read from the file: {", ".join(recorded)}')
         imported['recorded'] = list(recorded)
@@ -164,7 +172,7 @@ def account(path: Path, found: Found, foreign: Foreign, shells: bool, recorded: 
     except RefusedFact as error:    # what is written now would be refused when it is read
         raise UsageError(f'{path}: {error.key} = {shown(error.value)} cannot be recorded with the '
                          f'weights: it must be {error.wanted}') from error
-    return meta, lines
+    return found.state, meta, lines, found.keys
 
 
 def starts_of(keys: list[str]) -> str:

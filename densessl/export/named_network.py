@@ -78,9 +78,6 @@ def read_named(path: Path, foreign: Foreign
     candidates, tensors, dropped = _candidates(path, tensors, foreign, target, published)
     trials = [_try(layout, published, tensors, backbone, cfg) for layout in candidates]
     fits = {weights_hash(found.state): found for found in reversed(trials) if not found.reason}
-    if len(fits) > 1:
-        names = ', '.join(found.layout.name for found in fits.values())
-        raise UsageError(f'{path} can be read in different ways: {names}; say which with --from')
     if not fits:
         best = max(trials, key=lambda found: len(found.keys.loaded))   # the library's own first
         raise UsageError(f'{path} does not fill {spelled(cfg)}, read as '
@@ -88,9 +85,7 @@ def read_named(path: Path, foreign: Foreign
                          f'{starts_of(list(tensors))}'
                          + ('' if foreign.layout == AUTO else
                             '; --from auto tries the other layouts, too'))
-    found, = fits.values()
-    found.dropped += dropped
-    return found.state, *account(path, found, foreign, shells, taken), found.keys
+    return account(path, fits, dropped, foreign, shells, taken)
 
 
 def _candidates(path: Path, tensors: State, foreign: Foreign, target: TransferTarget,
