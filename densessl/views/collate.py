@@ -24,18 +24,16 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
     ``mask`` is uint8 if all ids of the batch's masks are stored so, else int32. ``regions`` is one
     more than the largest region id of the batch, known here without asking the device."""
-    columns = {key: [[np.asarray(array) for array in view]
-                     for view in zip(*(sample[key] for sample in samples), strict=True)]
-               for key in samples[0]}
-    dtypes = {key: [_dtype(arrays) for arrays in views] for key, views in columns.items()}
-    sizes = [len(arrays) * arrays[0].size * dtype.itemsize for key, views in columns.items()
-             for arrays, dtype in zip(views, dtypes[key], strict=True)]
-    starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
-    memory, start = _allocate(starts[-1]), iter(starts)
-    batch: dict[str, Any] = {
-        key: [_stacked(arrays, dtype, memory[next(start):])
-              for arrays, dtype in zip(views, dtypes[key], strict=True)]
-        for key, views in columns.items()}
+    columns = [(key, [np.asarray(array) for array in view]) for key in samples[0]
+               for view in zip(*(sample[key] for sample in samples), strict=True)]
+    dtypes = [_dtype(arrays) for _, arrays in columns]
+    sizes = [len(arrays) * arrays[0].size * dtype.itemsize
+             for (_, arrays), dtype in zip(columns, dtypes, strict=True)]
+    *starts, end = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
+    memory = _allocate(end)
+    batch: dict[str, Any] = {key: [] for key in samples[0]}
+    for (key, arrays), dtype, start in zip(columns, dtypes, starts, strict=True):
+        batch[key].append(_stacked(arrays, dtype, memory[start:]))
     if 'mask' in batch:
         batch['regions'] = 1 + max(int(mask.max()) for mask in batch['mask'])
     return batch

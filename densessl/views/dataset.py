@@ -29,16 +29,14 @@ class ViewDataset(Dataset):
         uniforms: how many uniform numbers each view carries for the method.
         labels: (N,) class labels of the images, or None.
         unreadable: what is done about images that cannot be read; by default, all but one may be.
-        targets: what each view's target is cut from
-            (:meth:`densessl.method.Method.make_targets`), or None.
     """
 
     metainfo: ClassVar[dict[str, Any]] = {}   # mmengine asks every data set for it
 
     def __init__(self, images: ImageList, masks: Masks | None, views: Sequence[AugmentedView],
                  *, seed: int = 0, uniforms: int = 64, labels: np.ndarray | None = None,
-                 unreadable: UnreadableImages | None = None, targets: Any = None) -> None:
-        self.targets = targets
+                 unreadable: UnreadableImages | None = None) -> None:
+        self.targets: Any = None    # of Method.make_targets: what each view's target is cut from
         self.images, self.masks, self.views = images, masks, list(views)
         self.seed, self.uniforms, self.labels = seed, uniforms, labels
         self.unreadable = unreadable or UnreadableImages(len(images))

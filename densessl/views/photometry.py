@@ -160,14 +160,14 @@ def _turns(rows: np.ndarray) -> Iterator[Turn]:
     """The operations on a batch one after the other: each with the samples (B,) bool that it
     touches, and the column of ``rows`` that has its values."""
     gray, style, sigma = rows[:, GRAY], rows[:, STYLE], rows[:, SIGMA]
-    yield _as_gray, gray == GRAY_BEFORE, GRAY
+    yield grayscale, gray == GRAY_BEFORE, GRAY
     orders = np.array(ORDERS)[rows[:, ORDER].astype(int).clip(min=0)]   # (B, 4): which op is when
     orders[rows[:, ORDER] == NO_JITTER] = -1
     for turn in range(4):
         for kind in np.unique(style):
             for column, operation in JITTERS[kind].items():
                 yield operation, (orders[:, turn] == column) & (style == kind), column
-    yield _as_gray, gray == GRAY_AFTER, GRAY
+    yield grayscale, gray == GRAY_AFTER, GRAY
     for kernel, kind in np.unique(rows[sigma > 0][:, [KERNEL, STYLE]], axis=0):
         yield (partial(blur, kernel=int(kernel), mirrored=bool(kind == BLENDED)),
                (sigma > 0) & (rows[:, KERNEL] == kernel) & (style == kind), SIGMA)
@@ -178,10 +178,6 @@ def _sent(array: np.ndarray, device: torch.device) -> Tensor:
     """An array on the device, for which nobody waits: it leaves from memory that is pinned."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else tensor
-
-
-def _as_gray(image: Tensor, _: Tensor) -> Tensor:
-    return grayscale(image)
 
 
 def _blend(image: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
@@ -195,7 +191,7 @@ def luma(image: Tensor) -> Tensor:
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(1)
 
 
-def grayscale(image: Tensor) -> Tensor:
+def grayscale(image: Tensor, *_: Tensor) -> Tensor:
     return luma(image).expand_as(image)
 
 
@@ -245,11 +241,8 @@ def hue(image: Tensor, shift: Tensor) -> Tensor:
     sixth, chroma, high = _hue_of(image)
     sixth = sixth + 6 * shift.view(-1, 1, 1)
     # f(n) of the HSV → RGB conversion without branches: v − c·max(0, min(k, 4 − k, 1))
-    channels = []
-    for n in (5, 3, 1):
-        k = (n + sixth) % 6
-        channels.append(high - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
-    return torch.stack(channels, 1)
+    turned = ((n + sixth) % 6 for n in (5, 3, 1))
+    return torch.stack([high - chroma * torch.minimum(k, 4 - k).clamp_(0, 1) for k in turned], 1)
 
 
 def hue_in_hsv(image: Tensor, shift: Tensor) -> Tensor:

@@ -74,13 +74,11 @@ def _jitter(planes, column, value, style):
         elif value != 0:
             _hue_in_hsv(planes, value)
     elif column == ph.BRIGHTNESS and style == ph.HSV_ADDED:
-        for c in range(3):
-            _blend(planes[c], value, _ONE)
+        _blend(planes.reshape(-1), value, _ONE)
     elif value == 1:
         return
     elif column == ph.BRIGHTNESS:
-        for c in range(3):
-            _blend(planes[c], _ZERO, value)
+        _blend(planes.reshape(-1), _ZERO, value)
     elif column == ph.CONTRAST:
         gray = _mean_luma(planes) if style == ph.BLENDED else _ZERO
         for c in range(3):
@@ -210,11 +208,10 @@ def _ramp(k):
 
 @njit(**OPTIONS)
 def _solarize(planes, threshold):
-    for c in range(3):
-        plane = planes[c]
-        for p in range(len(plane)):
-            x = plane[p]
-            plane[p] = x if x < threshold else _ONE - x
+    values = planes.reshape(-1)
+    for p in range(len(values)):
+        x = values[p]
+        values[p] = x if x < threshold else _ONE - x
 
 
 @njit(**OPTIONS)

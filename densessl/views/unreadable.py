@@ -14,6 +14,7 @@ from pathlib import Path
 
 from densessl.bounds import Share, check_value
 from densessl.errors import RunFailed
+from densessl.files.writing import writing
 from densessl.images.image_list import ImageList
 from densessl.pixels.decode import UnreadableImage
 
@@ -91,14 +92,11 @@ class UnreadableImages:
         if self.path is None:
             return
         line = json.dumps([name, reason]).encode() + b'\n'       # ASCII, whatever the name
-        try:
-            with open(self.path, 'ab+', buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(0, end - 1))
-                cut = file.read() not in (b'', b'\n')       # by a kill
-                file.write(b'\n' * cut + line)
-        except OSError as error:
-            raise RunFailed(f'cannot write {self.path}: {error.strerror}') from error
+        with writing(self.path), open(self.path, 'ab+', buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            cut = file.read() not in (b'', b'\n')       # by a kill
+            file.write(b'\n' * cut + line)
 
     def _too_many(self, known: dict[str, str]) -> str:
         if len(known) >= self.total:

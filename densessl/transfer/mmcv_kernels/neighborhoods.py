@@ -35,11 +35,10 @@ def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, kernel
                          group_size: int, scale_factor: int) -> None:
     """The same function with fewer buffers."""
     features, masks = full_precision(features, masks)
-    total = torch.zeros((), dtype=features.dtype, device=features.device)
     shifted = _shifts(features, kernel_size, group_size)
     weights = _fine(masks, group_size, scale_factor).split(1, dim=2)   # (B, G, 1, H, s, W, s) each
-    for window, weight in zip(shifted, weights, strict=True):
-        total = total + window[:, :, :, :, None, :, None] * weight
+    total = sum(window[:, :, :, :, None, :, None] * weight
+                for window, weight in zip(shifted, weights, strict=True))
     output.copy_(total.reshape(output.shape))
 
 
@@ -66,8 +65,7 @@ def carafe_naive_backward(top_grad: Tensor, features: Tensor, masks: Tensor, bot
             _windows(padded, kernel_size, features.shape[2:]), strict=True):
         target += (grad * weight).sum(dim=(4, 6)).flatten(1, 2)
         weight_grads.append((grad * window[:, :, :, :, None, :, None]).sum(dim=2))
-    edge = kernel_size // 2
-    bottom_grad.copy_(padded[:, :, edge:padded.shape[2] - edge, edge:padded.shape[3] - edge])
+    bottom_grad.copy_(F.pad(padded, [-(kernel_size // 2)] * 4))
     mask_grad.copy_(torch.stack(weight_grads, dim=2).reshape(mask_grad.shape))
 
 
