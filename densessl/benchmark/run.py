@@ -59,10 +59,9 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
     # once for all runs, which are told not to
     for line in check_labelled(cfg, target, benchmark.data_root, benchmark.rule if check else None):
         print(f'data: {line}', flush=True)
-    networks = {}
-    for name, weights in {RANDOM: None, **benchmark.weights}.items():
-        networks[name] = network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
-                                    benchmark.allow_partial)
+    networks = {name: network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
+                                 benchmark.allow_partial)
+                for name, weights in {RANDOM: None, **benchmark.weights}.items()}
     benchmark.baseline = find_baseline(benchmark, networks)
     jobs_left, done = _jobs_left(benchmark, cfg, overwrite)
     with RunLock(benchmark.folder, 'benchmark'):
