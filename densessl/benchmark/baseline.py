@@ -5,14 +5,13 @@ channel order. Random weights follow that of one backbone; backbones may differ 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from densessl.benchmark.plan import Baseline, Benchmark
 from densessl.finetune.weights import likeness_of
+from densessl.planning.decisive_settings import changes, leaves_of
 from densessl.weights.backbone_file import RANDOM
-
-ABSENT = 'none'
 
 
 def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) -> Baseline:
@@ -26,18 +25,10 @@ def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) 
     if not names:
         return Baseline()
     first = networks[names[0]]
-    differing = {name: list(_differences(first, networks[name])) for name in names
-                 if networks[name] != first}
+    settings = {name: leaves_of(networks[name], networks[name]) for name in names}
+    found = {name: [f'{key} {new} instead of {old}' for key, old, new in
+                    changes(settings[names[0]], settings[name])] for name in names}
+    differing = {name: lines for name, lines in found.items() if lines}
     return Baseline(names[0], likeness_of(networks[RANDOM], first),
                     first['model']['backbone'], first['model'].get('data_preprocessor')
                     or first.get('data_preprocessor', {}), differing)
-
-
-def _differences(ours: Any, theirs: Any, path: str = '') -> Iterator[str]:
-    """Where two nested settings differ: ``'model.backbone.type ResNet instead of ResNetV1c'``."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in dict.fromkeys([*ours, *theirs]):
-            yield from _differences(ours.get(key, ABSENT), theirs.get(key, ABSENT),
-                                    f'{path}.{key}' if path else key)
-    elif ours != theirs:
-        yield f'{path} {theirs} instead of {ours}'

@@ -64,10 +64,9 @@ def run_benchmark(benchmark: Benchmark, *, jobs: int | None = None, overwrite: b
                                  benchmark.rule if check else None)
     for line in lines:
         print(f'data: {line}', flush=True)
-    networks = {}
-    for name, weights in {RANDOM: None, **benchmark.weights}.items():
-        networks[name] = network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
-                                    benchmark.allow_partial)
+    networks = {name: network_of(cfg, target, weights, benchmark.keep, benchmark.freeze,
+                                 benchmark.allow_partial)
+                for name, weights in {RANDOM: None, **benchmark.weights}.items()}
     benchmark.baseline = find_baseline(benchmark, networks)
     jobs_left, done = _jobs_left(benchmark, cfg, data, overwrite)
     with RunLock(benchmark.folder, 'benchmark'):

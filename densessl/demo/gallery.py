@@ -144,7 +144,5 @@ def _scene(demo: Demo, name: str) -> np.ndarray:
 
 def _sized(image: np.ndarray) -> np.ndarray:
     share = SIDE / max(image.shape[:2])
-    if share == 1:
-        return image
     return cv2.resize(image, None, fx=share, fy=share,
                       interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC)

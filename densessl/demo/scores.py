@@ -21,7 +21,6 @@ class ScoreLine:
     """One headline score from both weights, repetition by repetition."""
 
     model: str
-    task: str
     score: str
     random: Sequence[float]
     pretrained: Sequence[float]
@@ -47,12 +46,11 @@ def score_lines(demo: Demo, measured: Mapping[str, Any]) -> list[ScoreLine]:
         measured: what each measurement wrote down, by the name of its stage, or of its run.
     """
     probed = measured[PROBE]['scores']
-    lines = [ScoreLine('frozen features', 'a linear probe of every pixel', 'mIoU',
-                       probed[RANDOM], probed[PRETRAINED])]
+    lines = [ScoreLine('frozen features', 'mIoU', probed[RANDOM], probed[PRETRAINED])]
     for part in demo.cfg.finetuning:
         found = {weights: [measured[run_name(part, weights, repeat)]['scores']
                            for repeat in range(part.repeats)] for weights in BOTH}
-        lines += [ScoreLine(part.name, part.task, name, *(
+        lines += [ScoreLine(part.name, name, *(
             [scores[name] for scores in found[weights]] for weights in BOTH))
             for name in part.scores]
     return lines

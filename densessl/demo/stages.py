@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from densessl.bounds import allows, is_number
 from densessl.errors import RunFailed, UsageError, shown
 from densessl.files.json_files import parse_json, write_json
 from densessl.planning.decisive_settings import digest_of
@@ -156,8 +157,5 @@ def is_whole(path: Path) -> bool:
 
 def _is_record(record: Any) -> bool:
     """Whether a ledger's record can be trusted: what it owns are names, its seconds a number."""
-    if not isinstance(record, dict):
-        return False
-    owns = record.get('owns', [])
-    return (isinstance(owns, list) and all(isinstance(name, str) for name in owns)
-            and isinstance(record.get('seconds', 0), (int, float)))
+    return (isinstance(record, dict) and allows(Sequence[str], record.get('owns', []))
+            and is_number(record.get('seconds', 0)))

@@ -12,7 +12,6 @@ from mmengine.registry import DefaultScope
 from densessl import __version__
 from densessl.devices.heap import keep_freed_memory
 from densessl.dist import check_launcher, is_first_process, launched_rank, print_once
-from densessl.engine.checkpoint_file import newest_checkpoint
 from densessl.engine.finite import FiniteHook
 from densessl.environment import building, saying
 from densessl.errors import Interrupted, UsageError
@@ -42,7 +41,7 @@ from densessl.labels.data_check import check_data
 from densessl.labels.data_report import DataReport
 from densessl.machine.signals import given_back_after_failure
 from densessl.overrides import replaced_overrides
-from densessl.training.runner import experiment_name
+from densessl.training.runner import experiment_name, last_good
 from densessl.transfer.target import TransferTarget
 from densessl.weights.backbone_file import RANDOM
 
@@ -172,15 +171,10 @@ def _train_and_score(cfg: Config, target: TransferTarget, run: FinetuneRun,
     for hook in (FiniteHook(), scored, handoff, ProgressHook(), FinetuneStopHook()):
         runner.register_hook(hook)
     # more signals of its request are to be expected
-    with given_back_after_failure(Interrupted), saying(lambda: _kept(runner.work_dir)):
+    with given_back_after_failure(Interrupted), saying(lambda: last_good(runner.work_dir)):
         runner.train()
         if not scored.scores:   # resumed at the end: it was stopped before it was scored
             runner.val_loop.run()
     metrics = {key: round(float(value), 4) for key, value in scored.metrics.items()}
     return {'scores': scored.scores, 'metrics': metrics, 'handoff': handoff.report,
             'iterations': runner.iter, 'resumed_from': checkpoint.name if checkpoint else None}
-
-
-def _kept(work_dir: str) -> str:
-    newest = newest_checkpoint(work_dir)
-    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''

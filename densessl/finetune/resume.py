@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ class FinetuneStopHook(StopHook):
     within one, because mmengine's loop begins epochs at their beginning: it goes on from the last
     checkpoint."""
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Any = None) -> None:
+    def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if self.asked and not self.group:   # several processes have unequal numbers of images
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):       # the model holds what it averaged, meanwhile
@@ -98,7 +98,5 @@ class _Leap:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches, skipped, self.skipped = iter(self.batches), self.skipped, 0
-        for _ in range(skipped):
-            next(batches)
-        yield from batches
+        skipped, self.skipped = self.skipped, 0
+        yield from islice(self.batches, skipped, None)

@@ -201,8 +201,7 @@ class ProgressHook(Hook):
         trained, total = (sum(size for size, on in sizes if on or every) for every in (False, True))
         say(runner, f'training {trained / 1e6:.2f} of {total / 1e6:.2f} million parameters')
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         done = runner.iter + 1
         if done % self.every and done != runner.max_iters:
             return

@@ -28,7 +28,8 @@ from densessl.registry import MASK_GENERATORS, METHODS
 REGISTRIES = {'model': METHODS, 'masks': MASK_GENERATORS, 'optim_wrapper': OPTIM_WRAPPERS,
               'optim_wrapper.optimizer': OPTIMIZERS}
 
-FLAGS = {'init_as': 'as', 'init_from': 'from', f'{TABLE}.freeze': 'freeze'}    # named otherwise
+FLAGS = {'init_as': 'as', 'init_from': 'from', f'{TABLE}.freeze': 'freeze',
+         'probe.data': 'probe'}     # named otherwise
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from densessl.files.json_files import json_object
 from densessl.finetune.run_folder import SCORES, read_scores
 from densessl.report.curves import Points, read_curves
 from densessl.training.picture_hook import INDEX, PICTURES
-from densessl.training.run_record import RECORD
+from densessl.training.run_record import RECORD, begun_in
 from densessl.watch.record import ALARMS, HEALTH, PROBES, read_lines
 
 
@@ -90,8 +90,7 @@ def read_run(folder: Path, name: str | None = None) -> RecordedRun:
     if not folder.is_dir():
         raise UsageError(f'{shown(str(folder))} is no folder: give the --work-dir of a run')
     facts = json_object(folder / RECORD) or {}
-    begun = facts.get('begun')
-    figures = dict(read_curves(folder, since=begun if isinstance(begun, str) else ''))
+    figures = read_curves(folder, since=begun_in(folder) or '')
     health, alarms, probes = (read_lines(path) if path.is_file() else None for path in
                               (folder / HEALTH, folder / ALARMS, folder / PROBES))
     if alarms is None and health is not None:       # their file is made with the first one

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from densessl.pictures import page
 from densessl.progress import duration
 from densessl.report.recorded_run import RecordedRun
@@ -51,11 +53,11 @@ def mask_table(runs: Sequence[RecordedRun]) -> str:
     """How masks were made, and what of them came into the views."""
     lines = []
     for run in runs:
-        regions, positives = (run.figures.get(key) for key in
+        regions, positives = ([value for _, value in run.figures.get(key, ())] for key in
                               ('regions_a_view', 'anchors_with_positive'))
         lines.append((run.name, _masks(run) if run.facts else UNSAID,
-                      _number(_mean(regions)) if regions else UNSAID,
-                      f'{_mean(positives):.0%}' if positives else UNSAID))
+                      _number(np.mean(regions)) if regions else UNSAID,
+                      f'{np.mean(positives):.0%}' if positives else UNSAID))
     return page.table(('run', 'masks', 'regions a view, mean', 'anchors with a positive, mean'),
                       lines, numbers=(2, 3))
 
@@ -127,10 +129,6 @@ def _device(run: RecordedRun) -> str | None:
     gpus = run.get('machine', 'accelerator', default='none')
     return f'{run.get("device")}, {run.get("processes")} process' + (
         'es' if run.get('processes') != 1 else '') + (f', {gpus}' if gpus != 'none' else '')
-
-
-def _mean(points: Sequence[tuple[float, float]]) -> float:
-    return sum(value for _, value in points) / len(points)
 
 
 def _number(value: Any) -> str | None:

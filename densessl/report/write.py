@@ -81,8 +81,7 @@ def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:
         raise UsageError('a work folder is given twice: give each once')
     if len(folders) > MOST_RUNS:
         raise UsageError(f'{len(folders)} runs: at most {MOST_RUNS} can be read side by side')
-    runs = [read_run(folder, name) for folder, name in
-            zip(folders, _names(folders), strict=True)]
+    runs = list(map(read_run, folders, _names(folders)))
     path = path or (folders[0] if len(folders) == 1 else Path()) / REPORT
     page.write_page(path, f'Pretraining: {", ".join(run.name for run in runs)}', _body(runs))
     return path

@@ -22,7 +22,6 @@ class Source:
         classes: of these label maps, by their categories' names.
     """
 
-    name: str
     what: str = ''
     url: str = ''
     label_maps_of: str | None = None

@@ -107,7 +107,7 @@ def _source(name: str, value: Any, all_of_them: Mapping[str, Any]) -> Source:
     if not re.fullmatch(r'[\w.-]+', name):
         raise UsageError(f'data.{name}: a name has letters, digits and . - _ only')
     _among(f'data.{name}.label_maps_of', value.get('label_maps_of'), all_of_them)
-    return Source(name, **{**value, 'classes': tuple(value.get('classes', ()))})
+    return Source(**{**value, 'classes': tuple(value.get('classes', ()))})
 
 
 def _weights(name: str, value: Any, common: Mapping[str, Any], sources: Mapping[str, Source]

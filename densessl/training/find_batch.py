@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import gc
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,21 +109,18 @@ def _found(trial: Trial, peak: Callable[[], int], say: Callable[[str], Any]) -> 
     return None
 
 
-def largest(fits: Callable[[int], bool], unit: int = UNIT, most: int = MOST) -> int:
-    """The largest multiple of ``unit`` up to ``most`` that fits, if sizes up to some one do; of
-    smaller sizes half and a quarter of ``unit`` are tried. 0 if none fits."""
-    low, high = 0, unit
+def largest(fits: Callable[[int], bool], most: int = MOST) -> int:
+    """The largest multiple of :data:`UNIT` up to ``most`` that fits, if sizes up to some one do; of
+    smaller sizes half and a quarter of it are tried. 0 if none fits."""
+    low, high = 0, UNIT
     while high <= most and fits(high):
         low, high = high, 2 * high
     if not low:
-        return next((small for small in (unit // 2, unit // 4) if fits(small)), 0)
-    while high <= most and high - low > unit:
-        middle = (low + high) // 2 // unit * unit
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
-    return low
+        return next((small for small in (UNIT // 2, UNIT // 4) if fits(small)), 0)
+    if high > most:
+        return low
+    between = range(low + UNIT, high, UNIT)
+    return low + UNIT * bisect_left(between, True, key=lambda size: not fits(size))
 
 
 class Trial:

@@ -41,8 +41,7 @@ class StepHook(Hook):
             group['lr'] = group['base_lr'] * rate
 
     @torch.no_grad()
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Tell the method that the optimizer has updated."""
         step, rest = divmod(runner.iter + 1, micro_batches(runner))
         if rest == 0:

@@ -46,8 +46,7 @@ class LiveHook(Hook):
         if self.progress.bar:
             self.stream = self.handler.setStream(_AboveBar(self.progress.bar.console))
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         self.progress.update(runner.iter + 1)
 
     def close(self) -> None:

@@ -84,8 +84,7 @@ class PictureHook(Hook):
         if runner.iter == 0:
             self._draw(runner, 0)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if runner.iter + 1 in self.steps and is_main_process():
             self._draw(runner, runner.iter + 1)
 

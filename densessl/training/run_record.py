@@ -34,9 +34,7 @@ def write_record(folder: Path, provenance: dict[str, Any], plan: Plan, dataset: 
         'versions': versions()})
 
 
-def begun_before(folder: Path, resume: bool) -> str | None:
-    """When the run began that is resumed in ``folder``; None if it does not say, or is another."""
-    if not resume:
-        return None
+def begun_in(folder: Path) -> str | None:
+    """When the run in ``folder`` began; None if it does not say, or if there is none."""
     begun = (json_object(folder / RECORD) or {}).get('begun')     # older runs have no record
     return begun if isinstance(begun, str) else None

@@ -18,7 +18,11 @@ from torch import nn
 from densessl.devices.backends import Backends
 from densessl.devices.compilation import checked_options, compile_backbones
 from densessl.devices.placement import placed
-from densessl.engine.checkpoint_file import checkpoint_to_resume, write_checkpoint
+from densessl.engine.checkpoint_file import (
+    checkpoint_to_resume,
+    newest_checkpoint,
+    write_checkpoint,
+)
 from densessl.engine.guard import GuardedRunner
 from densessl.engine.restore import check_optimizer, checked_meta, going_on, load_strictly
 from densessl.engine.saving import SafeHooks, saving
@@ -37,6 +41,12 @@ def experiment_name(folder: str | Path) -> str:
     """A unique name for a run in ``folder``. mmengine keeps loggers by name for the life of the
     process, with the time in seconds: two runs of one second would share their files."""
     return f'{Path(folder).name}-{time.time_ns()}'
+
+
+def last_good(folder: str | Path) -> str:
+    """What a run that failed in ``folder`` can go on from, in words; '' if there is nothing."""
+    newest = newest_checkpoint(folder)
+    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
 
 
 class PretrainRunner(SafeHooks, GuardedRunner):

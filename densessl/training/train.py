@@ -49,8 +49,8 @@ from densessl.training.loop import PretrainLoop
 from densessl.training.picture_hook import PictureHook
 from densessl.training.run_data import asked_masks, dataset_of, images_of
 from densessl.training.run_facts import identity_of, provenance_of, refuse_another_run
-from densessl.training.run_record import begun_before, write_record
-from densessl.training.runner import PretrainRunner, experiment_name
+from densessl.training.run_record import begun_in, write_record
+from densessl.training.runner import PretrainRunner, experiment_name, last_good
 from densessl.views.dataset import ViewDataset, build_loader
 from densessl.views.unreadable import UNREADABLE, UnreadableImages
 from densessl.watch.hooks import settle_probe, watch_hooks
@@ -93,14 +93,14 @@ def train(config: str, *, data: str | None = None, masks: str | None = None,
     keep_freed_memory()
     options, init = options or {}, dict(init or {})
     refuse_twice_said(options, {'data': data, 'work_dir': work_dir, 'epochs': epochs,
-                                'masks': masks, **init})
+                                'masks': masks, 'probe.data': probe, **init})
 
     def folder_of(cfg: Config) -> Path:
         return work_folder(work_dir, str(cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'))
     configured = configure(config, options, epochs, init,
                            lambda cfg: find_start(cfg, folder_of(cfg), resume=resume))
     configured.cfg.update(pixels or {})
-    settle_probe(configured.cfg, options, probe)
+    settle_probe(configured.cfg, probe)
     folder = folder_of(configured.cfg)
     require_work_folder(folder)
     configured.method.check_run(configured.cfg)
@@ -146,7 +146,7 @@ def _train(configured: Configured, images: ImageList, masks: str | None, folder:
         refuse_another_run(folder, runner.identity, runner.keys_of_files)
     if is_first:
         write_record(folder, runner.provenance, plan, dataset,
-                     begun=begun_before(folder, resume) or runner.timestamp)
+                     begun=(begun_in(folder) if resume else None) or runner.timestamp)
         if start or not resume:
             keep(start, folder)
     return _run(runner, configured, plan, dataset, folder, launch, store, quiet=quiet)
@@ -158,18 +158,13 @@ def _run(runner: PretrainRunner, configured: Configured, plan: Plan, dataset: Vi
     live = show_live(runner, quiet=quiet)
     _announce(runner, configured, plan, dataset)
     with (closing(live) if live else nullcontext(), given_back_after_failure(Interrupted),
-          saying(lambda: _kept(folder)), missing_named(launch, store)):
+          saying(lambda: last_good(folder)), missing_named(launch, store)):
         runner.train()
     if said := dataset.unreadable.said():
         runner.logger.warning(f'{said}; the next in the list took their places')
     checkpoint = folder / f'iter_{plan.steps * plan.accumulate}.pth'
     runner.logger.info(f'done: {checkpoint}; next: densessl export {checkpoint}')
     return checkpoint
-
-
-def _kept(folder: Path) -> str:
-    newest = newest_checkpoint(folder)
-    return f'the last good checkpoint is {newest}: --resume goes on from it' if newest else ''
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

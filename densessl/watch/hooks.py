@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mmengine import Config
 from mmengine.hooks import Hook
@@ -17,20 +16,13 @@ from densessl.watch.labelled import probe_settings, read_labelled
 from densessl.watch.probe_hook import ProbeHook
 
 
-def settle_probe(cfg: Config, options: Mapping[str, Any], data: str | None) -> None:
-    """Put ``--probe`` into ``cfg``, and check what that says.
-
-    Args:
-        options: the user's overrides by dotted key. data: of ``--probe``.
+def settle_probe(cfg: Config, data: str | None) -> None:
+    """Put ``data`` of ``--probe`` into ``cfg``, and check what that says.
 
     Raises:
-        UsageError: both say different things, or what they say is not allowed.
+        UsageError: what it says is not allowed.
     """
     if data is not None:
-        said = options.get('probe.data', data)
-        if said != data:
-            raise UsageError(f'--cfg-options probe.data {said} and --probe {data} contradict '
-                             f'each other: leave one of them out')
         section = cfg.get('probe')
         cfg.probe = {**(section if isinstance(section, Mapping) else {}), 'data': data}
     probe_settings(cfg)

@@ -59,8 +59,7 @@ class ProbeHook(Hook):
             if not self.lines:
                 self._probe(runner, runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         done = runner.iter + 1
         if not self.interval and self.every_n_train_iters(runner, self.line):
             self.timed += 1

@@ -247,9 +247,9 @@ def test_how_it_was_measured_is_said():
 
 def test_the_difference_is_that_of_the_printed_figures():
     def change(a: float, b: float) -> str:
-        return difference(ScoreLine('m', 't', 's', [a], [b]))
+        return difference(ScoreLine('m', 's', [a], [b]))
     assert (change(10, 12.34), change(10.04, 9.96), change(12.3, 10)) == ('+2.3', '0.0', '−2.3')
-    assert difference(ScoreLine('m', 't', 's', [1, 2], [4, 7])) == '+4.0 ± 12.7'
+    assert difference(ScoreLine('m', 's', [1, 2], [4, 7])) == '+4.0 ± 12.7'
 
 
 class Sample(dict):

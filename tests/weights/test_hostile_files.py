@@ -240,8 +240,10 @@ def test_no_other_config_is_executed(record, words, run_folder, tmp_path, capsys
     (run_folder / 'run.json').unlink()
     if record is not None:
         (run_folder / 'run.json').write_text(record)
-    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
-    assert main(['predict', str(run_folder), str(tmp_path), '--out', str(tmp_path / 'o')]) == 2
+    (tmp_path / 'photos').mkdir()
+    Image.new('RGB', (8, 8)).save(tmp_path / 'photos' / 'a.png')
+    assert main(['predict', str(run_folder), str(tmp_path / 'photos'), '--out',
+                 str(tmp_path / 'o')]) == 2
     error, = capsys.readouterr().err.strip().splitlines()
     assert words in error
     assert not (tmp_path / 'own').exists() and not (tmp_path / 'newer').exists()
