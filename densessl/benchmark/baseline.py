@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from densessl.benchmark.plan import Baseline, Benchmark
-from densessl.finetune.weights import likeness_of
-from densessl.planning.decisive_settings import changes, leaves_of
+from densessl.planning.decisive_settings import changes, digest_of, leaves_of
 from densessl.weights.backbone_file import RANDOM
 
 
@@ -29,6 +28,8 @@ def find_baseline(benchmark: Benchmark, networks: Mapping[str, dict[str, Any]]) 
     found = {name: [f'{key} {new} instead of {old}' for key, old, new in
                     changes(settings[names[0]], settings[name])] for name in names}
     differing = {name: lines for name, lines in found.items() if lines}
-    return Baseline(names[0], likeness_of(networks[RANDOM], first),
+    # as densessl.finetune.weights.likeness has it
+    digest = None if networks[RANDOM] == first else digest_of(first)
+    return Baseline(names[0], digest,
                     first['model']['backbone'], first['model'].get('data_preprocessor')
                     or first.get('data_preprocessor', {}), differing)

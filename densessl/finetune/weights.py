@@ -151,9 +151,5 @@ def likeness(cfg: Config, target: TransferTarget, pattern: Weights | None, keep:
     if there is none or they are those without it."""
     if pattern is None:
         return None
-    return likeness_of(*(network_of(cfg, target, one, keep, freeze) for one in (None, pattern)))
-
-
-def likeness_of(alone: dict[str, Any], alike: dict[str, Any]) -> str | None:
-    """As :func:`likeness`, of networks and inputs that are known."""
+    alone, alike = (network_of(cfg, target, one, keep, freeze) for one in (None, pattern))
     return None if alone == alike else digest_of(alike)
