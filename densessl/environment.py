@@ -93,7 +93,10 @@ def saying(last: object) -> Iterator[None]:
 @contextmanager
 def building(part: str, of: str = ' of the config') -> Iterator[None]:
     """Within (or within a function that this decorates), an error means that ``part`` of the
-    config (or ``of`` what is said instead) cannot be built.
+    config cannot be built.
+
+    Args:
+        of: what follows ``part`` in the message.
 
     Raises:
         UsageError: instead of what was raised; the message has its last line.

@@ -134,13 +134,17 @@ class Method(BaseModel):
         raise UsageError(f'{path_of(type(self))} must define loss(views)')
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """mmengine's: what is differentiated of what :meth:`loss` returned, and what is logged."""
-        with suppress(AttributeError, TypeError):       # it is no such dict
+        """mmengine's: what is differentiated of what :meth:`loss` returned, and what is logged.
+
+        Raises:
+            UsageError: that is something else than a dict of tensors, or has no gradient.
+        """
+        with suppress(AttributeError, TypeError, RuntimeError):     # it is no such dict
             total, values = super().parse_losses(losses)
             if total.requires_grad:
                 return total, values
-        refuse_value(f'{path_of(type(self))}.loss(views)', losses, 'a dict of tensors by name, one '
-                     'at least with "loss" in its name and with a gradient')
+        refuse_value(f'{path_of(type(self))}.loss(views)', losses, 'a dict of floating-point '
+                     'tensors by name, one at least with "loss" in its name and with a gradient')
 
     def after_step(self, step: int, max_steps: int) -> None:
         """Called after optimizer update number ``step`` (0-based) of ``max_steps``, without

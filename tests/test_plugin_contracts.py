@@ -180,11 +180,11 @@ class RaisesAtOnce(Mean):
 
 
 @pytest.mark.parametrize('returned', [
-    torch.ones((), requires_grad=True), {'loss': 0.5}, {'error': torch.ones(2)}, {}, None,
-    {'loss': []}, {'loss': torch.ones(())}], ids=repr)
+    torch.ones((), requires_grad=True), {'loss': 0.5}, {'loss': torch.tensor(3)},
+    {'error': torch.ones(2)}, {}, None, {'loss': []}, {'loss': torch.ones(())}], ids=repr)
 def test_what_cannot_be_differentiated_is_refused(returned):
     with pytest.raises(UsageError, match=r'test_plugin_contracts\.Mean\.loss\(views\) must be a '
-                                         r'dict of tensors .* "loss" .* with a gradient, not '):
+                                         r'dict of floating-point tensors .* "loss" .* gradient'):
         Mean({'type': 'timm.test_resnet'}).parse_losses(returned)
 
 

@@ -44,7 +44,7 @@ def collect(benchmark: Benchmark, failed: dict[str, str], outdated: Collection[s
                                  f'{shown(subset["images"])}, not a list; {REMEDY}')
             told = json_object(folder / RECORD) or {}
             runs.append({**facts, 'images': len(subset['images']), 'of': subset['of'],
-                         'subset': subset['images'], 'data': told.get(DATA),
+                         'subset': subset['images'], 'data': str(told.get(DATA) or ''),
                          'scores': record['scores'],
                          'iterations': record['iterations'], 'seconds': record['seconds']})
         else:

@@ -112,7 +112,8 @@ def _jobs_left(benchmark: Benchmark, cfg: Config, data: str, overwrite: bool
     """The runs that are not done, and how many are.
 
     Args:
-        cfg: the config of the length 1. data: digest of the labelled data as they are now.
+        cfg: the config of the length 1.
+        data: digest of the labelled data as they are now.
 
     Raises:
         UsageError: without ``overwrite``, a folder holds a run of other settings.

@@ -43,8 +43,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         'stay as they were loaded (default: everything is trained)')
     parser.add_argument('--allow-partial', action='store_true',
                         help='go on when not every weight is loaded or the features differ')
-    parser.add_argument('--no-check', dest='check', action='store_false', help='do not open every '
-                        'labelled file before training (default: they are opened, and remembered)')
+    parser.add_argument('--no-check', dest='check', action='store_false', help='open no image and '
+                        'judge no label file before training (default: all are, and remembered)')
     add_config_arguments(parser, 'downstream', "the backbone's, or the full range of the type")
 
 

@@ -165,6 +165,10 @@ def _is_there(path: Path, meta: dict[str, Any], source: Path, overwrite: bool) -
 
 
 def _plain(meta: dict[str, Any]) -> dict[str, Any]:
-    """Provenance as either format gives it back, without the versions that wrote it."""
+    """Provenance as either format gives it back, without the versions that wrote it and the name
+    and the hash of a file that was imported."""
     plain = json.loads(json.dumps(meta, default=str, skipkeys=True))
-    return {key: value for key, value in plain.items() if key not in ('densessl', 'torch')}
+    imported = plain.pop('imported', None) or {}
+    plain |= {f'imported.{key}': value for key, value in imported.items()}
+    return {key: value for key, value in plain.items()
+            if key not in ('densessl', 'torch', 'imported.file', 'imported.file_sha256')}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,8 @@ def parse_json(text: str | bytes) -> Any:
     """What JSON from anywhere holds.
 
     Raises:
-        ValueError: it is not JSON, nested more than :data:`MAX_NESTING` deep, or gives a key twice.
+        ValueError: it is not JSON or, of up to 4 MB, nested more than :data:`MAX_NESTING` deep or
+            giving a key twice.
     """
     small = len(text) < _SMALL
     try:
@@ -35,8 +37,8 @@ def parse_json(text: str | bytes) -> Any:
 def _given_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f'the key {shown(max(keys, key=keys.count))} is given twice')
+        (key, _), = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f'the key {shown(key)} is given twice')
     return content
 
 

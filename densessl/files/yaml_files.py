@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -28,8 +28,10 @@ class _Values(_Once, yaml.SafeLoader):
     pass
 
 
-class _Words(_Once, yaml.BaseLoader):
-    pass
+class _Words(_Once, yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in found if tag.endswith(':merge')]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 
 
 def read_yaml(path: Path, *, words: bool = False) -> Any:
@@ -48,5 +50,5 @@ def read_yaml(path: Path, *, words: bool = False) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:    # ValueError: of odd dates
         where = getattr(error, 'problem_mark', None)
         reason = ' '.join(str(getattr(error, 'problem', None) or error).split())
-        raise UsageError(f'{path} is not YAML: {reason}'
+        raise UsageError(f'{path} cannot be read as YAML: {reason}'
                          + (f' in line {where.line + 1}' if where else '')) from error

@@ -82,10 +82,10 @@ def finetune(run: FinetuneRun, *, resume: bool = False, overwrite: bool = False,
         recipe = fit_backbone(cfg, target, run.weights or run.like, run.keep, run.freeze,
                               run.allow_partial)
         _complete_imports(cfg, target)
-        data = target.set_data(cfg, str(run.data_root) if run.data_root else None)
-        reports, lines = inspect_labelled(cfg, target)
-        identity[DATA] = data_digest(reports)
-        finished_run(folder, {DATA: identity[DATA]}, overwrite)     # refuses one on other data
+        reports, data = _point_at_data(cfg, target, run, is_done=done is not None)
+        if reports is not None:
+            identity[DATA] = data_digest(reports)
+            finished_run(folder, {DATA: identity[DATA]}, overwrite)     # refuses other data
         if done is not None:
             print_once(f'done already: {score_words(done["scores"])}  ({folder / SCORES}; '
                        f'--overwrite runs it again)')
@@ -96,7 +96,7 @@ def finetune(run: FinetuneRun, *, resume: bool = False, overwrite: bool = False,
         subset.write(folder)
         if run.weights:
             run.weights.place(cfg, target, folder)
-        _announce(cfg, run, recipe, [*data, *lines, *more])
+        _announce(cfg, run, recipe, [*data, *more])
         record = _train_and_score(cfg, target, run, checkpoint)
         record.update(settings=identity, recipe=recipe,
                       provenance=run.weights.meta if run.weights else None,
@@ -116,6 +116,24 @@ def _complete_imports(cfg: Config, target: TransferTarget) -> None:
     names += [name for name in target.config_imports if name not in names]
     if names:
         cfg.custom_imports = {**of_config, 'imports': names}
+
+
+def _point_at_data(cfg: Config, target: TransferTarget, run: FinetuneRun, *, is_done: bool
+                   ) -> tuple[list[DataReport] | None, list[str]]:
+    """Point the config at the labelled data; what they hold (None of a finished run whose data are
+    gone) and lines about it.
+
+    Raises:
+        UsageError: the data cannot be used.
+    """
+    try:
+        lines = target.set_data(cfg, str(run.data_root) if run.data_root else None)
+        reports, more = inspect_labelled(cfg, target)
+    except UsageError:
+        if not is_done:
+            raise
+        return None, []
+    return reports, [*lines, *more]
 
 
 def _draw_images(cfg: Config, run: FinetuneRun, reports: list[DataReport], check: bool

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mmengine import Config
 from mmengine.registry import DefaultScope
 
+from densessl.dist import is_first_process
 from densessl.finetune.image_loading import measured
 from densessl.finetune.labelled_subset import build_training_sets
 from densessl.labels.data_check import check_data
@@ -39,17 +40,26 @@ def data_digest(reports: Sequence[DataReport]) -> str:
     time)."""
     labels = {path for report in reports for path in (
         *report.label_files, *(one for _, *maps in report.samples for one in maps))}
-    facts = open_files(((path, 'bytes') for path in sorted(labels)), what='reading labels')
-    images = {sample[0] for report in reports for sample in report.samples}
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in images] or ['/'])
-    size = {one: os.path.getsize(one) if os.path.exists(one) else None for one in images}
+    facts = open_files(((path, 'bytes') for path in sorted(labels)), what='reading labels',
+                       progress=is_first_process())
+    places = {image: os.path.abspath(image) for report in reports for image, *_ in report.samples}
+    folders = {os.path.dirname(place) for place in places.values()}
+    start = len(os.path.commonpath(folders or {'/'}).rstrip('/')) + 1
+    told = {image: [place[start:], _size(place)] for image, place in places.items()}
     return digest_of([[
         report.split, report.images, report.used_images, report.objects,
         list((report.per_class or {}).items()),
         report.maps and (report.maps.names, report.maps.lookup),
         [facts[path].digest for path in report.label_files],
-        sorted([os.path.relpath(image, root), str(size[image]), *(str(facts[one].digest)
-                for one in maps)] for image, *maps in report.samples)] for report in reports])
+        sorted([*told[image], *(str(facts[one].digest) for one in maps)]
+               for image, *maps in report.samples)] for report in reports])
+
+
+def _size(path: str) -> str:
+    try:
+        return str(os.stat(path).st_size)
+    except OSError:     # on another machine
+        return 'None'
 
 
 def check_labelled(cfg: Config, target: TransferTarget, root: str | None, rule: PixelRule | None
@@ -59,7 +69,7 @@ def check_labelled(cfg: Config, target: TransferTarget, root: str | None, rule: 
 
     Args:
         root: of the data; the config's own if None.
-        rule: by which images are read, measured here if it has to be; None: no file is opened.
+        rule: by which images are read, measured here if it has to be; None: no image is opened.
 
     Raises:
         UsageError: the data cannot be used, or a file of it.

@@ -127,8 +127,7 @@ def _image_folder(source: Path, paths: list[str], panoptic: bool) -> Path:
     best = [folder for folder in fits if fits[folder] == max(fits.values())]
     if len(best) != 1:
         where = (f'in all of {", ".join(map(str, best))}' if best else
-                 f'in none of {", ".join(map(str, [*tried][:8]))}{", …" if len(tried) > 8 else ""} '
-                 f'(folders of labels and of other splits do not count)')
+                 f'in none of {", ".join(map(str, [*tried][:8]))}{", …" if len(tried) > 8 else ""}')
         raise UsageError(f'{source} begins with {shown(paths[0])}, which is {where}: write the '
                          f'folder into its file_name, or give a .txt file of the paths')
     return best[0]
@@ -141,15 +140,29 @@ def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
     for place, base in enumerate((source.parent, source.parent.parent)):
         found.setdefault(base, (3 if place and holds_labels(source.parent.name) else 4, place, 0))
         split = splits_of(source.stem) or splits_of(source.parent.name if place else '')
-        for folder in chain.from_iterable(map(base.glob, ('*', 'images/*', '*/images'))):
+        far = bool(place) and not holds_labels(source.parent.name)      # other data sets, maybe
+        children = _folders_in(base)
+        inner = (one / 'images' for one in children if not far and (one / 'images').is_dir())
+        for folder in chain(children, _folders_in(base / 'images'), inner):
             name = folder.relative_to(base).as_posix()
             theirs = splits_of(name)
-            same = bool(theirs & split) or f'_{name}_' in f'_{source.stem}_'
-            if folder.is_dir() and (same or not (split and theirs)) and not (
-                    holds_labels(name) or '/.' in f'/{name}'):
-                rank = 4 - 2 * same - holds_images(name)
-                found.setdefault(folder, (rank, place, 1 + name.count('/')))
+            exact = f'_{folder.name}_' in f'_{source.stem}_'
+            same = bool(theirs & split) or exact
+            unlikely = holds_labels(name) or (bool(split and theirs) and not same)
+            found.setdefault(folder, (
+                4 - 2 * same - holds_images(name) + 4 * far + 8 * unlikely, place, 1 + name.count('/'),
+                not (exact or folder.name == 'images'), not name.startswith('images/')))
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in one, linked ones too, but no hidden ones; none if it is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries
+                    if not entry.name.startswith('.') and entry.is_dir()]
+    except OSError:
+        return []
 
 
 def _listed(source: Path, folder: Path, paths: list[str]) -> ImageList:

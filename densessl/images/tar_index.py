@@ -199,9 +199,12 @@ def _scan(source: Path, folder: Path, names: list[str]) -> tuple[np.ndarray, ...
         for number, name in enumerate(names):
             samples, left_out = read_samples(folder / name)
             rows: list[Row] = []
+            dotted = Counter(extension for sample in samples.values()
+                             for extension in sample.images if '.' in extension)
+            fields = {extension for extension, times in dotted.items() if times > 1}
             for key, sample in samples.items():
-                taken, others = likeliest_images(sample)
-                counts['several'] += bool(taken and others)
+                taken, others = likeliest_images(sample, fields)
+                counts['several'] += bool(taken) and any('.' not in one for one in others)
                 counts['labels'] += 0 if taken else len(others)
                 counts['dotted'] += sum('.' in extension for extension in taken)
                 rows += [(f'{name[:-4]}/{key}.{extension}', number, sample.images[extension],

@@ -12,7 +12,7 @@ import posixpath
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 from densessl.errors import UsageError
 from densessl.images.image_list import EXTENSIONS
 from densessl.images.image_names import is_inside_anywhere, refuse
-from densessl.images.told_by_names import holds_labels
+from densessl.images.told_by_names import holds_images, holds_labels
 from densessl.pixels.file_kinds import is_clutter
 
 BLOCK = tarfile.BLOCKSIZE           # 512: what a header takes and contents are padded to
@@ -133,18 +133,23 @@ def _drop_stray_masks(sample: Sample) -> None:
     sample.masks = {which: sample.masks[which] for which in kept}
 
 
-def likeliest_images(sample: Sample) -> tuple[list[str], list[str]]:
+def likeliest_images(sample: Sample, fields: Collection[str] = ()
+                     ) -> tuple[list[str], list[str]]:
     """The extensions of the images of a foreign sample that are taken, and of the others.
 
     JPEGs come before others, because what lies beside a photograph as PNG or TIFF is mostly a
     label, and the first is taken. An extension with a dot in it is that of a label or the like
     (``a.seg.png``), unless the sample has no other images: then the dots belong to the names of as
-    many images as there are (``Shot 10.12.33.jpg``, ``Shot 10.15.07.jpg``)."""
+    many images as there are (``Shot 10.12.33.jpg``, ``Shot 10.15.07.jpg``). Several of ``fields``,
+    extensions that recur (``a.rgb.png``, ``a.depth.png``), are of one sample: its image is the one
+    that says so."""
     images = [extension for extension in sample.images if _kind(extension) in EXTENSIONS]
     images.sort(key=lambda extension: _kind(extension) not in _JPEG)
     taken = [extension for extension in images if '.' not in extension][:1]
     if not taken:
         named = [extension for extension in images if not holds_labels(extension)]
+        if len(named) > 1 and any(extension in fields for extension in named):
+            named = list(filter(holds_images, named))[:1]
         taken = [one for one in named if (_kind(one) in _JPEG) == (_kind(named[0]) in _JPEG)]
     return taken, [extension for extension in images if extension not in taken]
 

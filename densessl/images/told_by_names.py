@@ -6,7 +6,7 @@ import re
 TRAIN, VAL, TEST = ('train', 'training'), ('val', 'valid', 'validation', 'validate', 'dev', 'eval',
                                            'evaluation'), ('test', 'testing')
 _SPLITS = {word: words[0] for words in (TRAIN, VAL, TEST) for word in words}
-_IMAGES = {'image', 'images', 'img', 'imgs'}
+_IMAGES = {'image', 'images', 'img', 'imgs', 'rgb'}
 _LABELS = {'label', 'labels', 'mask', 'masks', 'gt', 'truth', 'groundtruth', 'annotation',
            'annotations', 'segmentation', 'segmentations', 'seg', 'panoptic', 'stuff', 'pixelmaps'}
 

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from densessl import __version__
-from densessl.errors import UsageError
+from densessl.errors import RunFailed, UsageError
 from densessl.files.folders import cache_root
 from densessl.files.writing import write_atomically
 from densessl.labels.label_ids import UnusableMap, read_ids, read_segments, read_stored
@@ -164,7 +164,7 @@ class _Memory:
         try:
             write_atomically(self._file(), f'{_digest(content)}\n{content}'.encode(),
                              shared=True)
-        except UsageError as error:
+        except (UsageError, RunFailed) as error:
             if self.root not in _told:
                 _told.add(self.root)
                 print(f'{error}; the labelled files will be opened again the next time, unless '

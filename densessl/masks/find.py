@@ -198,11 +198,12 @@ def _build(masks: dict[str, Any]) -> MaskGenerator:
 
 
 def generator_of(info: dict[str, Any]) -> MaskGenerator | None:
-    """The generator that a store's ``info`` names; None if it is not installed or its files are not
-    there, as on another machine."""
+    """The generator that a store's ``info`` names, if its regions are from files; None if it is not
+    installed or its files are not there, as on another machine."""
     load_plugins()
+    cls = MASK_GENERATORS.module_dict.get(info.get('generator'), MaskGenerator)
     with suppress(UsageError, OSError):
-        if info.get('generator') in MASK_GENERATORS.module_dict:
+        if cls.files_for is not MaskGenerator.files_for:
             return _build({**info['parameters'], 'type': info['generator']})
     return None
 

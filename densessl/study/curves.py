@@ -53,6 +53,10 @@ def draw(path: Path, title: str, lines: Sequence[Line], x_name: str, y_name: str
                       marker=markers[place % len(markers)],
                       linestyle='--' if line.quiet else '-')
     plain_axes(axes)
+    means = [mean for line in lines for _, mean, _ in line.points]
+    room = max(1.0, max(means) - min(means))
+    low, high = axes.get_ylim()     # bars of two seeds may be longer than all there is to see
+    axes.set_ylim(max(low, min(means) - room), min(high, max(means) + room))
     ticks = sorted({x for line in lines for x, *_ in line.points})
     axes.set_xticks(ticks, [f'{x:.3g}' for x in ticks])
     axes.set_title(title, fontsize=10, loc='left')

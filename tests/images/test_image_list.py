@@ -169,9 +169,24 @@ def test_a_json_takes_no_labels_and_no_other_split(tmp_path, file, folder, other
                                  '[{"segments_info": []}]}')
     assert find_images(tmp_path / file).root == tmp_path / folder
     (tmp_path / folder / '0.png').unlink()
-    if 'panoptic' in file:          # all that is left are labels and another split
-        with pytest.raises(UsageError, match=r'other splits do not count.*give a .txt file'):
+    if 'panoptic' in file:      # another split is the last resort, its own label maps are none
+        assert find_images(tmp_path / file).root == tmp_path / 'val'
+        (tmp_path / 'val' / '0.png').unlink()
+        with pytest.raises(UsageError, match=r'in none of .*give a .txt file'):
             find_images(tmp_path / file)
+
+
+@pytest.mark.parametrize('file, folder, others', [
+    ('annotations/instances_train.json', 'segmentation_images', []),
+    ('annotations/instances_train.json', 'car_seg', []),
+    ('annotations/train.json', 'test', []),
+    ('all.json', 'images', ['images_512', 'images_small']),
+    ('annotations/instances_train2017.json', 'train2017', ['train2017_small']),
+    ('annotations/train.json', 'images/train', ['train/images'])])
+def test_copies_and_odd_names_are_no_reason_to_refuse(tmp_path, file, folder, others):
+    touch(*(tmp_path / name / '0.jpg' for name in (folder, *others)), tmp_path / file)
+    (tmp_path / file).write_text('{"images": [{"file_name": "0.jpg"}]}')
+    assert find_images(tmp_path / file).root == tmp_path / folder
 
 
 def test_of_equally_likely_folders_the_fuller_is_taken_or_none(tmp_path):

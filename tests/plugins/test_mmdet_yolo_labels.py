@@ -93,7 +93,7 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     for text, words in (('names: {0: cat, 1: dog, 0: cow}', "the key '0' is given twice in line 1"),
                         ("names: {1: cat, '1': dog}", "the key '1' is given twice"),
                         ("names: {1: cat, '01': dog}", 'a number of its own'),
-                        ('names: {}', 'must have names'), ('names: [a', 'is not YAML')):
+                        ('names: {}', 'must have names'), ('names: [a', 'cannot be read as YAML')):
         (root / 'data.yaml').write_text(text)
         with pytest.raises(UsageError, match=words):
             set_up(root)
@@ -106,7 +106,7 @@ def test_odd_lines_and_polygons_of_yolo(tmp_path):
     ('data.yaml', f'names: {{{"9" * 500}: dog}}', 'from 0 to 65535'),
     ('data.yaml', 'names: {0: cat, 00: dog}', 'a number of its own'),
     ('data.yaml', 'names: [cat, [dog]]', r"not \['cat', \['dog'\]\]"),
-    ('data.yaml', '[' * 3000, r'data\.yaml is not YAML'),
+    ('data.yaml', '[' * 3000, r'data\.yaml cannot be read as YAML'),
     ('classes.txt', '', r'classes\.txt is empty; it must have the name of class 0'),
     ('classes.txt', ' \n', r'classes\.txt is empty'),
     ('classes.txt', 'cat\n\ndog\n', r'classes\.txt has an empty line 2; it must'),

@@ -66,10 +66,10 @@ def test_a_merged_key_is_not_given_twice(study):
 
 @pytest.mark.parametrize('old, new, words', [
     ('seeds: [0, 1]', 'seeds: [0, 1]\nseeds: [0]',
-     "is not YAML: the key 'seeds' is given twice in line 5"),
+     "cannot be read as YAML: the key 'seeds' is given twice in line 5"),
     ('  long: {config', '  own: {config', "the key 'own' is given twice in line 10"),
     ('epochs: 5,', 'epochs: 5, "epochs": 6,', "the key 'epochs' is given twice in line 10"),
-    ('title: T', 'title: 2020-99-99', 'is not YAML: month must be in 1..12'),
+    ('title: T', 'title: 2020-99-99', 'cannot be read as YAML: month must be in 1..12'),
     ('title: T', 'titel: T', "unknown key 'titel' in the study (did you mean 'title'?)"),
     ('seeds: [0, 1]', 'seeds: [0, -1]', 'the study: seeds must be a list, each a whole number'),
     ('probe: dense', 'probe: deep', "evaluations.probe: probe must be 'dense' or"),
@@ -85,7 +85,7 @@ def test_a_merged_key_is_not_given_twice(study):
      "pretrainings.random.like: 'nobody' is not in the file"),
     ('backbone: torchvision.resnet18', 'note: x', 'pretrainings.random: random weights need a'),
     ('against: random', 'against: nothing', "against: 'nothing' is not in the file"),
-    ('title: T', 'title: [T', 'is not YAML: '),
+    ('title: T', 'title: [T', 'cannot be read as YAML: '),
     ('title: T', 'calibration: [5, 5]', 'calibration [5, 5]: the second run must have more steps'),
     ('title: T', 'name: a/b', "name 'a/b': letters, digits, - and _ only"),
     ('photos: some photos', '"a b": x, photos: p', 'data.a b: a name has letters, digits and'),

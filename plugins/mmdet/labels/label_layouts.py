@@ -118,8 +118,8 @@ def _image_folder(root: Path, path: Path, split: str, configured: Configured) ->
     tried += [path.parent, root, path.parent / 'images', *sorted(
         folder for base in (root, root / 'images') if base.is_dir()
         for folder in base.iterdir() if folder.is_dir() and not folder.name.startswith('.')
-        and not holds_labels(folder.name)
         and not any(_names(word, folder.name) for word in others))]   # names may occur in both
+    tried.sort(key=lambda folder: holds_labels(folder.name))    # these come last
     names = _first_names(path)
     for shorten in (False, True):
         for folder in tried:
