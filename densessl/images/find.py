@@ -150,8 +150,9 @@ def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
             same = bool(theirs & split) or exact
             unlikely = holds_labels(name) or (bool(split and theirs) and not same)
             found.setdefault(folder, (
-                4 - 2 * same - holds_images(name) + 4 * far + 8 * unlikely, place, 1 + name.count('/'),
-                not (exact or folder.name == 'images'), not name.startswith('images/')))
+                4 - 2 * same - holds_images(name) + 4 * far + 8 * unlikely, place,
+                1 + name.count('/'), not (exact or folder.name == 'images'),
+                not name.startswith('images/')))
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 

@@ -67,5 +67,6 @@ def _require_room(out: Path, places: Sequence[Path]) -> None:
     taken = [path for path in (named, *places) if os.path.lexists(path) and not (
         own and (path.is_symlink() or not path.is_relative_to(out / 'images')))]
     if taken:
-        raise UsageError(f'{taken[0]} is there already and {DRAWN_BY} did not write it '
-                         f'({len(taken)} in all): name another folder for the label maps')
+        raise UsageError(f'{taken[0]} is there already and is not known to be '
+                         f'of {DRAWN_BY} ({len(taken)} in all): remove it if it is, or name '
+                         f'another folder for the label maps')

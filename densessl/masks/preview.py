@@ -35,6 +35,8 @@ def write_preview(path: Path, images: ImageList, count: int,
             image = images.read(i)
             drawn = [draw_regions(image, labels, fill=0.5, lines='thin')
                      for labels in masks_of(int(i), image)]
+        except UsageError:
+            raise                    # the input of all images is wrong, not this one
         except (Exception, SystemExit) as error:    # a generator may fail on one odd image
             print(f'{images.name(i)} is left out: {type(error).__name__}: {error}',
                   file=sys.stderr)

@@ -186,8 +186,9 @@ def test_files_of_others_are_not_replaced(data, taken, tmp_path, capsys):
     before = contents(tmp_path)
     assert main(['make_label_maps', str(data), str(out)]) == 2
     assert capsys.readouterr().err == (
-        f'densessl make_label_maps: {out / taken} is there already and densessl make_label_maps '
-        f'did not write it (1 in all): name another folder for the label maps\n')
+        f'densessl make_label_maps: {out / taken} is there already and is not known to be '
+        f'of densessl make_label_maps (1 in all): remove it if it is, or name another folder for '
+        f'the label maps\n')
     assert contents(tmp_path) == before
 
 
