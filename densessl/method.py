@@ -139,7 +139,7 @@ class Method(BaseModel):
         Raises:
             UsageError: that is something else than a dict of tensors, or has no gradient.
         """
-        with suppress(AttributeError, TypeError, RuntimeError):     # it is no such dict
+        with suppress(AttributeError, TypeError, RuntimeError):     # not such a dict
             total, values = super().parse_losses(losses)
             if total.requires_grad:
                 return total, values

@@ -157,7 +157,7 @@ def _folders_around(source: Path) -> dict[Path, tuple[int, ...]]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """The folders in one, linked ones too, but no hidden ones; none if it is no folder."""
+    """The folders in one, linked ones too, but no hidden ones; none if it is something else."""
     try:
         with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in entries
