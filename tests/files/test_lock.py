@@ -55,7 +55,8 @@ def test_the_lock_of_a_dead_run_is_taken_over(changes, tmp_path):
 def test_a_lock_that_says_nothing_is_taken_over_when_it_does_not_beat(content, tmp_path):
     (tmp_path / RUNNING).write_text(content)
     with RunLock(tmp_path):
-        pass
+        assert json.loads((tmp_path / RUNNING).read_text())['pid'] == os.getpid()
+    assert not (tmp_path / RUNNING).exists()
 
 
 def test_a_run_of_another_machine_that_beats_is_left_alone(tmp_path, monkeypatch):

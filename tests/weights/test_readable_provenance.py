@@ -37,7 +37,8 @@ def test_what_export_writes_can_be_read(cfg, make_checkpoint, tmp_path):
     done = export_backbone(make_checkpoint(cfg), tmp_path / 'b.pth', safetensors=True)
     for path in (done.path, done.safetensors):
         state, meta = load_backbone_file(path)
-        build_stated(meta['backbone'], path).load_state_dict(state)
+        left = build_stated(meta['backbone'], path).load_state_dict(state)
+        assert not left.missing_keys and not left.unexpected_keys
 
 
 def test_every_backbone_of_every_library_may_be_named():
